@@ -1,0 +1,42 @@
+"""Cron expressions: five fields, weekdays by name, in a time zone."""
+
+import re
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from apscheduler.triggers.cron import CronTrigger
+
+_FIELDS = 5
+
+
+def parse_cron(expression: str, timezone: str) -> CronTrigger:
+    """Return the trigger of a crontab line such as `*/5 * * * mon-fri`.
+
+    Weekday numbers are refused: cron counts them from Sunday, APScheduler from Monday, and a window on
+    the wrong day is worse than an error.
+
+    Args:
+        expression: Minute, hour, day of month, month, day of week.
+        timezone: An IANA name like `Asia/Kolkata`.
+
+    Raises:
+        ValueError: The expression or the time zone cannot be read; the text says why.
+    """
+    fields = expression.split()
+    if len(fields) != _FIELDS:
+        raise ValueError(
+            f"a cron expression has five fields (minute hour day month weekday), not {len(fields)}"
+        )
+    if re.search(r"\d", fields[-1].split("/")[0]):
+        raise ValueError("write weekdays by name (mon, tue, mon-fri): their numbers differ from cron to cron")
+    try:
+        zone = ZoneInfo(timezone)
+    except (KeyError, ValueError, OSError) as exc:
+        raise ValueError("the time zone is unknown: use a name like UTC or Asia/Kolkata") from exc
+    return CronTrigger.from_crontab(expression, timezone=zone)
+
+
+def next_fire_at(trigger: CronTrigger, after: datetime) -> datetime | None:
+    """Return the first instant of the trigger later than `after`, in the trigger's zone; None if none."""
+    at: datetime | None = trigger.get_next_fire_time(after, after)
+    return at

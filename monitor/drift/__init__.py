@@ -1,0 +1,1 @@
+"""The pure core: snapshots, their differences, plausibility, policy and alerts. No IO, no clock."""

@@ -1,0 +1,139 @@
+"""The alert body: one shape for the log, the webhook, the page and the API.
+
+The order of the fields is their order on the wire.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Kind(StrEnum):
+    """What an alert is about; also the `kind` label."""
+
+    DRIFT = "drift"
+    NUMBER_REMOVED = "number_removed"
+    RECONFIGURED = "reconfigured"
+    API_UNAVAILABLE = "api_unavailable"
+    ACCOUNT_REJECTED = "account_rejected"
+    CONNECTION_REJECTED = "connection_rejected"
+    ANSWER_UNREADABLE = "answer_unreadable"
+    SYNC_STALE = "sync_stale"
+    RECEIVER_FAILING = "receiver_failing"
+    TEST = "test"
+
+    @property
+    def about_numbers(self) -> bool:
+        """Whether its members are numbers; else they are connections or receivers."""
+        return self in (Kind.DRIFT, Kind.NUMBER_REMOVED, Kind.RECONFIGURED)
+
+
+class Notice(StrEnum):
+    """Why a message is sent: the `change` of an alert body."""
+
+    OPENED = "opened"
+    UPDATED = "updated"
+    RESOLVED = "resolved"
+    REMINDER = "reminder"
+
+
+class Status(StrEnum):
+    """Whether an alert is still open."""
+
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
+class Severity(StrEnum):
+    """How bad, least first."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """0 for info, 1 for warning, 2 for critical."""
+        return list(Severity).index(self)
+
+
+class Resolution(StrEnum):
+    """How an episode or an alert ended; people read the word."""
+
+    RECOVERED = "recovered"
+    REMOVED = "removed"
+    ACCEPTED = "accepted"
+    IGNORED = "ignored"
+    UNCONFIGURED = "unconfigured"
+    MIXED = "mixed"
+
+
+class NumberAction(msgspec.Struct, frozen=True):
+    """What to do about one issue of a number."""
+
+    code: str
+    label: str
+
+
+class AlertNumber(msgspec.Struct, frozen=True):
+    """One number in an alert body. `since` is RFC 3339 UTC: when a sync first saw it this way."""
+
+    key: str
+    phone_number: str
+    state: str
+    previous_state: str | None
+    issues: list[str]
+    action_items: list[NumberAction]
+    did_id: int | str | None
+    client_id: int | str | None
+    since: str
+    flaps: int
+
+
+class Action(msgspec.Struct, frozen=True):
+    """One thing to do, and for how many of the alert's numbers."""
+
+    code: str
+    label: str
+    numbers: int
+
+
+class AlertBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The alert body of the contract. Instants are RFC 3339 UTC strings with a `Z`."""
+
+    alert_id: str
+    kind: Kind
+    change: Notice
+    status: Status
+    resolution: Resolution | None
+    severity: Severity
+    summary: str
+    instance: str
+    connection: str | None
+    account: str | None
+    state: str | None
+    started_at: str
+    updated_at: str
+    resolved_at: str | None
+    version: int
+    numbers_total: int
+    numbers_listed: int
+    numbers: list[AlertNumber]
+    numbers_added: int
+    numbers_ended: int
+    connections: list[str]
+    common: dict[str, int | str]
+    actions: list[Action]
+    labels: dict[str, str]
+    url: str | None
+    runbook_url: str | None
+
+
+def encode_body(body: AlertBody) -> bytes:
+    """Return the body as JSON, UTF-8."""
+    return msgspec.json.encode(body)
+
+
+def decode_body(raw: bytes) -> AlertBody:
+    """Return the body that `encode_body` wrote."""
+    return msgspec.json.decode(raw, type=AlertBody)

@@ -1,0 +1,130 @@
+"""Every error the program raises on purpose; one class per decision that a handler makes.
+
+MonitorError
+├── ConfigError            the configuration cannot be used: say every problem, exit 2
+├── StartError             the surroundings do not let us start (port taken, store locked): exit 2
+├── StoreError
+│   ├── StoreUnavailable   the database is away, full or locked: count it, try again
+│   └── LeaseLost          somebody else works on this now: drop our result
+├── SyncError              a sync that failed, with its `Outcome`
+│   └── DecodeError        the answer could not be read; names the path in it
+└── DeliveryError          a receiver did not take a message, with its `Refusal`
+"""
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How a sync ended; also the `outcome` label of `voicelink_syncs_total`."""
+
+    OK = "ok"
+    HELD = "held"
+    NETWORK = "network"
+    TIMEOUT = "timeout"
+    SERVER_ERROR = "server_error"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    REJECTED = "rejected"
+    INVALID_RESPONSE = "invalid_response"
+    TOO_LARGE = "too_large"
+    RATE_LIMITED = "rate_limited"
+
+    @property
+    def answered(self) -> bool:
+        """Whether the provider gave a readable answer."""
+        return self in (Outcome.OK, Outcome.HELD)
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same request may succeed a moment later."""
+        return self in (Outcome.NETWORK, Outcome.TIMEOUT, Outcome.SERVER_ERROR)
+
+
+class Refusal(StrEnum):
+    """What a failed delivery means for the next try."""
+
+    RETRY = "retry"
+    """Network, timeout, 408, 429, 5xx: back off and try for ever."""
+    FAILING = "failing"
+    """401, 403, 404, 410: somebody must mend the receiver; try every five minutes and say so."""
+    DEAD = "dead"
+    """400, 413, 422: this message will never be taken."""
+
+
+class MonitorError(Exception):
+    """The root of all errors raised on purpose; its text is fit for a user."""
+
+
+class ConfigError(MonitorError):
+    """The configuration cannot be used.
+
+    Args:
+        problems: One sentence each: what is wrong, at which key, what to do. Never holds a value.
+        source: The file the problems were found in, if there is one.
+    """
+
+    def __init__(self, problems: list[str], source: str | None = None) -> None:
+        self.problems = problems
+        self.source = source
+        where = f"{source}: " if source else ""
+        super().__init__("\n".join(where + problem for problem in problems))
+
+
+class StartError(MonitorError):
+    """The surroundings do not let the program start, for a reason the user can mend."""
+
+
+class StoreError(MonitorError):
+    """The store did not do what was asked; nothing was half written."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 - named for the state it reports
+    """The database is away, locked, full or read-only right now."""
+
+
+class LeaseLost(StoreError):  # noqa: N818 - named for what happened
+    """The epoch moved on: another process owns this work, ours must be dropped."""
+
+
+class SyncError(MonitorError):
+    """A sync that failed.
+
+    Args:
+        outcome: The cause, never `ok` or `held`.
+        message: What happened, without secrets or phone numbers.
+        retry_after_s: Seconds the provider asked to wait, if it did.
+    """
+
+    def __init__(self, outcome: Outcome, message: str, *, retry_after_s: float | None = None) -> None:
+        self.outcome = outcome
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class DecodeError(SyncError):
+    """An answer that could not be read.
+
+    Args:
+        path: Where in the answer, like `data.readiness`.
+        problem: What is wrong there.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path = path
+        super().__init__(Outcome.INVALID_RESPONSE, f"answer unreadable at {path}: {problem}")
+
+
+class DeliveryError(MonitorError):
+    """A receiver did not take a message.
+
+    Args:
+        refusal: What it means for the next try.
+        message: What the other side answered, short, without secrets.
+        retry_after_s: Seconds the receiver asked to wait, if it did.
+    """
+
+    def __init__(self, refusal: Refusal, message: str, *, retry_after_s: float | None = None) -> None:
+        self.refusal = refusal
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
