@@ -1,0 +1,225 @@
+"""Alerts: open episodes grouped for people, and when there is something to tell.
+
+The first confirmed episode of a group opens an alert. Those confirmed within `update_interval` join it, later
+ones open a new one: a known broken number must not swallow the page for 499 new ones. (Failures of
+connections always join: one cause is one alert.) Between opening and end, one `updated` at most per
+`update_interval` is sent, when members, their states or issues changed; a rise of severity is sent at once.
+An alert ends with its last episode.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from hashlib import blake2b
+
+import msgspec
+import xxhash
+
+from monitor.drift.alert import Kind, Notice, Resolution, Severity, Status
+from monitor.drift.episodes import Ended, Episode, Track
+
+
+class Alert(msgspec.Struct, frozen=True, array_like=True):
+    """An open alert, with what was last told about it.
+
+    `told` are the ids of the episodes in the last message, `told_digest` their content then; `shown_digest`
+    is the content as last recorded. `ended` are the episodes that ended since the last message,
+    `resolutions` the ways in which members ended so far.
+    """
+
+    id: str
+    kind: Kind
+    group: str
+    started_at: datetime
+    updated_at: datetime
+    told_at: datetime
+    severity: Severity
+    version: int = 0
+    told: frozenset[str] = frozenset()
+    told_digest: int = 0
+    shown_digest: int = 0
+    ended: tuple[Ended, ...] = ()
+    resolutions: tuple[Resolution, ...] = ()
+
+
+class Report(msgspec.Struct, frozen=True):
+    """An alert as it stands after a step.
+
+    `notice` is why receivers are told, None if only the record changes. `members` are its open episodes;
+    `ended` those that ended since the last message before this one; `added` how many joined since.
+    """
+
+    alert: Alert
+    notice: Notice | None
+    members: tuple[Track, ...]
+    ended: tuple[Ended, ...]
+    added: int
+
+    @property
+    def status(self) -> Status:
+        """Resolved once no member is left."""
+        return Status.FIRING if self.members else Status.RESOLVED
+
+    @property
+    def resolution(self) -> Resolution | None:
+        """How it ended: the one way in which all members did, or `mixed`."""
+        if self.members:
+            return None
+        ways = set(self.alert.resolutions)
+        return ways.pop() if len(ways) == 1 else Resolution.MIXED
+
+
+def new_id(*parts: str) -> str:
+    """Return an identity made of nothing but its parts, so that replaying a step gives the same."""
+    return blake2b("\0".join(parts).encode(), digest_size=12).hexdigest()
+
+
+def confirm(
+    tracks: Iterable[tuple[Track, str, Severity]],
+    alerts: Sequence[Alert],
+    *,
+    scope: str,
+    update_interval: timedelta,
+    now: datetime,
+) -> tuple[list[Track], list[Alert]]:
+    """Open an episode for each confirmed track, in an alert that may still be joined or in a new one.
+
+    Args:
+        tracks: The confirmed tracks with their group and severity.
+        alerts: The open alerts.
+        scope: What these tracks belong to: a connection's identity, or the fleet.
+        update_interval: For how long after its opening an alert may be joined.
+        now: The instant of confirmation.
+
+    Returns:
+        The tracks with their episodes, and all open alerts.
+    """
+    joinable = {
+        (alert.kind, alert.group): alert
+        for alert in alerts
+        if not alert.kind.about_numbers or now < alert.started_at + update_interval
+    }
+    opened: list[Alert] = []
+    confirmed: list[Track] = []
+    for track, group, severity in tracks:
+        alert = joinable.get((track.kind, group))
+        if alert is None:
+            alert = Alert(
+                id=new_id(scope, track.kind, group, now.isoformat(), track.key),
+                kind=track.kind,
+                group=group,
+                started_at=now,
+                updated_at=now,
+                told_at=now,
+                severity=severity,
+            )
+            joinable[track.kind, group] = alert
+            opened.append(alert)
+        episode = Episode(
+            id=new_id(alert.id, track.key, now.isoformat()),
+            alert_id=alert.id,
+            group=group,
+            opened_at=now,
+            severity=severity,
+        )
+        confirmed.append(msgspec.structs.replace(track, episode=episode))
+    return confirmed, [*alerts, *opened]
+
+
+def report(
+    alerts: Sequence[Alert],
+    tracks: Iterable[Track],
+    ended: Iterable[Ended],
+    *,
+    update_interval: timedelta,
+    now: datetime,
+) -> tuple[list[Alert], list[Report]]:
+    """Decide for each alert whether there is something to tell or to record.
+
+    Returns:
+        The alerts that stay open, and a report of every alert that changed.
+    """
+    members: dict[str, list[Track]] = {alert.id: [] for alert in alerts}
+    for track in tracks:
+        if track.episode is not None:
+            members[track.episode.alert_id].append(track)
+    gone: dict[str, list[Ended]] = {alert.id: [] for alert in alerts}
+    for end in ended:
+        if end.track.episode is not None:
+            gone[end.track.episode.alert_id].append(end)
+    reports = [_report(alert, members[alert.id], gone[alert.id], update_interval, now) for alert in alerts]
+    still_open = [made.alert if made.notice is None else _told(made, now) for made in reports if made.members]
+    changed = [
+        made for made, alert in zip(reports, alerts, strict=True) if made.notice or made.alert != alert
+    ]
+    return still_open, changed
+
+
+def tells_at(alert: Alert, update_interval: timedelta) -> datetime | None:
+    """Return the instant at which an update of this alert becomes due, None if there is nothing to tell."""
+    return alert.told_at + update_interval if alert.shown_digest != alert.told_digest else None
+
+
+def _report(
+    alert: Alert, members: list[Track], ended: list[Ended], update_interval: timedelta, now: datetime
+) -> Report:
+    worst = max(
+        [alert.severity, *(track.episode.severity for track in members if track.episode)],
+        key=lambda severity: severity.rank,
+    )
+    digest = _digest(members)
+    notice = _notice(alert, members, digest, worst, update_interval, now)
+    ways = dict.fromkeys([*alert.resolutions, *(end.resolution for end in ended)])
+    moved = digest != alert.shown_digest or worst is not alert.severity
+    current = msgspec.structs.replace(
+        alert,
+        severity=worst,
+        updated_at=now if moved else alert.updated_at,
+        version=alert.version + 1 if notice else alert.version,
+        shown_digest=digest,
+        ended=(*alert.ended, *ended),
+        resolutions=tuple(ways),
+    )
+    added = sum(1 for track in members if track.episode and track.episode.id not in alert.told)
+    return Report(alert=current, notice=notice, members=tuple(members), ended=current.ended, added=added)
+
+
+def _notice(
+    alert: Alert,
+    members: list[Track],
+    digest: int,
+    worst: Severity,
+    update_interval: timedelta,
+    now: datetime,
+) -> Notice | None:
+    if alert.version == 0:
+        return Notice.OPENED
+    if not members:
+        return Notice.RESOLVED
+    if worst is not alert.severity:
+        return Notice.UPDATED
+    if digest != alert.told_digest and now >= alert.told_at + update_interval:
+        return Notice.UPDATED
+    return None
+
+
+def _told(made: Report, now: datetime) -> Alert:
+    return msgspec.structs.replace(
+        made.alert,
+        told_at=now,
+        told=frozenset(track.episode.id for track in made.members if track.episode),
+        told_digest=made.alert.shown_digest,
+        ended=(),
+    )
+
+
+def _digest(members: list[Track]) -> int:
+    """Return a fingerprint of who is in the alert, and in what state; the order does not matter."""
+    content = sorted(
+        (
+            track.key,
+            track.number.state if track.number else track.detail,
+            sorted(track.number.issues) if track.number else [],
+        )
+        for track in members
+    )
+    return xxhash.xxh3_64_intdigest(msgspec.msgpack.encode(content)) >> 1

@@ -1,0 +1,253 @@
+"""Tracks and episodes: how a trouble is confirmed and how it ends.
+
+A *track* follows one trouble of one number (or the failing of one connection) from the first sync that saw
+it. It becomes an *episode* when `confirm_syncs` syncs saw it, not necessarily in a row: only `resolve_syncs`
+good ones in a row close a pending track. An episode ends when `resolve_syncs` syncs in a row were good and
+`keep_firing_for` has passed since the first of them; trouble inside that is a flap and continues it.
+
+What a sync says of a track:
+
+    kind            trouble                     good                    gone
+    drift           the number drifts           it is ready             it is absent
+    number_removed  it is absent                it is present           -
+    reconfigured    ready, hangs on other refs  ready, as it was once   it is absent
+
+Anything else (unknown numbers; a reconfigured one that drifts) says nothing and leaves the streaks alone,
+as failed and held syncs do.
+"""
+
+from datetime import datetime
+from enum import Enum, auto
+
+import msgspec
+
+from monitor.drift.alert import Kind, Resolution, Severity
+from monitor.drift.plausibility import Hold
+from monitor.drift.rules import Rules
+from monitor.drift.snapshot import Change, ChangeKind, Number, Refs, Snapshot
+
+
+class Episode(msgspec.Struct, frozen=True, array_like=True):
+    """A confirmed trouble: member of one alert from `opened_at` to its end.
+
+    `group` is fixed at confirmation: the state for a drift, see `failures` for the rest.
+    """
+
+    id: str
+    alert_id: str
+    group: str
+    opened_at: datetime
+    severity: Severity
+    flaps: int = 0
+
+
+class Track(msgspec.Struct, frozen=True, array_like=True):
+    """One trouble. `key` is a number's, or a connection's identity, or a receiver's name.
+
+    `number` is as the last sync that showed the trouble saw it (as it was, for a removed one); None for the
+    failing of connections and receivers. `refs` are what the number hangs on, or hung on before where that is
+    gone; of a reconfigured number what it hung on before. `detail` is a failure's cause in a word.
+    """
+
+    kind: Kind
+    key: str
+    since: datetime
+    number: Number | None = None
+    previous_state: str | None = None
+    refs: Refs = Refs()
+    detail: str = ""
+    seen: int = 1
+    good: int = 0
+    good_since: datetime | None = None
+    gone: int = 0
+    episode: Episode | None = None
+
+
+class Ended(msgspec.Struct, frozen=True, array_like=True):
+    """A track whose episode ended."""
+
+    track: Track
+    at: datetime
+    resolution: Resolution
+
+
+class Seen(Enum):
+    """What a sync says of a track."""
+
+    TROUBLE = auto()
+    GOOD = auto()
+    GONE = auto()
+    NOTHING = auto()
+
+
+def track_id(kind: Kind, key: str) -> str:
+    """Return the name of a track in the records of its connection."""
+    return f"{kind}:{key}"
+
+
+def observe(
+    tracks: dict[str, Track],
+    before: Snapshot | None,
+    snapshot: Snapshot,
+    changes: tuple[Change, ...],
+    rules: Rules,
+    now: datetime,
+) -> dict[str, Track]:
+    """Return the tracks after one more applied snapshot: the old ones advanced, new troubles begun."""
+    advanced = {name: _advance(track, snapshot, rules, now) for name, track in tracks.items()}
+    for number in snapshot.numbers.values():
+        if number.drifting:
+            name = track_id(Kind.DRIFT, number.key)
+            if name not in advanced:
+                advanced[name] = _begin_drift(number, before, now)
+    for change in changes:
+        begun = _begin(change, rules, now)
+        if begun is not None:
+            advanced.setdefault(track_id(begun.kind, begun.key), begun)
+    return advanced
+
+
+def count_held(tracks: dict[str, Track], held: Hold, confirm_syncs: int) -> dict[str, Track]:
+    """Return the tracks with the sightings of held answers added: they count towards confirmation."""
+    sightings = {Kind.DRIFT: held.drifting, Kind.NUMBER_REMOVED: held.missing}
+
+    def counted(track: Track) -> Track:
+        # The answer being applied is the last of the held ones and was counted already.
+        extra = sightings.get(track.kind, {}).get(track.key, 1) - 1
+        seen = min(track.seen + extra, confirm_syncs)
+        return msgspec.structs.replace(track, seen=seen) if seen != track.seen else track
+
+    return {name: counted(track) for name, track in tracks.items()}
+
+
+def finished(track: Track, rules: Rules, now: datetime) -> Resolution | None:
+    """Return how the track is over, or None while it is not."""
+    if track.kind is Kind.NUMBER_REMOVED and now >= track.since + rules.removed_after:
+        return Resolution.REMOVED
+    if track.gone >= rules.confirm_syncs:
+        return Resolution.REMOVED
+    if track.good < rules.resolve_syncs or track.good_since is None:
+        return None
+    if track.episode is not None and now < track.good_since + rules.keep_firing_for:
+        return None
+    return Resolution.RECOVERED
+
+
+def ends_at(track: Track, rules: Rules) -> datetime | None:
+    """Return the instant at which the track is over if no sync says otherwise."""
+    if track.kind is Kind.NUMBER_REMOVED and track.good < rules.resolve_syncs:
+        return track.since + rules.removed_after
+    if track.episode is not None and track.good >= rules.resolve_syncs and track.good_since is not None:
+        return track.good_since + rules.keep_firing_for
+    return None
+
+
+def unsettled(track: Track, rules: Rules) -> bool:
+    """Whether one more sync with the same answer would bring this track further."""
+    if track.good:
+        return track.good < rules.resolve_syncs
+    if track.gone:
+        return track.gone < rules.confirm_syncs
+    return track.seen < rules.confirm_syncs
+
+
+def silent(track: Track, rules: Rules, now: datetime) -> bool:
+    """Whether the rules keep this trouble from alerting, whatever the clock says."""
+    if track.kind not in rules.alerting:
+        return True
+    if track.number is None:
+        return False
+    if track.kind is Kind.DRIFT:
+        return rules.audible_issues(track.number, now) is None
+    return rules.silent_when_gone(track.number, now)
+
+
+def severity(track: Track, rules: Rules, now: datetime) -> Severity:
+    """Return how bad the trouble is now; an open episode's severity only rises."""
+    if track.kind is Kind.DRIFT and track.number is not None:
+        current = rules.severities.number(track.number.state, rules.audible_issues(track.number, now) or ())
+    else:
+        current = rules.severities.kind(track.kind)
+    if track.episode is None:
+        return current
+    return max(current, track.episode.severity, key=lambda severity: severity.rank)
+
+
+def _begin_drift(number: Number, before: Snapshot | None, now: datetime) -> Track:
+    was = before.numbers.get(number.key) if before is not None else None
+    return Track(
+        kind=Kind.DRIFT,
+        key=number.key,
+        since=now,
+        number=number,
+        previous_state=was.state if was is not None else None,
+        refs=number.refs.or_else(was.refs if was is not None else None),
+    )
+
+
+def _begin(change: Change, rules: Rules, now: datetime) -> Track | None:
+    before = change.before
+    if before is None:
+        return None
+    if change.kind is ChangeKind.REMOVED and Kind.NUMBER_REMOVED in rules.alerting:
+        kind, number = Kind.NUMBER_REMOVED, before
+    elif change.kind is ChangeKind.RECONFIGURED and Kind.RECONFIGURED in rules.alerting:
+        kind, number = Kind.RECONFIGURED, change.number
+    else:
+        return None
+    return Track(
+        kind=kind, key=change.key, since=now, number=number, previous_state=before.state, refs=before.refs
+    )
+
+
+def _seen(track: Track, snapshot: Snapshot) -> Seen:
+    if track.key in snapshot.unknown:
+        return Seen.NOTHING
+    number = snapshot.numbers.get(track.key)
+    if track.kind is Kind.NUMBER_REMOVED:
+        return Seen.TROUBLE if number is None else Seen.GOOD
+    if number is None:
+        return Seen.GONE
+    if track.kind is Kind.DRIFT:
+        return Seen.TROUBLE if number.drifting else Seen.GOOD
+    if number.drifting:
+        return Seen.NOTHING
+    return Seen.GOOD if number.refs == track.refs else Seen.TROUBLE
+
+
+def _advance(track: Track, snapshot: Snapshot, rules: Rules, now: datetime) -> Track:
+    match _seen(track, snapshot):
+        case Seen.NOTHING:
+            return track
+        case Seen.GONE:
+            return msgspec.structs.replace(
+                track, gone=min(track.gone + 1, rules.confirm_syncs), good=0, good_since=None
+            )
+        case Seen.GOOD:
+            return msgspec.structs.replace(
+                track,
+                good=min(track.good + 1, rules.resolve_syncs),
+                good_since=track.good_since or now,
+                gone=0,
+            )
+        case Seen.TROUBLE:
+            return _troubled(track, snapshot.numbers.get(track.key), rules)
+
+
+def _troubled(track: Track, number: Number | None, rules: Rules) -> Track:
+    episode = track.episode
+    if episode is not None and track.good:
+        episode = msgspec.structs.replace(episode, flaps=episode.flaps + 1)
+    refs = track.refs
+    if track.kind is Kind.DRIFT and number is not None:
+        refs = number.refs.or_else(track.refs)
+    return msgspec.structs.replace(
+        track,
+        number=number or track.number,
+        refs=refs,
+        seen=min(track.seen + 1, rules.confirm_syncs),
+        good=0,
+        good_since=None,
+        gone=0,
+        episode=episode,
+    )

@@ -1,0 +1,223 @@
+"""The failing of connections and receivers: which alert each cause belongs to, and when it is over.
+
+    outcomes                             alert                 one for
+    network timeout server_error         api_unavailable       all connections
+    unauthorized forbidden               account_rejected      an account
+    not_found rejected, vanished         connection_rejected   a connection
+    invalid_response too_large           answer_unreadable     a connection
+    (any, and in no alert above)         sync_stale            all connections
+    a receiver that refuses us           receiver_failing      a receiver
+
+A failure alert ends only when its connections answer again, `resolve_syncs` times in a row; `sync_stale` when
+a snapshot is applied. `held` and `rate_limited` have no alert of their own: staleness sees them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import msgspec
+
+from monitor.drift.alert import Kind, Resolution
+from monitor.drift.alerts import Alert, Report, confirm, report, tells_at
+from monitor.drift.episodes import Ended, Track, track_id
+from monitor.drift.rules import Severities
+from monitor.errors import Outcome
+
+SCOPE = "fleet"
+
+_KINDS: Mapping[Outcome, Kind] = {
+    Outcome.NETWORK: Kind.API_UNAVAILABLE,
+    Outcome.TIMEOUT: Kind.API_UNAVAILABLE,
+    Outcome.SERVER_ERROR: Kind.API_UNAVAILABLE,
+    Outcome.UNAUTHORIZED: Kind.ACCOUNT_REJECTED,
+    Outcome.FORBIDDEN: Kind.ACCOUNT_REJECTED,
+    Outcome.NOT_FOUND: Kind.CONNECTION_REJECTED,
+    Outcome.REJECTED: Kind.CONNECTION_REJECTED,
+    Outcome.INVALID_RESPONSE: Kind.ANSWER_UNREADABLE,
+    Outcome.TOO_LARGE: Kind.ANSWER_UNREADABLE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How the syncs of one connection have been going.
+
+    `failures` and `answers` count syncs in a row that failed or answered, `same_kind` the failures at the end
+    of the row that belong to one alert kind. `fresh_at` is when a snapshot was last applied, or the watching
+    began. `vanished`: discovery lists it no more. `muted`: in a maintenance window.
+    """
+
+    identity: str
+    account: str
+    outcome: Outcome | None
+    failures: int
+    same_kind: int
+    answers: int
+    fresh_at: datetime
+    stale_after: timedelta
+    vanished: bool = False
+    muted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailingReceiver:
+    """A receiver that refuses our messages, or has been out of reach for long."""
+
+    name: str
+    since: datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetRules:
+    """The rules for failures."""
+
+    failing_after: int = 3
+    resolve_syncs: int = 2
+    update_interval: timedelta = timedelta(minutes=5)
+    severities: Severities = field(default_factory=Severities)
+
+
+class FleetRecords(msgspec.Struct, frozen=True, array_like=True):
+    """Everything that is remembered of failures between two steps."""
+
+    tracks: dict[str, Track] = {}
+    alerts: tuple[Alert, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetStep:
+    """What a step over the whole fleet did; the fields as in `policy.Step`."""
+
+    records: FleetRecords
+    opened: tuple[Track, ...]
+    ended: tuple[Ended, ...]
+    reports: tuple[Report, ...]
+    wakes_at: datetime | None
+
+
+def kind_of(outcome: Outcome) -> Kind | None:
+    """Return the alert kind that a failed sync's outcome belongs to."""
+    return _KINDS.get(outcome)
+
+
+def step(
+    records: FleetRecords,
+    fleet: Sequence[Health],
+    receivers: Iterable[FailingReceiver],
+    rules: FleetRules,
+    now: datetime,
+) -> FleetStep:
+    """Return the records after looking at every connection and receiver."""
+    by_identity = {health.identity: health for health in fleet}
+    failing = {receiver.name: receiver for receiver in receivers}
+    kept: dict[str, Track] = {}
+    ended: list[Ended] = []
+    for name, track in records.tracks.items():
+        way = _over(track, by_identity.get(track.key), failing, rules)
+        if way is None:
+            kept[name] = track
+        else:
+            ended.append(Ended(track=track, at=now, resolution=way))
+    begun = _begun(fleet, failing.values(), kept, rules, now)
+    opened, alerts = confirm(
+        [(track, _group(track, by_identity), rules.severities.kind(track.kind)) for track in begun],
+        records.alerts,
+        scope=SCOPE,
+        update_interval=rules.update_interval,
+        now=now,
+    )
+    tracks = kept | {track_id(track.kind, track.key): track for track in opened}
+    still_open, reports = report(
+        alerts, tracks.values(), ended, update_interval=rules.update_interval, now=now
+    )
+    return FleetStep(
+        records=FleetRecords(tracks=tracks, alerts=tuple(still_open)),
+        opened=tuple(opened),
+        ended=tuple(ended),
+        reports=tuple(reports),
+        wakes_at=_wakes_at(fleet, tracks, still_open, rules, now),
+    )
+
+
+def _over(
+    track: Track, health: Health | None, failing: Mapping[str, FailingReceiver], rules: FleetRules
+) -> Resolution | None:
+    if track.kind is Kind.RECEIVER_FAILING:
+        return None if track.key in failing else Resolution.RECOVERED
+    if health is None:
+        return Resolution.UNCONFIGURED
+    if track.kind is Kind.SYNC_STALE:
+        return Resolution.RECOVERED if health.fresh_at > track.since else None
+    answered = health.answers >= rules.resolve_syncs and not health.vanished
+    return Resolution.RECOVERED if answered else None
+
+
+def _begun(
+    fleet: Sequence[Health],
+    failing: Iterable[FailingReceiver],
+    kept: Mapping[str, Track],
+    rules: FleetRules,
+    now: datetime,
+) -> list[Track]:
+    begun = [
+        Track(kind=Kind.RECEIVER_FAILING, key=receiver.name, since=receiver.since, detail=receiver.error)
+        for receiver in failing
+        if track_id(Kind.RECEIVER_FAILING, receiver.name) not in kept
+    ]
+    failing_now = {track.key for track in kept.values() if track.kind is not Kind.RECEIVER_FAILING}
+    for health in fleet:
+        kind = (
+            None
+            if health.muted
+            else _kind(health, in_alert=health.identity in failing_now, rules=rules, now=now)
+        )
+        if kind is not None and track_id(kind, health.identity) not in kept:
+            detail = "vanished" if health.vanished else str(health.outcome or "")
+            begun.append(Track(kind=kind, key=health.identity, since=now, detail=detail))
+    return begun
+
+
+def _kind(health: Health, *, in_alert: bool, rules: FleetRules, now: datetime) -> Kind | None:
+    """Return the alert that this connection's failing belongs in now.
+
+    Failures of mixed causes count together towards the first alert; once a connection is in one, another
+    cause needs `failing_after` of its own in a row.
+    """
+    if health.vanished:
+        return Kind.CONNECTION_REJECTED
+    kind = _KINDS.get(health.outcome) if health.outcome is not None else None
+    needed = health.same_kind if in_alert else health.failures
+    if kind is not None and needed >= rules.failing_after:
+        return kind
+    if not in_alert and now >= health.fresh_at + health.stale_after:
+        return Kind.SYNC_STALE
+    return None
+
+
+def _group(track: Track, by_identity: Mapping[str, Health]) -> str:
+    match track.kind:
+        case Kind.ACCOUNT_REJECTED:
+            return by_identity[track.key].account
+        case Kind.CONNECTION_REJECTED | Kind.ANSWER_UNREADABLE | Kind.RECEIVER_FAILING:
+            return track.key
+        case _:
+            return ""
+
+
+def _wakes_at(
+    fleet: Sequence[Health],
+    tracks: Mapping[str, Track],
+    alerts: Iterable[Alert],
+    rules: FleetRules,
+    now: datetime,
+) -> datetime | None:
+    in_alert = {track.key for track in tracks.values()}
+    instants = [tells_at(alert, rules.update_interval) for alert in alerts]
+    instants += [
+        health.fresh_at + health.stale_after
+        for health in fleet
+        if health.identity not in in_alert and health.fresh_at + health.stale_after > now
+    ]
+    return min((instant for instant in instants if instant is not None), default=None)

@@ -1,0 +1,226 @@
+"""What one connection's records become: after a sync, on a timer, after a reload.
+
+`judge` decides whether an answer is believed, `step` does the rest: confirm, end, group, tell. Both are pure
+functions of the records, which are all that is kept between two calls: replaying from any stored point gives
+the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from monitor.drift.alert import Kind, Resolution
+from monitor.drift.alerts import Alert, Report, confirm, report, tells_at
+from monitor.drift.diff import diff
+from monitor.drift.episodes import (
+    Ended,
+    Track,
+    count_held,
+    ends_at,
+    finished,
+    observe,
+    severity,
+    silent,
+    track_id,
+    unsettled,
+)
+from monitor.drift.plausibility import Guard, Hold, carry_unknown, hold, implausible
+from monitor.drift.rules import Rules
+from monitor.drift.snapshot import Change, Snapshot
+
+
+class Records(msgspec.Struct, frozen=True, array_like=True):
+    """Everything that is remembered of one connection between two steps."""
+
+    snapshot: Snapshot | None = None
+    hold: Hold | None = None
+    tracks: dict[str, Track] = {}
+    alerts: tuple[Alert, ...] = ()
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Whether an answer is applied. `reason` says why not."""
+
+    records: Records
+    snapshot: Snapshot
+    changes: tuple[Change, ...]
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What a step did.
+
+    `opened`, `moved` and `ended` are episodes that began, changed and ended. `wakes_at` is the next instant
+    at which the policy has something to do without a sync. `settled`: another sync with the same answer
+    would change nothing. `ignored` counts the drifting numbers that rules keep silent.
+    """
+
+    records: Records
+    changes: tuple[Change, ...] = ()
+    opened: tuple[Track, ...] = ()
+    moved: tuple[Track, ...] = ()
+    ended: tuple[Ended, ...] = ()
+    reports: tuple[Report, ...] = ()
+    wakes_at: datetime | None = None
+    settled: bool = True
+    ignored: int = 0
+
+
+def judge(records: Records, answer: Snapshot, guard: Guard) -> Verdict:
+    """Return whether the answer is applied, and the records with the hold that it begins, goes on or ends."""
+    answer = carry_unknown(records.snapshot, answer)
+    changes = diff(records.snapshot, answer)
+    reason = implausible(records.snapshot, answer, changes, guard)
+    if reason is None:
+        return Verdict(records=msgspec.structs.replace(records, hold=None), snapshot=answer, changes=changes)
+    held = hold(records.hold, answer, changes, reason)
+    believed = held.count >= guard.confirm_syncs
+    return Verdict(
+        records=msgspec.structs.replace(records, hold=held),
+        snapshot=answer,
+        changes=changes,
+        reason=None if believed else reason,
+    )
+
+
+def step(
+    records: Records,
+    rules: Rules,
+    now: datetime,
+    *,
+    scope: str,
+    verdict: Verdict | None = None,
+    accepted: frozenset[str] = frozenset(),
+    accept_all: bool = False,
+    unconfigured: bool = False,
+) -> Step:
+    """Return the records after an applied answer, or after time alone when there is no verdict.
+
+    Args:
+        records: As the last step left them.
+        rules: The connection's rules as they hold now.
+        now: The instant of the step.
+        scope: The connection's identity.
+        verdict: The answer that is applied.
+        accepted: Keys whose removal or reconfiguration somebody accepted.
+        accept_all: Accept every removal and reconfiguration.
+        unconfigured: The connection is no longer watched; every episode ends.
+    """
+    tracks = records.tracks
+    snapshot = records.snapshot
+    if verdict is not None:
+        tracks = observe(tracks, records.snapshot, verdict.snapshot, verdict.changes, rules, now)
+        if verdict.records.hold is not None:
+            tracks = count_held(tracks, verdict.records.hold, rules.confirm_syncs)
+        snapshot = verdict.snapshot
+
+    tracks, ended = _end(tracks, rules, now, accepted, accept_all=accept_all, unconfigured=unconfigured)
+    ready = [
+        (
+            track,
+            track.number.state if track.kind is Kind.DRIFT and track.number else "",
+            severity(track, rules, now),
+        )
+        for track in tracks.values()
+        if not unconfigured and _opens(track, rules, now)
+    ]
+    confirmed, alerts = confirm(
+        ready, records.alerts, scope=scope, update_interval=rules.update_interval, now=now
+    )
+    opened = {track_id(track.kind, track.key): track for track in confirmed}
+    tracks = _raise_severity(tracks | opened, rules, now)
+    still_open, reports = report(
+        alerts, tracks.values(), ended, update_interval=rules.update_interval, now=now
+    )
+    return Step(
+        records=Records(
+            snapshot=snapshot,
+            hold=records.hold if verdict is None else None,
+            tracks=tracks,
+            alerts=tuple(still_open),
+        ),
+        changes=verdict.changes if verdict is not None else (),
+        opened=tuple(opened.values()),
+        moved=tuple(_moved(records.tracks, tracks)),
+        ended=tuple(ended),
+        reports=tuple(reports),
+        wakes_at=_wakes_at(tracks, still_open, rules, now),
+        settled=not any(unsettled(track, rules) for track in tracks.values()),
+        ignored=sum(
+            1 for t in tracks.values() if t.kind is Kind.DRIFT and not t.good and silent(t, rules, now)
+        ),
+    )
+
+
+def _opens(track: Track, rules: Rules, now: datetime) -> bool:
+    """Whether the track becomes an episode now: confirmed, in trouble, and nothing keeps it silent."""
+    if track.episode is not None or track.good or track.gone or rules.muted:
+        return False
+    return track.seen >= rules.confirm_syncs and not silent(track, rules, now)
+
+
+def _end(
+    tracks: Mapping[str, Track],
+    rules: Rules,
+    now: datetime,
+    accepted: frozenset[str],
+    *,
+    accept_all: bool,
+    unconfigured: bool,
+) -> tuple[dict[str, Track], list[Ended]]:
+    kept: dict[str, Track] = {}
+    ended: list[Ended] = []
+    for name, track in tracks.items():
+        way = finished(track, rules, now)
+        if unconfigured:
+            way = Resolution.UNCONFIGURED
+        elif track.kind is not Kind.DRIFT and (accept_all or track.key in accepted):
+            way = Resolution.ACCEPTED
+        if way is None and track.episode is not None and silent(track, rules, now):
+            # The trouble goes on unseen: it may alert again when the rule is gone.
+            kept[name] = msgspec.structs.replace(track, episode=None)
+            ended.append(Ended(track=track, at=now, resolution=Resolution.IGNORED))
+        elif way is None:
+            kept[name] = track
+        elif track.episode is not None:
+            ended.append(Ended(track=track, at=now, resolution=way))
+    return kept, ended
+
+
+def _raise_severity(tracks: Mapping[str, Track], rules: Rules, now: datetime) -> dict[str, Track]:
+    risen: dict[str, Track] = {}
+    for name, track in tracks.items():
+        worse = severity(track, rules, now) if track.episode is not None else None
+        if track.episode is None or worse is None or worse is track.episode.severity:
+            risen[name] = track
+        else:
+            episode = msgspec.structs.replace(track.episode, severity=worse)
+            risen[name] = msgspec.structs.replace(track, episode=episode)
+    return risen
+
+
+def _moved(before: Mapping[str, Track], after: Mapping[str, Track]) -> list[Track]:
+    return [
+        track
+        for name, track in after.items()
+        if track.episode is not None
+        and (was := before.get(name)) is not None
+        and was.episode is not None
+        and (was.episode, was.number) != (track.episode, track.number)
+    ]
+
+
+def _wakes_at(
+    tracks: Mapping[str, Track], alerts: list[Alert], rules: Rules, now: datetime
+) -> datetime | None:
+    if not tracks:
+        return None
+    instants = [
+        rules.wakes_at(now),
+        *(ends_at(track, rules) for track in tracks.values()),
+        *(tells_at(alert, rules.update_interval) for alert in alerts),
+    ]
+    return min((instant for instant in instants if instant is not None), default=None)

@@ -1,0 +1,249 @@
+"""What people read: the alert body and its summary, made from an alert's members."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from monitor.drift.alert import Action, AlertBody, AlertNumber, Kind, Notice, NumberAction, Resolution, Status
+from monitor.drift.alerts import Alert, Report
+from monitor.drift.episodes import Track
+from monitor.drift.snapshot import Refs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """A connection as people know it."""
+
+    name: str
+    account: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wording:
+    """What the configuration adds to every alert. The URLs end without a slash."""
+
+    instance: str = "voicelink-monitor"
+    external_url: str | None = None
+    runbook_base_url: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    max_listed_numbers: int = 50
+
+
+def body(
+    made: Report, *, scope: str, watched: Mapping[str, Watched], wording: Wording, now: datetime
+) -> AlertBody:
+    """Return the body of one message about an alert.
+
+    Args:
+        made: The alert, its members and what happened since the last message.
+        scope: The identity of the connection whose numbers are its members; for failures anything.
+        watched: Every connection by identity.
+        wording: What the configuration adds.
+        now: The instant of the message.
+    """
+    alert = made.alert
+    open_now = made.status is Status.FIRING
+    tracks = made.members if open_now else tuple(end.track for end in made.ended)
+    numbers = [track for track in tracks if track.number is not None]
+    numbers.sort(key=lambda track: track.key)
+    numbers.sort(key=lambda track: track.since, reverse=True)
+    common = _common(numbers)
+    connection = _connection(alert, scope, watched)
+    listed = numbers[: wording.max_listed_numbers]
+    return AlertBody(
+        alert_id=alert.id,
+        kind=alert.kind,
+        change=made.notice or Notice.UPDATED,
+        status=made.status,
+        resolution=made.resolution,
+        severity=alert.severity,
+        summary=summary(made, connection, watched, common),
+        instance=wording.instance,
+        connection=connection.name if connection else None,
+        account=connection.account if connection else _account(alert),
+        state=_state(alert),
+        started_at=_instant(alert.started_at),
+        updated_at=_instant(alert.updated_at if made.notice is None else now),
+        resolved_at=None if open_now else _instant(now),
+        version=alert.version,
+        numbers_total=len(numbers),
+        numbers_listed=len(listed),
+        numbers=[_number(track) for track in listed],
+        numbers_added=made.added if alert.kind.about_numbers else 0,
+        numbers_ended=len(made.ended) if alert.kind.about_numbers else 0,
+        connections=_connections(alert, tracks, connection, watched),
+        common=common,
+        actions=_actions(numbers),
+        labels=dict(wording.labels),
+        url=f"{wording.external_url}/alerts#{alert.id}" if wording.external_url else None,
+        runbook_url=f"{wording.runbook_base_url}/{alert.kind.value}" if wording.runbook_base_url else None,
+    )
+
+
+def summary(
+    made: Report, connection: Watched | None, watched: Mapping[str, Watched], common: Mapping[str, int | str]
+) -> str:
+    """Return one line that says where, how many, what, and how it ended."""
+    alert = made.alert
+    tracks = made.members or tuple(end.track for end in made.ended)
+    if alert.kind.about_numbers:
+        name = connection.name if connection else "unknown connection"
+        line = f"{name}: {_numbers_phrase(alert, len(tracks))}{_shared_phrase(common, len(tracks))}"
+    else:
+        line = _failure_phrase(alert, tracks, connection, watched)
+    if made.status is Status.FIRING:
+        return line
+    lasted = _duration(made.ended[-1].at - alert.started_at) if made.ended else "a moment"
+    return f"{line} - {_ending(made.resolution)} after {lasted}"
+
+
+def _numbers_phrase(alert: Alert, count: int) -> str:
+    counted = f"{count:,} number{'s' if count != 1 else ''}"
+    match alert.kind:
+        case Kind.NUMBER_REMOVED:
+            return f"{counted} gone from the inventory"
+        case Kind.RECONFIGURED:
+            return f"{counted} reconfigured"
+        case _:
+            return f"{counted} {alert.group}"
+
+
+_COMMON_WORDS = {
+    "client_id": "client",
+    "bot_id": "bot",
+    "routing_target": "routing",
+    "agent_id": "agent",
+}
+
+
+def _shared_phrase(common: Mapping[str, int | str], count: int) -> str:
+    if not common or count < 2:  # noqa: PLR2004 - one number shares nothing with itself
+        return ""
+    parts = [f"{word} {common[name]}" for name, word in _COMMON_WORDS.items() if name in common]
+    return f", all of {', '.join(parts)}"
+
+
+def _failure_phrase(
+    alert: Alert, tracks: Sequence[Track], connection: Watched | None, watched: Mapping[str, Watched]
+) -> str:
+    causes = ", ".join(sorted({track.detail for track in tracks if track.detail}))
+    because = f" ({causes})" if causes else ""
+    name = connection.name if connection else alert.group
+    some = f"{len(tracks):,} connection{'s' if len(tracks) != 1 else ''}"
+    if len(tracks) == 1 and tracks[0].key in watched:
+        some = watched[tracks[0].key].name
+    phrases = {
+        Kind.API_UNAVAILABLE: f"VoiceLink API unavailable for {some}",
+        Kind.ACCOUNT_REJECTED: f"account {alert.group}: the API key is rejected for {some}",
+        Kind.CONNECTION_REJECTED: f"{name}: the API rejects this connection",
+        Kind.ANSWER_UNREADABLE: f"{name}: the API's answer cannot be read",
+        Kind.SYNC_STALE: f"no fresh snapshot of {some}",
+        Kind.RECEIVER_FAILING: f"receiver {alert.group} does not take alerts",
+    }
+    return f"{phrases[alert.kind]}{because}"
+
+
+def _ending(resolution: Resolution | None) -> str:
+    match resolution:
+        case Resolution.REMOVED:
+            return "removed from the inventory"
+        case Resolution.ACCEPTED:
+            return "accepted as it is now"
+        case Resolution.IGNORED:
+            return "ignored by a rule, not recovered,"
+        case Resolution.UNCONFIGURED:
+            return "no longer watched, not recovered,"
+        case Resolution.MIXED:
+            return "over in several ways"
+        case _:
+            return "recovered"
+
+
+def _connection(alert: Alert, scope: str, watched: Mapping[str, Watched]) -> Watched | None:
+    if alert.kind.about_numbers:
+        return watched.get(scope)
+    if alert.kind in (Kind.CONNECTION_REJECTED, Kind.ANSWER_UNREADABLE):
+        return watched.get(alert.group)
+    return None
+
+
+def _account(alert: Alert) -> str | None:
+    return alert.group if alert.kind is Kind.ACCOUNT_REJECTED else None
+
+
+def _state(alert: Alert) -> str | None:
+    """Return the group's state; of a failing receiver its name."""
+    return alert.group if alert.kind in (Kind.DRIFT, Kind.RECEIVER_FAILING) else None
+
+
+def _connections(
+    alert: Alert, tracks: Iterable[Track], connection: Watched | None, watched: Mapping[str, Watched]
+) -> list[str]:
+    if connection is not None:
+        return [connection.name]
+    if alert.kind is Kind.RECEIVER_FAILING:
+        return []
+    return sorted(watched[track.key].name for track in tracks if track.key in watched)
+
+
+def _common(tracks: Sequence[Track]) -> dict[str, int | str]:
+    """Return what all members hang on, or hung on before it was gone: the likely cause."""
+    shared: dict[str, int | str] = {}
+    for name in _COMMON_WORDS:
+        values = {_ref(track.refs, name) for track in tracks}
+        value = values.pop() if len(values) == 1 else None
+        if value is not None:
+            shared[name] = value
+    return shared
+
+
+def _ref(refs: Refs, name: str) -> int | str | None:
+    value: int | str | None = getattr(refs, name)
+    return value
+
+
+def _number(track: Track) -> AlertNumber:
+    number = track.number
+    if number is None:
+        raise ValueError("only tracks of numbers are listed")
+    return AlertNumber(
+        key=number.key,
+        phone_number=number.phone_number,
+        state=number.state,
+        previous_state=track.previous_state,
+        issues=list(number.issues),
+        action_items=[NumberAction(code=item.code, label=item.label) for item in number.action_items],
+        did_id=number.did_id,
+        client_id=track.refs.client_id,
+        since=_instant(track.since),
+        flaps=track.episode.flaps if track.episode else 0,
+    )
+
+
+def _actions(tracks: Sequence[Track]) -> list[Action]:
+    counts = Counter(
+        (item.code, item.label)
+        for track in tracks
+        if track.number is not None
+        for item in dict.fromkeys(track.number.action_items)
+    )
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [Action(code=code, label=label, numbers=many) for (code, label), many in ordered]
+
+
+def _duration(length: timedelta) -> str:
+    """Return a length the way people say it: `45s`, `12m`, `3h 5m`, `2d 4h`."""
+    seconds = max(int(length.total_seconds()), 0)
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes == 0:
+        return f"{seconds}s"
+    if hours == 0:
+        return f"{minutes}m"
+    if days == 0:
+        return f"{hours}h {minutes % 60}m" if minutes % 60 else f"{hours}h"
+    return f"{days}d {hours % 24}h" if hours % 24 else f"{days}d"
+
+
+def _instant(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
