@@ -1,0 +1,118 @@
+"""One message for one receiver: what it is, who takes it, how a try ended, and where it is kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from monitor.drift.alert import Notice
+from monitor.errors import Refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A message as it was committed; the same id and body on every try.
+
+    `body` is the alert body as JSON, as this receiver is told it (its `change` equals `change` here).
+    `attempts` counts the tries that failed before, `first_failed_at` is the first of them. `superseded`:
+    newer messages about the same alert wait behind it. Instants are aware UTC.
+    """
+
+    id: str
+    receiver: str
+    alert_id: str
+    change: Notice
+    body: bytes
+    attempts: int
+    created_at: datetime
+    first_failed_at: datetime | None
+    superseded: bool
+
+
+class DeliveryOutcome(StrEnum):
+    """How a try ended; also the `outcome` label of `voicelink_monitor_deliveries_total`."""
+
+    DELIVERED = "delivered"
+    RETRIED = "retried"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """The receiver took it. `answer` is short and fit for a log; empty where nobody answers."""
+
+    delivery: Delivery
+    at: datetime
+    answer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The receiver did not take it; it is due again at `next_try_at`. `refusal` is never `DEAD`."""
+
+    delivery: Delivery
+    at: datetime
+    next_try_at: datetime
+    refusal: Refusal
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dead:
+    """It will not be tried again, unless somebody asks for it by command."""
+
+    delivery: Delivery
+    at: datetime
+    error: str
+
+
+Result = Sent | Failed | Dead
+
+
+class Receiver(Protocol):
+    """A channel that takes one message at a time."""
+
+    @property
+    def name(self) -> str:
+        """Return the name in the config, unique."""
+        ...
+
+    @property
+    def timeout_s(self) -> float:
+        """Return the seconds that one `send` may take; the drain cuts it off."""
+        ...
+
+    async def send(self, delivery: Delivery) -> str | None:
+        """Hand the message over; return what the other side answered, short and without secrets.
+
+        None means that there is no other side, and nothing to log about it.
+
+        Raises:
+            DeliveryError: It was not taken.
+        """
+        ...
+
+
+class Outbox(Protocol):
+    """What the drain needs of the store. Any method may raise `StoreUnavailable`."""
+
+    async def lease_due(self, receiver: str, *, limit: int, lease_s: float) -> list[Delivery]:
+        """Return what is due now and nobody else's, and keep it ours for `lease_s` seconds.
+
+        At most the oldest undelivered message of each alert, oldest first: a younger one must not overtake
+        it, not even while the oldest waits for its next try.
+        """
+        ...
+
+    async def next_due_at(self, receiver: str) -> datetime | None:
+        """Return when `lease_due` will next find something; the end of a lease counts. None: never."""
+        ...
+
+    async def settle(self, results: Sequence[Result]) -> None:
+        """Write how the tries ended, in one transaction, and end their leases.
+
+        A row that is settled or gone already is left alone: after `StoreUnavailable` the same results come
+        again, though they may have been written.
+        """
+        ...

@@ -1,0 +1,71 @@
+"""Which receiver hears of an alert, and as what (pure).
+
+| the receiver | opened | updated | resolved |
+| --- | --- | --- | --- |
+| got a message about this alert, or has one pending | | updated | resolved, if it wants those |
+| did not, and its filters match | opened | opened | |
+| did not, and they don't | | | |
+
+So who was paged hears the end, even if the alert left its filters since. Reminders are planned elsewhere, by
+each receiver's `repeat_interval`.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from monitor.drift.alert import AlertBody, Kind, Notice, Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A receiver's filters. `connections` are globs, case-sensitive; none at all lets everything through."""
+
+    receiver: str
+    min_severity: Severity = Severity.INFO
+    connections: tuple[str, ...] = ()
+    send_resolved: bool = True
+
+
+def plan(body: AlertBody, routes: Iterable[Route], already: Collection[str]) -> list[tuple[str, Notice]]:
+    """Return the receivers to tell, and as what, in the order of the routes.
+
+    Args:
+        body: The alert and its `change`. For a receiver that a reload added: the firing alert as `opened`,
+            with which those who know it are left in peace.
+        routes: All receivers.
+        already: Names of those that got, or have pending, a message about this alert.
+    """
+    told = ((route.receiver, _notice(body, route, known=route.receiver in already)) for route in routes)
+    return [(receiver, notice) for receiver, notice in told if notice is not None]
+
+
+def _notice(body: AlertBody, route: Route, *, known: bool) -> Notice | None:
+    match body.change:
+        case Notice.RESOLVED:
+            return Notice.RESOLVED if known and route.send_resolved else None
+        case Notice.UPDATED if known:
+            return Notice.UPDATED
+        case Notice.OPENED | Notice.UPDATED:
+            return Notice.OPENED if not known and matches(body, route) else None
+        case Notice.REMINDER:
+            return None
+
+
+def matches(body: AlertBody, route: Route) -> bool:
+    """Return whether a receiver's filters let an alert through.
+
+    A test passes them all. An alert about a failing receiver, whose name is its `state`, is not sent to that
+    receiver. An alert without connections passes the `connections` filter.
+    """
+    if body.kind is Kind.TEST:
+        return True
+    if body.kind is Kind.RECEIVER_FAILING and body.state == route.receiver:
+        return False
+    return body.severity.rank >= route.min_severity.rank and _concerns(body.connections, route.connections)
+
+
+def _concerns(connections: Collection[str], globs: Collection[str]) -> bool:
+    if not connections or not globs:
+        return True
+    return any(fnmatchcase(connection, glob) for connection in connections for glob in globs)

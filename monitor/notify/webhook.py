@@ -1,0 +1,197 @@
+"""The webhook: a CloudEvents 1.0 JSON event, signed as Standard Webhooks says.
+
+Event: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
+Signature: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from monitor.clock import Clock
+from monitor.errors import ConfigError, DeliveryError, Refusal
+from monitor.notify.delivery import Delivery
+from monitor.notify.http import post, require_taken
+from monitor.secret import Secret
+
+CONTENT_TYPE = "application/cloudevents+json"
+
+_SECRET_PREFIX = "whsec_"  # noqa: S105 - the scheme's public prefix
+_OURS = frozenset(
+    {"content-type", "content-length", "host", "webhook-id", "webhook-timestamp", "webhook-signature"}
+)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True):
+    """A CloudEvent in structured JSON; the order of the fields is their order on the wire."""
+
+    specversion: str = "1.0"
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    datacontenttype: str = "application/json"
+    data: msgspec.Raw
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """What the envelope needs of an alert body."""
+
+    instance: str
+    updated_at: str
+
+
+class WebhookReceiver:
+    """POSTs each message to one URL.
+
+    Args:
+        name: Its name in the config.
+        url: Where to.
+        secret: `whsec_` and base64, or the base64 alone; None: no signature.
+        headers: Sent along, an authorization for instance.
+        http: The client; its transport, certificates and proxies.
+        timeout_s: Seconds for one try.
+        clock: For the timestamp of a try.
+
+    Raises:
+        ConfigError: The secret is not base64, or a header cannot be sent or is the monitor's own.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        *,
+        secret: Secret | None,
+        headers: Mapping[str, Secret | str],
+        http: httpx.AsyncClient,
+        timeout_s: float,
+        clock: Clock,
+    ) -> None:
+        problems = [f"receiver {name!r}: {problem}" for problem in _problems(secret, headers)]
+        if problems:
+            raise ConfigError(problems)
+        self.name = name
+        self.timeout_s = timeout_s
+        self._url = url
+        self._secret = secret
+        self._headers = dict(headers)
+        self._http = http
+        self._clock = clock
+
+    async def send(self, delivery: Delivery) -> str:
+        """Post the event; return what the other side answered.
+
+        Raises:
+            DeliveryError: It was not taken.
+        """
+        now = self._clock.now()
+        content = render(delivery)
+        headers = {name: _reveal(value) for name, value in self._headers.items()}
+        headers["content-type"] = CONTENT_TYPE
+        headers |= self._webhook_headers(delivery.id, int(now.timestamp()), content)
+        answer = await post(self._http, self._url, content=content, headers=headers, now=now)
+        return require_taken(answer, hide=self._hidden())
+
+    def _webhook_headers(self, delivery_id: str, timestamp: int, content: bytes) -> dict[str, str]:
+        headers = {"webhook-id": delivery_id, "webhook-timestamp": str(timestamp)}
+        if self._secret is not None:
+            try:
+                key = signing_key(self._secret.reveal())
+            except ValueError as exc:  # the file behind it was replaced by something else
+                raise DeliveryError(Refusal.FAILING, f"its secret cannot be used: {exc}") from exc
+            headers["webhook-signature"] = sign(key, delivery_id, timestamp, content)
+        return headers
+
+    def _hidden(self) -> Iterator[str]:
+        """Yield what an answer must not bring into a log: servers like to quote a path or a header."""
+        url = httpx.URL(self._url)
+        yield from (url.raw_path.decode("ascii"), url.path, url.password, url.query.decode("ascii"))
+        yield from map(_reveal, self._headers.values())
+        if self._secret is not None:
+            yield self._secret.reveal()
+
+
+def render(delivery: Delivery) -> bytes:
+    """Return the event of a delivery as JSON; made of the delivery alone, so the same on every try.
+
+    Raises:
+        DeliveryError: The stored body cannot be read (`DEAD`).
+    """
+    try:
+        head = msgspec.json.decode(delivery.body, type=_Head)
+    except msgspec.DecodeError as exc:
+        raise DeliveryError(Refusal.DEAD, "the stored message cannot be read") from exc
+    event = _Event(
+        id=delivery.id,
+        source=source_of(head.instance),
+        type=f"voicelink.alert.{delivery.change}",
+        subject=delivery.alert_id,
+        time=head.updated_at,
+        data=msgspec.Raw(delivery.body),
+    )
+    return msgspec.json.encode(event)
+
+
+def source_of(instance: str) -> str:
+    """Return an instance as the URI-reference that CloudEvents wants.
+
+    An absolute URI stays as it is. Anything else becomes one path segment, percent-encoded where it must be,
+    so that `prod` is `prod` and `prod eu/1` is `prod%20eu%2F1`.
+    """
+    if _ABSOLUTE_URI.fullmatch(instance):
+        return instance
+    return quote(instance, safe="!$&'()*+,;=@~")
+
+
+def signing_key(secret: str) -> bytes:
+    """Return the key in a Standard Webhooks secret; the prefix and the padding may be missing.
+
+    Raises:
+        ValueError: It is not base64, or empty. Never quotes it.
+    """
+    encoded = secret.removeprefix(_SECRET_PREFIX).rstrip("=")
+    try:
+        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise ValueError(f"it must be {_SECRET_PREFIX} and base64") from exc
+    if not key:
+        raise ValueError("it is empty")
+    return key
+
+
+def sign(key: bytes, delivery_id: str, timestamp: int, content: bytes) -> str:
+    """Return the `webhook-signature` of a try; `timestamp` in seconds since 1970."""
+    signed = f"{delivery_id}.{timestamp}.".encode() + content
+    digest = hmac.digest(key, signed, hashlib.sha256)
+    return "v1," + base64.b64encode(digest).decode("ascii")
+
+
+def _problems(secret: Secret | None, headers: Mapping[str, Secret | str]) -> Iterator[str]:
+    if secret is not None:
+        try:
+            signing_key(secret.reveal())
+        except ValueError as exc:
+            yield f"secret cannot be used: {exc}"
+    for name, value in headers.items():
+        if name.lower() in _OURS:
+            yield f"headers.{name} is set by the monitor itself; remove it"
+        elif not _HEADER_NAME.fullmatch(name):
+            yield f"headers: {name!r} is no name of a header"
+        elif not _HEADER_VALUE.fullmatch(_reveal(value)):
+            yield f"headers.{name} has characters that a header cannot carry"
+
+
+def _reveal(value: Secret | str) -> str:
+    return value.reveal() if isinstance(value, Secret) else value
