@@ -127,7 +127,7 @@ class Drain:
 
     @property
     def last_progress_at(self) -> datetime:
-        """When the slowest lane last turned (it does so every few seconds even if idle); now, without lanes."""
+        """When the slowest lane last turned, as it does every few seconds even if idle; no lanes: now."""
         idle_s = max((self._clock.monotonic() - lane.turned_at for lane in self._active()), default=0.0)
         return self._clock.now() - timedelta(seconds=idle_s)
 
