@@ -40,20 +40,41 @@ _KINDS: Mapping[Outcome, Kind] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Streak:
+    """How the last syncs of a connection ended.
+
+    `failures` and `answers` count syncs in a row that failed or answered, `same_kind` the failures at the end
+    of the row that belong to one alert kind.
+    """
+
+    outcome: Outcome | None = None
+    failures: int = 0
+    same_kind: int = 0
+    answers: int = 0
+
+    def after(self, outcome: Outcome) -> "Streak":
+        """Return the streak with one more sync."""
+        if outcome.answered:
+            return Streak(outcome=outcome, answers=self.answers + 1)
+        continues = self.outcome is not None and kind_of(self.outcome) is kind_of(outcome)
+        return Streak(
+            outcome=outcome,
+            failures=self.failures + 1,
+            same_kind=self.same_kind + 1 if continues else 1,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """How the syncs of one connection have been going.
 
-    `failures` and `answers` count syncs in a row that failed or answered, `same_kind` the failures at the end
-    of the row that belong to one alert kind. `fresh_at` is when a snapshot was last applied, or the watching
-    began. `vanished`: discovery lists it no more. `muted`: in a maintenance window.
+    `fresh_at` is when a snapshot was last applied, or the watching began. `vanished`: discovery lists it no
+    more. `muted`: in a maintenance window.
     """
 
     identity: str
     account: str
-    outcome: Outcome | None
-    failures: int
-    same_kind: int
-    answers: int
+    streak: Streak
     fresh_at: datetime
     stale_after: timedelta
     vanished: bool = False
@@ -150,7 +171,7 @@ def _over(
         return Resolution.UNCONFIGURED
     if track.kind is Kind.SYNC_STALE:
         return Resolution.RECOVERED if health.fresh_at > track.since else None
-    answered = health.answers >= rules.resolve_syncs and not health.vanished
+    answered = health.streak.answers >= rules.resolve_syncs and not health.vanished
     return Resolution.RECOVERED if answered else None
 
 
@@ -174,7 +195,7 @@ def _begun(
             else _kind(health, in_alert=health.identity in failing_now, rules=rules, now=now)
         )
         if kind is not None and track_id(kind, health.identity) not in kept:
-            detail = "vanished" if health.vanished else str(health.outcome or "")
+            detail = "vanished" if health.vanished else str(health.streak.outcome or "")
             begun.append(Track(kind=kind, key=health.identity, since=now, detail=detail))
     return begun
 
@@ -187,8 +208,9 @@ def _kind(health: Health, *, in_alert: bool, rules: FleetRules, now: datetime) -
     """
     if health.vanished:
         return Kind.CONNECTION_REJECTED
-    kind = _KINDS.get(health.outcome) if health.outcome is not None else None
-    needed = health.same_kind if in_alert else health.failures
+    streak = health.streak
+    kind = kind_of(streak.outcome) if streak.outcome is not None else None
+    needed = streak.same_kind if in_alert else streak.failures
     if kind is not None and needed >= rules.failing_after:
         return kind
     if not in_alert and now >= health.fresh_at + health.stale_after:
