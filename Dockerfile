@@ -1,0 +1,53 @@
+# The base names its patch level and its Debian release, so that a rebuild changes Python only when this line does;
+# whoever publishes the image adds the digest that their registry answered (…@sha256:…) through the same argument.
+ARG PYTHON_IMAGE=docker.io/library/python:3.13.15-slim-trixie
+
+# hadolint ignore=DL3006
+FROM ${PYTHON_IMAGE} AS builder
+
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
+
+# Two environments: what builds never reaches the final image, and what runs has no pip.
+WORKDIR /src
+COPY deploy/image/build.txt deploy/image/requirements.txt deploy/image/
+RUN python -m venv /opt/build \
+ && python -m venv --without-pip /opt/venv \
+ && /opt/build/bin/pip install --require-hashes -r deploy/image/build.txt \
+ && /opt/build/bin/pip --python /opt/venv/bin/python install --only-binary :all: --require-hashes \
+      -r deploy/image/requirements.txt
+
+# Compiled here, because the file system it runs on is read-only.
+COPY pyproject.toml README.md ./
+COPY monitor monitor
+RUN /opt/build/bin/pip --python /opt/build/bin/python wheel --no-deps --no-build-isolation -w /dist . \
+ && /opt/build/bin/pip --python /opt/venv/bin/python install --no-deps --no-index /dist/*.whl \
+ && /opt/venv/bin/python -m compileall -q /opt/venv/lib \
+ && mkdir /data && chown 65532:65532 /data
+
+# hadolint ignore=DL3006
+FROM ${PYTHON_IMAGE}
+
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="VoiceLink drift monitor" \
+      org.opencontainers.image.description="Watches the phone numbers behind VoiceLink connections, read-only" \
+      org.opencontainers.image.source="https://github.com/vocobase/voicelink-drift-monitor" \
+      org.opencontainers.image.revision="${REVISION}"
+
+COPY --from=builder /opt/venv /opt/venv
+COPY --from=builder --chown=65532:65532 /data /data
+
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    VOICELINK_MONITOR_REVISION=${REVISION} \
+    VOICELINK_MONITOR_STORE__URL=sqlite:////data/voicelink-monitor.db \
+    VOICELINK_MONITOR_WEB__LISTEN=0.0.0.0:8790
+
+# By number: Kubernetes can then check that it is not root.
+USER 65532:65532
+WORKDIR /data
+VOLUME /data
+EXPOSE 8790
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 CMD ["voicelink-monitor", "healthcheck"]
+ENTRYPOINT ["voicelink-monitor"]
+CMD ["run"]

@@ -1,0 +1,86 @@
+"""Fixtures of real servers; see tests/servers for what they can do."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.servers.chromium import require_chromium
+from tests.servers.postgres import PostgresServer, run_postgres
+from tests.servers.process import running
+from tests.servers.prometheus import Alertmanager, Config, Prometheus
+from tests.servers.webhook import WebhookSink
+
+
+class StartPrometheus(Protocol):
+    """Starts a Prometheus with a configuration and the files it names."""
+
+    async def __call__(self, config: Config, files: Mapping[str, Config] | None = None) -> Prometheus:
+        """Return it, ready."""
+        ...
+
+
+StartAlertmanager = Callable[[Config], Awaitable[Alertmanager]]
+"""Starts an Alertmanager with a configuration."""
+
+
+@pytest.fixture
+async def prometheus(tmp_path: Path) -> AsyncIterator[StartPrometheus]:
+    """Start Prometheus servers that end with the test."""
+    async with AsyncExitStack() as stack:
+        started = 0
+
+        async def start(config: Config, files: Mapping[str, Config] | None = None) -> Prometheus:
+            nonlocal started
+            started += 1
+            server = Prometheus.prepare(tmp_path / f"prometheus-{started}", config, files)
+            await stack.enter_async_context(running(server))
+            return server
+
+        yield start
+
+
+@pytest.fixture
+async def alertmanager(tmp_path: Path) -> AsyncIterator[StartAlertmanager]:
+    """Start Alertmanagers that end with the test."""
+    async with AsyncExitStack() as stack:
+        started = 0
+
+        async def start(config: Config) -> Alertmanager:
+            nonlocal started
+            started += 1
+            server = Alertmanager.prepare(tmp_path / f"alertmanager-{started}", config)
+            await stack.enter_async_context(running(server))
+            return server
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Run one PostgreSQL for all tests."""
+    with run_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> Iterator[str]:
+    """Return the URL of an empty database of the test's own."""
+    name = postgres_server.create_database()
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+async def webhook_sink() -> AsyncIterator[WebhookSink]:
+    """Return an open sink that answers 200 until it is given a script."""
+    async with WebhookSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def chromium() -> Path:
+    """Return the path of the installed Chromium."""
+    return require_chromium()

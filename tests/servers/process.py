@@ -1,0 +1,163 @@
+"""Processes that tests start, wait for, kill and start again."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import httpx
+
+from tests.servers.require import require
+
+T = TypeVar("T")
+
+_POLL_S = 0.05
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on; for servers that cannot be given port 0."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@overload
+async def wait_until(
+    predicate: Callable[[], Awaitable[T]], timeout_s: float = 20.0, what: str = "it"
+) -> T: ...
+
+
+@overload
+async def wait_until(predicate: Callable[[], T], timeout_s: float = 20.0, what: str = "it") -> T: ...
+
+
+async def wait_until(predicate: Callable[[], Any], timeout_s: float = 20.0, what: str = "it") -> Any:
+    """Return the first true value of a predicate, which may be a coroutine function.
+
+    For processes of their own, whose time no test can move: what is asserted is that it happens, not when.
+
+    Raises:
+        AssertionError: It stayed false for `timeout_s`; names `what` and the last value.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = predicate()
+        if isinstance(value, Awaitable):
+            value = await value
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}; last seen: {value!r}"
+        await asyncio.sleep(_POLL_S)
+
+
+async def answers(url: str) -> bool:
+    """Return whether a GET of this URL answers 2xx now."""
+    async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
+        try:
+            return (await client.get(url)).is_success
+        except httpx.TransportError:
+            return False
+
+
+def tied(argv: Sequence[str | Path]) -> list[str]:
+    """Return a command that the kernel kills when the test run dies, however that happens."""
+    return [str(require("setpriv")), "--pdeathsig", "KILL", *map(str, argv)]
+
+
+@dataclass(kw_only=True)
+class Process:
+    """A command that can be started, stopped, killed and started again with the same files.
+
+    Args:
+        argv: The command.
+        log_file: Gets its standard output and error, of all its starts.
+        ready_url: Answers 2xx once it serves; without, it counts as ready when started.
+        env: Its whole environment; None: the test run's own.
+    """
+
+    argv: Sequence[str | Path]
+    log_file: Path
+    ready_url: str | None = None
+    env: Mapping[str, str] | None = None
+    cwd: Path | None = None
+    _running: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._running is not None and self._running.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._running is not None, "not started"
+        return self._running.pid
+
+    @property
+    def output(self) -> str:
+        """What it has written so far."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    async def start(self, timeout_s: float = 30.0) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            AssertionError: It ended, or was not ready in time; carries what it wrote.
+        """
+        assert not self.running, "already running"
+        with self.log_file.open("ab") as log:
+            self._running = subprocess.Popen(  # noqa: ASYNC220 - forking is quick, and the tests' loop may wait
+                tied(self.argv),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=None if self.env is None else dict(self.env),
+                cwd=self.cwd,
+            )
+        if self.ready_url is not None:
+            await wait_until(self._ready, timeout_s, f"{self.ready_url} of {self.argv[0]}")
+
+    async def _ready(self) -> bool:
+        assert self.ready_url is not None
+        assert self.running, f"{self.argv[0]} ended: {self.output[-2000:]}"
+        return await answers(self.ready_url)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal: SIGSTOP freezes it, SIGCONT lets it go on."""
+        os.kill(self.pid, number)
+
+    async def wait(self, timeout_s: float = 20.0) -> int:
+        """Return its exit code once it has ended by itself."""
+        assert self._running is not None, "not started"
+        code = await asyncio.to_thread(self._running.wait, timeout_s)
+        self._running = None
+        return code
+
+    async def stop(self, timeout_s: float = 20.0) -> int:
+        """Ask it to end (SIGTERM) and return its exit code."""
+        self.signal(signal.SIGTERM)
+        return await self.wait(timeout_s)
+
+    async def kill(self) -> None:
+        """Take it away without a word (SIGKILL); nothing if it has ended."""
+        if self._running is not None:
+            self._running.kill()
+            await self.wait()
+
+
+@asynccontextmanager
+async def running(process: Process) -> AsyncIterator[Process]:
+    """Start a process and kill it at the end, whatever happened between."""
+    try:
+        await process.start()
+        yield process
+    finally:
+        await process.kill()
