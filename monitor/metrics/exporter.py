@@ -1,0 +1,280 @@
+"""All metrics of the process, behind one object that the shell is given."""
+
+import asyncio
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import Metric
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from monitor.drift.alert import Kind, Severity
+from monitor.drift.snapshot import ChangeKind
+from monitor.errors import Outcome
+from monitor.metrics.connections import ConnectionFamilies, ConnectionView
+from monitor.metrics.exposition import Format, negotiate
+
+DELIVERY_OUTCOMES = ("delivered", "retried", "dead")
+
+_SYNC_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
+_DELAY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_EPISODE_BUCKETS_S = (60, 300, 900, 1800, 3600, 4 * 3600, 12 * 3600, 86400, 3 * 86400, 7 * 86400)
+
+_VISITS_PER_TURN = 5000
+"""Connections looked at between two turns of the event loop: a few milliseconds."""
+
+
+class _WithoutCreated(Collector):
+    """A registry without the `_created` samples: in the text format each would be a series of its own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            yield metric
+
+
+class Metrics:
+    """What `/metrics` shows. Its methods are cheap and never wait, but for `render`.
+
+    Args:
+        version: The program's.
+        revision: Of the source it was built from; empty if unknown.
+        max_number_series: Cap on all series of `voicelink_number_state` together.
+    """
+
+    def __init__(self, *, version: str, revision: str = "", max_number_series: int = 10_000) -> None:
+        self._connections = ConnectionFamilies(max_number_series=max_number_series)
+        registry = CollectorRegistry()
+        self._registry = _WithoutCreated(registry)
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+        Gauge(
+            "voicelink_monitor_build_info",
+            "Always 1; the version that runs.",
+            ("version", "revision", "python"),
+            registry=registry,
+        ).labels(version, revision, platform.python_version()).set(1)
+        self._register_config(registry)
+        self._register_work(registry)
+        self._register_alerts(registry)
+        self._register_deliveries(registry)
+
+    def _register_config(self, registry: CollectorRegistry) -> None:
+        self._config_ok = Gauge(
+            "voicelink_monitor_config_last_reload_successful",
+            "Whether the last attempt to load the config succeeded.",
+            registry=registry,
+        )
+        self._config_at = Gauge(
+            "voicelink_monitor_config_last_reload_success_timestamp_seconds",
+            "When the config was last loaded with success.",
+            registry=registry,
+        )
+
+    def _register_work(self, registry: CollectorRegistry) -> None:
+        self._sync_duration = Histogram(
+            "voicelink_monitor_sync_duration_seconds",
+            "How long syncs took, from the claim to the commit.",
+            buckets=_SYNC_BUCKETS_S,
+            registry=registry,
+        )
+        self._schedule_delay = Histogram(
+            "voicelink_monitor_schedule_delay_seconds",
+            "How much later than due syncs started.",
+            buckets=_DELAY_BUCKETS_S,
+            registry=registry,
+        )
+        self._accounts: set[str] = set()
+        self._budget_wait = Counter(
+            "voicelink_monitor_budget_wait_seconds_total",
+            "Time that requests waited for their account's request budget.",
+            ("account",),
+            registry=registry,
+        )
+        self._store_errors = Counter(
+            "voicelink_monitor_store_errors_total",
+            "Operations that the database refused or could not finish.",
+            registry=registry,
+        )
+        self._loop_lag = Gauge(
+            "voicelink_monitor_event_loop_lag_seconds",
+            "How much later than asked the event loop last woke up.",
+            registry=registry,
+        )
+        self._dropped_numbers = Gauge(
+            "voicelink_monitor_number_series_dropped",
+            "Phone numbers without a voicelink_number_state because of metrics.max_number_series.",
+            registry=registry,
+        )
+
+    def _register_alerts(self, registry: CollectorRegistry) -> None:
+        firing = Gauge("voicelink_alerts_firing", "Firing alerts.", ("kind", "severity"), registry=registry)
+        self._firing = {
+            (kind, severity): firing.labels(kind, severity) for kind in Kind for severity in Severity
+        }
+        durations = Histogram(
+            "voicelink_episode_duration_seconds",
+            "How long episodes lasted, from confirmation to end.",
+            ("kind",),
+            buckets=_EPISODE_BUCKETS_S,
+            registry=registry,
+        )
+        self._episode_durations = {kind: durations.labels(kind) for kind in Kind}
+
+    def _register_deliveries(self, registry: CollectorRegistry) -> None:
+        self._receivers: frozenset[str] = frozenset()
+        self._deliveries = Counter(
+            "voicelink_monitor_deliveries_total",
+            "Tries to deliver a message, by how they ended.",
+            ("receiver", "outcome"),
+            registry=registry,
+        )
+        self._pending = Gauge(
+            "voicelink_monitor_deliveries_pending",
+            "Messages that wait for delivery.",
+            ("receiver",),
+            registry=registry,
+        )
+        self._dead = Gauge(
+            "voicelink_monitor_deliveries_dead",
+            "Messages that were given up and can be re-sent by command.",
+            ("receiver",),
+            registry=registry,
+        )
+        self._oldest_pending = Gauge(
+            "voicelink_monitor_oldest_pending_delivery_timestamp_seconds",
+            "When the oldest message that waits was written; absent while none does.",
+            ("receiver",),
+            registry=registry,
+        )
+
+    def set_connection(self, view: ConnectionView) -> None:
+        """Show a connection this way; cheap unless its snapshot, names or numbers changed."""
+        self._connections.set(view)
+
+    def remove_connection(self, identity: str) -> None:
+        """Drop all series of a connection, its counters included."""
+        self._connections.remove(identity)
+
+    def show_connections(self, shown: bool) -> None:
+        """Show or hide the connections' gauges: without the store they would be stale. Counters stay."""
+        self._connections.shown = shown
+
+    def limit_number_series(self, max_number_series: int) -> None:
+        """Change the cap on `voicelink_number_state`, after a reload."""
+        self._connections.max_number_series = max_number_series
+
+    def count_sync(self, identity: str, outcome: Outcome, duration_s: float) -> None:
+        """Count a sync that ended, and how long it took. `set_connection` comes first."""
+        self._connections.count_sync(identity, outcome)
+        self._sync_duration.observe(duration_s)
+
+    def count_change(self, identity: str, kind: ChangeKind, n: int = 1) -> None:
+        """Count differences between two snapshots. `set_connection` comes first."""
+        self._connections.count_change(identity, kind, n)
+
+    def set_receivers(self, names: Iterable[str]) -> None:
+        """Start the series of these receivers at 0, and drop those of all others."""
+        receivers = frozenset(names)
+        for gone in self._receivers - receivers:
+            for outcome in DELIVERY_OUTCOMES:
+                self._deliveries.remove(gone, outcome)
+            for gauge in (self._pending, self._dead):
+                gauge.remove(gone)
+            self._oldest_pending.remove_by_labels({"receiver": gone})
+        for new in receivers - self._receivers:
+            for outcome in DELIVERY_OUTCOMES:
+                self._deliveries.labels(new, outcome)
+            for gauge in (self._pending, self._dead):
+                gauge.labels(new)
+        self._receivers = receivers
+
+    def delivery(self, receiver: str, outcome: str) -> None:
+        """Count a try: `delivered`, `retried` or `dead`. One for a receiver that is gone is not counted."""
+        if outcome not in DELIVERY_OUTCOMES:
+            raise ValueError(f"unknown delivery outcome {outcome!r}")
+        if receiver in self._receivers:
+            self._deliveries.labels(receiver, outcome).inc()
+
+    def set_backlog(self, receiver: str, pending: int, dead: int, oldest_at: datetime | None) -> None:
+        """Show what waits for a receiver; `oldest_at` is None while nothing does."""
+        if receiver not in self._receivers:
+            return
+        self._pending.labels(receiver).set(pending)
+        self._dead.labels(receiver).set(dead)
+        if oldest_at is None:
+            self._oldest_pending.remove_by_labels({"receiver": receiver})
+        else:
+            self._oldest_pending.labels(receiver).set(oldest_at.timestamp())
+
+    def set_accounts(self, names: Iterable[str]) -> None:
+        """Start the budget waits of these accounts at 0, and drop those of all others."""
+        accounts = set(names)
+        for gone in self._accounts - accounts:
+            self._budget_wait.remove(gone)
+        for account in accounts:
+            self._budget_wait.labels(account)
+        self._accounts = accounts
+
+    def budget_wait(self, account: str, seconds: float) -> None:
+        """Count seconds that a request waited for its account's budget."""
+        self._accounts.add(account)
+        self._budget_wait.labels(account).inc(seconds)
+
+    def set_alerts_firing(self, firing: Mapping[tuple[Kind, Severity], int]) -> None:
+        """Show how many alerts fire; what is not named is 0."""
+        for key, gauge in self._firing.items():
+            gauge.set(firing.get(key, 0))
+
+    def episode_ended(self, kind: Kind, seconds: float) -> None:
+        """Record how long an episode lasted."""
+        self._episode_durations[kind].observe(seconds)
+
+    def store_error(self) -> None:
+        """Count an operation that the store did not do."""
+        self._store_errors.inc()
+
+    def schedule_delay(self, seconds: float) -> None:
+        """Record how much later than due a sync started."""
+        self._schedule_delay.observe(seconds)
+
+    def loop_lag(self, seconds: float) -> None:
+        """Show how late the event loop woke up."""
+        self._loop_lag.set(seconds)
+
+    def config_loaded(self, ok: bool, at: datetime) -> None:
+        """Record an attempt to load the config; a failed one keeps the time of the last good one."""
+        self._config_ok.set(int(ok))
+        if ok:
+            self._config_at.set(at.timestamp())
+
+    async def render(self, *, accept: str) -> tuple[str, list[bytes]]:
+        """Return the content type and the body, in pieces, in the format that `accept` asks for.
+
+        Gives the event loop a turn every few milliseconds.
+        """
+        form = negotiate(accept)
+        pieces: list[bytes] = []
+        visits = 0
+        for family, lines in self._connections.render():
+            pieces += (family.header(form), lines)
+            visits += len(self._connections)
+            if visits >= _VISITS_PER_TURN:
+                visits = 0
+                await asyncio.sleep(0)  # noqa: TID251 - a turn of the loop, no time passes
+        self._dropped_numbers.set(self._connections.dropped_numbers)
+        pieces.append(self._render_own(form))
+        return form.value, pieces
+
+    def _render_own(self, form: Format) -> bytes:
+        """Return the process-wide metrics; in OpenMetrics they end with the end marker, so they come last."""
+        encode, _ = choose_encoder(form.value)
+        return encode(self._registry)

@@ -1,0 +1,1 @@
+"""The web side: metrics, probes, and the pages for people."""

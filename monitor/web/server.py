@@ -1,0 +1,156 @@
+"""The HTTP server, embedded in the daemon's own event loop."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from monitor.errors import StartError
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to this address; it accepts once a `WebServer` starts on it.
+
+    Looks the host up and so may block: call it before the loop has work, or from a thread.
+
+    Args:
+        host: A name or an address, IPv4 or IPv6 (without brackets).
+        port: 0 for any free one.
+
+    Raises:
+        StartError: The address is taken, not ours, or unknown.
+    """
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+    except OSError as exc:
+        raise _cannot_listen(shown, exc) from exc
+    try:
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # a restart need not wait for old connections
+        sock.bind(address)
+        sock.listen()  # two sockets may share a bound address, but not a listening one: find out now
+    except OSError as exc:
+        sock.close()
+        raise _cannot_listen(shown, exc) from exc
+    sock.setblocking(False)
+    return sock
+
+
+def _cannot_listen(shown: str, exc: OSError) -> StartError:
+    # getaddrinfo's codes are no errno: its own text is the one that means something.
+    reason = exc.strerror if isinstance(exc, socket.gaierror) else os.strerror(exc.errno or 0)
+    hint = "change web.listen"
+    if exc.errno == errno.EADDRINUSE:
+        hint += " or stop the other process"
+    return StartError(f"cannot listen on {shown}: {(reason or str(exc)).lower()}; {hint}")
+
+
+class WebServer:
+    """Serves an application until it is stopped.
+
+    Args:
+        app: The application.
+        sock: From `bind`; closed by `stop`.
+        tls_cert_file: PEM, with the chain; None to serve plain HTTP.
+        tls_key_file: PEM; None if the key is in the certificate's file.
+        stop_timeout_s: Seconds that requests in flight get to end.
+
+    Raises:
+        StartError: The certificate or its key cannot be used.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        sock: socket.socket,
+        *,
+        tls_cert_file: Path | None = None,
+        tls_key_file: Path | None = None,
+        stop_timeout_s: int = 3,
+    ) -> None:
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=stop_timeout_s,
+            ssl_certfile=tls_cert_file,
+            ssl_keyfile=tls_key_file,
+        )
+        try:
+            config.load()
+        except (OSError, ssl.SSLError) as exc:
+            raise StartError(f"web.tls_cert_file or web.tls_key_file cannot be used: {exc}") from exc
+        self._sock = sock
+        self._server = _EmbeddedServer(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Serve; return once connections are accepted."""
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._sock]), name="web")
+        listening = asyncio.create_task(self._server.listening.wait())
+        try:
+            await asyncio.wait((self._task, listening), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            listening.cancel()
+        if self._task.done():
+            self._task.result()
+
+    async def stop(self) -> None:
+        """Accept nothing more, let requests in flight end for `stop_timeout_s`, close every connection."""
+        if self._task is None:
+            self._sock.close()
+            return
+        self._server.should_exit = True
+        try:
+            await self._task
+        finally:
+            self._server.abort_connections()
+
+    async def run(self) -> None:
+        """Serve until this is cancelled, then stop in good order."""
+        await self.start()
+        try:
+            if self._task is not None:
+                await asyncio.shield(self._task)
+        finally:
+            await self.stop()
+
+
+class _EmbeddedServer(uvicorn.Server):
+    """A server that leaves the process alone: signals belong to the daemon."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets=sockets)
+        self.listening.set()
+
+    def abort_connections(self) -> None:
+        """Close what did not end in time; uvicorn only cancels their tasks."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()

@@ -1,0 +1,53 @@
+"""What the web side asks of the rest of the daemon, and the values it gets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from monitor.drift.alert import AlertBody
+from monitor.metrics import ConnectionView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverStatus:
+    """How one receiver does. `failing_since` and `error` are None while it takes what it is sent."""
+
+    name: str
+    pending: int
+    dead: int
+    failing_since: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The state of the whole monitor at one moment.
+
+    `alerts` are the firing ones. `config_error` says why the config file on disk was refused, if it was;
+    `store_ok` is False while the database is away: then the rest is what was known before.
+    """
+
+    instance: str
+    version: str
+    connections: Sequence[ConnectionView]
+    alerts: Sequence[AlertBody]
+    receivers: Sequence[ReceiverStatus]
+    config_error: str | None
+    store_ok: bool
+
+
+class StatusSource(Protocol):
+    """Who knows the state of the monitor."""
+
+    async def status(self) -> Status:
+        """Return the state now. It answers, with what it has, while the store is away."""
+        ...
+
+
+class Readiness(Protocol):
+    """Who knows whether the daemon does its work."""
+
+    def not_ready(self) -> str | None:
+        """Return why it does not, short and fit for anybody; None if it does."""
+        ...
