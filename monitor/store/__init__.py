@@ -1,0 +1,1 @@
+"""State: the database, its tables, and one named function for each query."""

@@ -1,0 +1,53 @@
+"""How values become blobs: msgpack, compressed where they are large."""
+
+import msgspec
+import zstandard
+
+from monitor.drift.episodes import Track
+from monitor.drift.failures import FleetRecords
+from monitor.drift.policy import Records
+from monitor.drift.snapshot import Counts
+
+_LEVEL = 1
+"""Of zstandard: a snapshot is written at every change; higher levels cost more than they save."""
+
+
+class Codec:
+    """Encodes and decodes everything the store keeps as blobs. Not for use from several threads."""
+
+    def __init__(self) -> None:
+        self._pack = msgspec.msgpack.Encoder()
+        self._records = msgspec.msgpack.Decoder(Records)
+        self._fleet = msgspec.msgpack.Decoder(FleetRecords)
+        self._track = msgspec.msgpack.Decoder(Track)
+        self._counts = msgspec.msgpack.Decoder(Counts)
+        self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
+        self._decompressor = zstandard.ZstdDecompressor()
+
+    def pack_records(self, records: Records) -> bytes:
+        """Return a connection's records, compressed."""
+        return self._compressor.compress(self._pack.encode(records))
+
+    def unpack_records(self, blob: bytes) -> Records:
+        """Return what `pack_records` was given."""
+        return self._records.decode(self._decompressor.decompress(blob))
+
+    def pack_fleet(self, records: FleetRecords) -> bytes:
+        """Return the records of failures, compressed."""
+        return self._compressor.compress(self._pack.encode(records))
+
+    def unpack_fleet(self, blob: bytes) -> FleetRecords:
+        """Return what `pack_fleet` was given."""
+        return self._fleet.decode(self._decompressor.decompress(blob))
+
+    def pack(self, value: Track | Counts) -> bytes:
+        """Return a small value, uncompressed."""
+        return self._pack.encode(value)
+
+    def unpack_track(self, blob: bytes) -> Track:
+        """Return the track that `pack` was given."""
+        return self._track.decode(blob)
+
+    def unpack_counts(self, blob: bytes) -> Counts:
+        """Return the counts that `pack` was given."""
+        return self._counts.decode(blob)

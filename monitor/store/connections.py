@@ -1,0 +1,440 @@
+"""The connections: who is watched, what is due, how its last sync went, what its records are."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.drift.failures import Streak
+from monitor.drift.policy import Records
+from monitor.drift.snapshot import Change, Counts
+from monitor.errors import LeaseLost, Outcome
+from monitor.store.codec import Codec
+from monitor.store.tables import changes, connections, snapshots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """A connection that is to be watched; `first_due_at` is for one that is new or overdue."""
+
+    identity: str
+    name: str
+    account: str
+    connection_id: str | None
+    first_due_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A connection that is ours until `lease_until` passes or the epoch moves on.
+
+    `sync_due`: its next sync is due; else only its policy has something to do. `digest` is that of the
+    applied body. `settled`: the same answer again would change nothing.
+    """
+
+    identity: str
+    epoch: int
+    due_at: datetime
+    sync_due: bool
+    digest: str | None
+    settled: bool
+    held: int
+    streak: Streak
+
+    @property
+    def sync_id(self) -> str:
+        """The name of this sync in events and records."""
+        return f"{self.identity}/{self.epoch}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freshness:
+    """How a sync went; what every sync leaves behind, whether or not it changed anything.
+
+    `applied`: the connection's snapshot is as new as this sync. `error` is for people, without secrets.
+    """
+
+    claim: Claim
+    due_at: datetime
+    streak: Streak
+    digest: str | None
+    applied: bool
+    error: str | None
+    at: datetime
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a sync or a step of the policy left of a connection; `blob` is its packed records."""
+
+    records: bytes
+    counts: Counts
+    settled: bool
+    held: int
+    held_reason: str | None
+    wakes_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A connection's row as the gauges, the page and failures see it."""
+
+    identity: str
+    name: str
+    account: str
+    connection_id: str | None
+    watched_since: datetime
+    vanished: bool
+    due_at: datetime
+    held: int
+    held_reason: str | None
+    applied_at: datetime | None
+    counts: Counts | None
+    streak: Streak
+    error: str | None
+    synced_at: datetime | None
+    succeeded_at: datetime | None
+    duration_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A connection's names, for records that outlive it."""
+
+    identity: str
+    name: str
+    account: str
+
+
+async def watched(tx: AsyncConnection, codec: Codec) -> list[Standing]:
+    """Return every connection that is watched, by name."""
+    rows = await tx.execute(select(connections).order_by(connections.c.name))
+    return [_standing(row, codec) for row in rows]
+
+
+async def begin_watching(tx: AsyncConnection, watches: Sequence[Watch], now: datetime) -> None:
+    """Add what is new, rename what is known, and pull in what is overdue so that a start does not burst.
+
+    Rows of connections that are not among them stay: `stop_watching` ends those.
+    """
+    rows = await tx.execute(select(connections.c.identity, connections.c.due_at))
+    known = {row.identity: row.due_at for row in rows}
+    new = [watch for watch in watches if watch.identity not in known]
+    if new:
+        await tx.execute(
+            insert(connections),
+            [
+                {
+                    "identity": watch.identity,
+                    "name": watch.name,
+                    "account": watch.account,
+                    "connection_id": watch.connection_id,
+                    "watched_since": now,
+                    "due_at": watch.first_due_at,
+                }
+                for watch in new
+            ],
+        )
+    old = [watch for watch in watches if watch.identity in known]
+    if old:
+        await tx.execute(
+            update(connections).where(connections.c.identity == bindparam("which")),
+            [
+                {
+                    "which": watch.identity,
+                    "name": watch.name,
+                    "account": watch.account,
+                    "connection_id": watch.connection_id,
+                    "due_at": watch.first_due_at
+                    if known[watch.identity] <= now
+                    else min(known[watch.identity], watch.first_due_at),
+                }
+                for watch in old
+            ],
+        )
+
+
+async def free_leases(tx: AsyncConnection) -> None:
+    """End every lease: whoever held them is gone. Only for a database that one daemon holds alone."""
+    await tx.execute(update(connections).values(lease_until=None))
+
+
+async def stop_watching(tx: AsyncConnection, identities: Collection[str]) -> None:
+    """Forget these connections' rows and snapshots; what happened to them stays recorded."""
+    for table in (connections, snapshots):
+        await tx.execute(delete(table).where(table.c.identity.in_(identities)))
+
+
+async def mark_vanished(tx: AsyncConnection, identities: Collection[str]) -> None:
+    """Record which connections discovery lists no more; all others are there."""
+    await tx.execute(update(connections).values(vanished=connections.c.identity.in_(list(identities))))
+
+
+async def claim_due(
+    tx: AsyncConnection, now: datetime, *, limit: int, lease: timedelta, busy_accounts: Collection[str] = ()
+) -> list[Claim]:
+    """Take up to `limit` connections whose sync or policy is due, earliest first.
+
+    Args:
+        tx: A writing transaction.
+        now: The current instant.
+        limit: How many at most.
+        lease: For how long they are ours.
+        busy_accounts: Accounts that have no budget now; their connections wait.
+    """
+    sync_due = connections.c.due_at <= now
+    if busy_accounts:
+        sync_due &= connections.c.account.not_in(list(busy_accounts))
+    due = (
+        select(connections.c.identity)
+        .where(or_(sync_due, connections.c.wakes_at <= now))
+        .where(or_(connections.c.lease_until.is_(None), connections.c.lease_until <= now))
+        .order_by(connections.c.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = await tx.execute(
+        update(connections)
+        .where(connections.c.identity.in_(due.scalar_subquery()))
+        .values(lease_until=now + lease, epoch=connections.c.epoch + 1)
+        .returning(*_CLAIM_COLUMNS)
+    )
+    return [_claim(row, now, busy_accounts) for row in rows]
+
+
+async def claim_one(tx: AsyncConnection, identity: str, now: datetime, *, lease: timedelta) -> Claim | None:
+    """Take one connection, due or not; None if it is unknown or somebody has it."""
+    rows = await tx.execute(
+        update(connections)
+        .where(connections.c.identity == identity)
+        .where(or_(connections.c.lease_until.is_(None), connections.c.lease_until <= now))
+        .values(lease_until=now + lease, epoch=connections.c.epoch + 1)
+        .returning(*_CLAIM_COLUMNS)
+    )
+    row = rows.first()
+    return _claim(row, now, ()) if row is not None else None
+
+
+async def next_due_at(
+    tx: AsyncConnection, now: datetime, busy_accounts: Collection[str] = ()
+) -> datetime | None:
+    """Return when the next unclaimed connection is due, for its sync or its policy."""
+    free = or_(connections.c.lease_until.is_(None), connections.c.lease_until <= now)
+    due = select(func.min(connections.c.due_at)).where(free)
+    if busy_accounts:
+        due = due.where(connections.c.account.not_in(list(busy_accounts)))
+    wakes = select(func.min(connections.c.wakes_at)).where(free)
+    instants = [(await tx.execute(query)).scalar() for query in (due, wakes)]
+    return min((instant for instant in instants if instant is not None), default=None)
+
+
+async def renew(tx: AsyncConnection, claims: Collection[Claim], until: datetime) -> None:
+    """Keep these claims for longer."""
+    await tx.execute(
+        _BY_CLAIM.values(lease_until=until),
+        [{"which": claim.identity, "held_epoch": claim.epoch} for claim in claims],
+    )
+
+
+async def release(tx: AsyncConnection, claim: Claim) -> None:
+    """Give a claim back with nothing done; it is due again at once."""
+    await tx.execute(_BY_CLAIM.values(lease_until=None), {"which": claim.identity, "held_epoch": claim.epoch})
+
+
+async def flush(tx: AsyncConnection, finished: Sequence[Freshness]) -> None:
+    """Record how many syncs went in one statement; one whose epoch moved on is dropped in silence."""
+    await tx.execute(_FLUSH, [_fresh_values(fresh) for fresh in finished])
+    applied = [fresh for fresh in finished if fresh.applied]
+    if applied:
+        await tx.execute(_FLUSH_APPLIED, [_applied_values(fresh) for fresh in applied])
+
+
+async def load_records(tx: AsyncConnection, identity: str, codec: Codec) -> Records:
+    """Return a connection's records, empty ones for a new connection."""
+    found = await tx.execute(select(snapshots.c.records).where(snapshots.c.identity == identity))
+    blob = found.scalar()
+    return codec.unpack_records(blob) if blob is not None else Records()
+
+
+async def save(
+    tx: AsyncConnection, claim: Claim, state: State, fresh: Freshness | None, codec: Codec
+) -> None:
+    """Record what a sync or a step left, and give the claim back.
+
+    Raises:
+        LeaseLost: The epoch moved on; nothing must be kept.
+    """
+    values: dict[str, Any] = {
+        "lease_until": None,
+        "settled": state.settled,
+        "held": state.held,
+        "held_reason": state.held_reason,
+        "wakes_at": state.wakes_at,
+        "counts": codec.pack(state.counts),
+    }
+    if fresh is not None:
+        values |= {name: value for name, value in _fresh_values(fresh).items() if name not in _KEYS}
+        if fresh.applied:
+            values |= {name: value for name, value in _applied_values(fresh).items() if name not in _KEYS}
+    done = await tx.execute(
+        update(connections)
+        .where(connections.c.identity == claim.identity, connections.c.epoch == claim.epoch)
+        .values(**values)
+    )
+    if done.rowcount != 1:
+        raise LeaseLost(f"{claim.identity}: somebody else has taken this connection over")
+    kept = await tx.execute(
+        update(snapshots).where(snapshots.c.identity == claim.identity).values(records=state.records)
+    )
+    if kept.rowcount == 0:
+        await tx.execute(insert(snapshots).values(identity=claim.identity, records=state.records))
+
+
+async def add_changes(
+    tx: AsyncConnection, named: Named, sync_id: str, found: Sequence[Change], at: datetime
+) -> None:
+    """Record the differences that a sync found."""
+    if found:
+        await tx.execute(insert(changes), [_change_values(named, sync_id, change, at) for change in found])
+
+
+_KEYS = ("which", "held_epoch")
+
+_BY_CLAIM = update(connections).where(
+    connections.c.identity == bindparam("which"), connections.c.epoch == bindparam("held_epoch")
+)
+
+_FLUSH = _BY_CLAIM.values(
+    {
+        name: bindparam(name)
+        for name in (
+            "lease_until",
+            "due_at",
+            "outcome",
+            "failures",
+            "same_kind",
+            "answers",
+            "error",
+            "synced_at",
+            "duration_s",
+        )
+    }
+)
+
+_FLUSH_APPLIED = _BY_CLAIM.values(
+    {name: bindparam(name) for name in ("digest", "applied_at", "succeeded_at")}
+)
+
+_CLAIM_COLUMNS = (
+    connections.c.identity,
+    connections.c.epoch,
+    connections.c.due_at,
+    connections.c.account,
+    connections.c.digest,
+    connections.c.settled,
+    connections.c.held,
+    connections.c.outcome,
+    connections.c.failures,
+    connections.c.same_kind,
+    connections.c.answers,
+)
+
+
+def _fresh_values(fresh: Freshness) -> dict[str, Any]:
+    streak = fresh.streak
+    return {
+        "which": fresh.claim.identity,
+        "held_epoch": fresh.claim.epoch,
+        "lease_until": None,
+        "due_at": fresh.due_at,
+        "outcome": streak.outcome,
+        "failures": streak.failures,
+        "same_kind": streak.same_kind,
+        "answers": streak.answers,
+        "error": fresh.error,
+        "synced_at": fresh.at,
+        "duration_s": fresh.duration_s,
+    }
+
+
+def _applied_values(fresh: Freshness) -> dict[str, Any]:
+    return {
+        "which": fresh.claim.identity,
+        "held_epoch": fresh.claim.epoch,
+        "digest": fresh.digest,
+        "applied_at": fresh.at,
+        "succeeded_at": fresh.at,
+    }
+
+
+def _streak(row: Row[Any]) -> Streak:
+    return Streak(
+        outcome=Outcome(row.outcome) if row.outcome else None,
+        failures=row.failures,
+        same_kind=row.same_kind,
+        answers=row.answers,
+    )
+
+
+def _claim(row: Row[Any], now: datetime, busy_accounts: Collection[str]) -> Claim:
+    return Claim(
+        identity=row.identity,
+        epoch=row.epoch,
+        due_at=row.due_at,
+        sync_due=row.due_at <= now and row.account not in busy_accounts,
+        digest=row.digest,
+        settled=row.settled,
+        held=row.held,
+        streak=_streak(row),
+    )
+
+
+def _standing(row: Row[Any], codec: Codec) -> Standing:
+    return Standing(
+        identity=row.identity,
+        name=row.name,
+        account=row.account,
+        connection_id=row.connection_id,
+        watched_since=row.watched_since,
+        vanished=row.vanished,
+        due_at=row.due_at,
+        held=row.held,
+        held_reason=row.held_reason,
+        applied_at=row.applied_at,
+        counts=codec.unpack_counts(row.counts) if row.counts is not None else None,
+        streak=_streak(row),
+        error=row.error,
+        synced_at=row.synced_at,
+        succeeded_at=row.succeeded_at,
+        duration_s=row.duration_s,
+    )
+
+
+def _change_values(named: Named, sync_id: str, change: Change, at: datetime) -> dict[str, Any]:
+    number, before, after = change.number, change.before, change.after
+    return {
+        "at": at,
+        "identity": named.identity,
+        "connection": named.name,
+        "account": named.account,
+        "sync_id": sync_id,
+        "change": change.kind,
+        "key": change.key,
+        "phone_number": number.phone_number,
+        "state": after.state if after else None,
+        "previous_state": before.state if before else None,
+        "issues": _json(after.issues if after else ()),
+        "previous_issues": _json(before.issues if before else ()),
+        "action_items": _json([{"code": item.code, "label": item.label} for item in number.action_items]),
+        "did_id": _json(number.did_id),
+        "client_id": _json(number.refs.client_id),
+    }
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,232 @@
+"""Opening the database, its one writer, its migrations, and its errors in our words."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from monitor.errors import StartError, StoreUnavailable
+
+_BUSY_TIMEOUT_S = 10
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class DaemonLock:
+    """Holds a SQLite database for one daemon, by a lock on a file beside it, until closed.
+
+    Raises:
+        StartError: Another daemon holds it, or the file cannot be written.
+    """
+
+    def __init__(self, database: Path) -> None:
+        path = database.with_name(database.name + ".lock")
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise StartError(f"the store cannot be locked: {path}: {exc.strerror}") from exc
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(self._fd)
+            raise StartError(
+                f"the store {database} is in use by another daemon: stop that one, or give this one "
+                "a store.url of its own"
+            ) from exc
+
+    def close(self) -> None:
+        """Let the next daemon in."""
+        os.close(self._fd)
+
+
+class Database:
+    """One database: a single writer, and readers that it never blocks.
+
+    Args:
+        url: `sqlite:///path` or `postgresql://…`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = _with_driver(make_url(url))
+        self._writer = _engine(self._url, pool_size=1, immediate=True)
+        self._readers = _engine(self._url, pool_size=4, immediate=False)
+        self._turn = asyncio.Lock()
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password."""
+        return self._url.render_as_string(hide_password=True)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is the embedded database."""
+        return self._url.get_backend_name() == "sqlite"
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file; None for PostgreSQL."""
+        return Path(self._url.database) if self.is_sqlite and self._url.database else None
+
+    def lock(self) -> DaemonLock | None:
+        """Take the database for one daemon where it cannot be shared; None where it can."""
+        return DaemonLock(self.file) if self.file is not None else None
+
+    async def migrate(self) -> None:
+        """Bring the schema to this program's version.
+
+        Raises:
+            StartError: The database cannot be opened or written, is no database, or is from a newer program.
+        """
+        if self.file is not None and not self.file.parent.is_dir():
+            raise StartError(f"the store's folder does not exist: {self.file.parent}")
+        try:
+            async with self._writer.begin() as connection:
+                await connection.run_sync(_upgrade)
+        except (SQLAlchemyError, OSError) as exc:
+            raise StartError(f"the store {self.shown} cannot be opened: {_reason(exc)}") from exc
+
+    async def check(self) -> None:
+        """See that the schema is this program's, without changing it; for commands that only read.
+
+        Raises:
+            StartError: There is no store there, or it is of another version.
+        """
+        if self.file is not None and not self.file.exists():
+            raise StartError(f"there is no store at {self.file}: the daemon makes it when it first runs")
+        try:
+            async with self._readers.connect() as connection:
+                current = await connection.run_sync(_current)
+        except (SQLAlchemyError, OSError) as exc:
+            raise StartError(f"the store {self.shown} cannot be opened: {_reason(exc)}") from exc
+        _refuse_newer(current)
+        if current != _script().get_current_head():
+            raise StartError("the store is from an older version: start the daemon once to upgrade it")
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """Run a block in one transaction, alone.
+
+        Raises:
+            StoreUnavailable: The database did not take it; nothing of the block is kept.
+        """
+        async with self._turn:
+            try:
+                async with self._writer.begin() as connection:
+                    yield connection
+            except (SQLAlchemyError, OSError) as exc:
+                raise StoreUnavailable(f"the store did not take a write: {_reason(exc)}") from exc
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Run a block that sees one state of the database.
+
+        Raises:
+            StoreUnavailable: The database did not answer.
+        """
+        try:
+            async with self._readers.connect() as connection:
+                yield connection
+        except (SQLAlchemyError, OSError) as exc:
+            raise StoreUnavailable(f"the store did not answer: {_reason(exc)}") from exc
+
+    async def close(self) -> None:
+        """Close every connection, once the writer is done."""
+        async with self._turn:
+            await self._writer.dispose()
+        await self._readers.dispose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _with_driver(url: URL) -> URL:
+    if url.get_backend_name() == "sqlite":
+        return url.set(drivername="sqlite+aiosqlite")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _engine(url: URL, *, pool_size: int, immediate: bool) -> AsyncEngine:
+    engine = create_async_engine(url, pool_size=pool_size, max_overflow=0)
+    if url.get_backend_name() == "sqlite":
+        _tune_sqlite(engine.sync_engine, immediate=immediate)
+    return engine
+
+
+def _tune_sqlite(engine: Engine, *, immediate: bool) -> None:
+    """Set up SQLite's journal, and take over its transactions.
+
+    The driver would begin a transaction at the first write only, which lets two writers fail each other.
+    Source: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html (transactions with aiosqlite).
+    """
+
+    def on_connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_TIMEOUT_S * 1000}"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
+
+
+def _script() -> ScriptDirectory:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return ScriptDirectory.from_config(config)
+
+
+def _current(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _refuse_newer(current: str | None) -> None:
+    try:
+        known = current is None or _script().get_revision(current) is not None
+    except CommandError:
+        known = False
+    if not known:
+        raise StartError(
+            f"the store is from a newer version of this program (schema {current}): "
+            "run that version, or give this one another store.url"
+        )
+
+
+def _upgrade(connection: Connection) -> None:
+    _refuse_newer(_current(connection))
+    if connection.dialect.name == "postgresql":
+        # Replicas that start together must not migrate together.
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7466951)")
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _reason(exc: BaseException) -> str:
+    """Return the driver's words alone: statements and parameters may hold phone numbers."""
+    cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause).splitlines()[0] if isinstance(exc, (DBAPIError, OSError)) else type(exc).__name__

@@ -1,0 +1,157 @@
+"""The first schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from monitor.store.tables import UtcDateTime
+
+revision = "0001"
+down_revision = None
+
+# SQLite numbers rows by itself only in a column of the type INTEGER.
+_ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    """Make the tables."""
+    op.create_table(
+        "acceptances",
+        sa.Column("id", _ROW_ID, autoincrement=True, nullable=False),
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=True),
+        sa.Column("asked_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "alerts",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("severity", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("started_at", UtcDateTime(), nullable=False),
+        sa.Column("updated_at", UtcDateTime(), nullable=False),
+        sa.Column("resolved_at", UtcDateTime(), nullable=True),
+        sa.Column("resolution", sa.Text(), nullable=True),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("alerts_resolved", "alerts", ["resolved_at"], unique=False)
+    op.create_index("alerts_status", "alerts", ["status", "started_at"], unique=False)
+    op.create_table(
+        "changes",
+        sa.Column("id", _ROW_ID, autoincrement=True, nullable=False),
+        sa.Column("at", UtcDateTime(), nullable=False),
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("sync_id", sa.Text(), nullable=False),
+        sa.Column("change", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("phone_number", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=True),
+        sa.Column("previous_state", sa.Text(), nullable=True),
+        sa.Column("issues", sa.Text(), nullable=False),
+        sa.Column("previous_issues", sa.Text(), nullable=False),
+        sa.Column("action_items", sa.Text(), nullable=False),
+        sa.Column("did_id", sa.Text(), nullable=True),
+        sa.Column("client_id", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("changes_at", "changes", ["at"], unique=False)
+    op.create_index("changes_identity", "changes", ["identity", "id"], unique=False)
+    op.create_table(
+        "connections",
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("connection_id", sa.Text(), nullable=True),
+        sa.Column("watched_since", UtcDateTime(), nullable=False),
+        sa.Column("vanished", sa.Boolean(), nullable=False),
+        sa.Column("due_at", UtcDateTime(), nullable=False),
+        sa.Column("wakes_at", UtcDateTime(), nullable=True),
+        sa.Column("lease_until", UtcDateTime(), nullable=True),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=True),
+        sa.Column("settled", sa.Boolean(), nullable=False),
+        sa.Column("held", sa.Integer(), nullable=False),
+        sa.Column("held_reason", sa.Text(), nullable=True),
+        sa.Column("applied_at", UtcDateTime(), nullable=True),
+        sa.Column("counts", sa.LargeBinary(), nullable=True),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("same_kind", sa.Integer(), nullable=False),
+        sa.Column("answers", sa.Integer(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("synced_at", UtcDateTime(), nullable=True),
+        sa.Column("succeeded_at", UtcDateTime(), nullable=True),
+        sa.Column("duration_s", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("identity"),
+    )
+    op.create_index("connections_due", "connections", ["due_at"], unique=False)
+    op.create_index("connections_wakes", "connections", ["wakes_at"], unique=False)
+    op.create_table(
+        "deliveries",
+        sa.Column("seq", _ROW_ID, autoincrement=True, nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("receiver", sa.Text(), nullable=False),
+        sa.Column("alert_id", sa.Text(), nullable=False),
+        sa.Column("change", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("due_at", UtcDateTime(), nullable=False),
+        sa.Column("lease_until", UtcDateTime(), nullable=True),
+        sa.Column("first_failed_at", UtcDateTime(), nullable=True),
+        sa.Column("finished_at", UtcDateTime(), nullable=True),
+        sa.Column("answer", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("id"),
+    )
+    op.create_index("deliveries_alert", "deliveries", ["alert_id", "receiver", "seq"], unique=False)
+    op.create_index("deliveries_due", "deliveries", ["receiver", "status", "due_at"], unique=False)
+    op.create_index("deliveries_finished", "deliveries", ["status", "finished_at"], unique=False)
+    op.create_table(
+        "episodes",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("alert_id", sa.Text(), nullable=False),
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("episode_group", sa.Text(), nullable=False),
+        sa.Column("severity", sa.Text(), nullable=False),
+        sa.Column("since", UtcDateTime(), nullable=False),
+        sa.Column("opened_at", UtcDateTime(), nullable=False),
+        sa.Column("ended_at", UtcDateTime(), nullable=True),
+        sa.Column("resolution", sa.Text(), nullable=True),
+        sa.Column("track", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("episodes_alert", "episodes", ["alert_id"], unique=False)
+    op.create_index("episodes_ended", "episodes", ["ended_at"], unique=False)
+    op.create_table(
+        "fleet",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("wakes_at", UtcDateTime(), nullable=True),
+        sa.Column("records", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "receivers",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("known_since", UtcDateTime(), nullable=False),
+        sa.Column("troubled_since", UtcDateTime(), nullable=True),
+        sa.Column("refused", sa.Boolean(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("delivered_at", UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "snapshots",
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("records", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("identity"),
+    )

@@ -1,0 +1,203 @@
+"""The tables, the same for SQLite and PostgreSQL.
+
+A connection's snapshot with its streaks is one compressed blob (`snapshots.records`), beside the row that
+every sync touches so that freshness never rewrites it. Rows are for what people ask about: changes, episodes,
+alerts, deliveries.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC in, aware UTC out: SQLite's own type drops the offset."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        """Refuse naive instants; hand over UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("the store takes aware instants only")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        """Give the offset back."""
+        if value is None or value.tzinfo is not None:
+            return value
+        return value.replace(tzinfo=UTC)
+
+
+metadata = MetaData()
+
+# SQLite numbers rows by itself only in a column of the type INTEGER.
+_RowId = BigInteger().with_variant(Integer(), "sqlite")
+
+connections = Table(
+    "connections",
+    metadata,
+    Column("identity", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("connection_id", Text),
+    Column("watched_since", UtcDateTime, nullable=False),
+    Column("vanished", Boolean, nullable=False, default=False),
+    # The schedule and the lease.
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("wakes_at", UtcDateTime),
+    Column("lease_until", UtcDateTime),
+    Column("epoch", BigInteger, nullable=False, default=0),
+    # The applied answer.
+    Column("digest", Text),
+    Column("settled", Boolean, nullable=False, default=True),
+    Column("held", Integer, nullable=False, default=0),
+    Column("held_reason", Text),
+    Column("applied_at", UtcDateTime),
+    Column("counts", LargeBinary),
+    # How the last sync went.
+    Column("outcome", Text),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("same_kind", Integer, nullable=False, default=0),
+    Column("answers", Integer, nullable=False, default=0),
+    Column("error", Text),
+    Column("synced_at", UtcDateTime),
+    Column("succeeded_at", UtcDateTime),
+    Column("duration_s", Float),
+    Index("connections_due", "due_at"),
+    Index("connections_wakes", "wakes_at"),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("identity", Text, primary_key=True),
+    Column("records", LargeBinary, nullable=False),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("connection", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("sync_id", Text, nullable=False),
+    Column("change", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("phone_number", Text, nullable=False),
+    Column("state", Text),
+    Column("previous_state", Text),
+    Column("issues", Text, nullable=False),
+    Column("previous_issues", Text, nullable=False),
+    Column("action_items", Text, nullable=False),
+    Column("did_id", Text),
+    Column("client_id", Text),
+    Index("changes_at", "at"),
+    Index("changes_identity", "identity", "id"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("resolved_at", UtcDateTime),
+    Column("resolution", Text),
+    Column("body", LargeBinary, nullable=False),
+    Index("alerts_status", "status", "started_at"),
+    Index("alerts_resolved", "resolved_at"),
+)
+
+episodes = Table(
+    "episodes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("alert_id", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("episode_group", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("resolution", Text),
+    Column("track", LargeBinary, nullable=False),
+    Index("episodes_alert", "alert_id"),
+    Index("episodes_ended", "ended_at"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("seq", _RowId, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("receiver", Text, nullable=False),
+    Column("alert_id", Text, nullable=False),
+    Column("change", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("lease_until", UtcDateTime),
+    Column("first_failed_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("answer", Text),
+    Index("deliveries_due", "receiver", "status", "due_at"),
+    Index("deliveries_alert", "alert_id", "receiver", "seq"),
+    Index("deliveries_finished", "status", "finished_at"),
+)
+
+receivers = Table(
+    "receivers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("known_since", UtcDateTime, nullable=False),
+    Column("troubled_since", UtcDateTime),
+    Column("refused", Boolean, nullable=False, default=False),
+    Column("error", Text),
+    Column("delivered_at", UtcDateTime),
+)
+
+fleet = Table(
+    "fleet",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("wakes_at", UtcDateTime),
+    Column("records", LargeBinary, nullable=False),
+)
+
+acceptances = Table(
+    "acceptances",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("identity", Text, nullable=False),
+    Column("key", Text),
+    Column("asked_at", UtcDateTime, nullable=False),
+)
