@@ -33,7 +33,13 @@ def parse_cron(expression: str, timezone: str) -> CronTrigger:
         zone = ZoneInfo(timezone)
     except (KeyError, ValueError, OSError) as exc:
         raise ValueError("the time zone is unknown: use a name like UTC or Asia/Kolkata") from exc
-    return CronTrigger.from_crontab(expression, timezone=zone)
+    try:
+        return CronTrigger.from_crontab(expression, timezone=zone)
+    except ValueError:
+        # APScheduler's text quotes the expression; ours is shown where values must not be.
+        raise ValueError(
+            "not a cron expression: write minute hour day month weekday, like */5 * * * mon-fri"
+        ) from None
 
 
 def next_fire_at(trigger: CronTrigger, after: datetime) -> datetime | None:

@@ -25,6 +25,11 @@ class Secret:
         if file is not None:
             self._read(file)
 
+    @property
+    def file(self) -> Path | None:
+        """The file it comes from, if it does."""
+        return self._file
+
     def reveal(self) -> str:
         """Return the secret. Reads no file: `refresh` does."""
         return self._value

@@ -1,0 +1,119 @@
+"""What no key can know alone: unique names, ids and keys; budgets; what is valid but probably not meant.
+
+These run on what could be read even if the rest could not, so that a user sees all problems at once.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any
+
+from monitor.config.accounts import Account
+from monitor.config.budget import budget_problem
+from monitor.config.keys import Path, dotted
+from monitor.config.settings import Config, Schedule
+
+NO_ACCOUNT = "no account: add [[accounts]] to the config file, or set VOICELINK_API_KEY"
+
+
+def unique_problems(raw: Mapping[str, Any], accounts: Mapping[int, Account]) -> Iterator[tuple[Path, str]]:
+    """Yield the names, ids and keys that stand twice.
+
+    Args:
+        raw: The config as it was given.
+        accounts: Those accounts that could be read, by their place.
+    """
+    yield from _twice(_names(raw, "accounts"), "account names must be unique")
+    yield from _twice(_connection_names(raw), "connection names must be unique among all accounts")
+    yield from _twice(_ids(accounts), "connection ids must be unique among all accounts")
+    keys = ((("accounts", place, "api_key"), account.secret.reveal()) for place, account in accounts.items())
+    yield from _twice(keys, "one account holds all connections of a key")
+    yield from _twice(_names(raw, "receivers"), "receiver names must be unique")
+
+
+def _twice(found: Iterable[tuple[Path, str]], rule: str) -> Iterator[tuple[Path, str]]:
+    first: dict[str, Path] = {}
+    for path, value in found:
+        if value in first:
+            yield path, f"the same as {dotted(first[value])}; {rule}"
+        first.setdefault(value, path)
+
+
+def _rows(raw: Mapping[str, Any], key: str) -> list[tuple[int, Mapping[str, Any]]]:
+    rows = raw.get(key)
+    rows = rows if isinstance(rows, list) else []
+    return [(place, row) for place, row in enumerate(rows) if isinstance(row, Mapping)]
+
+
+def _names(raw: Mapping[str, Any], key: str) -> Iterator[tuple[Path, str]]:
+    for place, row in _rows(raw, key):
+        if isinstance(row.get("name"), str):
+            yield (key, place, "name"), row["name"]
+
+
+def _connection_names(raw: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    implicit: dict[str, Path] = {}
+    for place, account in _rows(raw, "accounts"):
+        if not account.get("connections") and not account.get("discover"):
+            # Two such accounts of one name are told about already, as accounts.
+            if isinstance(account.get("name"), str):
+                implicit.setdefault(account["name"], ("accounts", place, "name"))
+            continue
+        for path, name in _names(account, "connections"):
+            yield ("accounts", place, *path), name
+    yield from ((path, name) for name, path in implicit.items())
+
+
+def _ids(accounts: Mapping[int, Account]) -> Iterator[tuple[Path, str]]:
+    for place, account in accounts.items():
+        for index, connection in enumerate(account.connections):
+            if connection.id is not None:
+                yield ("accounts", place, "connections", index, "id"), connection.id
+
+
+def budget_problems(accounts: Iterable[Account], schedule: Schedule, now: datetime) -> Iterator[str]:
+    """Yield the accounts whose connections need more requests a minute than they may send."""
+    known: dict[object, timedelta] = {}
+    for account in accounts:
+        gaps = []
+        for connection in account.connections:
+            timing = schedule.timing(connection)
+            if timing not in known:
+                known[timing] = timing.gaps(now)[0]
+            gaps.append(known[timing])
+        problem = budget_problem(account.name, gaps, account.requests_per_minute)
+        if problem is not None:
+            yield problem
+
+
+def questions(config: Config, now: datetime) -> Iterator[str]:
+    """Yield what is valid but probably not meant."""
+    for place, rule in enumerate(config.ignore):
+        if rule.until is not None and rule.until <= now:
+            yield f"ignore[{place}]: its `until` is over, so it does nothing: remove it"
+    for place, window in enumerate(config.maintenance):
+        if window.end is not None and window.end <= now:
+            yield f"maintenance[{place}]: it is over, so it does nothing: remove it"
+    if config.api.base_url.startswith("http:") and not _loopback(config.api.base_url):
+        yield "api.base_url: API keys travel unencrypted over http: use https"
+    if not any(account.discover for account in config.accounts):
+        yield from _vain_globs(config)
+
+
+def _loopback(url: str) -> bool:
+    host = url.removeprefix("http://").partition("/")[0]
+    return host.startswith(("127.", "localhost", "[::1]"))
+
+
+def _vain_globs(config: Config) -> Iterator[str]:
+    names = [connection.name for account in config.accounts for connection in account.connections]
+    globs: list[tuple[Path, Sequence[str]]] = [
+        (("ignore", place, "connection"), (rule.connection,))
+        for place, rule in enumerate(config.ignore)
+        if rule.connection is not None
+    ]
+    for key, rows in (("maintenance", config.maintenance), ("receivers", config.receivers)):
+        globs += [((key, place, "connections"), row.connections) for place, row in enumerate(rows)]
+    for path, patterns in globs:
+        if not any(fnmatchcase(name, pattern) for name in names for pattern in patterns):
+            yield f"{dotted(path)}: no connection has such a name"

@@ -1,0 +1,162 @@
+"""From a file and the environment to a `Config`, or to one error that says everything that is wrong."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import PydanticBaseSettingsSource
+
+from monitor.clock import SystemClock
+from monitor.config.accounts import Account
+from monitor.config.checks import NO_ACCOUNT, budget_problems, questions, unique_problems
+from monitor.config.environment import (
+    CONFIG_FILE,
+    Environment,
+    process_environment,
+    read_environment,
+    with_sole_key,
+)
+from monitor.config.problems import at, explain
+from monitor.config.settings import Config, Schedule
+from monitor.errors import ConfigError
+
+SYSTEM_CONFIG_FILE = Path("/etc/voicelink-monitor/config.toml")
+
+_RIVALS = {
+    "schedule": ({"interval"}, {"cron"}),
+    "heartbeat": ({"url"}, {"url_file"}),
+    "store": ({"url"}, {"url_file"}),
+}
+"""Keys outside of lists that exclude each other: the environment's beats the file's other one too."""
+
+
+class Layer(PydanticBaseSettingsSource):
+    """One source of settings that was read already; the sources before it in order win."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(Config)
+        self._values = values
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return a top-level value, its key, and that it needs no parsing."""
+        del field
+        return self._values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Return all values, unknown keys too, so that validation names them."""
+        return dict(self._values)
+
+
+def find_config_file(
+    environ: Mapping[str, str] | None = None, cwd: Path | None = None, system: Path = SYSTEM_CONFIG_FILE
+) -> Path | None:
+    """Return the config file to use when no `--config` names one.
+
+    That is `$VOICELINK_MONITOR_CONFIG` (whether it exists or not: who names a file wants to hear that it
+    is missing), else `config.toml` in `cwd`, else the system's; None if there is none.
+    """
+    environ = process_environment() if environ is None else environ
+    if named := environ.get(CONFIG_FILE):
+        return Path(named)
+    candidates = ((cwd or Path()) / "config.toml", system)
+    return next((file for file in candidates if file.exists()), None)
+
+
+def load_config(
+    path: Path | None, environ: Mapping[str, str] | None = None, *, now: datetime | None = None
+) -> Config:
+    """Return the config of a file, if one is given, under the environment.
+
+    Reads files: call it from a thread where a loop runs.
+
+    Args:
+        path: A TOML file.
+        environ: Variables; those of this process if None.
+        now: For what depends on the date; the machine's clock if None.
+
+    Raises:
+        ConfigError: With every problem of every kind. No problem ever holds a value.
+    """
+    now = now or SystemClock().now()
+    environ = process_environment() if environ is None else environ
+    source = None if path is None else str(path)
+    found = read_environment(environ)
+    try:
+        file = {} if path is None else _read_toml(path)
+    except ConfigError as exc:
+        raise ConfigError([*exc.problems, *found.problems], source) from exc.__cause__
+    file = _without_rivals(file, found.values)
+    with_sole_key(found, environ, file)
+    config, problems = _validated(file, found, now)
+    if config is None or problems:
+        raise ConfigError(problems, source) from None
+    return config.with_warnings(list(questions(config, now)))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError([f"the config file cannot be read: {exc.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError(["the config file is not UTF-8 text"]) from None
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError([f"{_place(str(exc))}: not valid TOML"]) from None
+    except (ValueError, RecursionError):
+        raise ConfigError(["not valid TOML: a value is out of bounds, or nested too deeply"]) from None
+
+
+def _place(message: str) -> str:
+    """Return the place that a TOML error names; the rest of its text may quote the file."""
+    found = re.search(r"\(at line (\d+), column (\d+)\)$", message)
+    return f"line {found[1]}, column {found[2]}" if found else "at the end of the file"
+
+
+def _without_rivals(file: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
+    left = dict(file)
+    for section, rivals in _RIVALS.items():
+        given, over = left.get(section), environment.get(section)
+        if not isinstance(given, dict) or not isinstance(over, dict):
+            continue
+        for mine, other in (rivals, rivals[::-1]):
+            if mine & over.keys():
+                given = {key: value for key, value in given.items() if key not in other}
+        left[section] = given
+    return left
+
+
+def _validated(file: Mapping[str, Any], found: Environment, now: datetime) -> tuple[Config | None, list[str]]:
+    config: Config | None = None
+    problems = list(found.problems)
+    try:
+        config = Config(_build_sources=((Layer(found.values), Layer(file)), {}))
+    except ValidationError as exc:
+        problems += explain(exc, found.origins)
+    raw = {**file, **found.values}
+    given = raw.get("accounts")
+    if given == [] or (given is None and "accounts" not in file):
+        problems.append(NO_ACCOUNT)
+    accounts = _readable_accounts(given if isinstance(given, list) else [])
+    problems += [at(path, text, found.origins) for path, text in unique_problems(raw, accounts)]
+    both = [layer["schedule"] for layer in (file, found.values) if isinstance(layer.get("schedule"), dict)]
+    schedule = _read(Schedule, {key: value for layer in both for key, value in layer.items()})
+    if isinstance(schedule, Schedule):
+        problems += budget_problems(accounts.values(), schedule, now)
+    return config, problems
+
+
+def _readable_accounts(rows: list[Any]) -> dict[int, Account]:
+    read = {place: _read(Account, row) for place, row in enumerate(rows)}
+    return {place: account for place, account in read.items() if isinstance(account, Account)}
+
+
+def _read(model: type[BaseModel], values: Any) -> BaseModel | None:
+    try:
+        return model.model_validate(values)
+    except ValidationError:
+        return None

@@ -1,0 +1,215 @@
+"""`[[receivers]]`: who is told. The log is always told besides."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+
+from monitor.config.base import Section, chosen
+from monitor.config.units import DURATION_PATTERN, format_duration
+from monitor.config.values import (
+    Flag,
+    HeaderValue,
+    LongDuration,
+    Name,
+    OptionalFile,
+    Password,
+    PasswordFile,
+    PlainUrl,
+    SecretUrl,
+    SecretUrlFile,
+    ServiceUrl,
+    ServiceUrlFile,
+    SeverityWord,
+    SigningSecret,
+    SigningSecretFile,
+    Text,
+    Timeout,
+    Token,
+    TokenFile,
+    duration_or,
+    exclusive,
+    http_url,
+    problem,
+)
+from monitor.secret import Secret
+
+PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
+
+_OUR_HEADERS = frozenset(
+    {"content-type", "content-length", "host", "webhook-id", "webhook-timestamp", "webhook-signature"}
+)
+
+
+def _not_reserved(name: str) -> str:
+    if name == "log":
+        raise problem('"log" is the receiver that always exists: choose another name')
+    return name
+
+
+def _header_names(headers: dict[str, Secret]) -> dict[str, Secret]:
+    for name in headers:
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise problem("a header's name has letters, digits and hyphens only")
+        if name.lower() in _OUR_HEADERS:
+            raise problem(f"these headers are set by the monitor: {', '.join(sorted(_OUR_HEADERS))}")
+    return headers
+
+
+def _longer_than_two_posts(expire_after: timedelta, info: ValidationInfo) -> timedelta:
+    every = info.data.get("resend_interval")
+    if every is not None and expire_after <= 2 * every:
+        raise problem(f"must be more than twice resend_interval, which is {format_duration(every)}")
+    return expire_after
+
+
+class _Receiver(Section):
+    """What every receiver has."""
+
+    name: Annotated[Name, AfterValidator(_not_reserved)]
+    """Its name in metrics and logs."""
+    min_severity: SeverityWord = "info"
+    """Alerts below this severity are not sent."""
+    connections: tuple[Text, ...] = Field(default=("*",), min_length=1)
+    """Globs of connection names; an alert about several is sent if any matches."""
+    send_resolved: Flag = True
+    """Whether to say when an alert is over."""
+    repeat_interval: Annotated[
+        timedelta | None,
+        duration_or("off", timedelta(seconds=1)),
+        WithJsonSchema({"type": "string", "pattern": f"^off$|{DURATION_PATTERN}"}),
+    ] = None
+    """Send a reminder of a firing alert this often; or "off"."""
+    timeout: Timeout = timedelta(seconds=10)
+    """The longest that one delivery may take."""
+
+
+class BasicAuth(Section):
+    """User name and password."""
+
+    username: Text
+    """The user's name."""
+    password: Password = None
+    """The user's password."""
+    password_file: Annotated[PasswordFile, exclusive("password", "password_file", required=True)] = Field(
+        default=None, validate_default=True
+    )
+    """A file that holds the password; read again when it changes."""
+
+    @property
+    def secret(self) -> Secret:
+        """The password, wherever it was given."""
+        return chosen(self.password, self.password_file)
+
+
+class AlertmanagerReceiver(_Receiver):
+    """Posts every open episode to each Alertmanager."""
+
+    type: Literal["alertmanager"]
+    """The kind of receiver."""
+    urls: tuple[PlainUrl, ...] = Field(min_length=1)
+    """The base address of every member of the Alertmanager cluster."""
+    resend_interval: LongDuration = timedelta(seconds=60)
+    """How often all open alerts are posted again."""
+    expire_after: Annotated[LongDuration, AfterValidator(_longer_than_two_posts)] = timedelta(minutes=30)
+    """When Alertmanager resolves alerts by itself if the monitor is gone; over 2 x `resend_interval`."""
+    basic_auth: BasicAuth | None = None
+    """User name and password, if Alertmanager asks for them."""
+    bearer_token: Token = None
+    """Bearer token, if Alertmanager asks for one."""
+    bearer_token_file: Annotated[TokenFile, exclusive("basic_auth", "bearer_token", "bearer_token_file")] = (
+        Field(default=None, validate_default=True)
+    )
+    """A file that holds the bearer token; read again when it changes."""
+
+    @property
+    def bearer(self) -> Secret | None:
+        """The bearer token, wherever it was given."""
+        return self.bearer_token or self.bearer_token_file
+
+
+class WebhookReceiver(_Receiver):
+    """Posts CloudEvents, signed the Standard Webhooks way if it has a secret."""
+
+    type: Literal["webhook"]
+    """The kind of receiver."""
+    url: Annotated[str, BeforeValidator(http_url)] = Field(repr=False)
+    """Where to post; credentials in it are not shown."""
+    secret: SigningSecret = None
+    """Signs every message: `whsec_` and base64."""
+    secret_file: Annotated[SigningSecretFile, exclusive("secret", "secret_file")] = Field(
+        default=None, validate_default=True
+    )
+    """A file that holds the secret; read again when it changes."""
+    headers: Annotated[dict[str, HeaderValue], AfterValidator(_header_names)] = Field(default_factory=dict)
+    """Headers to add; their values are kept secret."""
+    ca_file: OptionalFile = None
+    """Certificates to trust instead of the system's."""
+
+    @property
+    def signing(self) -> Secret | None:
+        """The signing secret, wherever it was given."""
+        return self.secret or self.secret_file
+
+
+class PagerDutyReceiver(_Receiver):
+    """Sends PagerDuty Events v2."""
+
+    type: Literal["pagerduty"]
+    """The kind of receiver."""
+    routing_key: Token = None
+    """The integration's key."""
+    routing_key_file: Annotated[TokenFile, exclusive("routing_key", "routing_key_file", required=True)] = (
+        Field(default=None, validate_default=True)
+    )
+    """A file that holds the key; read again when it changes."""
+    url: PlainUrl = PAGERDUTY_URL
+    """Where to send events."""
+
+    @property
+    def secret(self) -> Secret:
+        """The routing key, wherever it was given."""
+        return chosen(self.routing_key, self.routing_key_file)
+
+
+class SlackReceiver(_Receiver):
+    """Posts to a Slack incoming webhook."""
+
+    type: Literal["slack"]
+    """The kind of receiver."""
+    url: SecretUrl = None
+    """The incoming webhook's address, a secret."""
+    url_file: Annotated[SecretUrlFile, exclusive("url", "url_file", required=True)] = Field(
+        default=None, validate_default=True
+    )
+    """A file that holds the address; read again when it changes."""
+
+    @property
+    def secret(self) -> Secret:
+        """The address, wherever it was given."""
+        return chosen(self.url, self.url_file)
+
+
+class AppriseReceiver(_Receiver):
+    """Sends through Apprise, to any service that it knows."""
+
+    type: Literal["apprise"]
+    """The kind of receiver."""
+    url: ServiceUrl = None
+    """The Apprise URL of the service, a secret."""
+    url_file: Annotated[ServiceUrlFile, exclusive("url", "url_file", required=True)] = Field(
+        default=None, validate_default=True
+    )
+    """A file that holds the URL; read again when it changes."""
+
+    @property
+    def secret(self) -> Secret:
+        """The URL, wherever it was given."""
+        return chosen(self.url, self.url_file)
+
+
+Receiver = Annotated[
+    AlertmanagerReceiver | WebhookReceiver | PagerDutyReceiver | SlackReceiver | AppriseReceiver,
+    Field(discriminator="type"),
+]

@@ -1,0 +1,323 @@
+"""The whole config: one class a table, attributes named like the keys."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, WithJsonSchema, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from monitor.config.accounts import Account, Connection
+from monitor.config.base import Section, chosen
+from monitor.config.budget import Timing
+from monitor.config.public import public
+from monitor.config.receivers import Receiver
+from monitor.config.silence import IgnoreRule, MaintenanceWindow
+from monitor.config.units import DURATION_PATTERN
+from monitor.config.values import (
+    Cron,
+    DatabaseUrl,
+    DatabaseUrlFile,
+    Duration,
+    Flag,
+    Fraction,
+    Listen,
+    ListenAddress,
+    LongDuration,
+    Number,
+    OptionalFile,
+    OptionalUrl,
+    PasswordHash,
+    PlainUrl,
+    Recheck,
+    SecretUrl,
+    SecretUrlFile,
+    SeverityWord,
+    Size,
+    Text,
+    Timeout,
+    TimeZone,
+    duration_or,
+    exclusive,
+    problem,
+    safe_url,
+)
+from monitor.secret import Secret
+
+DATABASE_URL = "sqlite:///voicelink-monitor.db"
+
+OUR_LABELS = frozenset(
+    {"alertname", "connection", "account", "phone_number", "state", "severity", "instance", "kind"}
+)
+"""The labels that the monitor gives its alerts; config labels must not shadow them."""
+
+
+class Api(Section):
+    """The provider's API."""
+
+    base_url: PlainUrl = "https://api.vocobase.com/api/v2"
+    """Where it is."""
+    timeout: Timeout = timedelta(seconds=30)
+    """The longest that a whole request may take."""
+    max_response_size: Size = 64 * 2**20
+    """The largest answer that is read, before and after decompression."""
+    ca_file: OptionalFile = None
+    """Certificates to trust instead of the system's."""
+
+
+class Schedule(Section):
+    """When connections are synced."""
+
+    timezone: TimeZone = "UTC"
+    """The time zone of crons."""
+    cron: Cron = None
+    """Five fields, weekdays by name; instead of `interval`, which then means nothing."""
+    interval: Annotated[LongDuration, exclusive("cron", "interval")] = timedelta(seconds=60)
+    """Time between two syncs of a connection."""
+    recheck_interval: Recheck = timedelta(seconds=15)
+    """How soon a sync follows one that failed or left something unconfirmed."""
+    max_concurrent_syncs: Number = Field(default=32, ge=1, le=1000)
+    """How many syncs may run at once."""
+
+    def timing(self, connection: Connection) -> Timing:
+        """Return when a connection is synced: its own times, or these."""
+        if connection.interval is not None:
+            return Timing(interval=connection.interval, timezone=self.timezone)
+        return Timing(interval=self.interval, cron=connection.cron or self.cron, timezone=self.timezone)
+
+
+class Drift(Section):
+    """When a drift counts, and when it is over."""
+
+    confirm_syncs: Number = Field(default=2, ge=1)
+    """How many syncs must see a drift before it alerts."""
+    resolve_syncs: Number = Field(default=2, ge=1)
+    """How many syncs in a row must see a number ready before its drift is over."""
+    keep_firing_for: Duration = timedelta(minutes=5)
+    """How long a drift that seems over is kept, so that flapping is one alert."""
+    failing_after: Number = Field(default=3, ge=1)
+    """How many failed syncs in a row are an alert, rechecks included."""
+    stale_after: Annotated[
+        timedelta | None,
+        duration_or("auto", timedelta(seconds=1)),
+        WithJsonSchema({"type": "string", "pattern": f"^auto$|{DURATION_PATTERN}"}),
+    ] = None
+    """No applied snapshot for so long is an alert; "auto" is 3 x the interval, at least 5m."""
+    reconfigured: Literal["record", "alert"] = "record"
+    """What a ready number's other client, bot, routing or agent causes."""
+    removed: Literal["alert", "record"] = "alert"
+    """What a number that is no longer listed causes."""
+
+    def stale_after_for(self, interval: timedelta) -> timedelta:
+        """Return how long a connection synced this often may go without an applied snapshot."""
+        return self.stale_after or max(3 * interval, timedelta(minutes=5))
+
+
+class Guard(Section):
+    """When an answer is too strange to be believed at once."""
+
+    ratio: Fraction = Field(default=0.5, gt=0, le=1, allow_inf_nan=False)
+    """More than this share of a connection's numbers changing at once is held back."""
+    min_numbers: Number = Field(default=5, ge=1)
+    """If it is at least so many numbers."""
+    confirm_syncs: Number = Field(default=3, ge=1)
+    """So many such answers in a row are believed."""
+
+
+_CRITICAL = ("no_bot", "routing_missing", "no_vocobase_agent")
+
+
+class SeverityMap(Section):
+    """Severity by state, issue code or alert kind; the names are compared case-folded."""
+
+    model_config = Section.model_config | {"extra": "allow"}
+    __pydantic_extra__: dict[str, SeverityWord] = Field(init=False)
+
+    default: SeverityWord = "warning"
+    """The severity of every state and issue that is not named."""
+
+    @property
+    def codes(self) -> dict[str, SeverityWord]:
+        """All names but `default`, case-folded, ours included unless overridden."""
+        given = {code.casefold(): severity for code, severity in self.__pydantic_extra__.items()}
+        ours: dict[str, SeverityWord] = dict.fromkeys(_CRITICAL, "critical")
+        return ours | given
+
+
+def _label_names(labels: dict[str, str]) -> dict[str, str]:
+    for name in labels:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.startswith("__"):
+            raise problem("a label's name has letters, digits and _ only, and begins with no digit and no __")
+        if name in OUR_LABELS:
+            raise problem(f"the label {name} is one of the monitor's own: choose another name")
+    return labels
+
+
+class Alerts(Section):
+    """What alerts look like."""
+
+    update_interval: Duration = timedelta(minutes=5)
+    """Drifts within this time join one alert, and an alert is updated this often; "0s": at once."""
+    max_listed_numbers: Number = Field(default=50, ge=1, le=1000)
+    """How many numbers an alert lists."""
+    external_url: OptionalUrl = None
+    """Where people reach the status page, for links in alerts."""
+    runbook_base_url: OptionalUrl = None
+    """Where the runbooks are, for links in alerts."""
+    labels: Annotated[dict[str, Text], AfterValidator(_label_names)] = Field(default_factory=dict)
+    """Labels added to every alert."""
+
+
+class Store(Section):
+    """Where the monitor keeps what it knows."""
+
+    url: DatabaseUrl = None
+    """`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/DATABASE`; default sqlite:///voicelink-monitor.db."""
+    url_file: Annotated[DatabaseUrlFile, exclusive("url", "url_file")] = None
+    """A file that holds the URL."""
+    retention: LongDuration = timedelta(days=90)
+    """How long ended alerts and changes are kept."""
+
+    @property
+    def secret(self) -> Secret:
+        """The URL, wherever it was given; it may hold a password."""
+        return self.url or self.url_file or Secret(DATABASE_URL)
+
+    @property
+    def safe_url(self) -> str:
+        """The URL without user, password and options."""
+        return safe_url(self.secret.reveal())
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is the embedded database."""
+        return self.secret.reveal().startswith("sqlite:")
+
+
+class Web(Section):
+    """The status page, the metrics and the probes."""
+
+    listen: ListenAddress = Listen("127.0.0.1", 8790)
+    """HOST:PORT; an IPv6 address in brackets."""
+    enable_lifecycle: Flag = False
+    """Allow `POST /-/reload` and `POST …/sync`."""
+    tls_cert_file: OptionalFile = None
+    """Certificate chain; with it the page is served over https."""
+    tls_key_file: OptionalFile = Field(default=None, validate_default=True)
+    """The certificate's key."""
+    basic_auth_users: dict[str, PasswordHash] = Field(default_factory=dict)
+    """Bcrypt hashes of passwords by user name; probes stay open."""
+
+    @field_validator("tls_key_file", mode="after")
+    @classmethod
+    def _both(cls, value: Any, info: ValidationInfo) -> Any:
+        if "tls_cert_file" in info.data and (value is None) != (info.data["tls_cert_file"] is None):
+            raise problem("tls_cert_file and tls_key_file go together: give both")
+        return value
+
+
+class Heartbeat(Section):
+    """A watchdog elsewhere that notices when the monitor dies."""
+
+    url: SecretUrl = None
+    """Called with GET at most once a minute while all is well; a secret."""
+    url_file: Annotated[SecretUrlFile, exclusive("url", "url_file")] = None
+    """A file that holds the address; read again when it changes."""
+
+    @property
+    def secret(self) -> Secret | None:
+        """The address, wherever it was given."""
+        return chosen(self.url, self.url_file) if self.url or self.url_file else None
+
+
+class Metrics(Section):
+    """What is exported besides counts."""
+
+    numbers: Flag = False
+    """One series per number; phone numbers are personal data."""
+    max_number_series: Number = Field(default=10_000, ge=1)
+    """The most of these series."""
+
+
+class Log(Section):
+    """How the monitor logs, on standard output."""
+
+    format: Literal["json", "console"] = "json"
+    """JSON lines, or text for people."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is written."""
+
+
+class Config(BaseSettings):
+    """Everything that the monitor can be told."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        validate_default=False,
+    )
+
+    instance: Text = "voicelink-monitor"
+    """The name of this monitor in alerts; the same on all replicas."""
+    api: Api = Field(default_factory=Api)
+    schedule: Schedule = Field(default_factory=Schedule)
+    drift: Drift = Field(default_factory=Drift)
+    guard: Guard = Field(default_factory=Guard)
+    severity: SeverityMap = Field(default_factory=SeverityMap)
+    accounts: tuple[Account, ...] = ()
+    """API keys and their connections."""
+    ignore: tuple[IgnoreRule, ...] = ()
+    """Numbers that may drift in silence."""
+    maintenance: tuple[MaintenanceWindow, ...] = ()
+    """Times in which no alert opens."""
+    alerts: Alerts = Field(default_factory=Alerts)
+    receivers: tuple[Receiver, ...] = ()
+    """Who is told, besides the log."""
+    store: Store = Field(default_factory=Store)
+    web: Web = Field(default_factory=Web)
+    heartbeat: Heartbeat = Field(default_factory=Heartbeat)
+    metrics: Metrics = Field(default_factory=Metrics)
+    log: Log = Field(default_factory=Log)
+    _warnings: list[str] = PrivateAttr(default_factory=list)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing on our own: `load_config` brings file and environment."""
+        return (init_settings,)
+
+    @classmethod
+    def _settings_log_debug(cls, states: dict[str, dict[str, Any]]) -> None:
+        """Log nothing: pydantic-settings would log every raw value, secrets too, when asked to debug."""
+
+    @field_validator("maintenance", mode="before")
+    @classmethod
+    def _in_the_schedules_zone(cls, value: Any, info: ValidationInfo) -> Any:
+        schedule = info.data.get("schedule")
+        if not isinstance(schedule, Schedule) or not isinstance(value, list):
+            return value
+        zone = {"timezone": schedule.timezone}
+        return [zone | window if isinstance(window, dict) else window for window in value]
+
+    def with_warnings(self, warnings: list[str]) -> Self:
+        """Note what is questionable but valid."""
+        self._warnings = warnings
+        return self
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is valid but probably not meant; sentences without values."""
+        return self._warnings
+
+    def public(self) -> dict[str, Any]:
+        """Return all values fit for JSON and for people, secrets starred."""
+        return public(self)

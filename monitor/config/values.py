@@ -1,0 +1,382 @@
+"""The kinds of value that keys hold, each with its check, its JSON Schema and its words.
+
+Every check raises `problem(...)`: pydantic's own messages may quote the input, ours never do.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, Strict, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from monitor.config.units import DURATION_PATTERN, SIZE_PATTERN, format_duration, parse_duration, parse_size
+from monitor.cron import parse_cron
+from monitor.errors import StartError
+from monitor.secret import Secret
+
+PROBLEM = "problem"
+"""The type of the validation errors that we word ourselves."""
+
+_NAME_LENGTH = 100
+_HIGHEST_PORT = 65535
+_KEY_PREFIX = "rg_live_"
+_MILLISECOND = timedelta(milliseconds=1)
+
+Check = Callable[[Any], Any]
+
+
+def problem(text: str) -> PydanticCustomError:
+    """Return a validation error with exactly this text, which must not hold any value."""
+    return PydanticCustomError(PROBLEM, "{text}", {"text": text})
+
+
+def optional(check: Check) -> Check:
+    """Return the check for a key that may be absent, which an empty text says too."""
+    return lambda value: None if value is None or value == "" else check(value)
+
+
+def text(value: Any) -> str:
+    """Return a text that is not empty and holds nothing that breaks a line."""
+    if not isinstance(value, str):
+        raise problem("expected text in quotes")
+    if not value.strip():
+        raise problem("must not be empty")
+    if not value.isprintable():
+        raise problem("must not hold line breaks or control characters")
+    return value
+
+
+def name(value: Any) -> str:
+    """Return a name; it becomes a label, a part of an address, and is matched by globs."""
+    value = text(value)
+    if value.startswith(_KEY_PREFIX):
+        raise problem("this looks like an API key, not like a name")
+    if len(value) > _NAME_LENGTH or value != value.strip() or re.search(r"[/*?\[\]]", value):
+        raise problem(f"a name has at most {_NAME_LENGTH} characters, no / * ? [ ] and no space around it")
+    return str(value)
+
+
+def _at_least(minimum: timedelta) -> Check:
+    def check(value: Any) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        try:
+            parsed = parse_duration(value)
+        except ValueError as exc:
+            raise problem(str(exc)) from None
+        if parsed < minimum:
+            raise problem(f"must be at least {format_duration(minimum)}")
+        return parsed
+
+    return check
+
+
+def duration(minimum: timedelta = timedelta()) -> BeforeValidator:
+    """Return the check of a duration that is at least so long."""
+    return BeforeValidator(_at_least(minimum))
+
+
+def duration_or(word: str, minimum: timedelta) -> BeforeValidator:
+    """Return the check of a duration, or of the word that stands for None."""
+    check = _at_least(minimum)
+
+    def either(value: Any) -> Any:
+        if value is None or value == word:
+            return None
+        try:
+            return check(value)
+        except PydanticCustomError as exc:
+            raise problem(f'{exc.message()}; or "{word}"') from None
+
+    return BeforeValidator(either)
+
+
+def _size(value: Any) -> int:
+    try:
+        size_bytes = parse_size(value)
+    except ValueError as exc:
+        raise problem(str(exc)) from None
+    if size_bytes == 0:
+        raise problem("must be at least 1B")
+    return size_bytes
+
+
+def _timezone(value: Any) -> str:
+    value = text(value)
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise problem("the time zone is unknown: use a name like UTC or Asia/Kolkata") from None
+    return str(value)
+
+
+def cron(value: Any, info: ValidationInfo) -> str | None:
+    """Return a crontab line, checked in the table's `timezone` if it has one."""
+    if value is None or value == "":
+        return None
+    value = text(value)
+    try:
+        trigger = parse_cron(value, info.data.get("timezone") or "UTC")
+    except ValueError as exc:
+        raise problem(str(exc)) from None
+    start = datetime(2000, 1, 1, tzinfo=UTC)
+    if trigger.get_next_fire_time(None, start) is None:
+        raise problem("this cron expression names a day that never comes")
+    return str(value)
+
+
+def _split_url(value: str) -> tuple[str, str, bool]:
+    """Return scheme, host and whether user info is in a URL; it must have a port that is one."""
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        return "", "", False
+    return parts.scheme, parts.hostname or "", "@" in parts.netloc
+
+
+def http_url(value: Any) -> str:
+    """Return an absolute http or https URL, credentials in it allowed."""
+    value = text(value)
+    scheme, host, _ = _split_url(value)
+    if scheme not in ("http", "https") or not host or re.search(r"\s", value):
+        raise problem('not a URL; write it like "https://host.example/path"')
+    return str(value)
+
+
+def _plain_url(value: Any) -> str:
+    value = http_url(value)
+    if _split_url(value)[2]:
+        raise problem("a URL must not hold a user name or password here")
+    return str(value).rstrip("/")
+
+
+def safe_url(url: str) -> str:
+    """Return a URL without user info, query and fragment, which may hold secrets."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def _existing_file(value: Any) -> Path:
+    path = Path(text(value))
+    if not path.is_file():
+        raise problem("there is no such file")
+    return path
+
+
+def _token(value: str) -> str:
+    if not value.isascii() or not value.isprintable() or re.search(r"\s", value):
+        raise problem("a key has only printable ASCII characters and no white space")
+    return value
+
+
+def _webhook_secret(value: str) -> str:
+    try:
+        key = base64.b64decode(value.removeprefix("whsec_"), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not key:
+        raise problem('a webhook secret is base64 after "whsec_", as `openssl rand -base64 32` makes it')
+    return value
+
+
+def _service_url(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", value):
+        raise problem('not a URL; write it like "scheme://…"')
+    return value
+
+
+def _database_url(value: str) -> str:
+    scheme, host, _ = _split_url(value)
+    sqlite = value.startswith("sqlite:///") and len(value) > len("sqlite:///")
+    if not sqlite and not (scheme == "postgresql" and (host or "host=" in value)):
+        raise problem('write it like "sqlite:///voicelink-monitor.db" or "postgresql://user@host/database"')
+    return value
+
+
+def _bcrypt_hash(value: str) -> str:
+    if not re.fullmatch(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}", value):
+        raise problem('not a bcrypt hash; make one with `htpasswd -nB NAME` (it begins with "$2y$")')
+    return value
+
+
+def _header_value(value: str) -> str:
+    if not value.isascii():
+        raise problem("a header's value is ASCII")
+    return value
+
+
+def _secret(check: Callable[[str], str]) -> Check:
+    return lambda value: value if isinstance(value, Secret) else Secret(check(text(value)))
+
+
+def _secret_file(check: Callable[[str], str]) -> Check:
+    def read(value: Any) -> Secret:
+        if isinstance(value, Secret):
+            return value
+        path = Path(text(value))
+        try:
+            secret = Secret(file=path)
+        except (StartError, ValueError) as exc:
+            # Who puts the secret itself where its file belongs must not read it in a log.
+            shown = isinstance(exc, StartError) and (path.is_absolute() or path.exists())
+            raise problem(str(exc) if shown else "there is no such secret file") from None
+        check(secret.reveal())
+        return secret
+
+    return read
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen; `host` is an address without brackets, or a name."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _listen(value: Any) -> Listen:
+    if isinstance(value, Listen):
+        return value
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})", text(value))
+    if found is None or int(found[3]) > _HIGHEST_PORT:
+        raise problem('write it like "127.0.0.1:8790" or "[::1]:8790"')
+    return Listen(found[1] or found[2], int(found[3]))
+
+
+def _uuid(value: Any) -> str:
+    value = text(value)
+    try:
+        return str(UUID(value))
+    except ValueError:
+        raise problem('not a UUID; write it like "9b7f1c44-c87f-4f0c-9124-3c802a9c1a20"') from None
+
+
+def _instant(value: Any) -> Any:
+    """Return a datetime or date out of itself or its ISO 8601 text."""
+    if isinstance(value, date):
+        return value
+    try:
+        return datetime.fromisoformat(value) if "T" in value or " " in value else date.fromisoformat(value)
+    except (ValueError, TypeError):
+        raise problem("not a date; write it like 2026-12-31 or 2026-12-31T18:00:00Z") from None
+
+
+def _until(value: Any) -> datetime:
+    """Return the first instant after an instant or, for a date, after that whole day in UTC."""
+    at = _instant(value)
+    try:
+        if not isinstance(at, datetime):
+            return datetime.combine(at, time(), UTC) + timedelta(days=1)
+        if at.tzinfo is None:
+            raise problem("a time needs an offset; write it like 2026-12-31T18:00:00Z")
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise problem("not a date; write it like 2026-12-31 or 2026-12-31T18:00:00Z") from None
+
+
+def local_instant(value: Any, info: ValidationInfo) -> datetime | None:
+    """Return an aware instant in UTC; one without offset is meant in the table's `timezone`."""
+    if value is None or value == "":
+        return None
+    at = _instant(value)
+    if not isinstance(at, datetime):
+        raise problem("a time is needed too; write it like 2026-12-31T18:00:00Z")
+    zone = ZoneInfo(info.data.get("timezone") or "UTC")
+    try:
+        return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
+    except OverflowError:
+        raise problem("not a date; write it like 2026-12-31T18:00:00Z") from None
+
+
+def exclusive(*keys: str, required: bool = False) -> AfterValidator:
+    """Return the check, for the last of `keys`, that only one of them is given (if `required`: just one).
+
+    A key that failed its own check is absent from `info.data`; then there is nothing to say here.
+    """
+    listed = " or ".join(keys)
+
+    def check(value: Any, info: ValidationInfo) -> Any:
+        if any(key not in info.data for key in keys[:-1]):
+            return value
+        given = sum(part is not None for part in (value, *(info.data[key] for key in keys[:-1])))
+        if given > 1:
+            raise problem(f"give {listed}, not both")
+        if required and not given:
+            raise problem(f"missing: give {listed}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _schema(kind: str, **more: Any) -> WithJsonSchema:
+    return WithJsonSchema({"type": kind, **more})
+
+
+_DURATION = _schema("string", pattern=DURATION_PATTERN)
+
+Text = Annotated[str, BeforeValidator(text), _schema("string", minLength=1)]
+Name = Annotated[str, BeforeValidator(name), _schema("string", minLength=1, maxLength=_NAME_LENGTH)]
+Flag = Annotated[bool, Strict()]
+Number = Annotated[int, Strict()]
+Fraction = Annotated[float, Strict()]
+SeverityWord = Literal["critical", "warning", "info"]
+Duration = Annotated[timedelta, duration(), _DURATION]
+LongDuration = Annotated[timedelta, duration(timedelta(seconds=1)), _DURATION]
+Timeout = Annotated[timedelta, duration(_MILLISECOND), _DURATION]
+Recheck = Annotated[timedelta, duration(100 * _MILLISECOND), _DURATION]
+Size = Annotated[int, BeforeValidator(_size), _schema("string", pattern=SIZE_PATTERN)]
+TimeZone = Annotated[str, BeforeValidator(_timezone), _schema("string")]
+Cron = Annotated[str | None, BeforeValidator(cron), _schema("string")]
+PlainUrl = Annotated[str, BeforeValidator(_plain_url), _schema("string", pattern="^https?://")]
+OptionalUrl = Annotated[str | None, BeforeValidator(optional(_plain_url)), _schema("string")]
+OptionalFile = Annotated[Path | None, BeforeValidator(optional(_existing_file)), _schema("string")]
+OptionalText = Annotated[str | None, BeforeValidator(optional(text)), _schema("string")]
+OptionalUuid = Annotated[str | None, BeforeValidator(optional(_uuid)), _schema("string", format="uuid")]
+ListenAddress = Annotated[Listen, BeforeValidator(_listen), _schema("string", pattern=r"^.+:[0-9]+$")]
+Until = Annotated[datetime | None, BeforeValidator(optional(_until)), _schema("string")]
+LocalInstant = Annotated[datetime | None, BeforeValidator(local_instant), _schema("string")]
+
+_SECRET = _schema("string", writeOnly=True)
+_PATH = _schema("string")
+
+
+def _kinds(check: Callable[[str], str]) -> tuple[Any, Any]:
+    """Return the checks of a secret key and of its `_file` twin."""
+    return BeforeValidator(optional(_secret(check))), BeforeValidator(optional(_secret_file(check)))
+
+
+_TOKEN, _TOKEN_FILE = _kinds(_token)
+_SIGNING, _SIGNING_FILE = _kinds(_webhook_secret)
+_HTTP, _HTTP_FILE = _kinds(http_url)
+_SERVICE, _SERVICE_FILE = _kinds(_service_url)
+_DATABASE, _DATABASE_FILE = _kinds(_database_url)
+_PASSWORD, _PASSWORD_FILE = _kinds(str)
+
+Token = Annotated[Secret | None, _TOKEN, _SECRET]
+TokenFile = Annotated[Secret | None, _TOKEN_FILE, _PATH]
+SigningSecret = Annotated[Secret | None, _SIGNING, _SECRET]
+SigningSecretFile = Annotated[Secret | None, _SIGNING_FILE, _PATH]
+SecretUrl = Annotated[Secret | None, _HTTP, _SECRET]
+SecretUrlFile = Annotated[Secret | None, _HTTP_FILE, _PATH]
+ServiceUrl = Annotated[Secret | None, _SERVICE, _SECRET]
+ServiceUrlFile = Annotated[Secret | None, _SERVICE_FILE, _PATH]
+DatabaseUrl = Annotated[Secret | None, _DATABASE, _SECRET]
+DatabaseUrlFile = Annotated[Secret | None, _DATABASE_FILE, _PATH]
+Password = Annotated[Secret | None, _PASSWORD, _SECRET]
+PasswordFile = Annotated[Secret | None, _PASSWORD_FILE, _PATH]
+PasswordHash = Annotated[Secret, BeforeValidator(_secret(_bcrypt_hash)), _SECRET]
+HeaderValue = Annotated[Secret, BeforeValidator(_secret(_header_value)), _SECRET]
