@@ -1,0 +1,128 @@
+"""A response body, bounded while it is read: compressed and not.
+
+The compressed bytes are read first, no more than the limit. gzip says its size at its end (RFC 1952, ISIZE):
+a bomb that admits its size is refused before a byte of it is inflated, one that lies when it grows over
+what it said.
+"""
+
+import zlib
+from collections.abc import Awaitable, Callable
+
+import httpx
+
+from monitor.errors import Outcome, SyncError
+
+ACCEPT_ENCODING = "gzip, deflate"
+
+_SLICE_BYTES = 1024 * 1024
+"""Inflating this much takes some milliseconds; between slices others run."""
+_GZIP_TRAILER_BYTES = 8
+_GZIP_WBITS = zlib.MAX_WBITS | 16
+
+YieldToLoop = Callable[[], Awaitable[None]]
+
+
+async def read_body(response: httpx.Response, limit_bytes: int, yield_to_loop: YieldToLoop) -> bytes:
+    """Return the decompressed body.
+
+    Raises:
+        SyncError: `too_large`, or `invalid_response` for a body that cannot be decompressed.
+    """
+    headers = response.headers
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and len(declared.lstrip("0")) > len(str(limit_bytes)):
+        raise _too_large(limit_bytes)
+    if declared.isdecimal() and int(declared) > limit_bytes:
+        raise _too_large(limit_bytes)
+    size_bytes, chunks = 0, []
+    async for chunk in response.aiter_raw():
+        size_bytes += len(chunk)
+        if size_bytes > limit_bytes:
+            raise _too_large(limit_bytes)
+        chunks.append(chunk)
+    raw = b"".join(chunks)
+    encoding = headers.get("content-encoding")
+    if encoding is None or not raw:
+        return raw
+    return await inflate(raw, encoding, limit_bytes, yield_to_loop)
+
+
+async def read_start(response: httpx.Response, limit_bytes: int) -> bytes:
+    """Return what can be had of an error's body, at most `limit_bytes`; never raises for its content."""
+    size_bytes, chunks = 0, []
+    async for chunk in response.aiter_raw():
+        size_bytes += len(chunk)
+        chunks.append(chunk)
+        if size_bytes >= limit_bytes:
+            break
+    raw = b"".join(chunks)[:limit_bytes]
+    try:
+        engine = _engine(raw, response.headers.get("content-encoding", ""))
+        return engine.decompress(raw, limit_bytes) if engine else raw
+    except (zlib.error, SyncError):
+        return b""
+
+
+async def inflate(raw: bytes, encoding: str, limit_bytes: int, yield_to_loop: YieldToLoop) -> bytes:
+    """Return the bytes that a Content-Encoding hides, yielding to the event loop between slices.
+
+    Raises:
+        SyncError: `too_large`, or `invalid_response` for bytes that are not what the header says.
+    """
+    engine = _engine(raw, encoding)
+    if engine is None:
+        return raw
+    bound_bytes = limit_bytes
+    if encoding.strip().lower() != "deflate":
+        bound_bytes = int.from_bytes(raw[-4:], "little")
+    if bound_bytes > limit_bytes:
+        raise _too_large(limit_bytes)
+    room, pieces, rest = bound_bytes + 1, [], raw
+    while True:
+        try:
+            piece = engine.decompress(rest, min(room, _SLICE_BYTES))
+        except zlib.error as exc:
+            raise _unreadable("its compression is broken") from exc
+        pieces.append(piece)
+        room -= len(piece)
+        rest = engine.unconsumed_tail
+        if room <= 0:
+            break
+        if engine.eof or (not piece and not rest):
+            break
+        await yield_to_loop()
+    return _checked(engine, pieces, room=room, declared=bound_bytes < limit_bytes, limit_bytes=limit_bytes)
+
+
+def _checked(
+    engine: "zlib._Decompress", pieces: list[bytes], *, room: int, declared: bool, limit_bytes: int
+) -> bytes:
+    if room <= 0:
+        raise _unreadable("it is larger than its gzip trailer says") if declared else _too_large(limit_bytes)
+    if not engine.eof:
+        raise _unreadable("its compression ends too early")
+    if engine.unused_data:
+        raise _unreadable("bytes follow its compressed end")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _engine(raw: bytes, encoding: str) -> "zlib._Decompress | None":
+    match encoding.strip().lower():
+        case "" | "identity":
+            return None
+        case "gzip" | "x-gzip":
+            return zlib.decompressobj(_GZIP_WBITS)
+        case "deflate":
+            # Some servers send deflate without the zlib header that RFC 9110, section 8.4.1.2 asks for.
+            wrapped = len(raw) > 1 and raw[0] & 0x0F == zlib.DEFLATED and (raw[0] * 256 + raw[1]) % 31 == 0
+            return zlib.decompressobj(zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS)
+        case _:
+            raise _unreadable("its content encoding was not asked for")
+
+
+def _too_large(limit_bytes: int) -> SyncError:
+    return SyncError(Outcome.TOO_LARGE, f"the answer is larger than {limit_bytes} bytes")
+
+
+def _unreadable(problem: str) -> SyncError:
+    return SyncError(Outcome.INVALID_RESPONSE, f"the answer's body cannot be read: {problem}")

@@ -1,0 +1,187 @@
+"""The two requests that the monitor makes of the provider, and nothing that could make another.
+
+Read-only is structural: `_sync_request` and `_list_request` are the only places that form a request, the body
+of the first says `import_dids: false` in its very text (the provider's default, true, writes), and both
+addresses are fixed when the client is built.
+
+One request, top to bottom:
+    budget -> deadline starts -> send -> status -> body, bounded -> answer
+    transient failure: back off, then the budget again, twice
+"""
+
+import asyncio
+import random
+from dataclasses import dataclass
+
+import httpx
+import msgspec
+
+from monitor.clock import Clock
+from monitor.errors import Outcome, SyncError
+from monitor.voicelink.body import ACCEPT_ENCODING, read_body, read_start
+from monitor.voicelink.budget import AccountBudget
+from monitor.voicelink.connections import PROVIDER, RemoteConnection, decode_connections
+from monitor.voicelink.decode import yield_to_loop
+from monitor.voicelink.failure import TRANSPORT_ERRORS, overdue, refused, transport_failure
+from monitor.voicelink.retry_after import parse_retry_after
+from monitor.voicelink.transport import USER_AGENT
+
+RETRIES = 2
+"""Of a transient failure, within one sync."""
+_BACKOFF_S = 0.5
+_BACKOFF_FACTOR = 3
+_PATIENCE_S = 5.0
+"""A failing server that asks for more than this is left alone until the next sync."""
+_ERROR_BODY_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A 2xx answer: its decompressed body, and the seconds its request took (no waiting for the budget)."""
+
+    body: bytes
+    duration_s: float
+
+
+def _sync_body(connection_id: str | None) -> bytes:
+    """Return the body of a sync. `import_dids` is no parameter: nobody can ask for the form that writes."""
+    if connection_id is None:
+        return b'{"import_dids":false}'
+    return b'{"connection_id":%b,"import_dids":false}' % msgspec.json.encode(connection_id)
+
+
+class VoiceLinkClient:
+    """Asks the provider, read-only.
+
+    Args:
+        http: From `build_http`; closed by whoever built it.
+        base_url: Like `https://api.vocobase.com/api/v2`.
+        timeout_s: For one whole request, from sending it to the last byte of its answer.
+        max_response_bytes: Of an answer, compressed or not.
+        clock: Measures requests, sleeps between tries.
+        rng: The jitter of those sleeps.
+    """
+
+    def __init__(
+        self,
+        *,
+        http: httpx.AsyncClient,
+        base_url: str,
+        timeout_s: float,
+        max_response_bytes: int,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        base = base_url.rstrip("/")
+        self._http = http
+        self._sync_url = httpx.URL(f"{base}/voicelink/sync")
+        self._list_url = httpx.URL(f"{base}/telephony/connections?provider={PROVIDER}")
+        self._common_headers = {
+            "User-Agent": USER_AGENT,
+            "Accept": "application/json",
+            "Accept-Encoding": ACCEPT_ENCODING,
+        }
+        self._timeout_s = timeout_s
+        self._max_response_bytes = max_response_bytes
+        self._clock = clock
+        self._rng = rng
+
+    async def sync(self, *, key: str, connection_id: str | None, budget: AccountBudget) -> Answer:
+        """Return the provider's answer about one connection.
+
+        Args:
+            key: The API key.
+            connection_id: None for a key with one active connection.
+            budget: Of the key's account.
+
+        Raises:
+            SyncError: With the outcome of the last try.
+        """
+        return await self._ask(self._sync_request(key, connection_id), key, budget)
+
+    async def list_connections(self, *, key: str, budget: AccountBudget) -> list[RemoteConnection]:
+        """Return the VoiceLink connections of a key, inactive ones included.
+
+        Raises:
+            SyncError: With the outcome of the last try.
+            DecodeError: The list cannot be read.
+        """
+        answer = await self._ask(self._list_request(key), key, budget)
+        return decode_connections(answer.body)
+
+    def _sync_request(self, key: str, connection_id: str | None) -> httpx.Request:
+        headers = self._headers(key)
+        headers["Content-Type"] = "application/json"
+        content = _sync_body(connection_id)
+        return httpx.Request("POST", self._sync_url, headers=headers, content=content)
+
+    def _list_request(self, key: str) -> httpx.Request:
+        return httpx.Request("GET", self._list_url, headers=self._headers(key))
+
+    def _headers(self, key: str) -> dict[str, str]:
+        """Return the headers of a request.
+
+        Raises:
+            SyncError: `unauthorized`, for a key that no header can carry; the libraries would print it.
+        """
+        if not (key.isascii() and key.isprintable()):
+            raise SyncError(Outcome.UNAUTHORIZED, "the API key has characters that a header cannot carry")
+        return {**self._common_headers, "Authorization": f"Bearer {key}"}
+
+    async def _ask(self, request: httpx.Request, key: str, budget: AccountBudget) -> Answer:
+        """Return the answer of the first try that gets one; every try takes its slot of the budget."""
+        retries = 0
+        while True:
+            await budget.acquire()
+            try:
+                return await self._try(request, key)
+            except SyncError as exc:
+                if exc.outcome is Outcome.RATE_LIMITED:
+                    budget.pause(exc.retry_after_s)
+                asked_s = exc.retry_after_s or 0.0
+                if not exc.outcome.transient or retries == RETRIES or asked_s > _PATIENCE_S:
+                    raise
+            await self._clock.sleep(max(self._backoff_s(retries), asked_s))
+            retries += 1
+
+    def _backoff_s(self, retries: int) -> float:
+        longest_s: float = _BACKOFF_S * _BACKOFF_FACTOR**retries
+        return longest_s * self._rng.uniform(0.5, 1.5)
+
+    async def _try(self, request: httpx.Request, key: str) -> Answer:
+        """Make one request, within its deadline; every failure becomes a `SyncError`."""
+        started_s = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout_s) as deadline:
+                body = await self._exchange(request, key)
+        except TimeoutError as exc:
+            raise (overdue(self._timeout_s) if deadline.expired() else transport_failure(exc)) from exc
+        except TRANSPORT_ERRORS as exc:
+            raise transport_failure(exc) from exc
+        return Answer(body=body, duration_s=self._clock.monotonic() - started_s)
+
+    async def _exchange(self, request: httpx.Request, key: str) -> bytes:
+        response = await self._http.send(request, stream=True, follow_redirects=False)
+        try:
+            if response.is_success:
+                return await read_body(response, self._max_response_bytes, yield_to_loop)
+            raise await self._refusal(response, key)
+        finally:
+            await response.aclose()
+
+    async def _refusal(self, response: httpx.Response, key: str) -> SyncError:
+        """Return the error for a status other than 2xx, with what can be had of its body."""
+        try:
+            body = await read_start(response, _ERROR_BODY_BYTES)
+        except TRANSPORT_ERRORS:
+            body = b""  # the status says enough
+        return refused(response.status_code, body, key=key, retry_after_s=self._retry_after_s(response))
+
+    def _retry_after_s(self, response: httpx.Response) -> float | None:
+        value: str | None = response.headers.get("retry-after")
+        if value is None:
+            return None
+        try:
+            return parse_retry_after(value, self._clock.now())
+        except ValueError:
+            return None

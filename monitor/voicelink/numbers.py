@@ -1,0 +1,240 @@
+"""Entries of one answer, gathered into numbers. Pure.
+
+1. `drift` is gathered first, then `readiness`, so that each number is built once.
+2. An entry without digits in `key` or `phone_number` cannot be read: it is counted, not guessed.
+3. A key that comes twice is one number: any "drifting" wins, issues are united. The order of the entries
+   must not matter, so the two are put into an order of their own first.
+4. What only `drift` lists is a drifting number too.
+
+An answer has thousands of numbers and few words, clients, bots: what is derived from those is remembered
+for as long as the answer is read, and shared between the numbers.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import reduce
+from itertools import zip_longest
+
+import msgspec
+
+from monitor.drift.snapshot import EXPIRED, ActionItem, Number, Refs
+from monitor.voicelink.text import LABEL_LIMIT, NAME_LIMIT, clean, clean_id, is_true
+from monitor.voicelink.wire import Did, Drift, Id, LocalNumber, Readiness, Routing
+
+UNKNOWN = "UNKNOWN"
+"""The state of a number for which the answer gives none, and an issue without a code."""
+
+_KEY_LIMIT = 32
+_NOT_DIGIT = re.compile(r"[^0-9]")
+_MOBILE, _SIP, _BOT, _ONLY_ANSWER = 1, 2, 3, 4
+_ROUTED_TO: dict[int | str, str] = {_MOBILE: "mobile", _SIP: "sip", _BOT: "bot", _ONLY_ANSWER: "answer"}
+"""`for_inbound_call` and `for_outbound_call`: they use the same numbers for the same targets."""
+
+
+class Gathering:
+    """Numbers of one answer; `skipped` counts the entries that cannot be read."""
+
+    def __init__(self) -> None:
+        self.skipped = 0
+        self._drift: dict[str, list[Drift]] = {}
+        self._numbers: dict[str, Number] = {}
+        self._again: dict[str, list[Number]] = {}
+        self._words: dict[str, str] = {}
+        self._targets: dict[tuple[Id, ...], str | None] = {}
+        self._refs: dict[tuple[Id, ...], Refs] = {}
+
+    def add_drift(self, entries: Iterable[Drift]) -> int:
+        """Take entries of `drift`; return how many have a key. All of them come before `readiness`."""
+        taken = 0
+        for entry in entries:
+            key = _key(entry)
+            if key:
+                taken += 1
+                self._drift.setdefault(key, []).append(entry)
+            else:
+                self.skipped += 1
+        return taken
+
+    def add_readiness(self, entries: Iterable[Readiness]) -> int:
+        """Take entries of `readiness`; return how many have a key."""
+        taken = 0
+        numbers, drift = self._numbers, self._drift
+        for entry in entries:
+            key = _key(entry)
+            if not key:
+                self.skipped += 1
+                continue
+            taken += 1
+            number = self._number(key, entry)
+            if key in drift:
+                number = self._listed(number, drift[key])
+            if key in numbers:
+                self._again.setdefault(key, [numbers[key]]).append(number)
+            else:
+                numbers[key] = number
+        return taken
+
+    def numbers(self) -> dict[str, Number]:
+        """Return the numbers, by key."""
+        for key, several in self._again.items():
+            self._numbers[key] = _one(several)
+        for key, listed in self._drift.items():
+            if key not in self._numbers:
+                self._numbers[key] = self._only_drift(key, listed)
+        return self._numbers
+
+    def _number(self, key: str, entry: Readiness) -> Number:
+        """Return the number of a readiness entry, whatever `drift` says of it."""
+        phone = entry.phone_number
+        if phone != "+" + key:
+            phone = clean(phone or "", NAME_LIMIT) or f"+{key}"
+        issues = self._issues(entry.issues) if entry.issues else ()
+        items = self._items(entry, issues) if entry.action_items or entry.actions else ()
+        state = self._word(entry.state) if entry.state else ""
+        drifting = bool(issues)
+        did_id: int | str | None = None
+        did = entry.remote_did
+        if did is not None:
+            did_id = did.did_id if type(did.did_id) is int else clean_id(did.did_id)
+            if did.is_expired and not issues and key not in self._drift and is_true(did.is_expired):
+                state, issues, drifting = EXPIRED, (EXPIRED,), True
+        if not state:
+            state = self._state_without(key, issues)
+        return Number(key, phone, state, drifting, issues, items, did_id, self._refs_of(entry, did))
+
+    def _state_without(self, key: str, issues: tuple[str, ...]) -> str:
+        """Return the state of a readiness entry that names none."""
+        states = (clean(entry.state or "", NAME_LIMIT) for entry in self._drift.get(key, ()))
+        return min(filter(None, states), default="") or next(iter(issues), UNKNOWN)
+
+    def _listed(self, number: Number, listed: list[Drift]) -> Number:
+        """Return a number that `drift` lists, with what readiness left open filled from there."""
+        drift = self._only_drift(number.key, listed)
+        refs = number.refs.or_else(drift.refs) if number.refs.client_id is None else number.refs
+        return msgspec.structs.replace(
+            number,
+            drifting=True,
+            action_items=number.action_items or drift.action_items,
+            did_id=drift.did_id if number.did_id is None else number.did_id,
+            refs=refs,
+        )
+
+    def _only_drift(self, key: str, listed: list[Drift]) -> Number:
+        return _one([self._drifting(key, entry) for entry in listed])
+
+    def _drifting(self, key: str, entry: Drift) -> Number:
+        state = clean(entry.state or "", NAME_LIMIT) or UNKNOWN
+        label = clean(entry.action or "", LABEL_LIMIT)
+        return Number(
+            key=key,
+            phone_number=clean(entry.phone_number or "", NAME_LIMIT) or f"+{key}",
+            state=state,
+            drifting=True,
+            action_items=(ActionItem(state, label),) if label else (),
+            did_id=clean_id(entry.did_id),
+            refs=Refs(client_id=clean_id(entry.client_id)),
+        )
+
+    def _word(self, text: str) -> str:
+        known = self._words.get(text)
+        if known is None:
+            known = self._words[text] = clean(text, NAME_LIMIT)
+        return known
+
+    def _issues(self, codes: list[str]) -> tuple[str, ...]:
+        """Return the codes cleaned, each once; an issue stays one even if its code is blank."""
+        if len(codes) == 1:
+            return (self._word(codes[0]) or UNKNOWN,)
+        return tuple(dict.fromkeys([self._word(code) or UNKNOWN for code in codes]))
+
+    def _items(self, entry: Readiness, issues: tuple[str, ...]) -> tuple[ActionItem, ...]:
+        if entry.action_items:
+            pairs = [
+                (self._word(item.code or ""), clean(item.label or "", LABEL_LIMIT))
+                for item in entry.action_items
+            ]
+        else:
+            labels = [clean(label, LABEL_LIMIT) for label in entry.actions or ()]
+            pairs = list(zip_longest(issues[: len(labels)], labels, fillvalue=""))
+        return tuple([ActionItem(code, label or code) for code, label in pairs if code or label])
+
+    def _refs_of(self, entry: Readiness, did: Did | None) -> Refs:
+        bot, local = entry.bot, entry.local_phone_number
+        client_id = None if did is None else did.client_id
+        if client_id is None and bot is not None:
+            client_id = bot.client_id
+        named = (
+            client_id,
+            None if bot is None else bot.id,
+            None if entry.routing is None else self._target(entry.routing),
+            None if local is None else local.agent_id or _agent_id(local),
+        )
+        refs = self._refs.get(named)
+        if refs is None:
+            client_id, bot_id, target, agent_id = named
+            refs = Refs(clean_id(client_id), clean_id(bot_id), target, clean_id(agent_id))
+            self._refs[named] = refs
+        return refs
+
+    def _target(self, routing: Routing) -> str | None:
+        """Return where calls go, like `inbound:bot:93 outbound:sip:7`; else the routing's own id."""
+        named = (
+            routing.for_inbound_call,
+            routing.inbound_websocket_bot_id,
+            routing.inbound_sip_trunk_id,
+            routing.for_outbound_call,
+            routing.outbound_websocket_bot_id,
+            routing.outbound_sip_trunk_id,
+        )
+        target = self._targets.get(named)
+        if target is None:
+            sides = (_side("inbound", *named[:3]), _side("outbound", *named[3:]))
+            target = self._targets[named] = " ".join(filter(None, sides))
+        if target:
+            return target
+        routing_id = clean_id(routing.id)
+        return None if routing_id is None else f"routing:{routing_id}"
+
+
+def _key(entry: Readiness | Drift) -> str:
+    """Return the digits of `key`, else of `phone_number`; an empty string if there are none, or too many."""
+    key = entry.key
+    if key is None or not (key.isdecimal() and key.isascii()):
+        key = _NOT_DIGIT.sub("", key or "") or _NOT_DIGIT.sub("", entry.phone_number or "")
+    return key if len(key) <= _KEY_LIMIT else ""
+
+
+def _agent_id(local: LocalNumber) -> Id:
+    nested = None if local.agent is None else local.agent.id
+    candidates = (local.agent_id, local.vocobase_agent_id, local.camel_agent_id, nested)
+    return next((agent_id for agent_id in map(clean_id, candidates) if agent_id is not None), None)
+
+
+def _side(side: str, how: Id, bot: Id, trunk: Id) -> str:
+    kind, bot_id, trunk_id = clean_id(how), clean_id(bot), clean_id(trunk)
+    if kind is None and bot_id is not None:
+        kind = _BOT
+    elif kind is None and trunk_id is not None:
+        kind = _SIP
+    if kind is None:
+        return ""
+    target = {_BOT: bot_id, _SIP: trunk_id}.get(kind) if isinstance(kind, int) else None
+    name = _ROUTED_TO.get(kind, kind)
+    return f"{side}:{name}" if target is None else f"{side}:{name}:{target}"
+
+
+def _one(several: list[Number]) -> Number:
+    """Return the one number that several entries describe: drifting first, then by content."""
+    if len(several) == 1:
+        return several[0]
+    return reduce(_united, sorted(several, key=lambda number: (not number.drifting, repr(number))))
+
+
+def _united(first: Number, second: Number) -> Number:
+    return msgspec.structs.replace(
+        first,
+        issues=tuple(dict.fromkeys(first.issues + second.issues)),
+        action_items=tuple(dict.fromkeys(first.action_items + second.action_items)),
+        did_id=second.did_id if first.did_id is None else first.did_id,
+        refs=first.refs.or_else(second.refs),
+    )

@@ -1,0 +1,168 @@
+"""The answers as they come: msgspec structs with the fields we use, unknown ones skipped.
+
+Typed the way the provider has been seen to write, for speed; an entry that is not is read by `mend`, with
+patience. Structs are outside the garbage collector (`gc=False`): what JSON builds has no cycles.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | str | None
+"""Ids come as integers or strings; an integer beyond 64 bits fits no stored blob."""
+Text = str | None
+
+ARRAYS = (
+    "clients",
+    "dids",
+    "available_dids",
+    "bots",
+    "routing",
+    "local_phone_numbers",
+    "readiness",
+    "drift",
+    "warnings",
+)
+"""The parts of `data`; the reference page shows every one as an array."""
+
+
+class Did(Struct, gc=False):
+    """`remote_did` of a readiness entry."""
+
+    did_id: Id = None
+    client_id: Id = None
+    is_expired: bool | int | str | None = None
+
+
+class Bot(Struct, gc=False):
+    """`bot` of a readiness entry."""
+
+    id: Id = None
+    client_id: Id = None
+
+
+class Routing(Struct, gc=False):
+    """`routing` of a readiness entry: where calls go."""
+
+    id: Id = None
+    for_inbound_call: Id = None
+    for_outbound_call: Id = None
+    inbound_websocket_bot_id: Id = None
+    outbound_websocket_bot_id: Id = None
+    inbound_sip_trunk_id: Id = None
+    outbound_sip_trunk_id: Id = None
+
+
+class Agent(Struct, gc=False):
+    """The agent inside a local number, where it is an object."""
+
+    id: Id = None
+
+
+class LocalNumber(Struct, gc=False):
+    """`local_phone_number` of a readiness entry; the name of its agent id is not documented."""
+
+    agent_id: Id = None
+    vocobase_agent_id: Id = None
+    camel_agent_id: Id = msgspec.field(default=None, name="agentId")
+    agent: Agent | None = None
+
+
+class WireActionItem(Struct, gc=False):
+    """One of `action_items`."""
+
+    code: Text = None
+    label: Text = None
+
+
+class Readiness(Struct, gc=False):
+    """One entry of `readiness`. `actions` counts only where `action_items` is missing."""
+
+    key: Text = None
+    phone_number: Text = None
+    state: Text = None
+    issues: list[str] | None = None
+    remote_did: Did | None = None
+    local_phone_number: LocalNumber | None = None
+    routing: Routing | None = None
+    bot: Bot | None = None
+    actions: list[str] | None = None
+    action_items: list[WireActionItem] | None = None
+
+
+class Drift(Struct, gc=False):
+    """One entry of `drift`."""
+
+    key: Text = None
+    phone_number: Text = None
+    state: Text = None
+    action: Text = None
+    did_id: Id = None
+    client_id: Id = None
+
+
+class Parts(Struct, gc=False):
+    """`data` with its entries unread, to be read one by one."""
+
+    clients: list[Raw]
+    dids: list[Raw]
+    available_dids: list[Raw]
+    bots: list[Raw]
+    routing: list[Raw]
+    local_phone_numbers: list[Raw]
+    readiness: list[Raw]
+    drift: list[Raw]
+    warnings: list[Raw]
+
+
+class Whole(Struct, gc=False):
+    """`data` read in one go."""
+
+    clients: list[Raw]
+    dids: list[Raw]
+    available_dids: list[Raw]
+    bots: list[Raw]
+    routing: list[Raw]
+    local_phone_numbers: list[Raw]
+    readiness: list[Readiness]
+    drift: list[Drift]
+    warnings: list[Raw]
+
+
+class WholeAnswer(Struct, gc=False):
+    """A sync's answer read in one go."""
+
+    success: Any
+    data: Whole
+
+
+class PartsAnswer(Struct, gc=False):
+    """A sync's answer with its entries unread."""
+
+    success: Any
+    data: Parts
+
+
+class Outline(Struct, gc=False):
+    """The envelope of any answer."""
+
+    success: Any = None
+    error: Any = None
+    data: Raw = Raw()
+
+
+class Connection(Struct, gc=False):
+    """One entry of the list of connections."""
+
+    id: Any = None
+    connection_id: Any = None
+    provider: Any = None
+    name: Any = None
+    status: Any = None
+
+
+class ConnectionList(Struct, gc=False):
+    """`data` of the list of connections, where it is an object."""
+
+    connections: list[Connection]
