@@ -1,0 +1,30 @@
+"""A double of the VoiceLink API with scripted scenarios: for `simulate`, `demo` and tests."""
+
+from monitor.simulator.answer import render
+from monitor.simulator.api import BASE_PATH, CONNECTIONS_PATH, SYNC_PATH, Seen
+from monitor.simulator.faults import FaultKind
+from monitor.simulator.problem import ScenarioError
+from monitor.simulator.scenario import Scenario, load_scenario, parse_scenario, shipped_scenario
+from monitor.simulator.server import Simulator
+from monitor.simulator.steps import VOCABULARY
+from monitor.simulator.world import Account, Connection, World, build_world
+
+__all__ = [
+    "BASE_PATH",
+    "CONNECTIONS_PATH",
+    "SYNC_PATH",
+    "VOCABULARY",
+    "Account",
+    "Connection",
+    "FaultKind",
+    "Scenario",
+    "ScenarioError",
+    "Seen",
+    "Simulator",
+    "World",
+    "build_world",
+    "load_scenario",
+    "parse_scenario",
+    "render",
+    "shipped_scenario",
+]

@@ -1,0 +1,177 @@
+"""What one connection has: clients, bots, numbers; and the recipe that generates it.
+
+A recipe is kept until somebody changes the inventory, so that a thousand connections with a thousand
+numbers each cost nothing but what was changed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+MAX_NUMBERS = 100_000
+"""Numbers a connection may have: the generated ids of the next one begin behind them."""
+
+_MAX_GROUPS = 1_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Client:
+    """A customer of the partner, on VoiceLink's side."""
+
+    id: int
+    first_name: str
+    last_name: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Bot:
+    """A WebSocket bot; an inactive one answers no calls."""
+
+    id: int
+    name: str
+    client_id: int
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forced:
+    """A state that a scenario puts on a number, whatever the number looks like."""
+
+    state: str
+    issues: tuple[str, ...]
+    listed: bool
+    """Whether `drift[]` lists the number."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Number:
+    """One phone number: its DID, and what it hangs on."""
+
+    key: str
+    did_id: int
+    client_id: int
+    bot_id: int
+    agent_id: str | None
+    routed: bool = True
+    expired: bool = False
+    forced: Forced | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Inventory:
+    """Everything of one connection, by id and key, in the order it is answered."""
+
+    clients: dict[int, Client] = field(default_factory=dict)
+    bots: dict[int, Bot] = field(default_factory=dict)
+    numbers: dict[str, Number] = field(default_factory=dict)
+    removed: dict[str, Number] = field(default_factory=dict)
+    available: int = 0
+    """Purchased DIDs that are mapped to no client."""
+
+    def active_bots(self) -> dict[int, Bot]:
+        """Return the first active bot of each client that has one, by the client's id."""
+        found: dict[int, Bot] = {}
+        for bot in self.bots.values():
+            if bot.active:
+                found.setdefault(bot.client_id, bot)
+        return found
+
+    def ensure(self, client_id: int, bot_id: int) -> None:
+        """Make sure that a client and a bot of it exist."""
+        if client_id not in self.clients:
+            self.clients[client_id] = Client(id=client_id, first_name="Client", last_name=str(client_id))
+        if bot_id not in self.bots:
+            self.bots[bot_id] = Bot(id=bot_id, name=f"Voice bot {bot_id}", client_id=client_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Numbers in a row that share client, bot and agent.
+
+    `first` is the first number's digits; they count up from there.
+    """
+
+    client_id: int
+    bot_id: int
+    agent_id: str
+    first: int
+    numbers: int
+
+    def each_key(self) -> Iterator[str]:
+        """Return the numbers' keys, one by one."""
+        return (str(self.first + offset) for offset in range(self.numbers))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How to make a connection's inventory; the same one each time."""
+
+    first_did_id: int
+    blocks: tuple[Block, ...] = ()
+    available: int = 0
+
+    def build(self) -> Inventory:
+        """Return a new inventory."""
+        made = Inventory(available=self.available)
+        did_id = self.first_did_id
+        for block in self.blocks:
+            made.ensure(block.client_id, block.bot_id)
+            for key in block.each_key():
+                made.numbers[key] = Number(
+                    key=key,
+                    did_id=did_id,
+                    client_id=block.client_id,
+                    bot_id=block.bot_id,
+                    agent_id=block.agent_id,
+                )
+                did_id += 1
+        return made
+
+    def keys(self, limit: int) -> list[str]:
+        """Return the first keys, at most so many, without making the inventory."""
+        return list(islice((key for block in self.blocks for key in block.each_key()), limit))
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """The ids that generation hands out to the connection with this index; no two connections share one."""
+
+    index: int
+
+    @property
+    def first_did(self) -> int:
+        """The id of the connection's first DID."""
+        return 1_000_000 + self.index * MAX_NUMBERS
+
+    @property
+    def first_number(self) -> int:
+        """The digits of the connection's first number."""
+        return 910_000_000_000 + self.index * MAX_NUMBERS
+
+    def client(self, position: int) -> int:
+        """Return the id of the connection's n-th client."""
+        return 10_000 + self.index * _MAX_GROUPS + position
+
+    def bot(self, position: int) -> int:
+        """Return the id of the connection's n-th bot."""
+        return 20_000_000 + self.index * _MAX_GROUPS + position
+
+    def spread(self, numbers: int, clients: int, bots: int) -> tuple[Block, ...]:
+        """Return blocks that spread so many numbers evenly over bots, and the bots over clients."""
+        size, larger = divmod(numbers, bots)
+        blocks = []
+        first = self.first_number
+        for position in range(bots):
+            count = size + (position < larger)
+            client = position % clients
+            blocks.append(
+                Block(
+                    client_id=self.client(client),
+                    bot_id=self.bot(position),
+                    agent_id=f"agent_{self.client(client)}",
+                    first=first,
+                    numbers=count,
+                )
+            )
+            first += count
+        return tuple(blocks)

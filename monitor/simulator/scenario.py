@@ -1,0 +1,138 @@
+"""Scenarios: a world and the story that happens to it, in a small TOML file."""
+
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from itertools import count
+from pathlib import Path
+
+from monitor.simulator.problem import ScenarioError, nearest, seconds
+from monitor.simulator.shape import ScenarioShape, build, parse_shape
+from monitor.simulator.steps import Step, parse_step
+from monitor.simulator.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A world to start from, and its steps in the order of their time.
+
+    `length_s` is the time one round takes; a story that is not repeated has one round.
+    """
+
+    shape: ScenarioShape
+    steps: tuple[Step, ...]
+    repeat: bool
+    length_s: float
+
+    def world(self) -> World:
+        """Return a new world, as it is before the first step."""
+        return build(self.shape)
+
+
+class Story:
+    """Hands out the steps of a scenario as time passes, round after round if it repeats."""
+
+    def __init__(self, scenario: Scenario | None) -> None:
+        self._scenario = scenario
+        self._taken = 0
+
+    def next_at(self) -> float | None:
+        """Return the seconds from the start to the next step; None if there is none."""
+        scenario = self._scenario
+        if scenario is None or not scenario.steps:
+            return None
+        turn, position = divmod(self._taken, len(scenario.steps))
+        if turn and not scenario.repeat:
+            return None
+        return turn * scenario.length_s + seconds(scenario.steps[position].at)
+
+    def take(self, elapsed_s: float) -> Step | None:
+        """Return the next step if its time has come; it is handed out once."""
+        at = self.next_at()
+        if self._scenario is None or at is None or at > elapsed_s:
+            return None
+        step = self._scenario.steps[self._taken % len(self._scenario.steps)]
+        self._taken += 1
+        return step
+
+
+def parse_scenario(text: str, source: str | None = None) -> Scenario:
+    """Return the scenario of a TOML text.
+
+    Args:
+        text: The file's text.
+        source: The file's name, for errors.
+
+    Raises:
+        ScenarioError: What is wrong, at which step or key. Every step is tried on a copy of the world, so
+            that a bot that is not there is found now and not in the middle of the story.
+    """
+    try:
+        shape = parse_shape(tomllib.loads(text))
+        steps = _steps(shape)
+        length_s = _length(shape, steps)
+    except tomllib.TOMLDecodeError as exc:
+        raise ScenarioError([f"it is not TOML: {exc}"], source) from exc
+    except ScenarioError as exc:
+        raise ScenarioError(exc.problems, source) from exc
+    return Scenario(shape=shape, steps=steps, repeat=shape.repeat, length_s=length_s)
+
+
+def load_scenario(path: Path) -> Scenario:
+    """Return the scenario of a file. Reads it at once: call it before the loop runs, or from a thread.
+
+    Raises:
+        ScenarioError: The file cannot be read, or what is wrong in it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        raise ScenarioError([f"the scenario cannot be read: {reason}"], str(path)) from exc
+    return parse_scenario(text, str(path))
+
+
+def shipped_scenario(name: str) -> Scenario:
+    """Return a scenario that comes with the program: `demo` or `quiet`.
+
+    Raises:
+        ScenarioError: There is none of that name.
+    """
+    folder = resources.files("monitor.simulator").joinpath("scenarios")
+    known = sorted(
+        each.name.removesuffix(".toml") for each in folder.iterdir() if each.name.endswith(".toml")
+    )
+    if name not in known:
+        raise ScenarioError(
+            [f'no scenario "{name}" is shipped{nearest(name, known)}; there are {", ".join(known)}']
+        )
+    return parse_scenario(folder.joinpath(f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml")
+
+
+def _steps(shape: ScenarioShape) -> tuple[Step, ...]:
+    """Return the steps in the order of their time, each tried on a copy of the world."""
+    parsed: list[tuple[str, Step]] = []
+    for position, table in zip(count(1), shape.steps, strict=False):
+        where = f"steps[{position}] ({table.get('do', '?')})"
+        try:
+            parsed.append((where, parse_step(table)))
+        except ScenarioError as exc:
+            raise exc.located(where) from exc
+    parsed.sort(key=lambda pair: seconds(pair[1].at))
+    rehearsal = build(shape)
+    for where, step in parsed * (2 if shape.repeat else 1):
+        try:
+            step.apply(rehearsal)
+        except ScenarioError as exc:
+            raise exc.located(where) from exc
+    return tuple(step for _, step in parsed)
+
+
+def _length(shape: ScenarioShape, steps: tuple[Step, ...]) -> float:
+    last_s = max((seconds(step.at) for step in steps), default=0.0)
+    length_s = last_s if shape.length is None else seconds(shape.length)
+    if length_s < last_s:
+        raise ScenarioError(["`length` is shorter than the story: a step comes after it"])
+    if shape.repeat and length_s <= 0:
+        raise ScenarioError(['a repeated story needs a `length`, like "60s"'])
+    return length_s

@@ -1,0 +1,187 @@
+"""How a scenario file writes down the world, and how the world grows from it."""
+
+import re
+from typing import Any
+
+import msgspec
+
+from monitor.simulator.faults import FaultKind
+from monitor.simulator.inventory import MAX_NUMBERS, Block, Ids, Recipe
+from monitor.simulator.problem import ScenarioError, nearest, seconds
+from monitor.simulator.world import Account, Connection, ListForm, World, key_of
+
+_UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]+)`")
+
+_CHOICE = re.compile(r"Invalid enum value '(?P<word>\w+)'")
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file; unknown keys are errors."""
+
+
+class BlockShape(Shape, frozen=True, kw_only=True):
+    """Numbers in a row that share client, bot and agent; what is not said is made up."""
+
+    numbers: int
+    client: int | None = None
+    bot: int | None = None
+    agent: str | None = None
+    first: str | None = None
+
+
+class ConnectionShape(Shape, frozen=True, kw_only=True):
+    """One connection: either `numbers`, spread over `bots` of `clients`, or `blocks`."""
+
+    name: str
+    id: str | None = None
+    numbers: int = 0
+    clients: int = 1
+    bots: int | None = None
+    blocks: list[BlockShape] = []
+    available: int = 0
+    active: bool = True
+    provider: str = "voicelink"
+
+
+class AccountShape(Shape, frozen=True, kw_only=True):
+    """One API key and its connections."""
+
+    name: str
+    key: str
+    suspended: bool = False
+    connections: list[ConnectionShape] = []
+
+
+class ScenarioShape(Shape, frozen=True, kw_only=True):
+    """The whole file. `length` is how long one round of a repeated story takes."""
+
+    rate_limit: int = 60
+    rate_window: str | float = "60s"
+    connections_form: ListForm = "object"
+    gzip: bool = False
+    repeat: bool = False
+    length: str | float | None = None
+    accounts: list[AccountShape]
+    steps: list[dict[str, Any]] = []
+
+
+_TABLES: dict[str, type[msgspec.Struct]] = {
+    "accounts": AccountShape,
+    "connections": ConnectionShape,
+    "blocks": BlockShape,
+}
+
+
+def explain(exc: msgspec.ValidationError, root: type[msgspec.Struct]) -> str:
+    """Return a validation error in a scenario's words: what, where, and the key that was probably meant."""
+    message, _, path = str(exc).partition(" - at `$")
+    where = path.rstrip("`").lstrip(".")
+    words = re.findall(r"[a-z_]+", where)
+    table = _TABLES.get(words[-1], root) if words else root
+    unknown = _UNKNOWN.search(message)
+    if unknown is not None:
+        known = [field.encode_name for field in msgspec.structs.fields(table)]
+        message = f"there is no key `{unknown['field']}`{nearest(unknown['field'], known)}"
+    choice = _CHOICE.search(message)
+    if choice is not None:
+        message = f'there is no kind "{choice["word"]}"{nearest(choice["word"], FaultKind)}'
+    message = message.replace("Object missing required field", "it lacks the key")
+    return f"{where}: {message}" if where else message
+
+
+def parse_shape(data: dict[str, Any]) -> ScenarioShape:
+    """Return the file's tables, checked.
+
+    Raises:
+        ScenarioError: A key is unknown or missing, or its value of another type.
+    """
+    try:
+        return msgspec.convert(data, ScenarioShape)
+    except msgspec.ValidationError as exc:
+        raise ScenarioError([explain(exc, ScenarioShape)]) from exc
+
+
+def build(shape: ScenarioShape) -> World:
+    """Return a new world of this shape.
+
+    Raises:
+        ScenarioError: Two accounts, keys or connections are the same, or a connection's counts make no sense.
+    """
+    world = World(
+        rate_limit=shape.rate_limit,
+        rate_window_s=seconds(shape.rate_window),
+        connections_form=shape.connections_form,
+        gzip=shape.gzip,
+    )
+    for account_shape in shape.accounts:
+        account = Account(name=account_shape.name, key=account_shape.key, suspended=account_shape.suspended)
+        for connection_shape in account_shape.connections:
+            account.add(grow(connection_shape, world.next_ids()))
+        world.accounts.append(account)
+    _refuse_twins(world)
+    return world
+
+
+def grow(shape: ConnectionShape, ids: Ids) -> Connection:
+    """Return a new connection of this shape.
+
+    Raises:
+        ScenarioError: Its counts make no sense.
+    """
+    try:
+        blocks = _blocks(shape, ids)
+    except ScenarioError as exc:
+        raise exc.located(f'connection "{shape.name}"') from exc
+    recipe = Recipe(first_did_id=ids.first_did, blocks=blocks, available=shape.available)
+    connection = Connection(shape.name, connection_id=shape.id, recipe=recipe, provider=shape.provider)
+    connection.active = shape.active
+    return connection
+
+
+def _blocks(shape: ConnectionShape, ids: Ids) -> tuple[Block, ...]:
+    bots = shape.clients if shape.bots is None else shape.bots
+    total = sum(block.numbers for block in shape.blocks) if shape.blocks else shape.numbers
+    if shape.blocks and shape.numbers:
+        raise ScenarioError(["say either `numbers` or `blocks`"])
+    if not 0 <= total <= MAX_NUMBERS:
+        raise ScenarioError([f"it has {total} numbers; 0 to {MAX_NUMBERS} are possible"])
+    if not shape.blocks:
+        if not 1 <= shape.clients <= bots:
+            raise ScenarioError(
+                ["every client needs a bot: `clients` is at least 1, `bots` at least `clients`"]
+            )
+        return ids.spread(shape.numbers, shape.clients, bots)
+    blocks = []
+    first = ids.first_number
+    for position, block in enumerate(shape.blocks):
+        blocks.append(_block(block, ids, position, first))
+        first = blocks[-1].first + block.numbers
+    return tuple(blocks)
+
+
+def _block(shape: BlockShape, ids: Ids, position: int, first: int) -> Block:
+    if shape.first is not None and not key_of(shape.first):
+        raise ScenarioError([f"blocks[{position}].first has no digits"])
+    client = ids.client(position) if shape.client is None else shape.client
+    return Block(
+        client_id=client,
+        bot_id=ids.bot(position) if shape.bot is None else shape.bot,
+        agent_id=shape.agent or f"agent_{client}",
+        first=first if shape.first is None else int(key_of(shape.first)),
+        numbers=shape.numbers,
+    )
+
+
+def _refuse_twins(world: World) -> None:
+    """Refuse what must be unique and is not; a key is never shown."""
+    seen: set[tuple[str, str]] = set()
+    for account in world.accounts:
+        values = [("name", account.name), ("key", account.key)]
+        if any(value in seen for value in values):
+            raise ScenarioError([f'account "{account.name}" has the name or key of another'])
+        seen.update(values)
+    for connection in world.connections():
+        values = [("connection", connection.name), ("id", connection.id)]
+        if any(value in seen for value in values):
+            raise ScenarioError([f'connection "{connection.name}" has the name or id of another'])
+        seen.update(values)

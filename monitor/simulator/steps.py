@@ -1,0 +1,464 @@
+"""The vocabulary of scenarios: each step is a small value that knows how to change the world.
+
+A step's keys are the fields of its class; `at` (a duration since the start) and `say` (what a person is told)
+go with every step.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+import msgspec
+
+from monitor.simulator.faults import Fault, FaultKind
+from monitor.simulator.inventory import Forced, Inventory, Number
+from monitor.simulator.problem import ScenarioError, nearest, seconds
+from monitor.simulator.shape import ConnectionShape, explain, grow
+from monitor.simulator.world import Connection, World, key_of
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do"):
+    """What all steps have."""
+
+    at: str | float = 0
+    say: str | None = None
+
+    @property
+    def word(self) -> str:
+        """What the step is called in scenarios."""
+        return str(self.__struct_config__.tag)
+
+    @property
+    def text(self) -> str:
+        """What a person is told when the step is taken."""
+        return self.say or self.word.replace("_", " ")
+
+    def apply(self, world: World) -> None:
+        """Change the world.
+
+        Raises:
+            ScenarioError: The step means something that is not there.
+        """
+        self._apply(world)
+
+    def _apply(self, world: World) -> None:
+        """Change the world, or nothing."""
+
+
+class Say(Step, frozen=True, kw_only=True, tag="say"):
+    """Changes nothing; `say` tells people where the story is."""
+
+
+class BotStep(Step, frozen=True, kw_only=True):
+    """A step about one bot; `connection` is needed only if several have that bot."""
+
+    bot: int
+    connection: str | None = None
+
+    def set_active(self, world: World, *, active: bool) -> None:
+        """Switch the bot."""
+        world.holding_bot(self.bot, self.connection).edit().bots[self.bot].active = active
+
+
+class DeactivateBot(BotStep, frozen=True, kw_only=True, tag="deactivate_bot"):
+    """The bot stops answering: its client's numbers are NO_BOT unless the client has another."""
+
+    def _apply(self, world: World) -> None:
+        self.set_active(world, active=False)
+
+
+class ActivateBot(BotStep, frozen=True, kw_only=True, tag="activate_bot"):
+    """The bot answers again."""
+
+    def _apply(self, world: World) -> None:
+        self.set_active(world, active=True)
+
+
+class NumberStep(Step, frozen=True, kw_only=True):
+    """A step about one `number`, a list of `numbers`, or a connection's first so many (`numbers = 6`)."""
+
+    number: str | None = None
+    numbers: int | list[str] | None = None
+    connection: str | None = None
+
+    def _apply(self, world: World) -> None:
+        for connection, key in list(self.chosen(world)):
+            inventory = connection.edit()
+            self._edit(inventory, inventory.numbers[key])
+
+    def _edit(self, inventory: Inventory, number: Number) -> None:  # noqa: ARG002 - for those who need it
+        """Change one of the chosen numbers, or what surrounds it."""
+        self._change(number)
+
+    def _change(self, number: Number) -> None:
+        """Change nothing but one of the chosen numbers."""
+
+    def chosen(self, world: World) -> Iterator[tuple[Connection, str]]:
+        """Return the numbers that are meant, each with its connection."""
+        if isinstance(self.numbers, int):
+            connection = world.connection(self.connection)
+            yield from ((connection, key) for key in connection.keys(self.numbers))
+            return
+        for each in self.named():
+            yield world.holding_number(each, self.connection), key_of(each)
+
+    def named(self) -> list[str]:
+        """Return the numbers that are named one by one.
+
+        Raises:
+            ScenarioError: The step says none, or both `number` and `numbers`.
+        """
+        if isinstance(self.numbers, list) and self.number is None:
+            return self.numbers
+        if self.number is not None and self.numbers is None:
+            return [self.number]
+        raise ScenarioError(["say either `number` or `numbers`"])
+
+
+class RemoveRouting(NumberStep, frozen=True, kw_only=True, tag="remove_routing"):
+    """Calls lead nowhere: ROUTING_MISSING."""
+
+    def _change(self, number: Number) -> None:
+        number.routed = False
+
+
+class RestoreRouting(NumberStep, frozen=True, kw_only=True, tag="restore_routing"):
+    """Calls are routed again."""
+
+    def _change(self, number: Number) -> None:
+        number.routed = True
+
+
+class UnassignAgent(NumberStep, frozen=True, kw_only=True, tag="unassign_agent"):
+    """The local phone number has no agent: NO_VOCOBASE_AGENT."""
+
+    def _change(self, number: Number) -> None:
+        number.agent_id = None
+
+
+class AssignAgent(NumberStep, frozen=True, kw_only=True, tag="assign_agent"):
+    """The local phone number has this agent; without one, its client's."""
+
+    agent: str | None = None
+
+    def _change(self, number: Number) -> None:
+        number.agent_id = self.agent or f"agent_{number.client_id}"
+
+
+class Expire(NumberStep, frozen=True, kw_only=True, tag="expire"):
+    """The DID expires; its state stays what it was."""
+
+    def _change(self, number: Number) -> None:
+        number.expired = True
+
+
+class Renew(NumberStep, frozen=True, kw_only=True, tag="renew"):
+    """The DID is renewed."""
+
+    def _change(self, number: Number) -> None:
+        number.expired = False
+
+
+class RemoveNumber(NumberStep, frozen=True, kw_only=True, tag="remove_number"):
+    """The number is gone from the answer."""
+
+    def _edit(self, inventory: Inventory, number: Number) -> None:
+        inventory.removed[number.key] = inventory.numbers.pop(number.key)
+
+
+class MoveNumber(NumberStep, frozen=True, kw_only=True, tag="move_number"):
+    """The number is reconfigured: another `client`, `bot` or `agent`, made if there is none."""
+
+    client: int | None = None
+    bot: int | None = None
+    agent: str | None = None
+
+    def _edit(self, inventory: Inventory, number: Number) -> None:
+        if self.client is None and self.bot is None and self.agent is None:
+            raise ScenarioError(["say where to: `client`, `bot` or `agent`"])
+        number.client_id = number.client_id if self.client is None else self.client
+        number.bot_id = number.bot_id if self.bot is None else self.bot
+        number.agent_id = number.agent_id if self.agent is None else self.agent
+        inventory.ensure(number.client_id, number.bot_id)
+
+
+class SetState(NumberStep, frozen=True, kw_only=True, tag="set_state"):
+    """The provider says this `state` with these `issues`, known or not, until `clear_state`.
+
+    `listed` is whether `drift[]` has the number; unless said, it has if there are issues.
+    """
+
+    state: str
+    issues: list[str] = []
+    listed: bool | None = None
+
+    def _change(self, number: Number) -> None:
+        listed = bool(self.issues) if self.listed is None else self.listed
+        number.forced = Forced(state=self.state, issues=tuple(self.issues), listed=listed)
+
+
+class ClearState(NumberStep, frozen=True, kw_only=True, tag="clear_state"):
+    """The number's state is what it looks like again."""
+
+    def _change(self, number: Number) -> None:
+        number.forced = None
+
+
+class AddNumber(Step, frozen=True, kw_only=True, tag="add_number"):
+    """A removed number returns as it was, or a new one comes: to the first client and bot unless said."""
+
+    number: str
+    connection: str | None = None
+    client: int | None = None
+    bot: int | None = None
+    agent: str | None = None
+
+    def _apply(self, world: World) -> None:
+        inventory = world.connection(self.connection).edit()
+        key = key_of(self.number)
+        if not key:
+            raise ScenarioError(["`number` has no digits"])
+        before = inventory.removed.pop(key, None)
+        inventory.numbers.setdefault(key, before or self._made(inventory, key))
+
+    def _made(self, inventory: Inventory, key: str) -> Number:
+        client = self.client if self.client is not None else next(iter(inventory.clients), 1)
+        owned = (bot.id for bot in inventory.bots.values() if bot.client_id == client)
+        bot = self.bot if self.bot is not None else next(owned, client)
+        inventory.ensure(client, bot)
+        everything = (*inventory.numbers.values(), *inventory.removed.values())
+        did_id = max((number.did_id for number in everything), default=0) + 1
+        agent = self.agent or f"agent_{client}"
+        return Number(key=key, did_id=did_id, client_id=client, bot_id=bot, agent_id=agent)
+
+
+class ConnectionStep(Step, frozen=True, kw_only=True):
+    """A step about one connection, by name or id."""
+
+    connection: str | None = None
+
+
+class DeactivateConnection(ConnectionStep, frozen=True, kw_only=True, tag="deactivate_connection"):
+    """The connection is listed as INACTIVE, and its syncs are refused with 409."""
+
+    def _apply(self, world: World) -> None:
+        world.connection(self.connection).active = False
+
+
+class ActivateConnection(ConnectionStep, frozen=True, kw_only=True, tag="activate_connection"):
+    """The connection works again."""
+
+    def _apply(self, world: World) -> None:
+        world.connection(self.connection).active = True
+
+
+class RemoveConnection(ConnectionStep, frozen=True, kw_only=True, tag="remove_connection"):
+    """The connection is gone: 404."""
+
+    def _apply(self, world: World) -> None:
+        connection = world.connection(self.connection)
+        account = world.owner(connection)
+        account.connections.remove(connection)
+        account.removed.append(connection)
+
+
+class AddConnection(Step, frozen=True, kw_only=True, tag="add_connection"):
+    """A removed connection returns as it was, or a new one comes; keys as under `accounts.connections`."""
+
+    name: str
+    account: str | None = None
+    id: str | None = None
+    numbers: int = 10
+    clients: int = 1
+    bots: int | None = None
+
+    def _apply(self, world: World) -> None:
+        account = world.account(self.account)
+        if any(each.name == self.name for each in world.connections()):
+            return
+        for gone in account.removed:
+            if gone.name == self.name:
+                account.removed.remove(gone)
+                account.connections.append(gone)
+                return
+        shape = ConnectionShape(
+            name=self.name, id=self.id, numbers=self.numbers, clients=self.clients, bots=self.bots
+        )
+        account.add(grow(shape, world.next_ids()))
+
+
+class Rename(Step, frozen=True, kw_only=True, tag="rename_connection"):
+    """The connection gets another name; its id stays."""
+
+    connection: str
+    to: str
+
+    def _apply(self, world: World) -> None:
+        world.connection(self.connection).name = self.to
+
+
+class Warn(ConnectionStep, frozen=True, kw_only=True, tag="warn"):
+    """The answer carries these `warnings`; an empty list ends them."""
+
+    warnings: list[str]
+
+    def _apply(self, world: World) -> None:
+        connection = world.connection(self.connection)
+        connection.warnings = list(self.warnings)
+        connection.touch()
+
+
+class AccountStep(Step, frozen=True, kw_only=True):
+    """A step about one account."""
+
+    account: str | None = None
+
+
+class RevokeKey(AccountStep, frozen=True, kw_only=True, tag="revoke_key"):
+    """The account's key is refused with 401."""
+
+    def _apply(self, world: World) -> None:
+        world.account(self.account).revoked = True
+
+
+class RestoreKey(AccountStep, frozen=True, kw_only=True, tag="restore_key"):
+    """The account's key works again."""
+
+    def _apply(self, world: World) -> None:
+        world.account(self.account).revoked = False
+
+
+class Suspend(AccountStep, frozen=True, kw_only=True, tag="suspend"):
+    """The account is refused with 403."""
+
+    def _apply(self, world: World) -> None:
+        world.account(self.account).suspended = True
+
+
+class Unsuspend(AccountStep, frozen=True, kw_only=True, tag="unsuspend"):
+    """The account may again."""
+
+    def _apply(self, world: World) -> None:
+        world.account(self.account).suspended = False
+
+
+class SetRateLimit(Step, frozen=True, kw_only=True, tag="rate_limit"):
+    """So many requests a window and key; 0 for no limit."""
+
+    limit: int
+
+    def _apply(self, world: World) -> None:
+        world.rate_limit = self.limit
+
+
+class InjectFault(Step, frozen=True, kw_only=True, tag="fault"):
+    """The API answers wrongly, for a time (`for`), some `requests`, or until `clear_faults`.
+
+    `status = 503` and `delay = "2s"` need no `kind`.
+    """
+
+    kind: FaultKind | None = None
+    account: str | None = None
+    connection: str | None = None
+    lasts: str | float | None = msgspec.field(name="for", default=None)
+    requests: int | None = None
+    status: int | None = None
+    code: str | None = None
+    retry_after: str | int | None = None
+    location: str | None = None
+    delay: str | float = 0
+    ratio: float = 0.5
+    size_mib: int = 65
+    count: int = 1
+    part: str = "readiness"
+
+    def _apply(self, world: World) -> None:
+        world.faults.add(
+            Fault(
+                kind=self.kind or self._implied(),
+                account=None if self.account is None else world.account(self.account).name,
+                connection_id=None if self.connection is None else world.connection(self.connection).id,
+                until=None if self.lasts is None else world.now_s + seconds(self.lasts),
+                requests=self.requests,
+                status=self.status or 503,
+                code=self.code,
+                retry_after=None if self.retry_after is None else str(self.retry_after),
+                location=self.location,
+                delay_s=seconds(self.delay),
+                ratio=self.ratio,
+                size_mib=self.size_mib,
+                count=self.count,
+                part=self.part,
+            )
+        )
+
+    def _implied(self) -> FaultKind:
+        if self.status is not None:
+            return FaultKind.STATUS
+        if self.delay:
+            return FaultKind.DELAY
+        raise ScenarioError([f"say `status`, `delay` or `kind`; kinds are {', '.join(FaultKind)}"])
+
+
+class ClearFaults(Step, frozen=True, kw_only=True, tag="clear_faults"):
+    """The faults of an account or a connection end; without one, all."""
+
+    account: str | None = None
+    connection: str | None = None
+
+    def _apply(self, world: World) -> None:
+        connection_id = None if self.connection is None else world.connection(self.connection).id
+        world.faults.clear(self.account, connection_id)
+
+
+AnyStep = (
+    Say
+    | DeactivateBot
+    | ActivateBot
+    | RemoveRouting
+    | RestoreRouting
+    | UnassignAgent
+    | AssignAgent
+    | Expire
+    | Renew
+    | RemoveNumber
+    | AddNumber
+    | MoveNumber
+    | SetState
+    | ClearState
+    | DeactivateConnection
+    | ActivateConnection
+    | RemoveConnection
+    | AddConnection
+    | Rename
+    | Warn
+    | RevokeKey
+    | RestoreKey
+    | Suspend
+    | Unsuspend
+    | SetRateLimit
+    | InjectFault
+    | ClearFaults
+)
+
+VOCABULARY: Mapping[str, type[Step]] = {str(each.__struct_config__.tag): each for each in get_args(AnyStep)}
+"""Every word that `do` may be, and its step."""
+
+
+def parse_step(data: Mapping[str, Any]) -> Step:
+    """Return the step that a table of a scenario, or a request to the simulator, describes.
+
+    Raises:
+        ScenarioError: An unknown word, an unknown key, a missing one, a value of the wrong type.
+    """
+    do = data.get("do")
+    if not isinstance(do, str):
+        raise ScenarioError(['`do` is missing; it says what happens, like do = "deactivate_bot"'])
+    if do not in VOCABULARY:
+        raise ScenarioError([f'no step is called "{do}"{nearest(do, VOCABULARY)}'])
+    kind = VOCABULARY[do]
+    try:
+        step = msgspec.convert(dict(data), kind)
+        seconds(step.at)
+    except msgspec.ValidationError as exc:
+        raise ScenarioError([explain(exc, kind)]) from exc
+    return step

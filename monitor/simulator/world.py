@@ -1,0 +1,227 @@
+"""The world behind the double: accounts with keys, and their connections. No IO, no clock."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+from uuid import NAMESPACE_URL, uuid5
+
+from monitor.simulator.faults import Faults
+from monitor.simulator.inventory import Ids, Inventory, Number, Recipe
+from monitor.simulator.problem import ScenarioError, nearest
+
+ListForm = Literal["object", "list"]
+"""How the list of connections is wrapped: in `data.connections`, or `data` itself."""
+
+
+class Connection:
+    """One VoiceLink connection.
+
+    Args:
+        recipe: What to generate its inventory from, until somebody changes it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        connection_id: str | None = None,
+        recipe: Recipe,
+        provider: str = "voicelink",
+    ) -> None:
+        self.name = name
+        self.id = connection_id or connection_id_of(name)
+        self.provider = provider
+        self.active = True
+        self.is_default = False
+        self.warnings: list[str] = []
+        self.version = 0
+        self._recipe = recipe
+        self._inventory: Inventory | None = None
+
+    def view(self) -> Inventory:
+        """Return the inventory to read; what is changed in it may be lost."""
+        return self._inventory if self._inventory is not None else self._recipe.build()
+
+    def edit(self) -> Inventory:
+        """Return the inventory to change; the next answer is rendered anew."""
+        self.touch()
+        if self._inventory is None:
+            self._inventory = self._recipe.build()
+        return self._inventory
+
+    def touch(self) -> None:
+        """Say that something changed."""
+        self.version += 1
+
+    def keys(self, limit: int) -> list[str]:
+        """Return the keys of the first numbers, at most so many."""
+        if self._inventory is None:
+            return self._recipe.keys(limit)
+        return list(self._inventory.numbers)[:limit]
+
+    def number(self, phone_number: str) -> Number:
+        """Return a number, to read.
+
+        Raises:
+            ScenarioError: The connection has no such number.
+        """
+        found = self.view().numbers.get(key_of(phone_number))
+        if found is None:
+            raise ScenarioError([f'connection "{self.name}" has no such number'])
+        return found
+
+
+@dataclass(slots=True, kw_only=True)
+class Account:
+    """One API key and what it may see."""
+
+    name: str
+    key: str
+    revoked: bool = False
+    suspended: bool = False
+    connections: list[Connection] = field(default_factory=list)
+    removed: list[Connection] = field(default_factory=list)
+
+    def add(self, connection: Connection) -> None:
+        """Add a connection; the first one is the default."""
+        connection.is_default = not self.connections
+        self.connections.append(connection)
+
+    def active(self) -> list[Connection]:
+        """Return the connections that a sync may mean."""
+        return [each for each in self.connections if each.active and each.provider == "voicelink"]
+
+
+@dataclass(slots=True, kw_only=True)
+class World:
+    """All accounts, and how the API in front of them behaves.
+
+    `rate_limit` is requests per window and key, 0 for none; `gzip` compresses for those who ask.
+    """
+
+    accounts: list[Account] = field(default_factory=list)
+    faults: Faults = field(default_factory=Faults)
+    rate_limit: int = 60
+    rate_window_s: float = 60.0
+    connections_form: ListForm = "object"
+    gzip: bool = False
+    now_s: float = 0.0
+    """The monotonic clock's seconds, as whoever drives the world last said."""
+    made: int = 0
+    """Connections generated so far: the next one's ids begin behind theirs."""
+
+    def next_ids(self) -> Ids:
+        """Return the ids for one more generated connection."""
+        self.made += 1
+        return Ids(self.made - 1)
+
+    def connections(self) -> Iterator[Connection]:
+        """Return all connections of all accounts."""
+        return (connection for account in self.accounts for connection in account.connections)
+
+    def account(self, name: str | None = None) -> Account:
+        """Return an account by its name; without a name, the only one.
+
+        Raises:
+            ScenarioError: There is none of that name, or no name and several accounts.
+        """
+        if name is None and len(self.accounts) == 1:
+            return self.accounts[0]
+        for account in self.accounts:
+            if account.name == name:
+                return account
+        raise _unknown("account", name, [each.name for each in self.accounts])
+
+    def connection(self, name: str | None = None) -> Connection:
+        """Return a connection by its name or id; without a name, the only one.
+
+        Raises:
+            ScenarioError: There is none of that name, or no name and several connections.
+        """
+        known = list(self.connections())
+        if name is None and len(known) == 1:
+            return known[0]
+        for connection in known:
+            if name in (connection.name, connection.id):
+                return connection
+        raise _unknown("connection", name, [each.name for each in known])
+
+    def owner(self, connection: Connection) -> Account:
+        """Return the account that a connection belongs to."""
+        return next(account for account in self.accounts if connection in account.connections)
+
+    def holding_bot(self, bot_id: int, connection: str | None = None) -> Connection:
+        """Return the connection that has a bot.
+
+        Raises:
+            ScenarioError: None has it, or several have and none was named.
+        """
+        where = self._among(connection)
+        found = [each for each in where if bot_id in each.view().bots]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            known = sorted({bot for each in where[:10] for bot in each.view().bots})[:10]
+            raise ScenarioError(
+                [f"there is no bot {bot_id}; bots are {', '.join(map(str, known)) or 'none'}"]
+            )
+        raise ScenarioError([f"bot {bot_id} is in several connections: say which with `connection`"])
+
+    def holding_number(self, phone_number: str, connection: str | None = None) -> Connection:
+        """Return the connection that has a number.
+
+        Raises:
+            ScenarioError: None has it.
+        """
+        key = key_of(phone_number)
+        for each in self._among(connection):
+            if key in each.view().numbers:
+                return each
+        where = f'connection "{connection}"' if connection else "any connection"
+        raise ScenarioError([f"`number` is not a number of {where}"])
+
+    def _among(self, connection: str | None) -> list[Connection]:
+        return list(self.connections()) if connection is None else [self.connection(connection)]
+
+
+def key_of(phone_number: str) -> str:
+    """Return the digits of a number."""
+    return "".join(filter(str.isdigit, phone_number))
+
+
+def connection_id_of(name: str) -> str:
+    """Return the id that a connection gets if the scenario gives none; the same for the same name."""
+    return str(uuid5(NAMESPACE_URL, f"voicelink-connection:{name}"))
+
+
+def build_world(
+    connections: int = 1,
+    numbers: int = 100,
+    *,
+    accounts: int = 1,
+    clients: int = 2,
+    bots: int = 2,
+    rate_limit: int = 0,
+) -> World:
+    """Return a generated world for tests and benchmarks.
+
+    Connections are `conn-0001` …, spread over accounts `account-1` … with keys `rg_live_account_1` …;
+    `numbers`, `clients` and `bots` are those of each connection.
+    """
+    world = World(rate_limit=rate_limit)
+    world.accounts = [
+        Account(name=f"account-{each}", key=f"rg_live_account_{each}") for each in range(1, accounts + 1)
+    ]
+    for position in range(connections):
+        ids = world.next_ids()
+        recipe = Recipe(first_did_id=ids.first_did, blocks=ids.spread(numbers, clients, bots))
+        connection = Connection(f"conn-{position + 1:04d}", recipe=recipe)
+        world.accounts[position % accounts].add(connection)
+    return world
+
+
+def _unknown(kind: str, name: str | None, known: Iterable[str]) -> ScenarioError:
+    names = list(known)
+    if name is None:
+        return ScenarioError([f"there are {len(names)} {kind}s: say which with `{kind}`"])
+    return ScenarioError([f'there is no {kind} "{name}"{nearest(name, names)}'])
