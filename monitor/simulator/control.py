@@ -36,11 +36,14 @@ class Control:
             self._started_s = self._clock.monotonic()
 
     def catch_up(self) -> None:
-        """Take the steps whose time has come."""
+        """Take the steps whose time has come; one that means what a step from outside took away is skipped."""
         if self._started_s is None:
             return
         while (step := self._story.take(self._clock.monotonic() - self._started_s)) is not None:
-            self.apply(step)
+            try:
+                self.apply(step)
+            except ScenarioError as exc:
+                self._tell(f"skipped {step.word}: {exc}")
 
     async def run(self) -> None:
         """Take each step of the story at its time; return after the last one."""
@@ -64,8 +67,11 @@ class Control:
         """Take a step and tell about it."""
         self._world.now_s = self._clock.monotonic()
         step.apply(self._world)
+        self._tell(step.text)
+
+    def _tell(self, text: str) -> None:
         if self._on_step is not None:
-            self._on_step(step.text)
+            self._on_step(text)
 
     def reply(self, body: bytes, content_type: str) -> Reply:
         """Take the step in a request's body: TOML if the content type says so, else JSON."""

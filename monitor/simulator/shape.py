@@ -1,7 +1,8 @@
 """How a scenario file writes down the world, and how the world grows from it."""
 
 import re
-from typing import Any
+from itertools import pairwise
+from typing import Annotated, Any
 
 import msgspec
 
@@ -22,7 +23,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class BlockShape(Shape, frozen=True, kw_only=True):
     """Numbers in a row that share client, bot and agent; what is not said is made up."""
 
-    numbers: int
+    numbers: Annotated[int, msgspec.Meta(ge=1)]
     client: int | None = None
     bot: int | None = None
     agent: str | None = None
@@ -55,7 +56,7 @@ class AccountShape(Shape, frozen=True, kw_only=True):
 class ScenarioShape(Shape, frozen=True, kw_only=True):
     """The whole file. `length` is how long one round of a repeated story takes."""
 
-    rate_limit: int = 60
+    rate_limit: Annotated[int, msgspec.Meta(ge=0)] = 60
     rate_window: str | float = "60s"
     connections_form: ListForm = "object"
     gzip: bool = False
@@ -109,7 +110,7 @@ def build(shape: ScenarioShape) -> World:
     """
     world = World(
         rate_limit=shape.rate_limit,
-        rate_window_s=seconds(shape.rate_window),
+        rate_window_s=_positive_s("rate_window", shape.rate_window),
         connections_form=shape.connections_form,
         gzip=shape.gzip,
     )
@@ -156,7 +157,21 @@ def _blocks(shape: ConnectionShape, ids: Ids) -> tuple[Block, ...]:
     for position, block in enumerate(shape.blocks):
         blocks.append(_block(block, ids, position, first))
         first = blocks[-1].first + block.numbers
+    _refuse_overlap(blocks)
     return tuple(blocks)
+
+
+def _positive_s(key: str, value: str | float) -> float:
+    length_s = seconds(value)
+    if length_s <= 0:
+        raise ScenarioError([f"`{key}` must be longer than nothing"])
+    return length_s
+
+
+def _refuse_overlap(blocks: list[Block]) -> None:
+    ordered = sorted(blocks, key=lambda block: block.first)
+    if any(one.first + one.numbers > other.first for one, other in pairwise(ordered)):
+        raise ScenarioError(["two blocks have a number in common: mind `first`"])
 
 
 def _block(shape: BlockShape, ids: Ids, position: int, first: int) -> Block:

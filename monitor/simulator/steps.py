@@ -9,39 +9,20 @@ from typing import Any, get_args
 
 import msgspec
 
-from monitor.simulator.faults import Fault, FaultKind
 from monitor.simulator.inventory import Forced, Inventory, Number
+from monitor.simulator.outages import (
+    ClearFaults,
+    InjectFault,
+    RestoreKey,
+    RevokeKey,
+    SetRateLimit,
+    Suspend,
+    Unsuspend,
+)
 from monitor.simulator.problem import ScenarioError, nearest, seconds
 from monitor.simulator.shape import ConnectionShape, explain, grow
+from monitor.simulator.step import Positive, Step
 from monitor.simulator.world import Connection, World, key_of
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do"):
-    """What all steps have."""
-
-    at: str | float = 0
-    say: str | None = None
-
-    @property
-    def word(self) -> str:
-        """What the step is called in scenarios."""
-        return str(self.__struct_config__.tag)
-
-    @property
-    def text(self) -> str:
-        """What a person is told when the step is taken."""
-        return self.say or self.word.replace("_", " ")
-
-    def apply(self, world: World) -> None:
-        """Change the world.
-
-        Raises:
-            ScenarioError: The step means something that is not there.
-        """
-        self._apply(world)
-
-    def _apply(self, world: World) -> None:
-        """Change the world, or nothing."""
 
 
 class Say(Step, frozen=True, kw_only=True, tag="say"):
@@ -77,7 +58,7 @@ class NumberStep(Step, frozen=True, kw_only=True):
     """A step about one `number`, a list of `numbers`, or a connection's first so many (`numbers = 6`)."""
 
     number: str | None = None
-    numbers: int | list[str] | None = None
+    numbers: Positive | list[str] | None = None
     connection: str | None = None
 
     def _apply(self, world: World) -> None:
@@ -94,7 +75,7 @@ class NumberStep(Step, frozen=True, kw_only=True):
 
     def chosen(self, world: World) -> Iterator[tuple[Connection, str]]:
         """Return the numbers that are meant, each with its connection."""
-        if isinstance(self.numbers, int):
+        if isinstance(self.numbers, int) and self.number is None:
             connection = world.connection(self.connection)
             yield from ((connection, key) for key in connection.keys(self.numbers))
             return
@@ -305,109 +286,6 @@ class Warn(ConnectionStep, frozen=True, kw_only=True, tag="warn"):
         connection = world.connection(self.connection)
         connection.warnings = list(self.warnings)
         connection.touch()
-
-
-class AccountStep(Step, frozen=True, kw_only=True):
-    """A step about one account."""
-
-    account: str | None = None
-
-
-class RevokeKey(AccountStep, frozen=True, kw_only=True, tag="revoke_key"):
-    """The account's key is refused with 401."""
-
-    def _apply(self, world: World) -> None:
-        world.account(self.account).revoked = True
-
-
-class RestoreKey(AccountStep, frozen=True, kw_only=True, tag="restore_key"):
-    """The account's key works again."""
-
-    def _apply(self, world: World) -> None:
-        world.account(self.account).revoked = False
-
-
-class Suspend(AccountStep, frozen=True, kw_only=True, tag="suspend"):
-    """The account is refused with 403."""
-
-    def _apply(self, world: World) -> None:
-        world.account(self.account).suspended = True
-
-
-class Unsuspend(AccountStep, frozen=True, kw_only=True, tag="unsuspend"):
-    """The account may again."""
-
-    def _apply(self, world: World) -> None:
-        world.account(self.account).suspended = False
-
-
-class SetRateLimit(Step, frozen=True, kw_only=True, tag="rate_limit"):
-    """So many requests a window and key; 0 for no limit."""
-
-    limit: int
-
-    def _apply(self, world: World) -> None:
-        world.rate_limit = self.limit
-
-
-class InjectFault(Step, frozen=True, kw_only=True, tag="fault"):
-    """The API answers wrongly, for a time (`for`), some `requests`, or until `clear_faults`.
-
-    `status = 503` and `delay = "2s"` need no `kind`.
-    """
-
-    kind: FaultKind | None = None
-    account: str | None = None
-    connection: str | None = None
-    lasts: str | float | None = msgspec.field(name="for", default=None)
-    requests: int | None = None
-    status: int | None = None
-    code: str | None = None
-    retry_after: str | int | None = None
-    location: str | None = None
-    delay: str | float = 0
-    ratio: float = 0.5
-    size_mib: int = 65
-    count: int = 1
-    part: str = "readiness"
-
-    def _apply(self, world: World) -> None:
-        world.faults.add(
-            Fault(
-                kind=self.kind or self._implied(),
-                account=None if self.account is None else world.account(self.account).name,
-                connection_id=None if self.connection is None else world.connection(self.connection).id,
-                until=None if self.lasts is None else world.now_s + seconds(self.lasts),
-                requests=self.requests,
-                status=self.status or 503,
-                code=self.code,
-                retry_after=None if self.retry_after is None else str(self.retry_after),
-                location=self.location,
-                delay_s=seconds(self.delay),
-                ratio=self.ratio,
-                size_mib=self.size_mib,
-                count=self.count,
-                part=self.part,
-            )
-        )
-
-    def _implied(self) -> FaultKind:
-        if self.status is not None:
-            return FaultKind.STATUS
-        if self.delay:
-            return FaultKind.DELAY
-        raise ScenarioError([f"say `status`, `delay` or `kind`; kinds are {', '.join(FaultKind)}"])
-
-
-class ClearFaults(Step, frozen=True, kw_only=True, tag="clear_faults"):
-    """The faults of an account or a connection end; without one, all."""
-
-    account: str | None = None
-    connection: str | None = None
-
-    def _apply(self, world: World) -> None:
-        connection_id = None if self.connection is None else world.connection(self.connection).id
-        world.faults.clear(self.account, connection_id)
 
 
 AnyStep = (
