@@ -10,7 +10,8 @@ from monitor.clock import Clock
 from monitor.simulator.problem import ScenarioError
 from monitor.simulator.reply import Failure, Reply
 from monitor.simulator.scenario import Story
-from monitor.simulator.steps import Step, parse_step
+from monitor.simulator.step import Step
+from monitor.simulator.steps import parse_step
 from monitor.simulator.world import World
 
 
@@ -36,7 +37,7 @@ class Control:
             self._started_s = self._clock.monotonic()
 
     def catch_up(self) -> None:
-        """Take the steps whose time has come; one that means what a step from outside took away is skipped."""
+        """Take the steps whose time has come; skip one whose object is gone."""
         if self._started_s is None:
             return
         while (step := self._story.take(self._clock.monotonic() - self._started_s)) is not None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from monitor.simulator.problem import ScenarioError, nearest, seconds
 from monitor.simulator.shape import ScenarioShape, build, parse_shape
-from monitor.simulator.steps import Step, parse_step
+from monitor.simulator.step import Step
+from monitor.simulator.steps import parse_step
 from monitor.simulator.world import World
 
 

@@ -17,7 +17,7 @@ from monitor.simulator.api import BASE_PATH, Api, Seen
 from monitor.simulator.control import Control
 from monitor.simulator.reply import HANG_UP
 from monitor.simulator.scenario import Scenario, Story
-from monitor.simulator.steps import Step
+from monitor.simulator.step import Step
 from monitor.simulator.world import World
 
 

@@ -169,12 +169,12 @@ class SetState(NumberStep, frozen=True, kw_only=True, tag="set_state"):
     """
 
     state: str
-    issues: list[str] = []
+    issues: tuple[str, ...] = ()
     listed: bool | None = None
 
     def _change(self, number: Number) -> None:
         listed = bool(self.issues) if self.listed is None else self.listed
-        number.forced = Forced(state=self.state, issues=tuple(self.issues), listed=listed)
+        number.forced = Forced(state=self.state, issues=self.issues, listed=listed)
 
 
 class ClearState(NumberStep, frozen=True, kw_only=True, tag="clear_state"):
