@@ -13,15 +13,15 @@ COPY deploy/image/build.txt deploy/image/requirements.txt deploy/image/
 RUN python -m venv /opt/build \
  && python -m venv --without-pip /opt/venv \
  && /opt/build/bin/pip install --require-hashes -r deploy/image/build.txt \
- && /opt/build/bin/pip --python /opt/venv/bin/python install --only-binary :all: --require-hashes \
-      -r deploy/image/requirements.txt
+ && /opt/build/bin/pip --python /opt/venv/bin/python install --no-compile --only-binary :all: \
+      --require-hashes -r deploy/image/requirements.txt
 
-# Compiled here, because the file system it runs on is read-only.
+# Compiled here, because the file system it runs on is read-only; unchecked, because no source changes there.
 COPY pyproject.toml README.md ./
 COPY monitor monitor
 RUN /opt/build/bin/pip --python /opt/build/bin/python wheel --no-deps --no-build-isolation -w /dist . \
- && /opt/build/bin/pip --python /opt/venv/bin/python install --no-deps --no-index /dist/*.whl \
- && /opt/venv/bin/python -m compileall -q /opt/venv/lib \
+ && /opt/build/bin/pip --python /opt/venv/bin/python install --no-compile --no-deps --no-index /dist/*.whl \
+ && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib \
  && mkdir /data && chown 65532:65532 /data
 
 # hadolint ignore=DL3006

@@ -1,0 +1,184 @@
+"""The image that the Dockerfile makes runs as its users run it: not as root, read-only, ended by SIGTERM."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from monitor import __version__
+from tests.servers.image import Builder, Image
+from tests.servers.process import Process, free_port, running, wait_until
+from tests.servers.webhook import Answer, Received, WebhookSink
+
+# The first run on a machine makes the base image too.
+pytestmark = pytest.mark.timeout(1800)
+
+API_KEY = "rg_live_image_test"
+PARTS = ("clients", "dids", "available_dids", "bots", "routing", "local_phone_numbers", "warnings", "drift")
+
+
+class Provider:
+    """The provider and the receiver behind one address: one number, broken until it is mended."""
+
+    def __init__(self) -> None:
+        self.issues = ["NO_BOT"]
+
+    def answer(self, received: Received) -> Answer:
+        """Answer a sync as the API does; take every delivery."""
+        if not received.path.endswith("/voicelink/sync"):
+            return Answer()
+        number = {
+            "key": "918011223344",
+            "phone_number": "+918011223344",
+            "state": "NO_BOT" if self.issues else "READY",
+            "issues": self.issues,
+            "actions": [],
+            "action_items": [{"code": code, "label": "Assign a bot"} for code in self.issues],
+        }
+        data = {**{part: [] for part in PARTS}, "readiness": [number]}
+        body = httpx.Response(200, json={"success": True, "data": data}).content
+        return Answer(body=body, headers={"Content-Type": "application/json"})
+
+
+class Container:
+    """The image with a volume, a configuration in it, and a port."""
+
+    def __init__(self, image: Image, folder: Path) -> None:
+        self.image = image
+        self._log = folder / "container.log"
+        self._port = free_port()
+        self.data = image.data(folder / "data")
+
+    def configure(self, sink: WebhookSink) -> None:
+        """Write the configuration where the image's working folder has it found: quick, against the sink."""
+        (self.data / "config.toml").write_text(
+            f"""
+            api.base_url = "{sink.url}/api/v2"
+            schedule.interval = "2s"
+            drift = {{ confirm_syncs = 1, resolve_syncs = 1, keep_firing_for = "0s" }}
+            accounts = [{{ name = "acme", api_key = "{API_KEY}", requests_per_minute = 60 }}]
+            receivers = [{{ name = "hook", type = "webhook", url = "{sink.url}/hook" }}]
+            """
+        )
+
+    def process(
+        self, *arguments: str, entrypoint: Sequence[str] | None = None, ready: bool = False
+    ) -> Process:
+        """Return a process in the container."""
+        return self.image.process(
+            *arguments,
+            data=self.data,
+            log_file=self._log,
+            env={"VOICELINK_MONITOR_WEB__LISTEN": f"127.0.0.1:{self._port}", "NO_PROXY": "127.0.0.1"},
+            entrypoint=entrypoint,
+            ready_url=f"http://127.0.0.1:{self._port}/-/ready" if ready else None,
+        )
+
+    async def healthcheck(self) -> int:
+        """Return the exit code of the image's own health check."""
+        kind, command, *arguments = self.image.config["Healthcheck"]["Test"]
+        assert kind == "CMD", "a shell is not needed"
+        check = self.process(*arguments, entrypoint=[command])
+        await check.start()
+        return await check.wait(60)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """Build the image once for this module."""
+    with Builder(tmp_path_factory.mktemp("image") / "build.log").build() as image:
+        yield image
+
+
+@pytest.fixture
+def container(image: Image, tmp_path: Path) -> Container:
+    """Return the image with an empty volume."""
+    return Container(image, tmp_path)
+
+
+def hooks(sink: WebhookSink) -> list[dict[str, Any]]:
+    """Return the alerts that the receiver got."""
+    return [received.json()["data"] for received in sink.requests if received.path == "/hook"]
+
+
+def status(pid: int) -> dict[str, list[str]]:
+    """Return what the kernel says of a process, as words by field."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: words.split() for name, words in (line.split(":", 1) for line in lines)}
+
+
+def test_image_configuration_is_what_a_cluster_needs(image: Image) -> None:
+    """A numeric user that is not root, one volume, one port, no secret, and the revision that was built."""
+    assert image.user == "65532:65532"
+    assert list(image.config["Volumes"]) == ["/data"]
+    assert list(image.config["ExposedPorts"]) == ["8790/tcp"]
+    assert image.env["VOICELINK_MONITOR_REVISION"] == "0123abc"
+    assert image.config["Labels"]["org.opencontainers.image.revision"] == "0123abc"
+    assert not [name for name in image.env if name.startswith("PIP_")]
+
+
+def test_image_holds_the_program_compiled_and_nothing_that_built_it(image: Image) -> None:
+    """Every module of ours has its bytecode; pip, the backend and the sources stayed behind."""
+    [packages] = (image.root / "opt/venv/lib").glob("python3.*/site-packages")
+    modules = {path.stem for path in (packages / "monitor").glob("*.py")}
+    compiled = {path.name.split(".")[0] for path in (packages / "monitor/__pycache__").glob("*.pyc")}
+    assert "__init__" in modules
+    assert compiled == modules
+    assert not [path.name for name in ("pip", "hatchling") for path in packages.glob(f"{name}*")]
+    assert not (image.root / "src").exists()
+
+
+async def test_image_entrypoint_says_its_version(container: Container) -> None:
+    """The entry point takes the command's arguments."""
+    process = container.process("--version")
+    await process.start()
+    assert await process.wait(60) == 0, process.output
+    assert __version__ in process.output
+
+
+async def test_image_healthcheck_fails_without_a_daemon(
+    container: Container, webhook_sink: WebhookSink
+) -> None:
+    """The health check exits 1, the code that engines count as unhealthy, while nothing serves."""
+    container.configure(webhook_sink)
+    assert await container.healthcheck() == 1
+
+
+async def test_image_runs_without_root_on_a_read_only_file_system(
+    container: Container, webhook_sink: WebhookSink
+) -> None:
+    """It becomes ready with no user, group or writable place but its own, and the health check sees it."""
+    container.configure(webhook_sink)
+    webhook_sink.script(Provider().answer)
+    daemon = container.process(ready=True)
+    async with running(daemon):
+        fields = status(daemon.pid)
+        assert set(fields["Uid"]) == set(fields["Gid"]) == {"65532"}
+        assert not {"0"} & set(fields["Groups"])
+        assert int(fields["CapEff"][0], 16) == 0
+        assert await container.healthcheck() == 0
+        await webhook_sink.wait_for(1)
+    assert API_KEY not in daemon.output
+
+
+async def test_image_sigterm_ends_it_cleanly_and_the_volume_keeps_the_state(
+    container: Container, webhook_sink: WebhookSink
+) -> None:
+    """Ended by SIGTERM it exits 0; a new container on the volume ends the alert that the first one opened."""
+    provider = Provider()
+    container.configure(webhook_sink)
+    webhook_sink.script(provider.answer)
+    daemon = container.process(ready=True)
+    async with running(daemon):
+        await wait_until(lambda: hooks(webhook_sink), what="the alert")
+        assert await daemon.stop(60) == 0, daemon.output
+    assert (container.data / "voicelink-monitor.db").is_file()
+
+    async with running(container.process(ready=True)):
+        provider.issues = []
+        await wait_until(lambda: len(hooks(webhook_sink)) > 1, what="its end")
+    opened, resolved = hooks(webhook_sink)
+    assert [alert["status"] for alert in (opened, resolved)] == ["firing", "resolved"]
+    assert resolved["alert_id"] == opened["alert_id"]

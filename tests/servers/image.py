@@ -1,0 +1,236 @@
+"""The container image, built by the real Dockerfile and run as its configuration says, without an engine.
+
+The official base image is a registry's; in its place stands a Debian of this machine's release with its own
+Python, under the name that the Dockerfile asks for. So this tests our Dockerfile, not the base. The base is
+made once and kept in ~/.cache/voicelink-monitor-tests, under a name that changes with what it is made of.
+
+`buildah run` ignores the entry point and passes no signal on, so the image's file system is mounted and
+entered with chroot, read-only, in a mount namespace that ends with the process.
+"""
+
+import fcntl
+import hashlib
+import json
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.servers.process import Process
+from tests.servers.require import lacking, require, require_root
+
+ROOT = Path(__file__).parents[2]
+CACHE = Path.home() / ".cache" / "voicelink-monitor-tests"
+TAG = "voicelink-drift-monitor:test"
+PACKAGES = "python3,python3-venv,ca-certificates"
+
+MAKE_BASE = """
+set -eu
+debootstrap --variant=minbase --include={packages} {release} {folder}/rootfs
+ln -s /usr/bin/python3 {folder}/rootfs/usr/local/bin/python3
+ln -s /usr/bin/python3 {folder}/rootfs/usr/local/bin/python
+rm -rf {folder}/rootfs/var/cache/apt {folder}/rootfs/var/lib/apt/lists
+container=$({buildah} from scratch)
+{buildah} add -q "$container" {folder}/rootfs /
+{buildah} config --env PATH=/usr/local/bin:/usr/bin:/bin "$container"
+{buildah} commit -q --rm "$container" {base}
+"""
+
+# What a container's engine does: /data is the only place that can be written. The tie to the test run is made
+# again at the end, because it does not outlast a change of user.
+ENTER = """
+set -eu
+mount --bind {root} {root}
+mount --bind {data} {root}/data
+mount --rbind /dev {root}/dev
+mount --rbind /proc {root}/proc
+mount -o remount,bind,ro {root}
+exec {chroot} --userspec={user} --groups= {root} /usr/bin/env -C {workdir} \\
+    setpriv --pdeathsig KILL "$@"
+"""
+
+
+def base_name() -> str:
+    """Return the image that the Dockerfile builds on."""
+    found = re.search(r"^ARG PYTHON_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert found, "the Dockerfile names its base in ARG PYTHON_IMAGE"
+    return found[1]
+
+
+def _run(argv: Sequence[str], log: Path, folder: Path) -> str:
+    """Run a command to its end and return its output; its errors go to `log`, and into the failure."""
+    with log.open("ab") as errors:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, check=False, cwd=folder
+        )
+    output = done.stdout.decode(errors="replace").strip()
+    assert done.returncode == 0, f"{argv[0]} failed: {output[-2000:]}\n{log.read_text()[-4000:]}"
+    return output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A built image.
+
+    Args:
+        root: Its file system, as root sees it.
+        config: Its configuration, as Docker's `Config`: `User`, `Env`, `Entrypoint`, `Cmd`, `Healthcheck`, …
+    """
+
+    root: Path
+    config: Mapping[str, Any]
+
+    @property
+    def user(self) -> str:
+        """The user it runs as, `uid:gid`."""
+        user: str = self.config["User"]
+        return user
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Its environment."""
+        return dict(entry.split("=", 1) for entry in self.config["Env"])
+
+    def data(self, folder: Path) -> Path:
+        """Return a folder fit to be its volume: owned by its user, on a path that user may enter."""
+        folder.mkdir(parents=True, exist_ok=True)
+        uid, gid = (int(part) for part in self.user.split(":"))
+        shutil.chown(folder, uid, gid)
+        return folder
+
+    def process(
+        self,
+        *arguments: str,
+        data: Path,
+        log_file: Path,
+        env: Mapping[str, str] | None = None,
+        entrypoint: Sequence[str] | None = None,
+        ready_url: str | None = None,
+    ) -> Process:
+        """Return a process of the image; without `arguments`, with those of its configuration."""
+        command = [*(entrypoint or self.config["Entrypoint"]), *(arguments or self.config["Cmd"])]
+        script = ENTER.format(
+            root=shlex.quote(str(self.root)),
+            data=shlex.quote(str(data)),
+            chroot=require("chroot"),
+            user=self.user,
+            workdir=shlex.quote(self.config["WorkingDir"]),
+        )
+        # chroot looks the command up with the image's PATH: what the image lacks must not be found outside.
+        environment = {**self.env, **(env or {})}
+        argv = [str(require("unshare")), "--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh"]
+        return Process(argv=[*argv, *command], log_file=log_file, ready_url=ready_url, env=environment)
+
+
+class Builder:
+    """Builds images in a storage of its own, kept between runs for the sake of the base.
+
+    Args:
+        log: Gets what the tools say.
+        source: The build's context, with the Dockerfile.
+    """
+
+    def __init__(self, log: Path, source: Path = ROOT) -> None:
+        require_root("build an image")
+        require("debootstrap")
+        self._log, self._source = log, source
+        self._release = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+        if not self._release:
+            lacking("a Debian or Ubuntu, whose release the base is made of")
+        self._base = base_name()
+        made_of = f"{self._base} {self._release} {platform.machine()} {PACKAGES} {MAKE_BASE}"
+        self._folder = CACHE / f"image-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        storage = ["--root", str(self._folder / "storage"), "--runroot", str(self._folder / "run")]
+        self._buildah = [str(require("buildah")), *storage, "--storage-driver", "vfs"]
+
+    def run(self, *arguments: str) -> str:
+        """Run buildah and return its output."""
+        return _run([*self._buildah, *arguments], self._log, self._source)
+
+    @contextmanager
+    def container(self, image: str) -> Iterator[tuple[str, Path]]:
+        """Return a container's name and the root of its file system while it exists."""
+        name = self.run("from", "--pull-never", image)
+        try:
+            yield name, Path(self.run("mount", name))
+        finally:
+            self.run("umount", name)
+            self.run("rm", name)
+
+    def make_base(self) -> None:
+        """Make the base image, unless an earlier run has."""
+        images = json.loads(self.run("images", "--json")) or []
+        if any(self._base in (image.get("names") or []) for image in images):
+            return
+        for old in CACHE.glob("image-*"):
+            if old != self._folder:
+                shutil.rmtree(old, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            script = MAKE_BASE.format(
+                packages=PACKAGES,
+                release=self._release,
+                folder=shlex.quote(folder),
+                base=self._base,
+                buildah=shlex.join(self._buildah),
+            )
+            _run(["/bin/sh", "-c", script], self._log, self._source)
+
+    def fetch_wheels(self) -> Path:
+        """Return a folder with all that the build installs, fetched with this machine's own settings.
+
+        The Dockerfile knows of no such settings, and the build itself then needs no network.
+        """
+        locks = [self._source / "deploy/image" / name for name in ("requirements.txt", "build.txt")]
+        folder = (
+            self._folder / f"wheels-{hashlib.sha256(b''.join(map(Path.read_bytes, locks))).hexdigest()[:16]}"
+        )
+        if not folder.is_dir():
+            partial = folder.with_suffix(".part")
+            for old in self._folder.glob("wheels-*"):
+                shutil.rmtree(old)
+            # For the base's Python, whichever runs the tests.
+            with self.container(self._base) as (_, root):
+                [python] = root.glob("usr/lib/python3.*/venv")
+            options = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--dest", str(partial)]
+            options += ["--python-version", python.parent.name.removeprefix("python")]
+            for lock in locks:
+                pip = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check"]
+                _run([*pip, *options, "-r", str(lock)], self._log, self._source)
+            partial.rename(folder)
+        return folder
+
+    @contextmanager
+    def build(self) -> Iterator[Image]:
+        """Build the image; it is gone afterwards, the base stays."""
+        with (self._folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs share the storage, one after the other
+            self.run("rm", "--all")  # what a killed run left
+            self.make_base()
+            with self._built() as image:
+                yield image
+
+    @contextmanager
+    def _built(self) -> Iterator[Image]:
+        wheels = self.fetch_wheels()
+        settings = self._folder / "pip.conf"
+        settings.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
+        options = ["--isolation=chroot", "--format=docker", "--pull-never", "-q"]
+        options += ["--build-arg", "REVISION=0123abc", "-t", TAG]
+        volumes = ["--volume", f"{wheels}:/wheels:ro", "--volume", f"{settings}:/etc/pip.conf:ro"]
+        self.run("bud", *options, *volumes, ".")
+        try:
+            config = json.loads(self.run("inspect", "--type", "image", TAG))["Docker"]["config"]
+            with self.container(TAG) as (_, root):
+                yield Image(root=root, config=config)
+        finally:
+            self.run("rmi", TAG)
+            self.run("rmi", "--prune")
