@@ -45,7 +45,8 @@ class Report(msgspec.Struct, frozen=True):
     """An alert as it stands after a step.
 
     `notice` is why receivers are told, None if only the record changes. `members` are its open episodes;
-    `ended` those that ended since the last message before this one; `added` how many joined since.
+    `ended` those that ended since the last message before this one; `added` how many joined since, also of
+    those that ended again: told before + added - ended = members.
     """
 
     alert: Alert
@@ -100,7 +101,8 @@ def confirm(
     }
     opened: list[Alert] = []
     confirmed: list[Track] = []
-    for track, group, severity in tracks:
+    # In the order of keys: an identity made from the first of them must not depend on an answer's order.
+    for track, group, severity in sorted(tracks, key=lambda ready: (ready[0].key, ready[0].kind)):
         alert = joinable.get((track.kind, group))
         if alert is None:
             alert = Alert(
@@ -179,7 +181,8 @@ def _report(
         ended=(*alert.ended, *ended),
         resolutions=tuple(ways),
     )
-    added = sum(1 for track in members if track.episode and track.episode.id not in alert.told)
+    met = [*members, *(end.track for end in current.ended)]
+    added = sum(1 for track in met if track.episode and track.episode.id not in alert.told)
     return Report(alert=current, notice=notice, members=tuple(members), ended=current.ended, added=added)
 
 

@@ -96,7 +96,7 @@ def observe(
     """Return the tracks after one more applied snapshot: the old ones advanced, new troubles begun."""
     advanced = {name: _advance(track, snapshot, rules, now) for name, track in tracks.items()}
     for number in snapshot.numbers.values():
-        if number.drifting:
+        if number.drifting and number.key not in snapshot.unknown:
             name = track_id(Kind.DRIFT, number.key)
             if name not in advanced:
                 advanced[name] = _begin_drift(number, before, now)
@@ -107,14 +107,20 @@ def observe(
     return advanced
 
 
-def count_held(tracks: dict[str, Track], held: Hold, confirm_syncs: int) -> dict[str, Track]:
-    """Return the tracks with the sightings of held answers added: they count towards confirmation."""
+def count_held(
+    tracks: dict[str, Track], held: Hold, snapshot: Snapshot, confirm_syncs: int
+) -> dict[str, Track]:
+    """Return the tracks with the sightings of held answers added: they count towards confirmation.
+
+    `snapshot` is the answer being applied, the last of the held ones.
+    """
     sightings = {Kind.DRIFT: held.drifting, Kind.NUMBER_REMOVED: held.missing}
 
     def counted(track: Track) -> Track:
-        # The answer being applied is the last of the held ones and was counted already.
-        extra = sightings.get(track.kind, {}).get(track.key, 1) - 1
-        seen = min(track.seen + extra, confirm_syncs)
+        extra = sightings.get(track.kind, {}).get(track.key, 0)
+        if extra and _seen(track, snapshot) is Seen.TROUBLE:
+            extra -= 1  # what the applied answer showed was counted already
+        seen = max(track.seen, min(track.seen + extra, confirm_syncs))
         return msgspec.structs.replace(track, seen=seen) if seen != track.seen else track
 
     return {name: counted(track) for name, track in tracks.items()}
@@ -122,11 +128,12 @@ def count_held(tracks: dict[str, Track], held: Hold, confirm_syncs: int) -> dict
 
 def finished(track: Track, rules: Rules, now: datetime) -> Resolution | None:
     """Return how the track is over, or None while it is not."""
-    if track.kind is Kind.NUMBER_REMOVED and now >= track.since + rules.removed_after:
+    back = track.good >= rules.resolve_syncs
+    if track.kind is Kind.NUMBER_REMOVED and not back and now >= track.since + rules.removed_after:
         return Resolution.REMOVED
     if track.gone >= rules.confirm_syncs:
         return Resolution.REMOVED
-    if track.good < rules.resolve_syncs or track.good_since is None:
+    if not back or track.good_since is None:
         return None
     if track.episode is not None and now < track.good_since + rules.keep_firing_for:
         return None

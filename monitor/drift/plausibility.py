@@ -60,7 +60,9 @@ def hold(held: Hold | None, after: Snapshot, changes: tuple[Change, ...], reason
     """Return the hold with one more implausible answer in it."""
     held = held or Hold(count=0, reason=reason)
     drifting = Counter(held.drifting)
-    drifting.update(key for key, number in after.numbers.items() if number.drifting)
+    drifting.update(
+        key for key, number in after.numbers.items() if number.drifting and key not in after.unknown
+    )
     missing = Counter(held.missing)
     missing.update(change.key for change in changes if change.kind is ChangeKind.REMOVED)
     return Hold(count=held.count + 1, reason=reason, drifting=dict(drifting), missing=dict(missing))

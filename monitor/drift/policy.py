@@ -114,7 +114,7 @@ def step(
     if verdict is not None:
         tracks = observe(tracks, records.snapshot, verdict.snapshot, verdict.changes, rules, now)
         if verdict.records.hold is not None:
-            tracks = count_held(tracks, verdict.records.hold, rules.confirm_syncs)
+            tracks = count_held(tracks, verdict.records.hold, verdict.snapshot, rules.confirm_syncs)
         snapshot = verdict.snapshot
 
     tracks, ended = _end(tracks, rules, now, accepted, accept_all=accept_all, unconfigured=unconfigured)
@@ -149,9 +149,7 @@ def step(
         reports=tuple(reports),
         wakes_at=_wakes_at(tracks, still_open, rules, now),
         settled=not any(unsettled(track, rules) for track in tracks.values()),
-        ignored=sum(
-            1 for t in tracks.values() if t.kind is Kind.DRIFT and not t.good and silent(t, rules, now)
-        ),
+        ignored=sum(1 for track in tracks.values() if _unheard(track, rules, now)),
     )
 
 
@@ -160,6 +158,13 @@ def _opens(track: Track, rules: Rules, now: datetime) -> bool:
     if track.episode is not None or track.good or track.gone or rules.muted:
         return False
     return track.seen >= rules.confirm_syncs and not silent(track, rules, now)
+
+
+def _unheard(track: Track, rules: Rules, now: datetime) -> bool:
+    """Whether the number drifts, as far as the last sync saw, and a rule keeps it silent."""
+    if track.kind is not Kind.DRIFT or track.good or track.gone:
+        return False
+    return silent(track, rules, now)
 
 
 def _end(

@@ -44,7 +44,7 @@ def body(
     """
     alert = made.alert
     open_now = made.status is Status.FIRING
-    tracks = made.members if open_now else tuple(end.track for end in made.ended)
+    tracks = _told_of(made)
     numbers = [track for track in tracks if track.number is not None]
     numbers.sort(key=lambda track: track.key)
     numbers.sort(key=lambda track: track.since, reverse=True)
@@ -86,7 +86,7 @@ def summary(
 ) -> str:
     """Return one line that says where, how many, what, and how it ended."""
     alert = made.alert
-    tracks = made.members or tuple(end.track for end in made.ended)
+    tracks = _told_of(made)
     if alert.kind.about_numbers:
         name = connection.name if connection else "unknown connection"
         line = f"{name}: {_numbers_phrase(alert, len(tracks))}{_shared_phrase(common, len(tracks))}"
@@ -96,6 +96,13 @@ def summary(
         return line
     lasted = _duration(made.ended[-1].at - alert.started_at) if made.ended else "a moment"
     return f"{line} - {_ending(made.resolution)} after {lasted}"
+
+
+def _told_of(made: Report) -> tuple[Track, ...]:
+    """Return the members; of a resolved alert the last ones, a number that ended twice as it was last."""
+    if made.members:
+        return made.members
+    return tuple({end.track.key: end.track for end in made.ended}.values())
 
 
 def _numbers_phrase(alert: Alert, count: int) -> str:

@@ -1,0 +1,174 @@
+"""Numbers, answers and a watched connection for the tests of the pure core."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from monitor.drift.alert import AlertBody, Kind, Notice
+from monitor.drift.alerts import Report
+from monitor.drift.plausibility import Guard
+from monitor.drift.policy import Records, Step, Verdict, judge, step
+from monitor.drift.rules import Rules
+from monitor.drift.snapshot import ActionItem, Number, Refs, Snapshot
+from monitor.drift.text import Watched, Wording, body
+
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+RECHECK = timedelta(seconds=15)
+
+SCOPE = "9b7f1c44"
+WATCHED = {SCOPE: Watched(name="acme-sales", account="acme")}
+
+OPENED, UPDATED, RESOLVED = Notice.OPENED, Notice.UPDATED, Notice.RESOLVED
+
+EVERY_KIND = frozenset({Kind.DRIFT, Kind.NUMBER_REMOVED, Kind.RECONFIGURED})
+
+
+def key(index: int) -> str:
+    """Return the key of the n-th number."""
+    return f"9180{index:08d}"
+
+
+def ready(index: int, *, state: str = "READY", refs: Refs = Refs(415, 93)) -> Number:  # noqa: B008 - a frozen value
+    """Return the n-th number as it should be."""
+    return Number(
+        key=key(index), phone_number=f"+{key(index)}", state=state, drifting=False, did_id=index, refs=refs
+    )
+
+
+def broken(
+    index: int,
+    state: str = "NO_BOT",
+    issues: tuple[str, ...] | None = None,
+    *,
+    refs: Refs = Refs(415),  # noqa: B008 - a frozen value
+) -> Number:
+    """Return the n-th number in trouble; without `issues` its state is its one issue."""
+    codes = (state,) if issues is None else issues
+    return Number(
+        key=key(index),
+        phone_number=f"+{key(index)}",
+        state=state,
+        drifting=True,
+        issues=codes,
+        action_items=tuple(ActionItem(code, f"Mend {code}") for code in codes),
+        did_id=index,
+        refs=refs,
+    )
+
+
+def answer(*numbers: Number, skipped: int = 0) -> Snapshot:
+    """Return a sync's answer with these numbers, in this order."""
+    return Snapshot(numbers={number.key: number for number in numbers}, skipped=skipped)
+
+
+def fleet(total: int, *others: Number, first: int = 1) -> list[Number]:
+    """Return so many ready numbers, with `others` in the place of their namesakes."""
+    replaced = {number.key: number for number in others}
+    return [replaced.get(key(index), ready(index)) for index in range(first, first + total)]
+
+
+def restored(records: Records) -> Records:
+    """Return the records as a restart finds them in the store."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(records), type=Records)
+
+
+class Watch:
+    """One connection, driven as the data path drives it; the records are all it takes from step to step."""
+
+    def __init__(self, rules: Rules | None = None, guard: Guard | None = None) -> None:
+        self.rules = rules or Rules()
+        self.guard = guard or Guard()
+        self.now = START
+        self.records = Records()
+        self.steps: list[Step] = []
+        self.held: list[str] = []
+
+    def sync(self, *numbers: Number, after: timedelta = RECHECK, skipped: int = 0) -> Step:
+        """Read an answer some time after the last step: it is judged, then applied or held."""
+        return self.read(answer(*numbers, skipped=skipped), after=after)
+
+    def read(self, found: Snapshot, *, after: timedelta = RECHECK) -> Step:
+        """Read a ready-made answer."""
+        verdict = judge(self.records, found, self.guard)
+        if verdict.reason is not None:
+            self.held.append(verdict.reason)
+            return self._step(verdict.records, None, after)
+        return self._step(self.records, verdict, after)
+
+    def wait(
+        self,
+        after: timedelta = RECHECK,
+        *,
+        accepted: Iterable[str] = (),
+        accept_all: bool = False,
+        unconfigured: bool = False,
+    ) -> Step:
+        """Step without an answer: the timer, a reload, a failed sync, a command."""
+        return self._step(
+            self.records,
+            None,
+            after,
+            accepted=frozenset(accepted),
+            accept_all=accept_all,
+            unconfigured=unconfigured,
+        )
+
+    def _step(
+        self,
+        records: Records,
+        verdict: Verdict | None,
+        after: timedelta,
+        *,
+        accepted: frozenset[str] = frozenset(),
+        accept_all: bool = False,
+        unconfigured: bool = False,
+    ) -> Step:
+        self.now += after
+        made = step(
+            records,
+            self.rules,
+            self.now,
+            scope=SCOPE,
+            verdict=verdict,
+            accepted=accepted,
+            accept_all=accept_all,
+            unconfigured=unconfigured,
+        )
+        self.records = made.records
+        self.steps.append(made)
+        return made
+
+    @property
+    def reports(self) -> list[Report]:
+        """Everything that receivers were told, in order."""
+        return [made for done in self.steps for made in done.reports if made.notice is not None]
+
+    @property
+    def notices(self) -> list[Notice]:
+        """The words of `reports`."""
+        return [made.notice for made in self.reports if made.notice is not None]
+
+    @property
+    def open_keys(self) -> set[str]:
+        """The keys of the open episodes."""
+        return {track.key for track in self.records.tracks.values() if track.episode is not None}
+
+    def last_body(self, wording: Wording | None = None) -> AlertBody:
+        """Return the last message as receivers get it."""
+        return told(self.reports[-1], self.now, wording=wording)
+
+
+def told(
+    made: Report,
+    now: datetime,
+    *,
+    wording: Wording | None = None,
+    watched: Mapping[str, Watched] = WATCHED,
+    scope: str = SCOPE,
+) -> AlertBody:
+    """Return the body of a report."""
+    return body(made, scope=scope, watched=watched, wording=wording or Wording(), now=now)

@@ -1,0 +1,153 @@
+"""When an answer is held, and what a hold remembers."""
+
+import pytest
+
+from monitor.drift.diff import diff
+from monitor.drift.plausibility import Guard, carry_unknown, hold, implausible
+from monitor.drift.policy import Records, judge
+from monitor.drift.snapshot import Number, Snapshot
+from tests.unit.drift.build import answer, broken, fleet, key, ready
+
+TEN = answer(*fleet(10))
+HALF_BROKEN = answer(*fleet(10, *(broken(index) for index in range(1, 6))))
+
+
+def numbers_from(first: int, *, broken_ones: int = 0, total: int = 10) -> list[Number]:
+    """Return the numbers from `first` to `total`, the first so many of them broken."""
+    return [
+        broken(index) if index < first + broken_ones else ready(index) for index in range(first, total + 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        pytest.param(TEN, answer(*numbers_from(6)), None, id="exactly_the_ratio"),
+        pytest.param(
+            TEN, answer(*numbers_from(7)), "of 10 numbers, 6 would go missing in one step", id="missing"
+        ),
+        pytest.param(
+            TEN,
+            answer(*numbers_from(1, broken_ones=6)),
+            "of 10 numbers, 6 would start drifting in one step",
+            id="start",
+        ),
+        pytest.param(
+            answer(*numbers_from(1, broken_ones=6)),
+            TEN,
+            "of 10 numbers, 6 would stop drifting in one step",
+            id="stop",
+        ),
+        pytest.param(
+            TEN,
+            answer(*numbers_from(4, broken_ones=3)),
+            "of 10 numbers, 3 would go missing, 3 would start drifting in one step",
+            id="together",
+        ),
+        pytest.param(answer(*fleet(4)), answer(ready(1)), None, id="under_min_numbers"),
+        pytest.param(answer(*fleet(5)), answer(ready(9)), "5 would go missing", id="at_min_numbers"),
+        pytest.param(
+            answer(ready(1)), answer(), "the answer is empty where there were 1 numbers", id="empty"
+        ),
+        pytest.param(None, answer(*numbers_from(1, broken_ones=10)), None, id="first_snapshot"),
+        pytest.param(None, answer(), None, id="first_and_empty"),
+        pytest.param(answer(), answer(*numbers_from(1, broken_ones=10)), None, id="nothing_known_before"),
+        pytest.param(TEN, answer(*fleet(30)), None, id="many_added"),
+        pytest.param(
+            TEN, answer(*fleet(10), *(broken(index) for index in range(11, 31))), None, id="many_added_broken"
+        ),
+        pytest.param(
+            answer(*numbers_from(1, broken_ones=10)),
+            answer(*(broken(index, "EXPIRED") for index in range(1, 11))),
+            None,
+            id="all_change_their_state",
+        ),
+    ],
+)
+def test_implausible_tells_partial_answers(
+    before: Snapshot | None, after: Snapshot, reason: str | None
+) -> None:
+    """More than the ratio, and at least so many numbers, or an empty answer; never a first one."""
+    said = implausible(before, after, diff(before, after), Guard())
+    assert said is None if reason is None else said is not None and reason in said
+
+
+def test_judge_applies_the_third_implausible_answer_in_a_row() -> None:
+    """Two are held, the third is applied as it stands."""
+    records = Records(snapshot=TEN)
+    shrunk = answer(*numbers_from(8))
+    reasons = []
+    for _ in range(3):
+        verdict = judge(records, shrunk, Guard())
+        reasons.append(verdict.reason is None)
+        records = verdict.records
+    assert reasons == [False, False, True]
+    assert verdict.snapshot == shrunk
+    assert len(verdict.changes) == 7
+
+
+def test_judge_counts_different_implausible_answers_together() -> None:
+    """In a row means implausible each time, not the same each time."""
+    records = Records(snapshot=TEN)
+    answers = [answer(), answer(*numbers_from(8)), answer(*numbers_from(1, broken_ones=9))]
+    verdicts = []
+    for found in answers:
+        verdicts.append(judge(records, found, Guard()))
+        records = verdicts[-1].records
+    assert [verdict.reason is None for verdict in verdicts] == [False, False, True]
+
+
+def test_judge_ends_the_hold_with_an_answer_like_the_applied_one() -> None:
+    """After a plausible answer the count begins anew."""
+    held = judge(Records(snapshot=TEN), answer(), Guard()).records
+    assert held.hold is not None
+    plausible = judge(held, TEN, Guard())
+    assert (plausible.reason, plausible.records.hold) == (None, None)
+    again = judge(plausible.records, answer(), Guard()).records
+    assert again.hold is not None
+    assert again.hold.count == 1
+
+
+def test_hold_counts_sightings_by_number() -> None:
+    """A hold remembers how often each number was in trouble, and how often it was missing."""
+    first, second = answer(broken(1), broken(2)), answer(broken(1), ready(3))
+    before = answer(ready(1), ready(2), ready(3))
+    held = hold(None, first, diff(before, first), "why")
+    held = hold(held, second, diff(before, second), "why")
+    assert held.count == 2
+    assert held.drifting == {key(1): 2, key(2): 1}
+    assert held.missing == {key(3): 1, key(2): 1}
+
+
+def test_hold_does_not_count_what_the_answer_did_not_show() -> None:
+    """A broken number that an unreadable entry may hide is carried over, but nobody saw it."""
+    before = answer(broken(1), *fleet(9, first=2))
+    found = carry_unknown(before, Snapshot(numbers={key(2): broken(2)}, skipped=1))
+    assert hold(None, found, diff(before, found), "why").drifting == {key(2): 1}
+
+
+def test_carry_unknown_keeps_numbers_while_entries_are_unreadable() -> None:
+    """What an answer with skipped entries lacks is unknown: as it was, and no change."""
+    before = answer(ready(1), broken(2), ready(3))
+    found = carry_unknown(before, answer(broken(3), skipped=1))
+    assert found.numbers == {key(1): ready(1), key(2): broken(2), key(3): broken(3)}
+    assert found.unknown == {key(1), key(2)}
+    assert [change.key for change in diff(before, found)] == [key(3)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(answer(ready(1), ready(2)), answer(ready(1)), id="all_readable"),
+        pytest.param(None, answer(ready(1), skipped=2), id="first_snapshot"),
+    ],
+)
+def test_carry_unknown_leaves_other_answers_alone(before: Snapshot | None, after: Snapshot) -> None:
+    """Without skipped entries, or without a snapshot before, the answer is what it is."""
+    assert carry_unknown(before, after) is after
+
+
+def test_judge_does_not_hold_what_unreadable_entries_hide() -> None:
+    """Nine unknown numbers are neither missing nor a reason to hold."""
+    verdict = judge(Records(snapshot=TEN), answer(ready(1), skipped=9), Guard())
+    assert (verdict.reason, verdict.changes) == (None, ())
