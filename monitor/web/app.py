@@ -35,7 +35,14 @@ def create_app(
         status: Asked by the pages.
         routers: Further groups of routes.
     """
-    app = FastAPI(title="VoiceLink drift monitor", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="VoiceLink drift monitor",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        # Off, whatever the environment holds: what leaves the process is ours to say.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(HTTPException, _plain_error)
     app.add_exception_handler(Exception, _internal_error)

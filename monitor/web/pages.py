@@ -27,16 +27,19 @@ def page_routes(source: StatusSource) -> APIRouter:
 
 
 def build_templates() -> Environment:
-    """Return the environment of the templates; everything they print is escaped."""
+    """Return the environment of the templates, compiled; everything they print is escaped."""
     templates = Environment(
         loader=PackageLoader("monitor.web"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,
     )
     templates.filters["instant"] = instant
     templates.globals["sync_state"] = sync_state
+    for name in templates.list_templates():
+        templates.get_template(name)  # compiled now: at the first request it would hold up the loop
     return templates
 
 
