@@ -175,24 +175,11 @@ async def mark_vanished(tx: AsyncConnection, identities: Collection[str]) -> Non
     await tx.execute(update(connections).values(vanished=connections.c.identity.in_(list(identities))))
 
 
-async def claim_due(
-    tx: AsyncConnection, now: datetime, *, limit: int, lease: timedelta, busy_accounts: Collection[str] = ()
-) -> list[Claim]:
-    """Take up to `limit` connections whose sync or policy is due, earliest first.
-
-    Args:
-        tx: A writing transaction.
-        now: The current instant.
-        limit: How many at most.
-        lease: For how long they are ours.
-        busy_accounts: Accounts that have no budget now; their connections wait.
-    """
-    sync_due = connections.c.due_at <= now
-    if busy_accounts:
-        sync_due &= connections.c.account.not_in(list(busy_accounts))
+async def claim_due(tx: AsyncConnection, now: datetime, *, limit: int, lease: timedelta) -> list[Claim]:
+    """Take up to `limit` connections whose sync or policy is due, earliest first."""
     due = (
         select(connections.c.identity)
-        .where(or_(sync_due, connections.c.wakes_at <= now))
+        .where(or_(connections.c.due_at <= now, connections.c.wakes_at <= now))
         .where(or_(connections.c.lease_until.is_(None), connections.c.lease_until <= now))
         .order_by(connections.c.due_at)
         .limit(limit)
@@ -204,7 +191,7 @@ async def claim_due(
         .values(lease_until=now + lease, epoch=connections.c.epoch + 1)
         .returning(*_CLAIM_COLUMNS)
     )
-    return [_claim(row, now, busy_accounts) for row in rows]
+    return [_claim(row, now) for row in rows]
 
 
 async def claim_one(tx: AsyncConnection, identity: str, now: datetime, *, lease: timedelta) -> Claim | None:
@@ -217,20 +204,16 @@ async def claim_one(tx: AsyncConnection, identity: str, now: datetime, *, lease:
         .returning(*_CLAIM_COLUMNS)
     )
     row = rows.first()
-    return _claim(row, now, ()) if row is not None else None
+    return _claim(row, now) if row is not None else None
 
 
-async def next_due_at(
-    tx: AsyncConnection, now: datetime, busy_accounts: Collection[str] = ()
-) -> datetime | None:
+async def next_due_at(tx: AsyncConnection) -> datetime | None:
     """Return when the next unclaimed connection is due, for its sync or its policy."""
-    free = or_(connections.c.lease_until.is_(None), connections.c.lease_until <= now)
-    due = select(func.min(connections.c.due_at)).where(free)
-    if busy_accounts:
-        due = due.where(connections.c.account.not_in(list(busy_accounts)))
-    wakes = select(func.min(connections.c.wakes_at)).where(free)
-    instants = [(await tx.execute(query)).scalar() for query in (due, wakes)]
-    return min((instant for instant in instants if instant is not None), default=None)
+    free = connections.c.lease_until.is_(None)
+    found = await tx.execute(
+        select(func.min(connections.c.due_at), func.min(connections.c.wakes_at)).where(free)
+    )
+    return min((instant for instant in found.one() if instant is not None), default=None)
 
 
 async def renew(tx: AsyncConnection, claims: Collection[Claim], until: datetime) -> None:
@@ -241,9 +224,12 @@ async def renew(tx: AsyncConnection, claims: Collection[Claim], until: datetime)
     )
 
 
-async def release(tx: AsyncConnection, claim: Claim) -> None:
-    """Give a claim back with nothing done; it is due again at once."""
-    await tx.execute(_BY_CLAIM.values(lease_until=None), {"which": claim.identity, "held_epoch": claim.epoch})
+async def release(tx: AsyncConnection, claims: Collection[Claim], due_at: datetime) -> None:
+    """Give claims back with nothing done, to be due again at an instant."""
+    await tx.execute(
+        _BY_CLAIM.values(lease_until=None, due_at=due_at),
+        [{"which": claim.identity, "held_epoch": claim.epoch} for claim in claims],
+    )
 
 
 async def flush(tx: AsyncConnection, finished: Sequence[Freshness]) -> None:
@@ -334,7 +320,6 @@ _CLAIM_COLUMNS = (
     connections.c.identity,
     connections.c.epoch,
     connections.c.due_at,
-    connections.c.account,
     connections.c.digest,
     connections.c.settled,
     connections.c.held,
@@ -381,12 +366,12 @@ def _streak(row: Row[Any]) -> Streak:
     )
 
 
-def _claim(row: Row[Any], now: datetime, busy_accounts: Collection[str]) -> Claim:
+def _claim(row: Row[Any], now: datetime) -> Claim:
     return Claim(
         identity=row.identity,
         epoch=row.epoch,
         due_at=row.due_at,
-        sync_due=row.due_at <= now and row.account not in busy_accounts,
+        sync_due=row.due_at <= now,
         digest=row.digest,
         settled=row.settled,
         held=row.held,

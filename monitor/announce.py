@@ -1,0 +1,188 @@
+"""What the world is told of a step that is committed: metrics and log."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+
+from monitor.drift.episodes import Ended
+from monitor.drift.failures import Streak
+from monitor.drift.snapshot import Change, ChangeKind, Counts, Number
+from monitor.errors import Outcome, SyncError
+from monitor.metrics import ConnectionView, Metrics
+from monitor.store.connections import Claim, Freshness, Named, Standing
+from monitor.watchlist import Connection
+
+_EVENTS = {
+    ChangeKind.APPEARED: "drift.appeared",
+    ChangeKind.CHANGED: "drift.changed",
+    ChangeKind.RESOLVED: "drift.resolved",
+    ChangeKind.ADDED: "number.added",
+    ChangeKind.REMOVED: "number.removed",
+    ChangeKind.RECONFIGURED: "number.reconfigured",
+}
+
+
+class Announcer:
+    """Turns what happened into gauges, counters and log lines."""
+
+    def __init__(
+        self, *, metrics: Metrics, log: structlog.typing.FilteringBoundLogger, numbers: bool = False
+    ) -> None:
+        self._metrics = metrics
+        self._log = log
+        self._numbers = numbers
+        self._views: dict[str, ConnectionView] = {}
+
+    def restore(self, standing: Standing, connection: Connection, now: datetime) -> None:
+        """Show a connection as the store knows it."""
+        self._show(
+            ConnectionView(
+                identity=standing.identity,
+                name=standing.name,
+                account=standing.account,
+                connection_id=standing.connection_id,
+                counts=standing.counts,
+                up=standing.streak.outcome.answered if standing.streak.outcome else None,
+                held=standing.held > 0,
+                consecutive_failures=standing.streak.failures,
+                last_success_at=standing.succeeded_at,
+                last_duration_s=standing.duration_s,
+                maintenance=connection.maintenance(now).open,
+            )
+        )
+
+    def forget(self, identity: str) -> None:
+        """Drop every series of a connection that is no longer watched."""
+        if self._views.pop(identity, None) is not None:
+            self._metrics.remove_connection(identity)
+
+    def shown(self) -> set[str]:
+        """Return the identities of all connections that have series."""
+        return set(self._views)
+
+    def counts(self, identity: str) -> Counts | None:
+        """Return the counts that are shown of a connection."""
+        view = self._views.get(identity)
+        return view.counts if view is not None else None
+
+    def maintenance(self, identity: str, *, is_open: bool) -> None:
+        """Show whether a maintenance window is open."""
+        view = self._views.get(identity)
+        if view is not None and view.maintenance is not is_open:
+            self._show(replace(view, maintenance=is_open))
+
+    def numbers(self, identity: str, numbers: Iterable[Number]) -> None:
+        """Show one series per number, where the user opted in."""
+        view = self._views.get(identity)
+        if self._numbers and view is not None:
+            shown = tuple((number.phone_number, number.state) for number in numbers)
+            self._show(replace(view, numbers=shown))
+
+    def synced(
+        self, connection: Connection, fresh: Freshness, *, counts: Counts | None = None, held: bool = False
+    ) -> None:
+        """Show that a sync ended, and what it found when that changed."""
+        identity = connection.identity
+        view = self._views[identity]
+        streak = fresh.streak
+        self._metrics.count_sync(identity, streak.outcome or Outcome.OK, fresh.duration_s)
+        self._show(
+            replace(
+                view,
+                counts=counts or view.counts,
+                up=streak.failures == 0,
+                held=held if streak.failures == 0 else view.held,
+                consecutive_failures=streak.failures,
+                last_success_at=fresh.at if fresh.applied else view.last_success_at,
+                last_duration_s=fresh.duration_s,
+                maintenance=connection.maintenance(fresh.at).open,
+            )
+        )
+
+    def recounted(self, identity: str, counts: Counts) -> None:
+        """Show counts that changed without a sync: rules ignore more or fewer numbers now."""
+        view = self._views.get(identity)
+        if view is not None and view.counts != counts:
+            self._show(replace(view, counts=counts))
+
+    def sync_completed(
+        self, named: Named, claim: Claim, fresh: Freshness, changes: int, counts: Counts | None
+    ) -> None:
+        """Log a sync; at debug level when it found nothing new."""
+        write = self._log.info if changes else self._log.debug
+        write(
+            "sync.completed",
+            connection=named.name,
+            account=named.account,
+            sync_id=claim.sync_id,
+            duration_s=round(fresh.duration_s, 6),
+            changes=changes,
+            numbers=counts.total if counts else None,
+            drifting=counts.total_drifting if counts else None,
+        )
+
+    def sync_failed(self, named: Named, claim: Claim, streak: Streak, error: SyncError) -> None:
+        """Log a sync that failed."""
+        self._log.warning(
+            "sync.failed",
+            connection=named.name,
+            account=named.account,
+            sync_id=claim.sync_id,
+            outcome=error.outcome,
+            error=str(error),
+            consecutive_failures=streak.failures,
+        )
+
+    def sync_held(self, named: Named, claim: Claim, reason: str, count: int) -> None:
+        """Log an answer that is not believed yet."""
+        self._log.warning(
+            "sync.held",
+            connection=named.name,
+            account=named.account,
+            sync_id=claim.sync_id,
+            reason=reason,
+            held=count,
+        )
+
+    def changes(self, named: Named, sync_id: str, found: Iterable[Change]) -> None:
+        """Count and log the differences that a sync found."""
+        counted: Counter[ChangeKind] = Counter()
+        for change in found:
+            counted[change.kind] += 1
+            number, before, after = change.number, change.before, change.after
+            self._log.info(
+                _EVENTS[change.kind],
+                connection=named.name,
+                account=named.account,
+                key=change.key,
+                phone_number=number.phone_number,
+                state=after.state if after else None,
+                previous_state=before.state if before else None,
+                issues=list(after.issues) if after else [],
+                previous_issues=list(before.issues) if before else [],
+                action_items=[{"code": item.code, "label": item.label} for item in number.action_items],
+                did_id=number.did_id,
+                client_id=number.refs.client_id,
+                sync_id=sync_id,
+            )
+        for kind, count in counted.items():
+            self._metrics.count_change(named.identity, kind, count)
+
+    def episodes_ended(self, ended: Iterable[Ended]) -> None:
+        """Observe how long the episodes lasted."""
+        for end in ended:
+            if end.track.episode is not None:
+                lasted = end.at - end.track.episode.opened_at
+                self._metrics.episode_ended(end.track.kind, lasted.total_seconds())
+
+    def store_failed(self, error: Exception, doing: str) -> None:
+        """Count and log that the store did not do what was asked."""
+        self._metrics.store_error()
+        self._log.error("store.failed", doing=doing, error=str(error))
+
+    def _show(self, view: ConnectionView) -> None:
+        self._views[view.identity] = view
+        self._metrics.set_connection(view)

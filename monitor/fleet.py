@@ -1,0 +1,126 @@
+"""The policy of failures, over all connections and receivers at once.
+
+It is level-triggered: it looks at what the store says of every connection, so that nothing is lost when it
+runs late, twice or after a crash.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from monitor.announce import Announcer
+from monitor.clock import Clock
+from monitor.drift.failures import SCOPE, FailingReceiver, FleetStep, Health, step
+from monitor.drift.text import body
+from monitor.notify.routing import plan
+from monitor.store.alerts import Told
+from monitor.store.codec import Codec
+from monitor.store.connections import Standing, watched
+from monitor.store.database import Database
+from monitor.store.fleet import load_fleet
+from monitor.store.ledger import keep_fleet
+from monitor.store.outbox import Backlog, backlogs
+from monitor.watchlist import Live, Watchlist
+
+_OUT_OF_REACH = timedelta(minutes=5)
+"""A receiver that took nothing for so long is failing, though nobody refused us."""
+
+
+class FleetWatch:
+    """Runs the policy of failures when something moved, or when time alone has something to say."""
+
+    def __init__(
+        self, *, live: Live, database: Database, codec: Codec, announcer: Announcer, clock: Clock
+    ) -> None:
+        self._live = live
+        self._database = database
+        self._codec = codec
+        self._announcer = announcer
+        self._clock = clock
+        self.moved = True
+        self._wakes_at: datetime | None = None
+
+    def due_at(self, now: datetime) -> datetime | None:
+        """Return when it should run next; None while there is nothing to wait for."""
+        return now if self.moved else self._wakes_at
+
+    async def run(self) -> bool:
+        """Look at everything once; return whether somebody has to be told.
+
+        Raises:
+            StoreUnavailable: The database did not answer.
+        """
+        now = self._clock.now()
+        watchlist = self._live.watchlist
+        self.moved = False
+        async with self._database.write() as tx:
+            kept = await load_fleet(tx, self._codec)
+            standings = await watched(tx, self._codec)
+            waiting = await backlogs(tx)
+            done = step(
+                kept.records,
+                [
+                    _health(standing, watchlist, now)
+                    for standing in standings
+                    if standing.identity in watchlist.connections
+                ],
+                _failing(waiting, now),
+                watchlist.fleet_rules,
+                now,
+            )
+            told = _told(done, watchlist, now)
+            if done.records != kept.records or done.wakes_at != kept.wakes_at:
+                await keep_fleet(
+                    tx,
+                    done,
+                    told,
+                    plan=lambda alert, already: plan(alert, watchlist.routes, already),
+                    now=now,
+                    codec=self._codec,
+                )
+        self._wakes_at = min(
+            (at for at in (done.wakes_at, _next_out_of_reach(waiting, now)) if at), default=None
+        )
+        self._live.troubled = frozenset(track.key for track in done.records.tracks.values())
+        self._announcer.episodes_ended(done.ended)
+        return bool(told)
+
+
+def _health(standing: Standing, watchlist: Watchlist, now: datetime) -> Health:
+    connection = watchlist.connections[standing.identity]
+    # While nobody watched, nothing could be fresh: a start has as long as anybody to get its first snapshot.
+    fresh_at = max(standing.applied_at or standing.watched_since, watchlist.since)
+    return Health(
+        identity=standing.identity,
+        account=standing.account,
+        streak=standing.streak,
+        fresh_at=fresh_at,
+        stale_after=connection.stale_after,
+        vanished=standing.vanished,
+        muted=connection.maintenance(now).open,
+    )
+
+
+def _failing(waiting: Sequence[Backlog], now: datetime) -> list[FailingReceiver]:
+    return [
+        FailingReceiver(name=backlog.receiver, since=backlog.troubled_since, error=backlog.error or "")
+        for backlog in waiting
+        if backlog.troubled_since is not None
+        and (backlog.refused or now >= backlog.troubled_since + _OUT_OF_REACH)
+    ]
+
+
+def _next_out_of_reach(waiting: Sequence[Backlog], now: datetime) -> datetime | None:
+    instants = [
+        backlog.troubled_since + _OUT_OF_REACH for backlog in waiting if backlog.troubled_since is not None
+    ]
+    return min((instant for instant in instants if instant > now), default=None)
+
+
+def _told(done: FleetStep, watchlist: Watchlist, now: datetime) -> list[Told]:
+    return [
+        Told(
+            report=made,
+            body=body(made, scope=SCOPE, watched=watchlist.watched, wording=watchlist.wording, now=now),
+        )
+        for made in done.reports
+    ]

@@ -1,0 +1,229 @@
+"""What is due, and the jobs that keep the house.
+
+`next_due_at` of each connection lives in the store. One APScheduler job, the tick, writes down how finished
+syncs went, claims what is due, and is run again when the next connection is. A tick is one transaction
+however many connections it is about.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from monitor.announce import Announcer
+from monitor.clock import Clock
+from monitor.cycle import Done
+from monitor.errors import StoreUnavailable
+from monitor.fleet import FleetWatch
+from monitor.metrics import Metrics
+from monitor.store.connections import (
+    Claim,
+    Freshness,
+    claim_due,
+    claim_one,
+    flush,
+    next_due_at,
+    release,
+    renew,
+)
+from monitor.store.database import Database
+
+_LEASE = timedelta(minutes=2)
+_SHORTEST_REST = timedelta(milliseconds=50)
+_LONGEST_REST = timedelta(seconds=1)
+"""Commands write into the store too; nobody tells the daemon, so it looks."""
+_AFTER_FAILURE = timedelta(seconds=2)
+_TICK = "tick"
+
+
+class Cycle(Protocol):
+    """What the schedule sets to work."""
+
+    async def run(self, claim: Claim) -> Done:
+        """Carry out one claim; never raises."""
+        ...
+
+
+class Schedule:
+    """Claims what is due and sees it through.
+
+    Args:
+        scheduler: Runs the jobs; started and shut down by `app.py`.
+        database: Where what is due is kept.
+        cycle: Carries out a claim.
+        fleet: The policy of failures.
+        clock: The time.
+        metrics: For the delay between due and claimed.
+        announcer: Says when the store fails.
+        wake_drain: Called when somebody has to be told.
+        batch: How many connections one tick claims at the most.
+    """
+
+    def __init__(
+        self,
+        *,
+        scheduler: AsyncIOScheduler,
+        database: Database,
+        cycle: Cycle,
+        fleet: FleetWatch,
+        clock: Clock,
+        metrics: Metrics,
+        announcer: Announcer,
+        wake_drain: Callable[[], None],
+        batch: int = 256,
+    ) -> None:
+        self._scheduler = scheduler
+        self._database = database
+        self._cycle = cycle
+        self._fleet = fleet
+        self._clock = clock
+        self._metrics = metrics
+        self._announcer = announcer
+        self._wake_drain = wake_drain
+        self._batch = batch
+        self._tasks: dict[str, tuple[Claim, asyncio.Task[Done]]] = {}
+        self._fresh: list[Freshness] = []
+        self._lost: list[Claim] = []
+        self._renewed_at = clock.now()
+        self._failing = False
+        self._closing = False
+        self.ticked_at: datetime | None = None
+        """When a tick last succeeded; None before the first."""
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._tick_at(self._clock.now())
+
+    def every(self, interval: timedelta, name: str, job: Callable[[], Awaitable[None]]) -> None:
+        """Run a housekeeping job at an interval, one run at a time, late rather than never."""
+        self._scheduler.add_job(
+            job,
+            "interval",
+            seconds=interval.total_seconds(),
+            id=name,
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+            replace_existing=True,
+        )
+
+    def look_now(self) -> None:
+        """Tick at once: the watchlist changed, or somebody asked for a sync."""
+        self._tick_at(self._clock.now())
+
+    async def sync_now(self, identity: str) -> bool:
+        """Sync one connection whether or not it is due; return False if it is at work already."""
+        now = self._clock.now()
+        async with self._database.write() as tx:
+            claim = await claim_one(tx, identity, now, lease=_LEASE)
+        if claim is None:
+            return False
+        self._begin(claim, now)
+        return True
+
+    async def tick(self) -> None:
+        """Write down what is finished, claim what is due, and rest until there is more."""
+        now = self._clock.now()
+        try:
+            rest_until = await self._turn(now)
+            self._failing = False
+            self.ticked_at = now
+        except StoreUnavailable as exc:
+            rest_until = now + _AFTER_FAILURE
+            if not self._failing:
+                self._announcer.store_failed(exc, "claiming what is due")
+            self._failing = True
+        if not self._closing:
+            self._tick_at(rest_until)
+
+    async def close(self, grace_s: float) -> None:
+        """Finish what is in flight, give the rest back, and write everything down."""
+        self._closing = True
+        tasks = [task for _, task in self._tasks.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace_s)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._lost.extend(claim for claim, _ in self._tasks.values())
+        self._tasks.clear()
+        try:
+            await self._write_down(self._clock.now(), claiming=False)
+        except StoreUnavailable as exc:
+            self._announcer.store_failed(exc, "writing down the last syncs")
+
+    async def _turn(self, now: datetime) -> datetime:
+        claims, due_at = await self._write_down(now, claiming=not self._closing)
+        for claim in claims:
+            self._begin(claim, now)
+        fleet_at = self._fleet.due_at(now)
+        if fleet_at is not None and fleet_at <= now:
+            if await self._fleet.run():
+                self._wake_drain()
+            fleet_at = self._fleet.due_at(now)
+        earliest = min((at for at in (due_at, fleet_at) if at is not None), default=now + _LONGEST_REST)
+        return min(max(earliest, now + _SHORTEST_REST), now + _LONGEST_REST)
+
+    async def _write_down(self, now: datetime, *, claiming: bool) -> tuple[Sequence[Claim], datetime | None]:
+        fresh, lost = self._fresh, self._lost
+        held = [claim for claim, _ in self._tasks.values()]
+        renewing = bool(held) and now - self._renewed_at > _LEASE / 4
+        if not (fresh or lost or renewing) and not await self._is_due(now):
+            return (), await self._due_at()
+        self._fresh, self._lost = [], []
+        try:
+            async with self._database.write() as tx:
+                if fresh:
+                    await flush(tx, fresh)
+                if lost:
+                    await release(tx, lost, now + _AFTER_FAILURE)
+                if renewing:
+                    await renew(tx, held, now + _LEASE)
+                claims = await claim_due(tx, now, limit=self._batch, lease=_LEASE) if claiming else []
+                due_at = await next_due_at(tx)
+        except StoreUnavailable:
+            self._fresh[:0], self._lost[:0] = fresh, lost
+            raise
+        if renewing:
+            self._renewed_at = now
+        return claims, due_at
+
+    async def _is_due(self, now: datetime) -> bool:
+        due_at = await self._due_at()
+        return due_at is not None and due_at <= now
+
+    async def _due_at(self) -> datetime | None:
+        async with self._database.read() as tx:
+            return await next_due_at(tx)
+
+    def _begin(self, claim: Claim, now: datetime) -> None:
+        if claim.sync_due:
+            self._metrics.schedule_delay(max((now - claim.due_at).total_seconds(), 0.0))
+        task = asyncio.create_task(self._cycle.run(claim), name=f"sync {claim.identity}")
+        self._tasks[claim.identity] = claim, task
+        task.add_done_callback(lambda task: self._ended(claim, task))
+
+    def _ended(self, claim: Claim, task: asyncio.Task[Done]) -> None:
+        if self._tasks.get(claim.identity, (None, None))[1] is not task or task.cancelled():
+            return
+        del self._tasks[claim.identity]
+        done = task.result()
+        if done.fresh is not None:
+            self._fresh.append(done.fresh)
+        if done.lost:
+            self._lost.append(claim)
+        if done.failures_moved:
+            self._fleet.moved = True
+
+    def _tick_at(self, at: datetime) -> None:
+        self._scheduler.add_job(
+            self.tick,
+            "date",
+            run_date=at,
+            id=_TICK,
+            misfire_grace_time=None,
+            max_instances=1,
+            replace_existing=True,
+        )

@@ -1,0 +1,135 @@
+"""One transaction a step: the snapshot, the changes, the episodes, the alerts and their deliveries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.drift.failures import SCOPE, FleetStep
+from monitor.drift.policy import Records, Step
+from monitor.drift.snapshot import Counts
+from monitor.store.alerts import Plan, Told, save_alerts, save_episodes
+from monitor.store.codec import Codec
+from monitor.store.connections import (
+    Claim,
+    Freshness,
+    Named,
+    State,
+    add_changes,
+    load_records,
+    save,
+    stop_watching,
+)
+from monitor.store.database import Database
+from monitor.store.fleet import Fleet, save_fleet
+from monitor.store.tables import acceptances
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A connection's records, and what people accepted since they were kept."""
+
+    records: Records
+    accepted: frozenset[str] = frozenset()
+    accept_all: bool = False
+    asked: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a sync or a step of one connection leaves to be kept.
+
+    `step` is None for an answer that is held; `fresh` is None where no sync was made.
+    """
+
+    claim: Claim
+    named: Named
+    records: Records
+    counts: Counts
+    at: datetime
+    fresh: Freshness | None
+    step: Step | None = None
+    told: Sequence[Told] = ()
+    held_reason: str | None = None
+    asked: tuple[int, ...] = ()
+
+
+class Ledger:
+    """The cycle's view of the store."""
+
+    def __init__(self, database: Database, codec: Codec) -> None:
+        self._database = database
+        self._codec = codec
+
+    async def load(self, identity: str) -> Kept:
+        """Return what is kept of a connection."""
+        async with self._database.read() as tx:
+            records = await load_records(tx, identity, self._codec)
+            rows = await tx.execute(
+                select(acceptances.c.id, acceptances.c.key).where(acceptances.c.identity == identity)
+            )
+            asked = list(rows)
+        return Kept(
+            records=records,
+            accepted=frozenset(row.key for row in asked if row.key is not None),
+            accept_all=any(row.key is None for row in asked),
+            asked=tuple(row.id for row in asked),
+        )
+
+    async def keep(self, work: Work, plan: Plan) -> None:
+        """Record the work, all of it or nothing.
+
+        Raises:
+            LeaseLost: Somebody else has taken the connection over.
+            StoreUnavailable: The database did not take it.
+        """
+        step = work.step
+        state = State(
+            records=self._codec.pack_records(work.records),
+            counts=work.counts,
+            settled=step.settled if step is not None else False,
+            held=work.records.hold.count if work.records.hold is not None else 0,
+            held_reason=work.held_reason,
+            wakes_at=step.wakes_at if step is not None else work.at,
+        )
+        async with self._database.write() as tx:
+            await save(tx, work.claim, state, work.fresh, self._codec)
+            if step is not None:
+                await self._keep_step(tx, work, step, plan)
+            if work.asked:
+                await tx.execute(delete(acceptances).where(acceptances.c.id.in_(work.asked)))
+
+    async def _keep_step(self, tx: AsyncConnection, work: Work, step: Step, plan: Plan) -> None:
+        identity = work.claim.identity
+        await add_changes(tx, work.named, work.claim.sync_id, step.changes, work.at)
+        await save_episodes(
+            tx, identity, opened=step.opened, moved=step.moved, ended=step.ended, codec=self._codec
+        )
+        await save_alerts(tx, identity, work.told, plan=plan, now=work.at)
+
+
+async def keep_fleet(
+    tx: AsyncConnection, step: FleetStep, told: Sequence[Told], *, plan: Plan, now: datetime, codec: Codec
+) -> None:
+    """Record what a step over all failures left."""
+    await save_fleet(tx, Fleet(records=step.records, wakes_at=step.wakes_at), codec)
+    await save_episodes(tx, SCOPE, opened=step.opened, moved=(), ended=step.ended, codec=codec)
+    await save_alerts(tx, SCOPE, told, plan=plan, now=now)
+
+
+async def keep_unconfigured(
+    tx: AsyncConnection,
+    named: Named,
+    step: Step,
+    told: Sequence[Told],
+    *,
+    plan: Plan,
+    now: datetime,
+    codec: Codec,
+) -> None:
+    """Record the end of a connection that is no longer watched, and forget its snapshot."""
+    await save_episodes(tx, named.identity, opened=(), moved=(), ended=step.ended, codec=codec)
+    await save_alerts(tx, named.identity, told, plan=plan, now=now)
+    await stop_watching(tx, [named.identity])
