@@ -238,7 +238,7 @@ class _Lane:
     async def run(self) -> None:
         """Turn until stopped and empty."""
         try:
-            while not self.stopping or self._sends or self._ended:
+            while not self._is_done():
                 self.turned_at = self._clock.monotonic()
                 self._changed.clear()
                 await self._turn()
@@ -267,6 +267,9 @@ class _Lane:
         if tasks:
             await asyncio.wait(tasks)
 
+    def _is_done(self) -> bool:
+        return self.stopping and not self._sends and not self._ended
+
     async def _turn(self) -> None:
         try:
             await self._settle()
@@ -275,7 +278,8 @@ class _Lane:
             await self._store_failed(exc)
         else:
             self._store_failures = 0
-            await self._change_within(wait_s)
+            if not self._is_done():
+                await self._change_within(wait_s)
 
     async def _settle(self) -> None:
         if batch := tuple(self._ended):

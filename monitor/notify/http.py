@@ -55,7 +55,6 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
 
 # The numbers that we sent, as an answer may quote them: E.164 in any spelling, or bare digits.
 _PHONE_NUMBER = re.compile(r"\+\d[\d ().-]{5,}\d|\d{7,}")
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a1-\ud7ff\uf900-\ufdff]+")
 _SHORTEST_SECRET = 4
 
 
@@ -127,7 +126,7 @@ def refusal_of(status: int) -> Refusal | None:
 
 def describe(answer: Answer, *, hide: Iterable[str] = ()) -> str:
     """Return an answer in one short line, without the secrets to hide and without phone numbers."""
-    text = _UNPRINTABLE.sub(" ", answer.text)
+    text = "".join(char if char.isprintable() else " " for char in answer.text)
     for secret in sorted(hide, key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
@@ -206,4 +205,4 @@ def _causes(exc: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = exc
     while cause is not None:
         yield cause
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__  # httpcore raises `from None`

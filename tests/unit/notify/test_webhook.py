@@ -1,0 +1,150 @@
+"""The webhook: event and signature."""
+
+import base64
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks.webhooks import Webhook
+
+from monitor.drift.alert import Notice, encode_body
+from monitor.errors import ConfigError, DeliveryError, Refusal
+from monitor.notify.webhook import WebhookReceiver, render, sign, signing_key, source_of
+from monitor.secret import Secret
+from tests.fakes.alerts import BODY, delivery_of, resolved
+from tests.fakes.clock import FakeClock
+
+SECRET = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, about").decode()
+
+
+def receiver(
+    secret: str | Secret | None = SECRET, headers: dict[str, str | Secret] | None = None
+) -> WebhookReceiver:
+    """Return a webhook that is never sent to."""
+    return WebhookReceiver(
+        "hook",
+        "http://127.0.0.1:9/",
+        secret=Secret(secret) if isinstance(secret, str) else secret,
+        headers=headers or {},
+        http=httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))),
+        timeout_s=1.0,
+        clock=FakeClock(),
+    )
+
+
+def test_render_is_a_cloudevent() -> None:
+    """The event names the delivery, the instance, the change, and holds the body unchanged."""
+    assert json.loads(render(delivery_of(resolved()))) == {
+        "specversion": "1.0",
+        "id": "d1",
+        "source": "prod",
+        "type": "voicelink.alert.resolved",
+        "subject": "a1",
+        "time": BODY.updated_at,
+        "datacontenttype": "application/json",
+        "data": json.loads(encode_body(resolved())),
+    }
+
+
+def test_render_depends_on_the_delivery_alone() -> None:
+    """A later try has the same bytes."""
+    first = delivery_of()
+    later = replace(first, attempts=7, first_failed_at=datetime(2026, 3, 2, tzinfo=UTC), superseded=True)
+    assert render(first) == render(later)
+
+
+@pytest.mark.parametrize("change", list(Notice))
+def test_render_names_every_change(change: Notice) -> None:
+    """Every change has its event type."""
+    body = msgspec.structs.replace(BODY, change=change)
+    assert json.loads(render(delivery_of(body)))["type"] == f"voicelink.alert.{change.value}"
+
+
+def test_render_refuses_an_unreadable_body() -> None:
+    """A stored body that cannot be read will never be sent, so it is dead."""
+    with pytest.raises(DeliveryError, match="cannot be read") as caught:
+        render(replace(delivery_of(), body=b"{"))
+    assert caught.value.refusal is Refusal.DEAD
+
+
+@pytest.mark.parametrize(
+    ("instance", "source"),
+    [
+        pytest.param("prod", "prod", id="plain"),
+        pytest.param("voicelink-monitor", "voicelink-monitor", id="default"),
+        pytest.param("prod eu/1", "prod%20eu%2F1", id="space-and-slash"),
+        pytest.param("100%", "100%25", id="percent"),
+        pytest.param("a#b?c", "a%23b%3Fc", id="reserved"),
+        pytest.param("région", "r%C3%A9gion", id="not-ascii"),
+        pytest.param("eu 1:a", "eu%201%3Aa", id="colon-is-no-scheme"),
+        pytest.param("https://monitor.example.com/eu", "https://monitor.example.com/eu", id="uri"),
+        pytest.param("urn:monitor:eu", "urn:monitor:eu", id="urn"),
+        pytest.param("https://a b", "https%3A%2F%2Fa%20b", id="no-uri-after-all"),
+    ],
+)
+def test_source_of_an_instance(instance: str, source: str) -> None:
+    """An instance becomes a URI-reference; the usual ones stay as they are."""
+    assert source_of(instance) == source
+
+
+@given(
+    key=st.binary(min_size=1, max_size=64),
+    content=st.text(),
+    delivery_id=st.text("abc123-", min_size=1),
+    at=st.datetimes(datetime(1980, 1, 1), datetime(2090, 1, 1)),  # noqa: DTZ001 - the package takes it as UTC
+    prefix=st.sampled_from(["", "whsec_"]),
+    padded=st.booleans(),
+)
+def test_sign_agrees_with_the_reference(
+    *, key: bytes, content: str, delivery_id: str, at: datetime, prefix: str, padded: bool
+) -> None:
+    """Any key in any of its spellings signs as the standardwebhooks package does."""
+    encoded = base64.b64encode(key).decode()
+    secret = prefix + (encoded if padded else encoded.rstrip("="))
+    timestamp = int(at.replace(tzinfo=UTC).timestamp())
+    theirs = Webhook(secret).sign(delivery_id, datetime.fromtimestamp(timestamp, UTC), content)
+    assert sign(signing_key(secret), delivery_id, timestamp, content.encode()) == theirs
+
+
+@pytest.mark.parametrize("secret", ["whsec_", "", "whsec_not base64!", "hunter2!", "whsec_a", "clé"])
+def test_webhook_refuses_a_secret_that_is_not_base64(secret: str) -> None:
+    """A bad secret is said at construction, by the receiver's name, and never shown."""
+    with pytest.raises(ConfigError, match="receiver 'hook': secret cannot be used") as caught:
+        receiver(secret)
+    assert len(secret) <= len("whsec_") or secret not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("headers", "problem"),
+    [
+        pytest.param({"Webhook-Id": "x"}, "headers.Webhook-Id is set by the monitor itself", id="ours"),
+        pytest.param({"content-type": "x"}, "headers.content-type is set by the monitor", id="content-type"),
+        pytest.param({"a b": "x"}, "'a b' is no name of a header", id="name"),
+        pytest.param({"x": "s3cret\r\nhost: y"}, "headers.x has characters", id="smuggling"),
+        pytest.param({"x": Secret("s3crét")}, "headers.x has characters", id="not-ascii"),
+    ],
+)
+def test_webhook_refuses_headers_that_cannot_be_sent(headers: dict[str, str | Secret], problem: str) -> None:
+    """A header that would fail at every try, or replace ours, is said at construction."""
+    with pytest.raises(ConfigError, match=problem) as caught:
+        receiver(headers=headers)
+    assert "s3cr" not in str(caught.value)
+
+
+async def test_webhook_with_a_secret_file_gone_bad_is_failing(tmp_path: Path) -> None:
+    """A secret file that is replaced by no secret makes the receiver fail, visibly and without a loss."""
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    secret = Secret(file=file)
+    hook = receiver(secret)
+    file.write_text("not base64 at all!")
+    assert secret.refresh()
+    with pytest.raises(DeliveryError, match="its secret cannot be used") as caught:
+        await hook.send(delivery_of())
+    assert caught.value.refusal is Refusal.FAILING
