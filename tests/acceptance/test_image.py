@@ -76,6 +76,11 @@ class Container:
             ready_url=f"http://127.0.0.1:{self._port}/-/ready" if ready else None,
         )
 
+    @property
+    def output(self) -> str:
+        """What its processes wrote."""
+        return self._log.read_text()
+
     async def healthcheck(self) -> int:
         """Return the exit code of the image's own health check."""
         kind, command, *arguments = self.image.config["Healthcheck"]["Test"]
@@ -144,6 +149,7 @@ async def test_image_healthcheck_fails_without_a_daemon(
     """The health check exits 1, the code that engines count as unhealthy, while nothing serves."""
     container.configure(webhook_sink)
     assert await container.healthcheck() == 1
+    assert "Traceback" not in container.output
 
 
 async def test_image_runs_without_root_on_a_read_only_file_system(
@@ -160,7 +166,7 @@ async def test_image_runs_without_root_on_a_read_only_file_system(
         assert int(fields["CapEff"][0], 16) == 0
         assert await container.healthcheck() == 0
         await webhook_sink.wait_for(1)
-    assert API_KEY not in daemon.output
+    assert API_KEY not in container.output
 
 
 async def test_image_sigterm_ends_it_cleanly_and_the_volume_keeps_the_state(
