@@ -125,6 +125,15 @@ async def test_webhook_refusals(
     assert "t0k" not in str(error)
 
 
+async def test_webhook_ignores_a_retry_after_it_cannot_read(
+    http: httpx.AsyncClient, webhook_sink: WebhookSink
+) -> None:
+    """Nonsense in Retry-After leaves the wait to the backoff."""
+    webhook_sink.script([Answer(status=429, retry_after="soon")])
+    error = await refused(webhook(http, webhook_sink.url))
+    assert (error.refusal, error.retry_after_s) == (Refusal.RETRY, None)
+
+
 async def test_webhook_follows_no_redirect(http: httpx.AsyncClient, webhook_sink: WebhookSink) -> None:
     """A redirect is a failure of the receiver's setting; nothing is sent to where it points."""
     webhook_sink.script([Answer(status=307, headers={"location": webhook_sink.url + "/elsewhere"})])
