@@ -15,7 +15,9 @@ LONGEST_PAUSE_S = 3600.0
 """A Retry-After of days is more likely a mistake than an order."""
 
 _GRAIN_S = 1e-6
-"""Less than this is rounding, not waiting."""
+"""Less than this before a slot is rounding."""
+_NOTICEABLE_S = 1e-3
+"""Less than this is the program's own pace, not waiting."""
 
 
 class AccountBudget:
@@ -51,7 +53,7 @@ class AccountBudget:
                 self._next_s = max(max(slot_s, came_s) + self._spacing_s, self._clock.monotonic())
         finally:
             waited_s = self._clock.monotonic() - came_s
-            if waited_s > _GRAIN_S:
+            if waited_s >= _NOTICEABLE_S:
                 self._on_wait(waited_s)
 
     def pause(self, retry_after_s: float | None) -> None:

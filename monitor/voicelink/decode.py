@@ -7,7 +7,7 @@ between batches. Both give the same snapshot.
 
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from typing import NoReturn, TypeGuard, TypeVar
+from typing import NoReturn, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -153,11 +153,11 @@ async def _batches(
         if start:
             await sleep0()
         batch = entries[start : start + BATCH]
-        yield batch if _are_read(batch) else _read_each(batch, read, into)
-
-
-def _are_read(batch: list[Entry] | list[Raw]) -> TypeGuard[list[Entry]]:
-    return not isinstance(batch[0], Raw)  # a list holds one kind
+        # A list holds one kind: entries read with the whole answer, or raw ones.
+        if isinstance(batch[0], Raw):
+            yield _read_each(batch, read, into)
+        else:
+            yield batch
 
 
 def _read_each(batch: list[Raw], read: Callable[[Raw], Entry], into: Gathering) -> list[Entry]:
