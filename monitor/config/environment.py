@@ -96,15 +96,15 @@ def _take(
 def _put_parsed(found: Environment, variable: str, leaf: Leaf, value: str) -> None:
     try:
         found.put(leaf.path, _parsed(leaf.annotation, value), variable)
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         example = '{"key": "value"}' if get_origin(leaf.annotation) is dict else "[…]"
-        found.problems.append(f"{variable}: not valid JSON; this key is given whole, as JSON like {example}")
+        found.problems.append(f"{variable}: this key is given whole, as valid JSON like {example}")
 
 
 def _parsed(kind: Any, value: str) -> Any:
     """Return a variable's text as TOML would read it; a text that is not of its kind is judged later."""
     if get_origin(kind) in (tuple, dict):
-        return json.loads(value)
+        return _whole(kind, value)
     if kind is bool:
         return {"true": True, "false": False}.get(value.strip().lower(), value)
     if kind in (int, float):
@@ -113,6 +113,13 @@ def _parsed(kind: Any, value: str) -> Any:
         except ValueError:
             return value
     return value
+
+
+def _whole(kind: Any, value: str) -> Any:
+    parsed = json.loads(value)
+    if not isinstance(parsed, list if get_origin(kind) is tuple else dict):
+        raise TypeError("not of the key's kind")
+    return parsed
 
 
 def _unknown(variable: str, path: tuple[str, ...], known: Mapping[tuple[str, ...], Leaf]) -> str:

@@ -24,7 +24,8 @@ def dotted(path: Iterable[str | int]) -> str:
     """Return a path as people write it: `accounts[0].connections[1].name`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+        # A key may hold line breaks if it is quoted; a message must not.
+        text += f"[{part}]" if isinstance(part, int) else f".{part if part.isprintable() else ascii(part)}"
     return text.removeprefix(".")
 
 

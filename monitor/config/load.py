@@ -141,17 +141,22 @@ def _validated(file: Mapping[str, Any], found: Environment, now: datetime) -> tu
     given = raw.get("accounts")
     if given == [] or (given is None and "accounts" not in file):
         problems.append(NO_ACCOUNT)
-    accounts = _readable_accounts(given if isinstance(given, list) else [])
+    accounts = dict(enumerate(config.accounts)) if config else _readable_accounts(given)
     problems += [at(path, text, found.origins) for path, text in unique_problems(raw, accounts)]
-    both = [layer["schedule"] for layer in (file, found.values) if isinstance(layer.get("schedule"), dict)]
-    schedule = _read(Schedule, {key: value for layer in both for key, value in layer.items()})
-    if isinstance(schedule, Schedule):
+    schedule = config.schedule if config else _readable_schedule(file, found.values)
+    if schedule is not None:
         problems += budget_problems(accounts.values(), schedule, now)
     return config, problems
 
 
-def _readable_accounts(rows: list[Any]) -> dict[int, Account]:
-    read = {place: _read(Account, row) for place, row in enumerate(rows)}
+def _readable_schedule(file: Mapping[str, Any], environment: Mapping[str, Any]) -> Schedule | None:
+    both = [layer["schedule"] for layer in (file, environment) if isinstance(layer.get("schedule"), dict)]
+    read = _read(Schedule, {key: value for layer in both for key, value in layer.items()})
+    return read if isinstance(read, Schedule) else None
+
+
+def _readable_accounts(rows: Any) -> dict[int, Account]:
+    read = {place: _read(Account, row) for place, row in enumerate(rows if isinstance(rows, list) else [])}
     return {place: account for place, account in read.items() if isinstance(account, Account)}
 
 

@@ -13,6 +13,7 @@ from monitor.secret import Secret
 
 STARS = "**********"
 
+_URLS = frozenset({"url", "urls", "base_url", "external_url", "runbook_base_url"})
 _WORDS_FOR_NONE = {"stale_after": "auto", "repeat_interval": "off"}
 
 
@@ -53,4 +54,4 @@ def _scalar(key: str, value: Any) -> Any:
 def _plain(key: str, value: Any) -> Any:
     if key == "max_response_size":
         return format_size(value)
-    return safe_url(value) if key == "url" else value
+    return safe_url(value) if key in _URLS else value

@@ -194,6 +194,12 @@ class Store(Section):
         return self.secret.reveal().startswith("sqlite:")
 
 
+def _user_names(users: dict[str, Secret]) -> dict[str, Secret]:
+    if any(not name or ":" in name or not name.isprintable() for name in users):
+        raise problem("a user's name must not be empty, and holds no colon")
+    return users
+
+
 class Web(Section):
     """The status page, the metrics and the probes."""
 
@@ -205,7 +211,9 @@ class Web(Section):
     """Certificate chain; with it the page is served over https."""
     tls_key_file: OptionalFile = Field(default=None, validate_default=True)
     """The certificate's key."""
-    basic_auth_users: dict[str, PasswordHash] = Field(default_factory=dict)
+    basic_auth_users: Annotated[dict[str, PasswordHash], AfterValidator(_user_names)] = Field(
+        default_factory=dict
+    )
     """Bcrypt hashes of passwords by user name; probes stay open."""
 
     @field_validator("tls_key_file", mode="after")
@@ -320,4 +328,7 @@ class Config(BaseSettings):
 
     def public(self) -> dict[str, Any]:
         """Return all values fit for JSON and for people, secrets starred."""
-        return public(self)
+        shown = public(self)
+        shown["store"]["url"] = self.store.safe_url
+        shown["severity"] = {"default": self.severity.default, **self.severity.codes}
+        return shown

@@ -29,6 +29,7 @@ PROBLEM = "problem"
 _NAME_LENGTH = 100
 _HIGHEST_PORT = 65535
 _KEY_PREFIX = "rg_live_"
+_LONGEST = timedelta(days=3650)
 _MILLISECOND = timedelta(milliseconds=1)
 
 Check = Callable[[Any], Any]
@@ -75,6 +76,8 @@ def _at_least(minimum: timedelta) -> Check:
             raise problem(str(exc)) from None
         if parsed < minimum:
             raise problem(f"must be at least {format_duration(minimum)}")
+        if parsed > _LONGEST:
+            raise problem(f"must be at most {format_duration(_LONGEST)}")
         return parsed
 
     return check
@@ -161,8 +164,13 @@ def _plain_url(value: Any) -> str:
 
 
 def safe_url(url: str) -> str:
-    """Return a URL without user info, query and fragment, which may hold secrets."""
+    """Return a URL without user info, query and fragment, which may hold secrets.
+
+    An `@` after the host may end a password with an unescaped `/` or `?` in it: then only the scheme is left.
+    """
     parts = urlsplit(url)
+    if "@" in parts.path + parts.query + parts.fragment:
+        return f"{parts.scheme}://…"
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"
 
@@ -280,7 +288,8 @@ def _until(value: Any) -> datetime:
     at = _instant(value)
     try:
         if not isinstance(at, datetime):
-            return datetime.combine(at, time(), UTC) + timedelta(days=1)
+            end = datetime.max.replace(tzinfo=UTC)
+            return end if at == date.max else datetime.combine(at, time(), UTC) + timedelta(days=1)
         if at.tzinfo is None:
             raise problem("a time needs an offset; write it like 2026-12-31T18:00:00Z")
         return at.astimezone(UTC)

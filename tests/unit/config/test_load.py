@@ -1,0 +1,351 @@
+"""From files and variables to a config."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.config import AlertmanagerReceiver, Config, Listen, find_config_file, load_config
+from monitor.errors import ConfigError
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+KEY = {"VOICELINK_API_KEY": "rg_live_1"}
+UUID = "9b7f1c44-c87f-4f0c-9124-3c802a9c1a20"
+Write = Callable[[str], Path]
+
+
+def load(values: dict[str, Any], environ: dict[str, str] | None = None) -> Config:
+    """Load a config whose lists are given as variables."""
+    lists = {f"VOICELINK_MONITOR_{key.upper()}": json.dumps(value) for key, value in values.items()}
+    return load_config(None, KEY | lists | (environ or {}), now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("environ", "here", "expected"),
+    [
+        ({"VOICELINK_MONITOR_CONFIG": "/named.toml"}, True, "/named.toml"),
+        ({}, True, "config.toml"),
+        ({}, False, "system.toml"),
+    ],
+    ids=["named, though missing", "in the directory", "of the system"],
+)
+def test_file_is_found_in_order(tmp_path: Path, environ: dict[str, str], here: bool, expected: str) -> None:
+    """The variable wins over the directory, the directory over the system."""
+    system = tmp_path / "system.toml"
+    system.touch()
+    if here:
+        (tmp_path / "config.toml").touch()
+    found = find_config_file(environ, tmp_path, system)
+    assert found is not None
+    assert found in (Path(expected), tmp_path / expected)
+
+
+def test_no_file_is_found_where_none_is(tmp_path: Path) -> None:
+    """Without any file the environment stands alone."""
+    assert find_config_file({}, tmp_path, tmp_path / "none.toml") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'a = 1\nb = "secret', r"config.toml: line 2, column 12: not valid TOML|config.toml: at the end"),
+        (b"a = 1\nb = = 2\n", "config.toml: line 2, column 5: not valid TOML"),
+        (b"a = [", "config.toml: at the end of the file: not valid TOML"),
+        (b"a = \xff", "config.toml: the config file is not UTF-8 text"),
+        (
+            b"a = " + b"[" * 5000,
+            "config.toml: not valid TOML: a value is out of bounds, or nested too deeply",
+        ),
+    ],
+    ids=["open text", "two signs", "open list", "not utf-8", "too deep"],
+)
+def test_broken_file_is_told_by_place(tmp_path: Path, content: bytes, expected: str) -> None:
+    """File, line and column, and nothing of the line."""
+    file = tmp_path / "config.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=expected) as error:
+        load_config(file, {})
+    assert "secret" not in str(error.value).replace(str(file), "")
+
+
+def test_missing_file_is_told(tmp_path: Path) -> None:
+    """A named file that is missing, or no file, is an error."""
+    with pytest.raises(ConfigError, match=r"none.toml: the config file cannot be read: No such file"):
+        load_config(tmp_path / "none.toml", KEY)
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory"):
+        load_config(tmp_path, KEY)
+
+
+def test_key_alone_is_enough() -> None:
+    """One variable makes one account with one connection, and defaults for the rest."""
+    config = load_config(None, KEY, now=NOW)
+    (account,) = config.accounts
+    (connection,) = account.connections
+    assert (account.name, connection.name, connection.id) == ("default", "default", None)
+    assert account.secret.reveal() == "rg_live_1"
+    assert connection.identity == "account:default"
+    assert config.schedule.timing(connection).interval == timedelta(seconds=60)
+    assert config.web.listen == Listen("127.0.0.1", 8790)
+    assert config.store.secret.reveal() == "sqlite:///voicelink-monitor.db"
+    assert config.warnings == []
+
+
+def test_key_file_alone_is_enough(tmp_path: Path) -> None:
+    """The key's twin works the same."""
+    file = tmp_path / "key"
+    file.write_text("rg_live_2\n")
+    config = load_config(None, {"VOICELINK_API_KEY_FILE": str(file)})
+    assert config.accounts[0].secret.reveal() == "rg_live_2"
+    assert config.accounts[0].secret.file == file
+
+
+def test_problem_of_the_key_names_its_variable() -> None:
+    """Who set one variable reads its name."""
+    with pytest.raises(
+        ConfigError, match=r"accounts\[0\].api_key \(from VOICELINK_API_KEY\): a key has only"
+    ):
+        load_config(None, {"VOICELINK_API_KEY": "a b"})
+
+
+def test_key_is_ignored_where_accounts_are_configured() -> None:
+    """The variable is for those without accounts."""
+    config = load({"accounts": [{"name": "acme", "api_key": "k"}]})
+    assert [account.name for account in config.accounts] == ["acme"]
+
+
+def test_connection_without_id_is_its_account(write: Write) -> None:
+    """The identity follows the account, or the id, never the name."""
+    accounts = [
+        {"name": "a", "api_key": "1", "connections": [{"name": "x"}]},
+        {"name": "b", "api_key": "2", "connections": [{"name": "y", "id": UUID.upper()}]},
+        {"name": "c", "api_key": "3", "discover": True},
+    ]
+    config = load({"accounts": accounts})
+    assert [[each.identity for each in account.connections] for account in config.accounts] == [
+        ["account:a"],
+        [UUID],
+        [],
+    ]
+
+
+def test_environment_beats_the_file(write: Write) -> None:
+    """A variable replaces one key, a list of the environment the whole list."""
+    file = write(
+        '[api]\ntimeout = "1s"\nbase_url = "http://127.0.0.1/x/"\n[[accounts]]\nname = "f"\napi_key = "k"\n'
+    )
+    environ = {
+        "voicelink_monitor_api__timeout": "2s",
+        "VOICELINK_MONITOR_WEB__ENABLE_LIFECYCLE": "true",
+        "VOICELINK_MONITOR_GUARD__RATIO": "0.25",
+        "VOICELINK_MONITOR_DRIFT__CONFIRM_SYNCS": "1",
+        "VOICELINK_MONITOR_INSTANCE": "1",
+        "VOICELINK_MONITOR_ACCOUNTS": '[{"name": "e", "api_key": "k"}]',
+    }
+    config = load_config(file, environ, now=NOW)
+    assert (config.api.timeout, config.api.base_url) == (timedelta(seconds=2), "http://127.0.0.1/x")
+    assert (config.web.enable_lifecycle, config.guard.ratio, config.drift.confirm_syncs) == (True, 0.25, 1)
+    assert (config.instance, config.accounts[0].name) == ("1", "e")
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ('[schedule]\ninterval = "5s"', {"VOICELINK_MONITOR_SCHEDULE__CRON": "* * * * *"}),
+        ('[schedule]\ncron = "1 * * * *"', {"VOICELINK_MONITOR_SCHEDULE__INTERVAL": "7s"}),
+        ('[heartbeat]\nurl_file = "/no/such"', {"VOICELINK_MONITOR_HEARTBEAT__URL": "http://h"}),
+        ('[store]\nurl_file = "/no/such"', {"VOICELINK_MONITOR_STORE__URL": "postgresql://h/d"}),
+    ],
+)
+def test_environment_beats_the_files_other_way_to_say_it(
+    write: Write, text: str, environ: dict[str, str]
+) -> None:
+    """A variable also replaces the key that excludes it."""
+    file = write(text + '\n[[accounts]]\nname = "a"\napi_key = "k"\nrequests_per_minute = 60\n')
+    config = load_config(file, environ, now=NOW)
+    assert (config.schedule.cron is None) != ("VOICELINK_MONITOR_SCHEDULE__CRON" in environ)
+
+
+def test_maps_are_given_by_name_or_whole() -> None:
+    """A map's entry is a variable of its own; names are lower case, or those of the JSON."""
+    environ = {
+        "VOICELINK_MONITOR_ALERTS__LABELS__TEAM": "voice",
+        "VOICELINK_MONITOR_ALERTS__LABELS": '{"Zone": "eu"}',
+        "VOICELINK_MONITOR_SEVERITY__NO_BOT": "info",
+        "VOICELINK_MONITOR_SEVERITY__A__B": "info",
+        "VOICELINK_MONITOR_SEVERITY__DEFAULT": "critical",
+    }
+    config = load({}, environ)
+    assert config.alerts.labels == {"team": "voice", "Zone": "eu"}
+    assert config.severity.default == "critical"
+    assert config.severity.codes == {
+        "no_bot": "info",
+        "routing_missing": "critical",
+        "no_vocobase_agent": "critical",
+        "a__b": "info",
+    }
+
+
+@pytest.mark.parametrize("name", ["PORT", "SERVICE_HOST", "PORT_8790_TCP_ADDR", "API", "CONFIG"])
+def test_variables_of_others_are_left_alone(name: str) -> None:
+    """What Kubernetes puts beside ours changes nothing."""
+    assert load({}, {f"VOICELINK_MONITOR_{name}": "tcp://10.0.0.1:80"}).instance == "voicelink-monitor"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("API__TIMOUT", "no such key; did you mean VOICELINK_MONITOR_API__TIMEOUT?"),
+        ("APY__TIMEOUT", "no such key; did you mean VOICELINK_MONITOR_API__TIMEOUT?"),
+        ("ACCOUNTS__0__NAME", "a list is given whole, as JSON, in VOICELINK_MONITOR_ACCOUNTS"),
+        ("ALERTS__LABELS__", "no such key"),
+        ("ALERTS__LABELS", 'this key is given whole, as valid JSON like {"key": "value"}'),
+        ("RECEIVERS", "this key is given whole, as valid JSON like […]"),
+    ],
+)
+def test_variable_of_no_key_is_an_error(name: str, expected: str) -> None:
+    """A misspelt variable is told, with the nearest there is."""
+    with pytest.raises(ConfigError) as error:
+        load({}, {f"VOICELINK_MONITOR_{name}": "1"})
+    assert f"VOICELINK_MONITOR_{name}: {expected}" in str(error.value)
+
+
+def test_empty_text_unsets_an_optional_key(write: Write) -> None:
+    """A variable set to nothing takes the file's value away."""
+    file = write('[heartbeat]\nurl_file = "/no/such"\n[alerts]\nexternal_url = "http://x"\n')
+    environ = {"VOICELINK_MONITOR_HEARTBEAT__URL_FILE": "", "VOICELINK_MONITOR_ALERTS__EXTERNAL_URL": ""}
+    config = load_config(file, KEY | environ)
+    assert config.heartbeat.secret is None
+    assert config.alerts.external_url is None
+
+
+@pytest.mark.parametrize(
+    ("until", "expected"),
+    [
+        ("2026-12-31", datetime(2027, 1, 1, tzinfo=UTC)),
+        ("2026-12-31T18:00:00+05:30", datetime(2026, 12, 31, 12, 30, tzinfo=UTC)),
+        ("9999-12-31", datetime.max.replace(tzinfo=UTC)),
+        ("2026-12-31T18:00:00Z", datetime(2026, 12, 31, 18, tzinfo=UTC)),
+    ],
+)
+def test_rule_holds_through_its_last_day(until: str, expected: datetime) -> None:
+    """A date lasts until the midnight after it, UTC; a time until itself."""
+    config = load({"ignore": [{"state": "X", "reason": "r", "until": until}]})
+    assert config.ignore[0].until == expected
+
+
+def test_window_without_offset_is_in_its_time_zone() -> None:
+    """Times of a window are those of the people there; the schedule's zone is the default."""
+    windows = [
+        {"start": "2026-06-01T00:00:00", "end": "2026-06-01T01:00:00+00:00"},
+        {"start": "2026-06-01T00:00:00", "end": "2026-06-01T01:00:00", "timezone": "Asia/Kolkata"},
+    ]
+    config = load({"maintenance": windows}, {"VOICELINK_MONITOR_SCHEDULE__TIMEZONE": "Europe/Berlin"})
+    first, second = config.maintenance
+    assert (first.start, first.end) == (
+        datetime(2026, 5, 31, 22, tzinfo=UTC),
+        datetime(2026, 6, 1, 1, tzinfo=UTC),
+    )
+    assert second.start == datetime(2026, 5, 31, 18, 30, tzinfo=UTC)
+    assert (first.connections, first.timezone) == (("*",), "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("stale_after", "interval", "expected"),
+    [("auto", 60, 300), ("auto", 600, 1800), ("42s", 600, 42)],
+)
+def test_stale_after_follows_the_interval(stale_after: str, interval: int, expected: int) -> None:
+    """`auto` is three intervals, at least five minutes; else what is written."""
+    config = load({}, {"VOICELINK_MONITOR_DRIFT__STALE_AFTER": stale_after})
+    assert config.drift.stale_after_for(timedelta(seconds=interval)) == timedelta(seconds=expected)
+
+
+def test_connection_has_its_own_times() -> None:
+    """An override of either kind replaces the schedule, whatever its kind."""
+    accounts = [
+        {
+            "name": "a",
+            "api_key": "k",
+            "requests_per_minute": 60,
+            "connections": [
+                {"name": "x", "id": UUID, "interval": "5s"},
+                {"name": "y", "id": UUID.replace("9", "8"), "cron": "0 * * * *"},
+                {"name": "z", "id": UUID.replace("9", "7")},
+            ],
+        }
+    ]
+    environ = {
+        "VOICELINK_MONITOR_SCHEDULE__CRON": "*/5 * * * *",
+        "VOICELINK_MONITOR_SCHEDULE__TIMEZONE": "Asia/Kolkata",
+    }
+    config = load({"accounts": accounts}, environ)
+    timings = [config.schedule.timing(connection) for connection in config.accounts[0].connections]
+    assert [timing.cron for timing in timings] == [None, "0 * * * *", "*/5 * * * *"]
+    assert timings[0].interval == timedelta(seconds=5)
+    assert timings[2].timezone == "Asia/Kolkata"
+
+
+def test_receivers_have_their_defaults() -> None:
+    """What is not said of a receiver is as the contract has it."""
+    receiver = load(
+        {"receivers": [{"name": "am", "type": "alertmanager", "urls": ["http://am:9093/"]}]}
+    ).receivers[0]
+    assert isinstance(receiver, AlertmanagerReceiver)
+    assert receiver.urls == ("http://am:9093",)
+    assert (receiver.resend_interval, receiver.expire_after) == (timedelta(minutes=1), timedelta(minutes=30))
+    assert (receiver.min_severity, receiver.connections, receiver.send_resolved) == ("info", ("*",), True)
+    assert receiver.repeat_interval is None
+    assert receiver.timeout == timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("listen", "expected"), [("[::1]:80", Listen("::1", 80)), ("localhost:0", Listen("localhost", 0))]
+)
+def test_listen_is_host_and_port(listen: str, expected: Listen) -> None:
+    """IPv6 stands in brackets, as it is written again."""
+    address = load({}, {"VOICELINK_MONITOR_WEB__LISTEN": listen}).web.listen
+    assert address == expected
+    assert str(address) == listen
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://u:p@h:1/d?password=x", "postgresql://h:1/d"),
+        ("postgresql://u:1/2@h/d", "postgresql://…"),
+        ("sqlite:////var/lib/m.db", "sqlite:////var/lib/m.db"),
+        ("sqlite:///m.db", "sqlite:///m.db"),
+    ],
+)
+def test_database_is_shown_without_credentials(url: str, expected: str) -> None:
+    """The safe form has no user, password or option."""
+    config = load({}, {"VOICELINK_MONITOR_STORE__URL": url})
+    assert config.store.safe_url == expected
+    assert config.public()["store"]["url"] == expected
+    assert config.store.is_sqlite == url.startswith("sqlite")
+
+
+def test_questionable_things_are_warned_about() -> None:
+    """What is over, or names nothing, or is unencrypted, is valid but said."""
+    values: dict[str, Any] = {
+        "ignore": [{"connection": "nobody-*", "reason": "r", "until": "2026-03-01"}],
+        "maintenance": [{"start": "2026-01-01T00:00:00", "end": "2026-01-02T00:00:00"}],
+        "receivers": [{"name": "r", "type": "webhook", "url": "http://h", "connections": ["other"]}],
+    }
+    config = load(values, {"VOICELINK_MONITOR_API__BASE_URL": "http://api.example.com"})
+    assert [warning.split(":")[0] for warning in config.warnings] == [
+        "ignore[0]",
+        "maintenance[0]",
+        "api.base_url",
+        "ignore[0].connection",
+        "receivers[0].connections",
+    ]
+
+
+def test_config_is_frozen() -> None:
+    """Nobody changes settings while they are in use."""
+    config = load({})
+    with pytest.raises(ValueError, match="frozen"):
+        config.api.timeout = timedelta()  # type: ignore[misc]  # that is the point
