@@ -147,6 +147,7 @@ def _failure_phrase(
         Kind.ANSWER_UNREADABLE: f"{name}: the API's answer cannot be read",
         Kind.SYNC_STALE: f"no fresh snapshot of {some}",
         Kind.RECEIVER_FAILING: f"receiver {alert.group} does not take alerts",
+        Kind.TEST: "test alert: nothing is wrong",
     }
     return f"{phrases[alert.kind]}{because}"
 
@@ -198,11 +199,16 @@ def _common(tracks: Sequence[Track]) -> dict[str, int | str]:
     """Return what all members hang on, or hung on before it was gone: the likely cause."""
     shared: dict[str, int | str] = {}
     for name in _COMMON_WORDS:
-        values = {_ref(track.refs, name) for track in tracks}
+        values = {_ref(_refs(track), name) for track in tracks}
         value = values.pop() if len(values) == 1 else None
         if value is not None:
             shared[name] = value
     return shared
+
+
+def _refs(track: Track) -> Refs:
+    """Return what a member hangs on now, and before the change where that is gone."""
+    return track.number.refs.or_else(track.refs) if track.number else track.refs
 
 
 def _ref(refs: Refs, name: str) -> int | str | None:
@@ -222,7 +228,7 @@ def _number(track: Track) -> AlertNumber:
         issues=list(number.issues),
         action_items=[NumberAction(code=item.code, label=item.label) for item in number.action_items],
         did_id=number.did_id,
-        client_id=track.refs.client_id,
+        client_id=_refs(track).client_id,
         since=_instant(track.since),
         flaps=track.episode.flaps if track.episode else 0,
     )

@@ -24,6 +24,8 @@ WATCHED = {SCOPE: Watched(name="acme-sales", account="acme")}
 
 OPENED, UPDATED, RESOLVED = Notice.OPENED, Notice.UPDATED, Notice.RESOLVED
 
+AT_ONCE = Rules(confirm_syncs=1, resolve_syncs=1, keep_firing_for=timedelta(0))
+BOTH = ("NO_BOT", "ROUTING_MISSING")
 EVERY_KIND = frozenset({Kind.DRIFT, Kind.NUMBER_REMOVED, Kind.RECONFIGURED})
 
 
@@ -172,3 +174,27 @@ def told(
 ) -> AlertBody:
     """Return the body of a report."""
     return body(made, scope=scope, watched=watched, wording=wording or Wording(), now=now)
+
+
+def drive(watch: Watch, sight: str) -> None:
+    """Let the first of two numbers be t(roubled), g(ood), a(bsent), u(nknown), or the sync f(ail)."""
+    match sight:
+        case "t":
+            watch.sync(broken(1), ready(2))
+        case "g":
+            watch.sync(ready(1), ready(2))
+        case "a":
+            watch.sync(ready(2))
+        case "u":
+            watch.sync(ready(2), skipped=1)
+        case _:
+            watch.wait()
+
+
+def firing(rules: Rules | None = None, *others: Number) -> Watch:
+    """Return a connection whose first number drifts in an open alert."""
+    watch = Watch(rules or Rules())
+    for _ in range(max(watch.rules.confirm_syncs, 1)):
+        watch.sync(broken(1), ready(2), *others)
+    assert watch.notices == [OPENED]
+    return watch
