@@ -349,3 +349,60 @@ def test_config_is_frozen() -> None:
     config = load({})
     with pytest.raises(ValueError, match="frozen"):
         config.api.timeout = timedelta()  # type: ignore[misc]  # that is the point
+
+
+SECRETS = [
+    ("pagerduty", {}, "routing_key", "secret", "R0UTING"),
+    ("slack", {}, "url", "secret", "https://hooks.example.com/T/B"),
+    ("apprise", {}, "url", "secret", "mailtos://u:p@h"),
+    ("webhook", {"url": "https://h"}, "secret", "signing", "whsec_c2VjcmV0"),
+    ("alertmanager", {"urls": ["http://am"]}, "bearer_token", "bearer", "t0ken"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "key", "attribute", "value"), SECRETS, ids=[case[0] for case in SECRETS]
+)
+def test_secret_of_a_receiver_is_a_value_or_a_file(
+    tmp_path: Path, kind: str, keys: dict[str, Any], key: str, attribute: str, value: str
+) -> None:
+    """Both twins give the same secret, in one attribute."""
+    file = tmp_path / "secret"
+    file.write_text(value + "\n")
+    both = [
+        {"name": "v", "type": kind, key: value, **keys},
+        {"name": "f", "type": kind, f"{key}_file": str(file), **keys},
+    ]
+    given = [getattr(receiver, attribute) for receiver in load({"receivers": both}).receivers]
+    assert [secret.reveal() for secret in given] == [value, value]
+    assert [secret.file for secret in given] == [None, file]
+
+
+def test_basic_auth_password_is_a_value_or_a_file(tmp_path: Path) -> None:
+    """The password has a twin like every secret, also inside a receiver."""
+    file = tmp_path / "password"
+    file.write_text("pass word")
+    receiver: dict[str, Any] = {"name": "r", "type": "alertmanager", "urls": ["http://am"]}
+    receiver["basic_auth"] = {"username": "u", "password_file": str(file)}
+    (loaded,) = load({"receivers": [receiver]}).receivers
+    assert isinstance(loaded, AlertmanagerReceiver)
+    assert loaded.basic_auth is not None
+    assert loaded.basic_auth.secret.reveal() == "pass word"
+
+
+def test_bad_secret_in_a_file_is_told(tmp_path: Path) -> None:
+    """What a file holds is checked like the value itself."""
+    file = tmp_path / "key"
+    file.write_text("two words")
+    with pytest.raises(ConfigError, match=r"api_key_file .*: a key has only printable") as error:
+        load({"accounts": [{"name": "a", "api_key_file": str(file)}]})
+    assert "two words" not in str(error.value)
+
+
+def test_heartbeat_is_read_from_its_file(tmp_path: Path) -> None:
+    """The address is a secret with a twin."""
+    file = tmp_path / "heartbeat"
+    file.write_text("https://hc.example.com/x")
+    config = load({}, {"VOICELINK_MONITOR_HEARTBEAT__URL_FILE": str(file)})
+    assert config.heartbeat.secret is not None
+    assert config.heartbeat.secret.reveal() == "https://hc.example.com/x"
