@@ -63,6 +63,10 @@ class Announcer:
         """Return the identities of all connections that have series."""
         return set(self._views)
 
+    def views(self) -> list[ConnectionView]:
+        """Return every connection as it is shown, by name."""
+        return sorted(self._views.values(), key=lambda view: view.name)
+
     def counts(self, identity: str) -> Counts | None:
         """Return the counts that are shown of a connection."""
         view = self._views.get(identity)

@@ -102,7 +102,7 @@ class Cycle:
                 key=connection.key.reveal(), connection_id=connection.connection_id, budget=connection.budget
             )
             digest = xxhash.xxh3_128_hexdigest(answer.body)
-            if digest == claim.digest and claim.settled and not claim.held:
+            if digest == claim.digest and _quiet(claim):
                 return self._unchanged(connection, claim, answer, digest)
             kept = await self._ledger.load(claim.identity)
             snapshot = await self._decode(claim, answer, digest, kept.records)
@@ -183,7 +183,7 @@ class Cycle:
         fresh = self._freshness(
             connection, claim, Outcome.OK, answer.duration_s, digest=digest, recheck=not done.settled
         )
-        if claim.settled and not kept.asked and not done.changes and done.records == kept.records:
+        if _quiet(claim) and not kept.asked and not done.changes and done.records == kept.records:
             self._announcer.synced(connection, fresh)
             self._announcer.sync_completed(connection.named, claim, fresh, 0, None)
             return Done(fresh=fresh, failures_moved=self._healing(claim))
@@ -282,6 +282,11 @@ class Cycle:
             at=now,
             duration_s=duration_s,
         )
+
+
+def _quiet(claim: Claim) -> bool:
+    """Whether nothing is pending that the applied answer, seen once more, would move."""
+    return claim.settled and not claim.policy_due and not claim.held
 
 
 def _same(records: Records) -> Verdict:

@@ -4,13 +4,13 @@ It is level-triggered: it looks at what the store says of every connection, so t
 runs late, twice or after a crash.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from monitor.announce import Announcer
 from monitor.clock import Clock
 from monitor.drift.failures import SCOPE, FailingReceiver, FleetStep, Health, step
-from monitor.drift.text import body
+from monitor.drift.text import Watched, body
 from monitor.notify.routing import plan
 from monitor.store.alerts import Told
 from monitor.store.codec import Codec
@@ -67,7 +67,7 @@ class FleetWatch:
                 watchlist.fleet_rules,
                 now,
             )
-            told = _told(done, watchlist, now)
+            told = _told(done, watchlist, self._live.former, now)
             if done.records != kept.records or done.wakes_at != kept.wakes_at:
                 await keep_fleet(
                     tx,
@@ -116,11 +116,12 @@ def _next_out_of_reach(waiting: Sequence[Backlog], now: datetime) -> datetime | 
     return min((instant for instant in instants if instant > now), default=None)
 
 
-def _told(done: FleetStep, watchlist: Watchlist, now: datetime) -> list[Told]:
+def _told(done: FleetStep, watchlist: Watchlist, former: Mapping[str, Watched], now: datetime) -> list[Told]:
+    names = {**former, **watchlist.watched}
     return [
         Told(
             report=made,
-            body=body(made, scope=SCOPE, watched=watchlist.watched, wording=watchlist.wording, now=now),
+            body=body(made, scope=SCOPE, watched=names, wording=watchlist.wording, now=now),
         )
         for made in done.reports
     ]

@@ -58,6 +58,7 @@ class Schedule:
         metrics: For the delay between due and claimed.
         announcer: Says when the store fails.
         wake_drain: Called when somebody has to be told.
+        log_internal: Told of mistakes of ours.
         batch: How many connections one tick claims at the most.
     """
 
@@ -72,6 +73,7 @@ class Schedule:
         metrics: Metrics,
         announcer: Announcer,
         wake_drain: Callable[[], None],
+        log_internal: Callable[[str, BaseException], None],
         batch: int = 256,
     ) -> None:
         self._scheduler = scheduler
@@ -82,12 +84,15 @@ class Schedule:
         self._metrics = metrics
         self._announcer = announcer
         self._wake_drain = wake_drain
+        self._log_internal = log_internal
         self._batch = batch
         self._tasks: dict[str, tuple[Claim, asyncio.Task[Done]]] = {}
         self._fresh: list[Freshness] = []
         self._lost: list[Claim] = []
         self._renewed_at = clock.now()
         self._failing = False
+        self._ticking = False
+        self._again = False
         self._closing = False
         self.ticked_at: datetime | None = None
         """When a tick last succeeded; None before the first."""
@@ -111,7 +116,10 @@ class Schedule:
 
     def look_now(self) -> None:
         """Tick at once: the watchlist changed, or somebody asked for a sync."""
-        self._tick_at(self._clock.now())
+        if self._ticking:
+            self._again = True
+        else:
+            self._tick_at(self._clock.now())
 
     async def sync_now(self, identity: str) -> bool:
         """Sync one connection whether or not it is due; return False if it is at work already."""
@@ -126,6 +134,7 @@ class Schedule:
     async def tick(self) -> None:
         """Write down what is finished, claim what is due, and rest until there is more."""
         now = self._clock.now()
+        self._ticking = True
         try:
             rest_until = await self._turn(now)
             self._failing = False
@@ -135,8 +144,13 @@ class Schedule:
             if not self._failing:
                 self._announcer.store_failed(exc, "claiming what is due")
             self._failing = True
+        except Exception as exc:  # noqa: BLE001 - a task's root: a tick that raised would be the last one
+            rest_until = now + _AFTER_FAILURE
+            self._log_internal("tick", exc)
+        self._ticking = False
         if not self._closing:
-            self._tick_at(rest_until)
+            self._tick_at(now if self._again else rest_until)
+        self._again = False
 
     async def close(self, grace_s: float) -> None:
         """Finish what is in flight, give the rest back, and write everything down."""

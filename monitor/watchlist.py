@@ -123,10 +123,14 @@ class Watchlist:
 
 @dataclass(slots=True)
 class Live:
-    """What is in force now: the watchlist, which `app.py` alone exchanges, and who is in a failure alert."""
+    """What is in force now: the watchlist, which `app.py` alone exchanges, and who is in a failure alert.
+
+    `former` are the names of connections that were watched once, for alerts that end with them.
+    """
 
     watchlist: Watchlist
     troubled: frozenset[str] = frozenset()
+    former: dict[str, Watched] = field(default_factory=dict)
 
 
 def stable_hash(identity: str) -> int:

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.drift.alert import AlertBody, Notice, Status, decode_body, encode_body
+from monitor.drift.alert import AlertBody, Kind, Notice, Severity, Status, decode_body, encode_body
 from monitor.drift.alerts import Report, new_id
 from monitor.drift.episodes import Ended, Track
 from monitor.store.codec import Codec
@@ -101,6 +101,16 @@ async def firing(tx: AsyncConnection) -> list[AlertBody]:
         select(alerts.c.body).where(alerts.c.status == Status.FIRING).order_by(alerts.c.started_at.desc())
     )
     return [decode_body(row.body) for row in rows]
+
+
+async def firing_by_kind(tx: AsyncConnection) -> dict[tuple[Kind, Severity], int]:
+    """Return how many alerts fire, by kind and severity."""
+    rows = await tx.execute(
+        select(alerts.c.kind, alerts.c.severity, func.count().label("many"))
+        .where(alerts.c.status == Status.FIRING)
+        .group_by(alerts.c.kind, alerts.c.severity)
+    )
+    return {(Kind(row.kind), Severity(row.severity)): row.many for row in rows}
 
 
 async def _already_told(tx: AsyncConnection, alert_id: str) -> frozenset[str]:

@@ -19,27 +19,32 @@ from monitor.store.tables import changes, connections, snapshots
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """A connection that is to be watched; `first_due_at` is for one that is new or overdue."""
+    """A connection that is to be watched.
+
+    `first_due_at` is for one that is new or overdue, `next_due_at` the latest for one that is known.
+    """
 
     identity: str
     name: str
     account: str
     connection_id: str | None
     first_due_at: datetime
+    next_due_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """A connection that is ours until `lease_until` passes or the epoch moves on.
 
-    `sync_due`: its next sync is due; else only its policy has something to do. `digest` is that of the
-    applied body. `settled`: the same answer again would change nothing.
+    `sync_due`, `policy_due`: whether its next sync is due, and whether its policy has something to do even
+    without one. `digest` is that of the applied body. `settled`: the same answer again would change nothing.
     """
 
     identity: str
     epoch: int
     due_at: datetime
     sync_due: bool
+    policy_due: bool
     digest: str | None
     settled: bool
     held: int
@@ -152,7 +157,7 @@ async def begin_watching(tx: AsyncConnection, watches: Sequence[Watch], now: dat
                     "connection_id": watch.connection_id,
                     "due_at": watch.first_due_at
                     if known[watch.identity] <= now
-                    else min(known[watch.identity], watch.first_due_at),
+                    else min(known[watch.identity], watch.next_due_at),
                 }
                 for watch in old
             ],
@@ -168,6 +173,12 @@ async def stop_watching(tx: AsyncConnection, identities: Collection[str]) -> Non
     """Forget these connections' rows and snapshots; what happened to them stays recorded."""
     for table in (connections, snapshots):
         await tx.execute(delete(table).where(table.c.identity.in_(identities)))
+
+
+async def look_again(tx: AsyncConnection, now: datetime) -> None:
+    """Have the policy of every connection that has records run at once: rules changed."""
+    has_records = connections.c.identity.in_(select(snapshots.c.identity))
+    await tx.execute(update(connections).where(has_records).values(wakes_at=now))
 
 
 async def mark_vanished(tx: AsyncConnection, identities: Collection[str]) -> None:
@@ -320,6 +331,7 @@ _CLAIM_COLUMNS = (
     connections.c.identity,
     connections.c.epoch,
     connections.c.due_at,
+    connections.c.wakes_at,
     connections.c.digest,
     connections.c.settled,
     connections.c.held,
@@ -372,6 +384,7 @@ def _claim(row: Row[Any], now: datetime) -> Claim:
         epoch=row.epoch,
         due_at=row.due_at,
         sync_due=row.due_at <= now,
+        policy_due=row.wakes_at is not None and row.wakes_at <= now,
         digest=row.digest,
         settled=row.settled,
         held=row.held,

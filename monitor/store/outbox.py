@@ -78,6 +78,8 @@ class StoredOutbox:
                 await tx.execute(
                     update(deliveries)
                     .where(deliveries.c.id == result.delivery.id, deliveries.c.status == PENDING)
+                    # Settled already, by us before the answer of the commit was lost: leave it alone.
+                    .where(deliveries.c.attempts == result.delivery.attempts)
                     .values(**_outcome(result))
                 )
             for name in dict.fromkeys(result.delivery.receiver for result in results):

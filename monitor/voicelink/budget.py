@@ -30,6 +30,7 @@ class AccountBudget:
     """
 
     def __init__(self, *, requests_per_minute: float, clock: Clock, on_wait: Callable[[float], None]) -> None:
+        self.requests_per_minute = requests_per_minute
         self._spacing_s = WINDOW_S / requests_per_minute
         self._clock = clock
         self._on_wait = on_wait

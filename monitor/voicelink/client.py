@@ -60,6 +60,7 @@ class VoiceLinkClient:
         max_response_bytes: Of an answer, compressed or not.
         clock: Measures requests, sleeps between tries.
         rng: The jitter of those sleeps.
+        max_concurrent: Requests in flight at the most; those that wait for a budget do not count.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class VoiceLinkClient:
         max_response_bytes: int,
         clock: Clock,
         rng: random.Random,
+        max_concurrent: int = 32,
     ) -> None:
         base = base_url.rstrip("/")
         self._http = http
@@ -85,6 +87,7 @@ class VoiceLinkClient:
         self._max_response_bytes = max_response_bytes
         self._clock = clock
         self._rng = rng
+        self._slots = asyncio.Semaphore(max_concurrent)
 
     async def sync(self, *, key: str, connection_id: str | None, budget: AccountBudget) -> Answer:
         """Return the provider's answer about one connection.
@@ -134,7 +137,8 @@ class VoiceLinkClient:
         while True:
             await budget.acquire()
             try:
-                return await self._try(request, key)
+                async with self._slots:
+                    return await self._try(request, key)
             except SyncError as exc:
                 if exc.outcome is Outcome.RATE_LIMITED:
                     budget.pause(exc.retry_after_s)

@@ -1,0 +1,235 @@
+"""From the config to the parts that do the work: the one place that reads every key.
+
+A new receiver is one entry in `build_receivers`; a new rule is one argument in `_rules`.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from functools import partial
+
+import httpx
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from monitor.clock import Clock
+from monitor.config import Account, Config, Timing, WebhookReceiver
+from monitor.config import Connection as ConnectionConfig
+from monitor.config import Receiver as ReceiverConfig
+from monitor.cron import parse_cron
+from monitor.drift.alert import Kind, Severity
+from monitor.drift.failures import FleetRules
+from monitor.drift.plausibility import Guard
+from monitor.drift.rules import Ignore, Rules, Severities
+from monitor.drift.text import Wording
+from monitor.maintenance import Window
+from monitor.notify.delivery import Receiver
+from monitor.notify.log import LogReceiver
+from monitor.notify.routing import Route
+from monitor.notify.webhook import WebhookReceiver as Webhook
+from monitor.store.connections import Named
+from monitor.voicelink.budget import AccountBudget
+from monitor.voicelink.client import VoiceLinkClient
+from monitor.voicelink.transport import build_http
+from monitor.watchlist import Connection, Watchlist, stable_hash
+
+_PHASES = 1000
+"""Regular syncs of connections with one interval are spread over so many instants of it."""
+_RECEIVER_CONNECTIONS = 32
+
+
+def account_budgets(
+    config: Config, clock: Clock, on_wait: Callable[[str, float], None], *, kept: Mapping[str, AccountBudget]
+) -> dict[str, AccountBudget]:
+    """Return each account's budget; one that goes on keeps its pace and its pauses."""
+    budgets: dict[str, AccountBudget] = {}
+    for account in config.accounts:
+        name, rate = account.name, account.requests_per_minute
+        old = kept.get(name)
+        if old is not None and old.requests_per_minute == rate:
+            budgets[name] = old
+        else:
+            budgets[name] = AccountBudget(
+                requests_per_minute=rate, clock=clock, on_wait=partial(on_wait, name)
+            )
+    return budgets
+
+
+def build_client(
+    config: Config, clock: Clock, rng: random.Random
+) -> tuple[httpx.AsyncClient, VoiceLinkClient]:
+    """Return the client of the provider's API, and the HTTP client below it, which must be closed."""
+    limit = config.schedule.max_concurrent_syncs
+    http = build_http(ca_file=config.api.ca_file, max_connections=limit)
+    client = VoiceLinkClient(
+        http=http,
+        base_url=config.api.base_url,
+        timeout_s=config.api.timeout.total_seconds(),
+        max_response_bytes=config.api.max_response_size,
+        max_concurrent=limit,
+        clock=clock,
+        rng=rng,
+    )
+    return http, client
+
+
+def build_watchlist(
+    config: Config, *, client: VoiceLinkClient, budgets: Mapping[str, AccountBudget], since: datetime
+) -> Watchlist:
+    """Return what the config wants watched, by which rules, and who is told."""
+    connections = [
+        _connection(config, account, connection, budgets[account.name], since)
+        for account in config.accounts
+        for connection in account.connections
+    ]
+    return Watchlist(
+        connections={connection.identity: connection for connection in connections},
+        client=client,
+        fleet_rules=FleetRules(
+            failing_after=config.drift.failing_after,
+            resolve_syncs=config.drift.resolve_syncs,
+            update_interval=config.alerts.update_interval,
+            severities=_severities(config),
+        ),
+        wording=Wording(
+            instance=config.instance,
+            external_url=_without_slash(config.alerts.external_url),
+            runbook_base_url=_without_slash(config.alerts.runbook_base_url),
+            labels=config.alerts.labels,
+            max_listed_numbers=config.alerts.max_listed_numbers,
+        ),
+        routes=_routes(config.receivers),
+        since=since,
+    )
+
+
+class ReceiverSet:
+    """The receivers of one config, with the HTTP clients that they send through."""
+
+    def __init__(
+        self, config: Config, *, clock: Clock, log: LogReceiver, extra: Sequence[Receiver] = ()
+    ) -> None:
+        self._clients: list[httpx.AsyncClient] = []
+        self.receivers: list[Receiver] = [log, *extra]
+        for receiver in config.receivers:
+            self.receivers.append(self._build(receiver, clock))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all of them."""
+        return [receiver.name for receiver in self.receivers]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for client in self._clients:
+            await client.aclose()
+
+    def _build(self, receiver: ReceiverConfig, clock: Clock) -> Receiver:
+        timeout_s = receiver.timeout.total_seconds()
+        match receiver:
+            case WebhookReceiver():
+                http = build_http(ca_file=receiver.ca_file, max_connections=_RECEIVER_CONNECTIONS)
+                self._clients.append(http)
+                return Webhook(
+                    receiver.name,
+                    receiver.url,
+                    secret=receiver.signing,
+                    headers=receiver.headers,
+                    http=http,
+                    timeout_s=timeout_s,
+                    clock=clock,
+                )
+            case _:
+                raise NotImplementedError(receiver.type)
+
+
+def _connection(
+    config: Config, account: Account, connection: ConnectionConfig, budget: AccountBudget, now: datetime
+) -> Connection:
+    timing = config.schedule.timing(connection)
+    shortest, longest = timing.gaps(now)
+    return Connection(
+        named=Named(identity=connection.identity, name=connection.name, account=account.name),
+        connection_id=connection.id,
+        key=account.secret,
+        budget=budget,
+        trigger=_trigger(timing, connection.identity),
+        interval=shortest,
+        recheck_interval=min(config.schedule.recheck_interval, shortest),
+        stale_after=config.drift.stale_after_for(longest),
+        rules=_rules(config, connection.name),
+        guard=Guard(
+            ratio=config.guard.ratio,
+            min_numbers=config.guard.min_numbers,
+            confirm_syncs=config.guard.confirm_syncs,
+        ),
+        windows=tuple(window for window in _windows(config) if window.covers(connection.name)),
+    )
+
+
+def _trigger(timing: Timing, identity: str) -> BaseTrigger:
+    if timing.cron is not None:
+        return parse_cron(timing.cron, timing.timezone)
+    phase = timing.interval * (stable_hash(identity) % _PHASES) / _PHASES
+    return IntervalTrigger(
+        seconds=timing.interval.total_seconds(),
+        start_date=datetime(2020, 1, 1, tzinfo=UTC) + phase,
+        timezone=UTC,
+    )
+
+
+def _rules(config: Config, connection: str) -> Rules:
+    alerting = {Kind.DRIFT}
+    if config.drift.removed == "alert":
+        alerting.add(Kind.NUMBER_REMOVED)
+    if config.drift.reconfigured == "alert":
+        alerting.add(Kind.RECONFIGURED)
+    return Rules(
+        confirm_syncs=config.drift.confirm_syncs,
+        resolve_syncs=config.drift.resolve_syncs,
+        keep_firing_for=config.drift.keep_firing_for,
+        update_interval=config.alerts.update_interval,
+        alerting=frozenset(alerting),
+        ignores=tuple(
+            Ignore(number=rule.number or "*", issue=rule.issue, state=rule.state, until=rule.until)
+            for rule in config.ignore
+            if fnmatchcase(connection, rule.connection or "*")
+        ),
+        severities=_severities(config),
+    )
+
+
+def _severities(config: Config) -> Severities:
+    codes = {code: Severity(word) for code, word in config.severity.codes.items()}
+    return Severities.of(codes, Severity(config.severity.default))
+
+
+def _windows(config: Config) -> list[Window]:
+    return [
+        Window(
+            connections=window.connections,
+            cron=parse_cron(window.cron, window.timezone) if window.cron else None,
+            duration=window.duration or timedelta(),
+            start=window.start,
+            end=window.end,
+        )
+        for window in config.maintenance
+    ]
+
+
+def _routes(receivers: Sequence[ReceiverConfig]) -> tuple[Route, ...]:
+    configured = (
+        Route(
+            receiver=receiver.name,
+            min_severity=Severity(receiver.min_severity),
+            connections=receiver.connections,
+            send_resolved=receiver.send_resolved,
+        )
+        for receiver in receivers
+    )
+    return (Route(receiver="log"), *configured)
+
+
+def _without_slash(url: str | None) -> str | None:
+    return url.rstrip("/") if url else None

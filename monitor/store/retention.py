@@ -1,0 +1,39 @@
+"""Forgetting what is old: changes, ended episodes and alerts, delivered messages; never what is open."""
+
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.drift.alert import Status
+from monitor.store.outbox import PENDING
+from monitor.store.tables import alerts, changes, deliveries, episodes
+
+BATCH = 1000
+"""Rows of one kind that one transaction takes, so that a sync never waits long."""
+
+
+async def prune(tx: AsyncConnection, before: datetime) -> int:
+    """Delete up to `BATCH` rows of each kind that ended before an instant; return how many there were."""
+    undelivered = select(deliveries.c.alert_id).where(deliveries.c.status == PENDING)
+    old = (
+        (changes, changes.c.id, changes.c.at < before),
+        (episodes, episodes.c.id, episodes.c.ended_at < before),
+        (
+            deliveries,
+            deliveries.c.seq,
+            (deliveries.c.status != PENDING) & (deliveries.c.finished_at < before),
+        ),
+        (
+            alerts,
+            alerts.c.id,
+            (alerts.c.status == Status.RESOLVED)
+            & (alerts.c.resolved_at < before)
+            & alerts.c.id.not_in(undelivered),
+        ),
+    )
+    deleted = 0
+    for table, key, is_old in old:
+        done = await tx.execute(delete(table).where(key.in_(select(key).where(is_old).limit(BATCH))))
+        deleted += done.rowcount
+    return deleted
