@@ -208,9 +208,9 @@ def _begin(change: Change, rules: Rules, now: datetime) -> Track | None:
 
 
 def _seen(track: Track, snapshot: Snapshot) -> Seen:
-    if track.key in snapshot.unknown:
-        return Seen.NOTHING
     number = snapshot.numbers.get(track.key)
+    if track.key in snapshot.unknown or (number is None and snapshot.skipped):
+        return Seen.NOTHING  # it may be among the entries that could not be read
     if track.kind is Kind.NUMBER_REMOVED:
         return Seen.TROUBLE if number is None else Seen.GOOD
     if number is None:

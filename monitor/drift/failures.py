@@ -235,7 +235,7 @@ def _wakes_at(
     rules: FleetRules,
     now: datetime,
 ) -> datetime | None:
-    in_alert = {track.key for track in tracks.values()}
+    in_alert = {track.key for track in tracks.values() if track.kind is not Kind.RECEIVER_FAILING}
     instants = [tells_at(alert, rules.update_interval) for alert in alerts]
     instants += [
         health.fresh_at + health.stale_after

@@ -94,7 +94,7 @@ def summary(
         line = _failure_phrase(alert, tracks, connection, watched)
     if made.status is Status.FIRING:
         return line
-    lasted = _duration(made.ended[-1].at - alert.started_at) if made.ended else "a moment"
+    lasted = duration(made.ended[-1].at - alert.started_at) if made.ended else "a moment"
     return f"{line} - {_ending(made.resolution)} after {lasted}"
 
 
@@ -245,7 +245,7 @@ def _actions(tracks: Sequence[Track]) -> list[Action]:
     return [Action(code=code, label=label, numbers=many) for (code, label), many in ordered]
 
 
-def _duration(length: timedelta) -> str:
+def duration(length: timedelta) -> str:
     """Return a length the way people say it: `45s`, `12m`, `3h 5m`, `2d 4h`."""
     seconds = max(int(length.total_seconds()), 0)
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400

@@ -258,6 +258,29 @@ def test_number_that_returned_before_the_day_was_over_recovered() -> None:
     assert watch.last_body().resolution is Resolution.RECOVERED
 
 
+def test_number_removed_is_not_confirmed_by_an_answer_that_may_hide_it() -> None:
+    """A number that was missing once may be among the entries that could not be read."""
+    watch = Watch()
+    watch.sync(ready(1), ready(2))
+    watch.sync(ready(2))
+    for _ in range(3):
+        watch.sync(ready(2), skipped=1)
+    assert watch.reports == []
+    watch.sync(ready(2))
+    assert watch.open_keys == {key(1)}
+
+
+def test_drift_is_not_ended_by_an_answer_that_may_hide_the_number() -> None:
+    """Missing once and then unknown is not gone."""
+    watch = firing(Rules(alerting=frozenset({Kind.DRIFT})))
+    watch.sync(ready(2))
+    for _ in range(3):
+        watch.sync(ready(2), skipped=1)
+    assert watch.open_keys == {key(1)}
+    watch.sync(ready(2))
+    assert watch.open_keys == set()
+
+
 def test_number_removed_needs_confirmation() -> None:
     """A number that one answer lacks is no news."""
     watch = Watch()
