@@ -89,6 +89,8 @@ class Rules:
 
         A drifting number without issues counts as having its state for one.
         """
+        if not self.ignores:
+            return number.issues or (number.state,)
         covering = [rule for rule in self.ignores if rule.covers(number, now)]
         if any(rule.issue is None for rule in covering):
             return None
