@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.drift.alert import Resolution, Severity
+from monitor.drift.alert import Kind, Resolution, Severity
 from monitor.drift.rules import Rules, Severities
 from tests.unit.drift.build import (
     AT_ONCE,
@@ -87,6 +87,32 @@ def test_joined_numbers_are_told_in_one_update() -> None:
     assert watch.wait(HOUR).reports == ()
 
 
+def test_updates_keep_their_distance_and_tell_each_end_once() -> None:
+    """The interval counts from the last message, and so does what ended."""
+    watch = Watch(AT_ONCE)
+    watch.sync(*fleet(9, broken(1), broken(2), broken(3)))
+    watch.sync(*fleet(9, broken(2), broken(3)), after=5 * MINUTE)
+    watch.sync(*fleet(9, broken(3)), after=MINUTE)
+    watch.wait(4 * MINUTE - SECOND)
+    assert watch.notices == [OPENED, UPDATED]
+    assert watch.last_body().numbers_ended == 1
+    watch.wait(SECOND)
+    assert watch.notices == [OPENED, UPDATED, UPDATED]
+    body = watch.last_body()
+    assert (body.numbers_total, body.numbers_added, body.numbers_ended) == (1, 0, 1)
+
+
+def test_resolution_remembers_those_who_ended_earlier() -> None:
+    """`mixed` is about all members, also those whose end was told in an update."""
+    watch = Watch(AT_ONCE)
+    watch.sync(*fleet(9, broken(1), broken(2)))
+    watch.sync(*fleet(9, broken(1)), after=5 * MINUTE)
+    watch.sync(*fleet(8, first=2))
+    story = [made for made in watch.reports if made.alert.kind is Kind.DRIFT]
+    assert [made.notice for made in story] == [OPENED, UPDATED, RESOLVED]
+    assert story[-1].resolution is Resolution.MIXED
+
+
 def test_different_states_are_different_alerts() -> None:
     """Drift is grouped by connection and state at confirmation."""
     watch = Watch(AT_ONCE)
@@ -116,6 +142,9 @@ def test_severity_only_rises_and_goes_at_once() -> None:
     watch.sync(broken(1), ready(2), after=HOUR)
     assert watch.last_body().severity is Severity.CRITICAL
     assert watch.notices == [OPENED, UPDATED, UPDATED]
+    episode = watch.records.tracks[f"drift:{key(1)}"].episode
+    assert episode is not None
+    assert episode.severity is Severity.CRITICAL
 
 
 def test_severity_rises_with_a_worse_number_that_joins() -> None:

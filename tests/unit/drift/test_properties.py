@@ -119,6 +119,11 @@ def episodes(records: Records) -> set[str]:
     return {track.episode.id for track in records.tracks.values() if track.episode}
 
 
+def in_alert(track: Track, story: list[Report]) -> bool:
+    """Whether the track is in the alert that the story is about."""
+    return track.episode is not None and track.episode.alert_id == story[0].alert.id
+
+
 def by_alert(reports: list[Report]) -> dict[str, list[Report]]:
     """Return what was told about each alert, in order."""
     stories: dict[str, list[Report]] = defaultdict(list)
@@ -165,6 +170,8 @@ def test_life_numbers_added_and_ended_add_up(events: list[Event]) -> None:
             assert total == len(made.members)
             keys = [number.key for number in body.numbers]
             assert len(keys) == len(set(keys)) == body.numbers_total > 0
+        began = sum(1 for done in life.steps for track in done.opened if in_alert(track, story))
+        assert sum(made.added for made in story) == sum(len(made.ended) for made in story) == began
 
 
 @modest
