@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.drift.alert import Resolution
+from monitor.drift.alert import Kind, Resolution
 from monitor.drift.plausibility import Guard
 from monitor.drift.rules import Ignore, Rules
 from tests.unit.drift.build import (
@@ -185,3 +185,10 @@ def test_guard_is_the_connections_own() -> None:
     watch.read(answer(*fleet(10)))
     watch.read(answer(*fleet(10, *(broken(index) for index in range(1, 8)))))
     assert watch.held == []
+
+
+def test_settled_waits_for_the_end_of_a_drift_whose_number_is_gone() -> None:
+    """Also when removals are recorded only."""
+    watch = firing(Rules(alerting=frozenset({Kind.DRIFT})))
+    assert watch.sync(ready(2)).settled is False
+    assert watch.sync(ready(2)).settled is True
