@@ -79,12 +79,14 @@ class Process:
     Args:
         argv: The command.
         log_file: Gets its standard output and error, of all its starts.
+        error_file: Gets its standard error instead.
         ready_url: Answers 2xx once it serves; without, it counts as ready when started.
         env: Its whole environment; None: the test run's own.
     """
 
     argv: Sequence[str | Path]
     log_file: Path
+    error_file: Path | None = None
     ready_url: str | None = None
     env: Mapping[str, str] | None = None
     cwd: Path | None = None
@@ -113,12 +115,12 @@ class Process:
             AssertionError: It ended, or was not ready in time; carries what it wrote.
         """
         assert not self.running, "already running"
-        with self.log_file.open("ab") as log:
+        with self.log_file.open("ab") as log, (self.error_file or self.log_file).open("ab") as errors:
             self._running = subprocess.Popen(  # noqa: ASYNC220 - forking is quick, and the tests' loop may wait
                 tied(self.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=log,
+                stderr=errors,
                 env=None if self.env is None else dict(self.env),
                 cwd=self.cwd,
             )
