@@ -186,7 +186,9 @@ def _end(
             way = Resolution.ACCEPTED
         if way is None and track.episode is not None and silent(track, rules, now):
             # The trouble goes on unseen: it may alert again when the rule is gone.
-            kept[name] = msgspec.structs.replace(track, episode=None)
+            pending = msgspec.structs.replace(track, episode=None)
+            if finished(pending, rules, now) is None:
+                kept[name] = pending
             ended.append(Ended(track=track, at=now, resolution=Resolution.IGNORED))
         elif way is None:
             kept[name] = track

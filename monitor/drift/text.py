@@ -95,7 +95,7 @@ def summary(
     if made.status is Status.FIRING:
         return line
     lasted = duration(made.ended[-1].at - alert.started_at) if made.ended else "a moment"
-    return f"{line} - {_ending(made.resolution)} after {lasted}"
+    return f"{line} - {_ending(made.resolution, alert.kind)} after {lasted}"
 
 
 def _told_of(made: Report) -> tuple[Track, ...]:
@@ -152,20 +152,20 @@ def _failure_phrase(
     return f"{phrases[alert.kind]}{because}"
 
 
-def _ending(resolution: Resolution | None) -> str:
-    match resolution:
-        case Resolution.REMOVED:
-            return "removed from the inventory"
-        case Resolution.ACCEPTED:
-            return "accepted as it is now"
-        case Resolution.IGNORED:
-            return "ignored by a rule, not recovered,"
-        case Resolution.UNCONFIGURED:
-            return "no longer watched, not recovered,"
-        case Resolution.MIXED:
-            return "over in several ways"
-        case _:
-            return "recovered"
+_ENDINGS: Mapping[Resolution, str] = {
+    Resolution.RECOVERED: "recovered",
+    Resolution.REMOVED: "removed from the inventory",
+    Resolution.ACCEPTED: "accepted as it is now",
+    Resolution.IGNORED: "ignored by a rule, not recovered,",
+    Resolution.UNCONFIGURED: "no longer watched, not recovered,",
+    Resolution.MIXED: "over in several ways",
+}
+
+
+def _ending(resolution: Resolution | None, kind: Kind) -> str:
+    if resolution is Resolution.REMOVED and kind is Kind.NUMBER_REMOVED:
+        return "still gone, closed"
+    return _ENDINGS[resolution or Resolution.RECOVERED]
 
 
 def _connection(alert: Alert, scope: str, watched: Mapping[str, Watched]) -> Watched | None:

@@ -79,6 +79,17 @@ def test_ignoring_an_open_episode_ends_it_as_ignored() -> None:
     assert len({made.alert.id for made in watch.reports}) == 2
 
 
+def test_ignoring_an_episode_that_only_waits_for_time_leaves_nothing() -> None:
+    """The number is ready: nothing is pending that could alert again."""
+    watch = firing()
+    watch.sync(ready(1), ready(2))
+    watch.sync(ready(1), ready(2))
+    watch.rules = Rules(ignores=(Ignore(),))
+    watch.wait()
+    assert watch.last_body().resolution is Resolution.IGNORED
+    assert watch.records.tracks == {}
+
+
 def test_another_issue_of_an_ignored_number_alerts() -> None:
     """Only the issue was taken off the list."""
     watch = Watch(Rules(ignores=(Ignore(issue="NO_BOT"),)))
