@@ -37,7 +37,20 @@ class Announcer:
         self._views: dict[str, ConnectionView] = {}
 
     def restore(self, standing: Standing, connection: Connection, now: datetime) -> None:
-        """Show a connection as the store knows it."""
+        """Show a connection as the store knows it; one that is shown already changes its names only."""
+        view = self._views.get(standing.identity)
+        if view is not None:
+            named = connection.named
+            self._show(
+                replace(
+                    view,
+                    name=named.name,
+                    account=named.account,
+                    connection_id=connection.connection_id,
+                    maintenance=connection.maintenance(now).open,
+                )
+            )
+            return
         self._show(
             ConnectionView(
                 identity=standing.identity,

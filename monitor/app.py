@@ -5,29 +5,29 @@ import contextlib
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import UTC, timedelta
 from typing import TextIO
 
+import httpx
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from structlog.typing import FilteringBoundLogger
 
-from monitor import __version__
+from monitor import __version__, heartbeat
 from monitor.announce import Announcer
-from monitor.build import ReceiverSet, account_budgets, build_client, build_watchlist
+from monitor.build import repeat_intervals
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.config.secrets import secrets_of
 from monitor.cycle import Cycle
 from monitor.drift.alert import Kind, Severity
-from monitor.errors import StartError, StoreUnavailable
+from monitor.errors import ConfigError, MonitorError, StartError, StoreUnavailable
 from monitor.fleet import FleetWatch
+from monitor.installation import DISCOVERY_INTERVAL, Installation
 from monitor.log import build_logger, route_standard_library
 from monitor.metrics import Metrics
 from monitor.notify.delivery import Receiver
 from monitor.notify.drain import Drain
-from monitor.notify.log import LogReceiver
-from monitor.roster import bring_in
 from monitor.schedule import Schedule
 from monitor.status import StoreStatus
 from monitor.store.alerts import firing_by_kind
@@ -36,8 +36,9 @@ from monitor.store.connections import free_leases
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
 from monitor.store.outbox import StoredOutbox, backlogs, free_delivery_leases
+from monitor.store.reminders import remind
 from monitor.store.retention import BATCH, prune
-from monitor.watchlist import Live
+from monitor.voicelink.transport import build_http
 from monitor.web.app import create_app
 from monitor.web.server import WebServer, bind
 
@@ -45,21 +46,25 @@ _SYNC_GRACE_S = 3.0
 _DRAIN_GRACE_S = 3.0
 _LAG_PROBE_S = 0.25
 _TICK_LATE = timedelta(seconds=10)
+_STORE_LOST = timedelta(seconds=30)
+_NEXT_START_ONLY = ("store", "web")
 
 
 async def run_daemon(
     config: Config,
     *,
+    reread: Callable[[], Config] | None = None,
     stop: asyncio.Event | None = None,
     on_ready: Callable[[str], None] | None = None,
     log_stream: TextIO | None = None,
     extra_receivers: Sequence[Receiver] = (),
     revision: str = "",
 ) -> None:
-    """Run the daemon until SIGTERM, SIGINT or `stop`.
+    """Run the daemon until SIGTERM, SIGINT or `stop`; reload at SIGHUP.
 
     Args:
         config: What to do.
+        reread: Reads the config again, for a reload; it may block. None: there is nothing to reload from.
         stop: Ends it when set.
         on_ready: Told the address of the status page once everything runs.
         log_stream: Where the log goes; standard output if None.
@@ -73,24 +78,38 @@ async def run_daemon(
     stop = stop or asyncio.Event()
     log = build_logger(config.log.format, config.log.level, log_stream or sys.stdout)
     undo_logging = route_standard_library(log)
-    loop = asyncio.get_running_loop()
-    handled = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, stop.set)
-            handled.append(number)
     try:
         daemon = Daemon(
-            config, log=log, clock=SystemClock(), extra_receivers=extra_receivers, revision=revision
+            config,
+            reread=reread,
+            log=log,
+            clock=SystemClock(),
+            extra_receivers=extra_receivers,
+            revision=revision,
         )
-        async with daemon.running() as address:
-            if on_ready is not None:
-                on_ready(address)
-            await stop.wait()
+        with _signals({signal.SIGTERM: stop.set, signal.SIGINT: stop.set, signal.SIGHUP: daemon.reload_soon}):
+            async with daemon.running() as address:
+                if on_ready is not None:
+                    on_ready(address)
+                await stop.wait()
+    finally:
+        undo_logging()
+
+
+@contextlib.contextmanager
+def _signals(handlers: dict[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """Handle signals in the loop; where that is impossible (not the main thread), leave them alone."""
+    loop = asyncio.get_running_loop()
+    handled = []
+    for number, handler in handlers.items():
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, handler)
+            handled.append(number)
+    try:
+        yield
     finally:
         for number in handled:
             loop.remove_signal_handler(number)
-        undo_logging()
 
 
 class Daemon:
@@ -98,6 +117,7 @@ class Daemon:
 
     Args:
         config: What to do.
+        reread: Reads the config again.
         log: The log.
         clock: The time.
         extra_receivers: Told of every alert besides the configured ones.
@@ -108,12 +128,14 @@ class Daemon:
         self,
         config: Config,
         *,
+        reread: Callable[[], Config] | None,
         log: FilteringBoundLogger,
         clock: Clock,
         extra_receivers: Sequence[Receiver] = (),
         revision: str = "",
     ) -> None:
-        self._config = config
+        self._first_config = config
+        self._reread = reread
         self._log = log
         self._clock = clock
         self._rng = random.Random()
@@ -122,61 +144,100 @@ class Daemon:
             version=__version__, revision=revision, max_number_series=config.metrics.max_number_series
         )
         self._codec = Codec()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._store_lost_at: datetime | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
+        self._started = False
+        self._read_at = clock.now()
+        self._reads_fail = False
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
         """Start everything; give the address of the status page; on leaving, close everything in order."""
+        config = self._first_config
         async with contextlib.AsyncExitStack() as stack:
-            listen = self._config.web.listen
-            sock = await asyncio.to_thread(bind, listen.host, listen.port)
+            sock = await asyncio.to_thread(bind, config.web.listen.host, config.web.listen.port)
             stack.callback(sock.close)
-            database = await self._open_store(stack)
-            self._build(database, stack)
-            try:
-                await self._bring_in()
-            except StoreUnavailable as exc:
-                raise StartError(str(exc)) from exc
+            database = await self._open_store(config, stack)
+            await self._build(config, database, stack)
             web = WebServer(
                 create_app(metrics=self._metrics, readiness=self, status=self._status),
                 sock,
-                tls_cert_file=self._config.web.tls_cert_file,
-                tls_key_file=self._config.web.tls_key_file,
+                tls_cert_file=config.web.tls_cert_file,
+                tls_key_file=config.web.tls_key_file,
             )
             await web.start()
             stack.push_async_callback(web.stop)
             self._begin(stack)
             host, port = sock.getsockname()[:2]
-            scheme = "https" if self._config.web.tls_cert_file else "http"
+            scheme = "https" if config.web.tls_cert_file else "http"
             address = f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
             self._metrics.config_loaded(ok=True, at=self._clock.now())
             self._log.info(
                 "daemon.started",
                 version=__version__,
-                instance=self._config.instance,
-                connections=len(self._live.watchlist.connections),
-                receivers=self._receivers.names,
+                instance=config.instance,
+                connections=len(self._installation.live.watchlist.connections),
+                receivers=self._installation.receivers.names,
                 store=database.shown,
                 page=address,
             )
+            self._started = True
             yield address
             await self._close_work()
         self._log.info("daemon.stopped")
 
     def not_ready(self) -> str | None:
         """Return why the monitor does not do its work, or None."""
-        if self._store_lost_at is not None:
+        if self._reads_fail:
             return "the store is away"
         ticked_at = self._schedule.ticked_at
-        if ticked_at is None:
+        if not self._started or ticked_at is None:
             return "starting"
         if self._clock.now() - ticked_at > _TICK_LATE:
             return "the schedule does not run"
         return None
 
-    async def _open_store(self, stack: contextlib.AsyncExitStack) -> Database:
-        database = Database(self._config.store.secret.reveal())
+    def reload_soon(self) -> None:
+        """Reload in the background: what a signal can ask for."""
+        task = asyncio.create_task(self._reload_quietly(), name="reload")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def reload(self) -> None:
+        """Read the config again and put it in force: parse, build, swap.
+
+        Raises:
+            MonitorError: It cannot be used; the old one goes on, and log, metric and page say so.
+        """
+        async with self._reloading:
+            try:
+                if self._reread is None:
+                    raise ConfigError(["this monitor was started without a config to read again"])
+                config = await asyncio.to_thread(self._reread)
+                await self._installation.install(config)
+            except MonitorError as exc:
+                self._metrics.config_loaded(ok=False, at=self._clock.now())
+                self._status.config_error = str(exc)
+                self._log.error("config.rejected", error=str(exc))
+                raise
+            self._metrics.config_loaded(ok=True, at=self._clock.now())
+            self._status.config_error = None
+            later = [
+                key for key in _NEXT_START_ONLY if getattr(config, key) != getattr(self._first_config, key)
+            ]
+            self._log.info(
+                "config.reloaded",
+                connections=len(self._installation.live.watchlist.connections),
+                receivers=self._installation.receivers.names,
+                changed_at_next_start=later,
+                warnings=config.warnings,
+            )
+            self._schedule.look_now()
+            self._drain.wake()
+            self._discover_soon(timedelta(0))
+
+    async def _open_store(self, config: Config, stack: contextlib.AsyncExitStack) -> Database:
+        database = Database(config.store.secret.reveal())
         lock = database.lock()
         if lock is not None:
             stack.callback(lock.close)
@@ -188,33 +249,50 @@ class Daemon:
                 await free_delivery_leases(tx)
         return database
 
-    def _build(self, database: Database, stack: contextlib.AsyncExitStack) -> None:
-        config, clock = self._config, self._clock
+    async def _build(self, config: Config, database: Database, stack: contextlib.AsyncExitStack) -> None:
+        clock, metrics = self._clock, self._metrics
         self._database = database
-        self._budgets = account_budgets(config, clock, self._metrics.budget_wait, kept={})
-        http, client = build_client(config, clock, self._rng)
-        stack.push_async_callback(http.aclose)
-        watchlist = build_watchlist(config, client=client, budgets=self._budgets, since=clock.now())
-        self._live = Live(watchlist=watchlist)
-        self._receivers = ReceiverSet(config, clock=clock, log=LogReceiver(self._log), extra=self._extra)
-        stack.push_async_callback(self._receivers.close)
-        self._announcer = Announcer(metrics=self._metrics, log=self._log, numbers=config.metrics.numbers)
+        self._announcer = Announcer(metrics=metrics, log=self._log, numbers=config.metrics.numbers)
         self._drain = Drain(
             outbox=StoredOutbox(database, clock),
-            receivers=self._receivers.receivers,
+            receivers=(),
             clock=clock,
             rng=self._rng,
-            metrics=self._metrics,
+            metrics=metrics,
             log=self._log,
         )
+        self._installation = Installation(
+            database=database,
+            codec=self._codec,
+            clock=clock,
+            rng=self._rng,
+            metrics=metrics,
+            announcer=self._announcer,
+            drain=self._drain,
+            log=self._log,
+            extra=self._extra,
+        )
+        stack.push_async_callback(self._installation.close)
+        try:
+            await self._installation.install(config)
+        except StoreUnavailable as exc:
+            raise StartError(str(exc)) from exc
+        self._build_schedule(database)
+        self._status = StoreStatus(live=self._installation.live, database=database, announcer=self._announcer)
+        http = build_http(ca_file=None, max_connections=1)
+        stack.push_async_callback(http.aclose)
+        self._heartbeat = self._build_heartbeat(http, database)
+
+    def _build_schedule(self, database: Database) -> None:
+        live = self._installation.live
         fleet = FleetWatch(
-            live=self._live, database=database, codec=self._codec, announcer=self._announcer, clock=clock
+            live=live, database=database, codec=self._codec, announcer=self._announcer, clock=self._clock
         )
         cycle = Cycle(
-            live=self._live,
+            live=live,
             ledger=Ledger(database, self._codec),
             announcer=self._announcer,
-            clock=clock,
+            clock=self._clock,
             wake_drain=self._drain.wake,
             log_internal=self._log_internal,
         )
@@ -224,36 +302,37 @@ class Daemon:
             database=database,
             cycle=cycle,
             fleet=fleet,
-            clock=clock,
+            clock=self._clock,
             metrics=self._metrics,
             announcer=self._announcer,
             wake_drain=self._drain.wake,
             log_internal=self._log_internal,
         )
-        self._status = StoreStatus(live=self._live, database=database, announcer=self._announcer)
 
-    async def _bring_in(self) -> None:
-        self._metrics.set_accounts(self._budgets)
-        self._metrics.set_receivers(self._receivers.names)
-        await bring_in(
-            self._database,
-            self._codec,
-            self._live,
-            receivers=self._receivers.names,
-            announcer=self._announcer,
-            now=self._clock.now(),
+    def _build_heartbeat(self, http: httpx.AsyncClient, database: Database) -> heartbeat.Heartbeat:
+        return heartbeat.Heartbeat(
+            http=http,
+            database=database,
+            syncs=self._schedule,
+            deliveries=self._drain,
+            clock=self._clock,
+            log=self._log,
         )
 
     def _begin(self, stack: contextlib.AsyncExitStack) -> None:
-        self._tasks = [
+        self._tasks |= {
             asyncio.create_task(self._drain.run(), name="drain"),
             asyncio.create_task(self._watch_loop(), name="loop lag"),
-        ]
+        }
         stack.push_async_callback(self._end_tasks)
         self._scheduler.start()
-        self._schedule.every(timedelta(seconds=1), "gauges", self._refresh_gauges)
-        self._schedule.every(timedelta(seconds=5), "secrets", self._refresh_secrets)
-        self._schedule.every(timedelta(hours=1), "retention", self._prune)
+        every = self._schedule.every
+        every(timedelta(seconds=1), "gauges", self._refresh_gauges)
+        every(timedelta(seconds=1), "reminders", self._remind)
+        every(timedelta(seconds=5), "secrets", self._refresh_secrets)
+        every(timedelta(hours=1), "retention", self._prune)
+        every(heartbeat.INTERVAL, "heartbeat", self._beat, at_once=True)
+        self._discover_soon(timedelta(0))
         self._schedule.start()
 
     async def _close_work(self) -> None:
@@ -264,9 +343,14 @@ class Daemon:
         self._scheduler.shutdown(wait=False)
 
     async def _end_tasks(self) -> None:
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _reload_quietly(self) -> None:
+        with contextlib.suppress(MonitorError):  # said already, where it was handled
+            await self.reload()
 
     async def _watch_loop(self) -> None:
         """Measure how late the event loop wakes us: what blocks it delays everything."""
@@ -277,35 +361,70 @@ class Daemon:
 
     async def _refresh_gauges(self) -> None:
         now = self._clock.now()
-        for connection in self._live.watchlist.connections.values():
+        for connection in self._installation.live.watchlist.connections.values():
             self._announcer.maintenance(connection.identity, is_open=connection.maintenance(now).open)
         try:
             async with self._database.read() as tx:
                 counted = await firing_by_kind(tx)
                 waiting = await backlogs(tx)
         except StoreUnavailable as exc:
-            if self._store_lost_at is None:
+            if not self._reads_fail:
                 self._announcer.store_failed(exc, "reading the gauges")
-                self._store_lost_at = now
+            self._reads_fail = True
+            self._metrics.show_connections(shown=now - self._read_at < _STORE_LOST)
             return
-        self._store_lost_at = None
+        self._reads_fail, self._read_at = False, now
+        self._metrics.show_connections(shown=True)
         self._metrics.set_alerts_firing(
             {(kind, severity): counted.get((kind, severity), 0) for kind in Kind for severity in Severity}
         )
         for backlog in waiting:
             self._metrics.set_backlog(backlog.receiver, backlog.pending, backlog.dead, backlog.oldest_at)
 
+    async def _remind(self) -> None:
+        repeats = repeat_intervals(self._installation.config)
+        if not repeats:
+            return
+        try:
+            async with self._database.write() as tx:
+                reminded = await remind(tx, repeats, self._clock.now())
+        except StoreUnavailable as exc:
+            self._announcer.store_failed(exc, "queueing reminders")
+            return
+        if reminded:
+            self._drain.wake()
+
     async def _refresh_secrets(self) -> None:
-        await asyncio.to_thread(lambda: [secret.refresh() for secret in secrets_of(self._config)])
+        secrets = list(secrets_of(self._installation.config))
+        await asyncio.to_thread(lambda: [secret.refresh() for secret in secrets])
+
+    async def _beat(self) -> None:
+        url = self._installation.config.heartbeat.secret
+        if url is not None:
+            await self._heartbeat.beat(url)
+
+    def _discover_soon(self, delay: timedelta) -> None:
+        if any(account.discover for account in self._installation.config.accounts):
+            self._schedule.once(self._clock.now() + delay, "discovery", self._discover)
+
+    async def _discover(self) -> None:
+        answered = False
+        try:
+            answered = await self._installation.discover()
+        except StoreUnavailable as exc:
+            self._announcer.store_failed(exc, "recording what discovery found")
+        self._schedule.failures_moved()
+        self._schedule.look_now()
+        recheck = self._installation.config.schedule.recheck_interval
+        self._discover_soon(DISCOVERY_INTERVAL if answered else recheck)
 
     async def _prune(self) -> None:
-        before = self._clock.now() - self._config.store.retention
+        before = self._clock.now() - self._installation.config.store.retention
         try:
-            while True:
+            deleted = BATCH
+            while deleted >= BATCH:
                 async with self._database.write() as tx:
                     deleted = await prune(tx, before)
-                if deleted < BATCH:
-                    return
         except StoreUnavailable as exc:
             self._announcer.store_failed(exc, "forgetting what is old")
 

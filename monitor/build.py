@@ -1,6 +1,6 @@
 """From the config to the parts that do the work: the one place that reads every key.
 
-A new receiver is one entry in `build_receivers`; a new rule is one argument in `_rules`.
+A new receiver is one entry in `build_receivers`; a new rule is one argument in `rules_of`.
 """
 
 import random
@@ -14,10 +14,11 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from monitor.clock import Clock
-from monitor.config import Account, Config, Timing, WebhookReceiver
+from monitor.config import Account, Config, Timing, WebhookReceiver, requests_per_minute
 from monitor.config import Connection as ConnectionConfig
 from monitor.config import Receiver as ReceiverConfig
 from monitor.cron import parse_cron
+from monitor.discovery import Discovered, stretched
 from monitor.drift.alert import Kind, Severity
 from monitor.drift.failures import FleetRules
 from monitor.drift.plausibility import Guard
@@ -75,13 +76,26 @@ def build_client(
 
 
 def build_watchlist(
-    config: Config, *, client: VoiceLinkClient, budgets: Mapping[str, AccountBudget], since: datetime
+    config: Config,
+    *,
+    client: VoiceLinkClient,
+    budgets: Mapping[str, AccountBudget],
+    discovered: Mapping[str, Sequence[Discovered]],
+    since: datetime,
 ) -> Watchlist:
-    """Return what the config wants watched, by which rules, and who is told."""
+    """Return what the config wants watched, by which rules, and who is told.
+
+    Args:
+        config: The config.
+        client: Asks the provider.
+        budgets: By account.
+        discovered: By account, the connections that are watched without being configured.
+        since: When the watching began, in this process.
+    """
     connections = [
-        _connection(config, account, connection, budgets[account.name], since)
+        _connection(config, account, connection, timing, budgets[account.name], since)
         for account in config.accounts
-        for connection in account.connections
+        for connection, timing in _timings(config, account, discovered.get(account.name, ()), since)
     ]
     return Watchlist(
         connections={connection.identity: connection for connection in connections},
@@ -144,10 +158,30 @@ class ReceiverSet:
                 raise NotImplementedError(receiver.type)
 
 
+def _timings(
+    config: Config, account: Account, discovered: Sequence[Discovered], now: datetime
+) -> list[tuple[ConnectionConfig, Timing]]:
+    """Return the account's connections with their times; discovered ones fit the budget that is left."""
+    explicit = [(connection, config.schedule.timing(connection)) for connection in account.connections]
+    found = [ConnectionConfig(name=one.name, id=one.id).of_account(account.name) for one in discovered]
+    if not found:
+        return explicit
+    needed = requests_per_minute([timing.gaps(now)[0] for _, timing in explicit])
+    regular = config.schedule.timing(found[0])
+    shortest = regular.gaps(now)[0]
+    interval = stretched(shortest, len(found), account.requests_per_minute - needed)
+    timing = regular if interval == shortest else Timing(interval=interval, timezone=regular.timezone)
+    return [*explicit, *((connection, timing) for connection in found)]
+
+
 def _connection(
-    config: Config, account: Account, connection: ConnectionConfig, budget: AccountBudget, now: datetime
+    config: Config,
+    account: Account,
+    connection: ConnectionConfig,
+    timing: Timing,
+    budget: AccountBudget,
+    now: datetime,
 ) -> Connection:
-    timing = config.schedule.timing(connection)
     shortest, longest = timing.gaps(now)
     return Connection(
         named=Named(identity=connection.identity, name=connection.name, account=account.name),
@@ -158,7 +192,7 @@ def _connection(
         interval=shortest,
         recheck_interval=min(config.schedule.recheck_interval, shortest),
         stale_after=config.drift.stale_after_for(longest),
-        rules=_rules(config, connection.name),
+        rules=rules_of(config, connection.name),
         guard=Guard(
             ratio=config.guard.ratio,
             min_numbers=config.guard.min_numbers,
@@ -179,7 +213,8 @@ def _trigger(timing: Timing, identity: str) -> BaseTrigger:
     )
 
 
-def _rules(config: Config, connection: str) -> Rules:
+def rules_of(config: Config, connection: str) -> Rules:
+    """Return the rules of the connection of this name, maintenance aside."""
     alerting = {Kind.DRIFT}
     if config.drift.removed == "alert":
         alerting.add(Kind.NUMBER_REMOVED)
@@ -216,6 +251,15 @@ def _windows(config: Config) -> list[Window]:
         )
         for window in config.maintenance
     ]
+
+
+def repeat_intervals(config: Config) -> dict[str, timedelta]:
+    """Return how often each receiver wants to be reminded of what still fires."""
+    return {
+        receiver.name: receiver.repeat_interval
+        for receiver in config.receivers
+        if receiver.repeat_interval is not None
+    }
 
 
 def _routes(receivers: Sequence[ReceiverConfig]) -> tuple[Route, ...]:

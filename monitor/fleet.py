@@ -4,7 +4,7 @@ It is level-triggered: it looks at what the store says of every connection, so t
 runs late, twice or after a crash.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from monitor.announce import Announcer
@@ -58,16 +58,12 @@ class FleetWatch:
             waiting = await backlogs(tx)
             done = step(
                 kept.records,
-                [
-                    _health(standing, watchlist, now)
-                    for standing in standings
-                    if standing.identity in watchlist.connections
-                ],
+                _healths(standings, self._live, now),
                 _failing(waiting, now),
                 watchlist.fleet_rules,
                 now,
             )
-            told = _told(done, watchlist, self._live.former, now)
+            told = _told(done, self._live, now)
             if done.records != kept.records or done.wakes_at != kept.wakes_at:
                 await keep_fleet(
                     tx,
@@ -85,6 +81,21 @@ class FleetWatch:
         return bool(told)
 
 
+def _healths(standings: Sequence[Standing], live: Live, now: datetime) -> list[Health]:
+    now_watched = [one for one in standings if one.identity in live.watchlist.connections]
+    discoveries = [
+        Health(
+            identity=discovery.identity,
+            account=discovery.account,
+            streak=discovery.streak,
+            fresh_at=discovery.fresh_at,
+            stale_after=discovery.stale_after,
+        )
+        for discovery in live.discoveries.values()
+    ]
+    return [*(_health(standing, live.watchlist, now) for standing in now_watched), *discoveries]
+
+
 def _health(standing: Standing, watchlist: Watchlist, now: datetime) -> Health:
     connection = watchlist.connections[standing.identity]
     # While nobody watched, nothing could be fresh: a start has as long as anybody to get its first snapshot.
@@ -95,7 +106,7 @@ def _health(standing: Standing, watchlist: Watchlist, now: datetime) -> Health:
         streak=standing.streak,
         fresh_at=fresh_at,
         stale_after=connection.stale_after,
-        vanished=standing.vanished,
+        vanished=standing.vanished_at is not None,
         muted=connection.maintenance(now).open,
     )
 
@@ -116,8 +127,13 @@ def _next_out_of_reach(waiting: Sequence[Backlog], now: datetime) -> datetime | 
     return min((instant for instant in instants if instant > now), default=None)
 
 
-def _told(done: FleetStep, watchlist: Watchlist, former: Mapping[str, Watched], now: datetime) -> list[Told]:
-    names = {**former, **watchlist.watched}
+def _told(done: FleetStep, live: Live, now: datetime) -> list[Told]:
+    watchlist = live.watchlist
+    discoveries = {
+        discovery.identity: Watched(name=f"{discovery.account} (discovery)", account=discovery.account)
+        for discovery in live.discoveries.values()
+    }
+    names = {**live.former, **discoveries, **watchlist.watched}
     return [
         Told(
             report=made,

@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.announce import Announcer
+from monitor.discovery import Discovered
 from monitor.drift.alert import Notice
 from monitor.drift.policy import step
 from monitor.drift.rules import Rules
@@ -21,24 +22,27 @@ from monitor.store.connections import (
     begin_watching,
     load_records,
     look_again,
+    mark_vanished,
     watched,
 )
 from monitor.store.database import Database
 from monitor.store.ledger import keep_unconfigured
 from monitor.store.outbox import know_receivers
-from monitor.watchlist import Live, Watchlist
+from monitor.watchlist import Watchlist
 
 
 async def bring_in(
     database: Database,
     codec: Codec,
-    live: Live,
+    watchlist: Watchlist,
     *,
+    former: dict[str, Watched],
     receivers: Sequence[str],
+    discovered: Sequence[Discovered],
     announcer: Announcer,
     now: datetime,
 ) -> None:
-    """Make the store agree with the watchlist, and show every connection.
+    """Make the store agree with a watchlist, and show every connection.
 
     Connections that are watched no more end their alerts and are forgotten; new ones begin. Receivers that
     are new hear of the firing alerts; what waits for receivers that are gone is closed. The policy of every
@@ -47,13 +51,18 @@ async def bring_in(
     Raises:
         StoreUnavailable: The database did not take it; all is as before.
     """
-    watchlist = live.watchlist
     async with database.write() as tx:
         new = await know_receivers(tx, receivers, now)
         for standing in await watched(tx, codec):
             if standing.identity not in watchlist.connections:
-                await _end(tx, standing, codec, live, now)
+                await _end(tx, standing, codec, watchlist, former, now)
         await begin_watching(tx, _watches(watchlist, now), now)
+        await mark_vanished(
+            tx,
+            vanished=[one.id for one in discovered if one.vanished],
+            listed=[one.id for one in discovered if not one.vanished],
+            now=now,
+        )
         await look_again(tx, now)
         routes = [route for route in watchlist.routes if route.receiver in new]
         for alert in await firing(tx):
@@ -66,15 +75,22 @@ async def bring_in(
         announcer.restore(standing, watchlist.connections[standing.identity], now)
 
 
-async def _end(tx: AsyncConnection, standing: Standing, codec: Codec, live: Live, now: datetime) -> None:
+async def _end(
+    tx: AsyncConnection,
+    standing: Standing,
+    codec: Codec,
+    watchlist: Watchlist,
+    former: dict[str, Watched],
+    now: datetime,
+) -> None:
     identity = standing.identity
-    live.former[identity] = Watched(name=standing.name, account=standing.account)
+    former[identity] = Watched(name=standing.name, account=standing.account)
     records = await load_records(tx, identity, codec)
     done = step(records, Rules(), now, scope=identity, unconfigured=True)
     told = [
         Told(
             report=made,
-            body=body(made, scope=identity, watched=live.former, wording=live.watchlist.wording, now=now),
+            body=body(made, scope=identity, watched=former, wording=watchlist.wording, now=now),
         )
         for made in done.reports
     ]
@@ -84,7 +100,7 @@ async def _end(tx: AsyncConnection, standing: Standing, codec: Codec, live: Live
         named,
         done,
         told,
-        plan=lambda alert, already: plan(alert, live.watchlist.routes, already),
+        plan=lambda alert, already: plan(alert, watchlist.routes, already),
         now=now,
         codec=codec,
     )

@@ -35,6 +35,7 @@ _SHORTEST_REST = timedelta(milliseconds=50)
 _LONGEST_REST = timedelta(seconds=1)
 """Commands write into the store too; nobody tells the daemon, so it looks."""
 _AFTER_FAILURE = timedelta(seconds=2)
+_TICK_LATE = timedelta(seconds=10)
 _TICK = "tick"
 
 
@@ -89,7 +90,7 @@ class Schedule:
         self._tasks: dict[str, tuple[Claim, asyncio.Task[Done]]] = {}
         self._fresh: list[Freshness] = []
         self._lost: list[Claim] = []
-        self._renewed_at = clock.now()
+        self._renewed_at = self._started_at = clock.now()
         self._failing = False
         self._ticking = False
         self._again = False
@@ -101,8 +102,17 @@ class Schedule:
         """Begin to tick."""
         self._tick_at(self._clock.now())
 
-    def every(self, interval: timedelta, name: str, job: Callable[[], Awaitable[None]]) -> None:
+    def once(self, at: datetime, name: str, job: Callable[[], Awaitable[None]]) -> None:
+        """Run a housekeeping job at an instant, instead of whenever it was to run before."""
+        self._scheduler.add_job(
+            job, "date", run_date=at, id=name, misfire_grace_time=None, replace_existing=True
+        )
+
+    def every(
+        self, interval: timedelta, name: str, job: Callable[[], Awaitable[None]], *, at_once: bool = False
+    ) -> None:
         """Run a housekeeping job at an interval, one run at a time, late rather than never."""
+        first = {"next_run_time": self._clock.now()} if at_once else {}
         self._scheduler.add_job(
             job,
             "interval",
@@ -112,7 +122,18 @@ class Schedule:
             max_instances=1,
             misfire_grace_time=None,
             replace_existing=True,
+            **first,
         )
+
+    def failures_moved(self) -> None:
+        """Have the policy of failures look at the next tick."""
+        self._fleet.moved = True
+
+    def stuck_since(self) -> datetime | None:
+        """Return since when nothing is claimed any more; None while all is well."""
+        if self.ticked_at is None or self._clock.now() - self.ticked_at > _TICK_LATE:
+            return self.ticked_at or self._started_at
+        return None
 
     def look_now(self) -> None:
         """Tick at once: the watchlist changed, or somebody asked for a sync."""

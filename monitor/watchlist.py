@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import xxhash
 from apscheduler.triggers.base import BaseTrigger
 
-from monitor.drift.failures import FleetRules
+from monitor.drift.failures import FleetRules, Streak
 from monitor.drift.plausibility import Guard
 from monitor.drift.rules import Rules
 from monitor.drift.text import Watched, Wording
@@ -58,10 +58,10 @@ class Connection:
         self.connection_id = connection_id
         self.key = key
         self.budget = budget
+        self.interval = interval
         self.stale_after = stale_after
         self.guard = guard
         self._trigger = trigger
-        self._interval = interval
         self._recheck_interval = recheck_interval
         self._rules = rules
         self._windows = windows
@@ -74,7 +74,7 @@ class Connection:
 
     def first_due_at(self, now: datetime) -> datetime:
         """Return when a new or overdue connection starts: soon, but not all of them at once."""
-        spread = min(self._interval, _LONGEST_SPREAD)
+        spread = min(self.interval, _LONGEST_SPREAD)
         return now + spread * (stable_hash(self.identity) / _HASH_RANGE)
 
     def next_due_at(self, now: datetime, *, recheck: bool) -> datetime:
@@ -121,14 +121,31 @@ class Watchlist:
         object.__setattr__(self, "watched", names)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovering:
+    """How the discovery of an account has been going, failures watched like those of a connection."""
+
+    account: str
+    streak: Streak
+    fresh_at: datetime
+    stale_after: timedelta
+
+    @property
+    def identity(self) -> str:
+        """What failure alerts know it by."""
+        return f"discovery:{self.account}"
+
+
 @dataclass(slots=True)
 class Live:
-    """What is in force now: the watchlist, which `app.py` alone exchanges, and who is in a failure alert.
+    """What is in force now: the watchlist, which a reload exchanges, and what hangs on it.
 
-    `former` are the names of connections that were watched once, for alerts that end with them.
+    `discoveries` are by account. `former` are the names of connections that were watched once, for alerts
+    that end with them. `troubled` are in a failure alert.
     """
 
     watchlist: Watchlist
+    discoveries: dict[str, Discovering] = field(default_factory=dict)
     troubled: frozenset[str] = frozenset()
     former: dict[str, Watched] = field(default_factory=dict)
 

@@ -72,8 +72,7 @@ async def post(
 ) -> Answer:
     """POST once and return the answer, whatever its status.
 
-    Has no deadline of its own: the drain's covers it. A body that is long, slow or broken is cut short; what
-    counts is the status.
+    Has no deadline of its own: the drain's covers it.
 
     Args:
         http: The client; its transport, certificates and proxies.
@@ -85,12 +84,34 @@ async def post(
     Raises:
         DeliveryError: There was no answer (`RETRY`).
     """
+    return await _ask(http, "POST", url, content=content, headers=headers, now=now)
+
+
+async def get(http: httpx.AsyncClient, url: str, *, now: datetime) -> Answer:
+    """GET once and return the answer, whatever its status; as `post`.
+
+    Raises:
+        DeliveryError: There was no answer (`RETRY`).
+    """
+    return await _ask(http, "GET", url, content=None, headers={}, now=now)
+
+
+async def _ask(
+    http: httpx.AsyncClient,
+    method: str,
+    url: str,
+    *,
+    content: bytes | None,
+    headers: Mapping[str, str],
+    now: datetime,
+) -> Answer:
     sent_headers = {**headers, "accept-encoding": "identity"}  # no small answer that unpacks into a big one
     try:
-        request = http.build_request("POST", url, content=content, headers=sent_headers, timeout=None)
+        request = http.build_request(method, url, content=content, headers=sent_headers, timeout=None)
         response = await http.send(request, stream=True, follow_redirects=False)
     except _NO_ANSWER as exc:
         raise DeliveryError(Refusal.RETRY, no_answer_reason(exc)) from exc
+    # A body that is long, slow or broken is cut short; what counts is the status.
     text = await _read_start(response)
     retry_after_s = _retry_after_s(response.headers.get("retry-after"), now)
     return Answer(status=response.status_code, text=text, retry_after_s=retry_after_s)

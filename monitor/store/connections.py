@@ -94,7 +94,7 @@ class Standing:
     account: str
     connection_id: str | None
     watched_since: datetime
-    vanished: bool
+    vanished_at: datetime | None
     due_at: datetime
     held: int
     held_reason: str | None
@@ -181,9 +181,16 @@ async def look_again(tx: AsyncConnection, now: datetime) -> None:
     await tx.execute(update(connections).where(has_records).values(wakes_at=now))
 
 
-async def mark_vanished(tx: AsyncConnection, identities: Collection[str]) -> None:
-    """Record which connections discovery lists no more; all others are there."""
-    await tx.execute(update(connections).values(vanished=connections.c.identity.in_(list(identities))))
+async def mark_vanished(
+    tx: AsyncConnection, *, vanished: Collection[str], listed: Collection[str], now: datetime
+) -> None:
+    """Record which connections discovery lists no more, and which it lists (again)."""
+    await tx.execute(
+        update(connections)
+        .where(connections.c.identity.in_(vanished), connections.c.vanished_at.is_(None))
+        .values(vanished_at=now)
+    )
+    await tx.execute(update(connections).where(connections.c.identity.in_(listed)).values(vanished_at=None))
 
 
 async def claim_due(tx: AsyncConnection, now: datetime, *, limit: int, lease: timedelta) -> list[Claim]:
@@ -399,7 +406,7 @@ def _standing(row: Row[Any], codec: Codec) -> Standing:
         account=row.account,
         connection_id=row.connection_id,
         watched_since=row.watched_since,
-        vanished=row.vanished,
+        vanished_at=row.vanished_at,
         due_at=row.due_at,
         held=row.held,
         held_reason=row.held_reason,

@@ -58,7 +58,7 @@ connections = Table(
     Column("account", Text, nullable=False),
     Column("connection_id", Text),
     Column("watched_since", UtcDateTime, nullable=False),
-    Column("vanished", Boolean, nullable=False, default=False),
+    Column("vanished_at", UtcDateTime),
     # The schedule and the lease.
     Column("due_at", UtcDateTime, nullable=False),
     Column("wakes_at", UtcDateTime),
@@ -200,4 +200,11 @@ acceptances = Table(
     Column("identity", Text, nullable=False),
     Column("key", Text),
     Column("asked_at", UtcDateTime, nullable=False),
+)
+
+pulse = Table(
+    "pulse",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
 )

@@ -68,7 +68,7 @@ def upgrade() -> None:
         sa.Column("account", sa.Text(), nullable=False),
         sa.Column("connection_id", sa.Text(), nullable=True),
         sa.Column("watched_since", UtcDateTime(), nullable=False),
-        sa.Column("vanished", sa.Boolean(), nullable=False),
+        sa.Column("vanished_at", UtcDateTime(), nullable=True),
         sa.Column("due_at", UtcDateTime(), nullable=False),
         sa.Column("wakes_at", UtcDateTime(), nullable=True),
         sa.Column("lease_until", UtcDateTime(), nullable=True),
@@ -137,6 +137,12 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("wakes_at", UtcDateTime(), nullable=True),
         sa.Column("records", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "pulse",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(

@@ -1,0 +1,89 @@
+"""Which connections a key has: what the provider lists, joined with what was known before (pure).
+
+A connection that is listed no more stays watched and is an alert, for `FORGOTTEN_AFTER`: it may have been
+taken away on purpose, or not. A discovery that fails changes nothing.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+FORGOTTEN_AFTER = timedelta(hours=24)
+
+_NAME_LENGTH = 100
+_UNFIT = re.compile(r"[/*?\[\]\x00-\x1f\x7f]+")
+"""Globs and paths hold names; what means something there must not be in one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A connection of an account as the store knows it."""
+
+    id: str
+    name: str
+    vanished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An active connection as the provider lists it now."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovered:
+    """A connection to watch. `vanished`: the provider lists it no more."""
+
+    id: str
+    name: str
+    vanished: bool
+
+
+def discover(
+    known: Iterable[Known], listed: Sequence[Listed] | None, *, taken: Collection[str], now: datetime
+) -> list[Discovered]:
+    """Return the connections of one account to watch, ordered by id.
+
+    Args:
+        known: What the store has of the account, explicitly configured ones left out.
+        listed: What the provider lists, explicitly configured ones left out; None if it did not answer yet.
+        taken: Names that other connections have.
+        now: The current instant.
+    """
+    before = {connection.id: connection for connection in known}
+    names = {connection.id: connection.name for connection in before.values()}
+    if listed is None:
+        found = {identity: before[identity].vanished_at is not None for identity in before}
+    else:
+        names |= {connection.id: connection.name for connection in listed}
+        found = {connection.id: False for connection in listed}
+        found |= {
+            connection.id: True
+            for connection in before.values()
+            if connection.id not in found
+            and (connection.vanished_at is None or now < connection.vanished_at + FORGOTTEN_AFTER)
+        }
+    used = set(taken)
+    discovered = []
+    for identity in sorted(found):
+        name = unique_name(names[identity], identity, used)
+        used.add(name)
+        discovered.append(Discovered(id=identity, name=name, vanished=found[identity]))
+    return discovered
+
+
+def unique_name(name: str, identity: str, used: Collection[str]) -> str:
+    """Return a name that is fit for labels and globs and that nobody else has; it hangs on nothing else."""
+    fit = _UNFIT.sub("-", name).strip()[:_NAME_LENGTH] or identity
+    return fit if fit not in used else f"{fit[: _NAME_LENGTH - 11]} ({identity[:8]})"
+
+
+def stretched(interval: timedelta, connections: int, requests_per_minute: float) -> timedelta:
+    """Return the interval, or the shortest one at which the budget suffices for so many connections."""
+    if connections == 0:
+        return interval
+    shortest = timedelta(minutes=connections / max(requests_per_minute, 1.0))
+    return max(interval, shortest)

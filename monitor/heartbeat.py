@@ -1,0 +1,101 @@
+"""The heartbeat: tells a watchdog elsewhere that the monitor works, so that its silence means something.
+
+It is sent while syncs advance, the store commits and the drain lives; whether the provider answers is not its
+business.
+"""
+
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import httpx
+from structlog.typing import FilteringBoundLogger
+
+from monitor.clock import Clock
+from monitor.errors import DeliveryError, StoreUnavailable
+from monitor.notify.http import get, require_taken
+from monitor.secret import Secret
+from monitor.store.database import Database
+from monitor.store.pulse import commit_pulse
+
+INTERVAL = timedelta(minutes=1)
+_SYNCS_LATE = timedelta(minutes=2)
+
+
+class Syncs(Protocol):
+    """What the heartbeat asks of the schedule."""
+
+    def stuck_since(self) -> datetime | None:
+        """Return since when nothing is claimed any more; None while all is well."""
+        ...
+
+
+class Deliveries(Protocol):
+    """What the heartbeat asks of the drain."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs and turns."""
+        ...
+
+
+class Heartbeat:
+    """Sends one GET a minute while all is well.
+
+    Args:
+        http: The client.
+        database: Must commit.
+        syncs: Must advance.
+        deliveries: Must live.
+        clock: The time.
+        log: Gets `heartbeat.withheld` and `heartbeat.failed`, once a streak.
+    """
+
+    def __init__(
+        self,
+        *,
+        http: httpx.AsyncClient,
+        database: Database,
+        syncs: Syncs,
+        deliveries: Deliveries,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._http = http
+        self._database = database
+        self._syncs = syncs
+        self._deliveries = deliveries
+        self._clock = clock
+        self._log = log
+        self._trouble: str | None = None
+
+    async def beat(self, url: Secret) -> None:
+        """Send it, unless the monitor does not work."""
+        reason = await self._unwell()
+        if reason is not None:
+            self._say("heartbeat.withheld", reason)
+            return
+        try:
+            answer = await get(self._http, url.reveal(), now=self._clock.now())
+            require_taken(answer, hide=(url.reveal(),))
+        except DeliveryError as exc:
+            self._say("heartbeat.failed", str(exc))
+        else:
+            self._trouble = None
+
+    async def _unwell(self) -> str | None:
+        stuck_since = self._syncs.stuck_since()
+        if stuck_since is not None and self._clock.now() - stuck_since > _SYNCS_LATE:
+            return "syncs do not advance"
+        if not self._deliveries.alive:
+            return "the drain is dead"
+        try:
+            async with self._database.write() as tx:
+                await commit_pulse(tx, self._clock.now())
+        except StoreUnavailable:
+            return "the store does not commit"
+        return None
+
+    def _say(self, event: str, reason: str) -> None:
+        if self._trouble != reason:
+            self._log.warning(event, reason=reason)
+        self._trouble = reason

@@ -1,0 +1,313 @@
+"""What a config makes, put in force in one step: at a start, by a reload, and when discovery finds something.
+
+    parse -> build everything that can fail -> store -> swap
+
+Until the swap nothing that runs has changed, and the swap cannot fail.
+"""
+
+import asyncio
+import random
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+from structlog.typing import FilteringBoundLogger
+
+from monitor.announce import Announcer
+from monitor.build import ReceiverSet, account_budgets, build_client, build_watchlist
+from monitor.clock import Clock
+from monitor.config import Account, Config
+from monitor.config import Connection as ConnectionConfig
+from monitor.discovery import Discovered, Known, Listed, discover
+from monitor.drift.failures import Streak
+from monitor.drift.text import Watched
+from monitor.errors import Outcome, SyncError
+from monitor.log import set_level
+from monitor.metrics import Metrics
+from monitor.notify.delivery import Receiver
+from monitor.notify.drain import Drain
+from monitor.notify.log import LogReceiver
+from monitor.roster import bring_in
+from monitor.store.codec import Codec
+from monitor.store.connections import Standing, watched
+from monitor.store.database import Database
+from monitor.voicelink.budget import AccountBudget
+from monitor.voicelink.client import VoiceLinkClient
+from monitor.watchlist import Discovering, Live, Watchlist
+
+DISCOVERY_INTERVAL = timedelta(hours=1)
+_FIRST_DISCOVERY = timedelta(minutes=5)
+_OLD_CLIENT_GRACE_S = 120.0
+
+
+class Installation:
+    """Holds what the config in force made.
+
+    Args:
+        database: Where watched connections and known receivers are recorded.
+        codec: For what is recorded.
+        clock: The time.
+        rng: Jitter of retries.
+        metrics: Told which accounts and receivers there are.
+        announcer: Told which connections there are.
+        drain: Given the receivers.
+        log: Its level follows the config.
+        extra: Receivers besides the configured ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        codec: Codec,
+        clock: Clock,
+        rng: random.Random,
+        metrics: Metrics,
+        announcer: Announcer,
+        drain: Drain,
+        log: FilteringBoundLogger,
+        extra: Sequence[Receiver] = (),
+    ) -> None:
+        self._database = database
+        self._codec = codec
+        self._clock = clock
+        self._rng = rng
+        self._metrics = metrics
+        self._announcer = announcer
+        self._drain = drain
+        self._log = log
+        self._extra = extra
+        self._turn = asyncio.Lock()
+        self._since = clock.now()
+        self._budgets: dict[str, AccountBudget] = {}
+        self._listed: dict[str, list[Listed]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._config: Config | None = None
+        self._client: tuple[httpx.AsyncClient, VoiceLinkClient] | None = None
+        self._receivers: ReceiverSet | None = None
+        self._live: Live | None = None
+        self._former: dict[str, Watched] = {}
+
+    @property
+    def live(self) -> Live:
+        """What is in force, for everyone who works by it."""
+        if self._live is None:
+            raise RuntimeError("nothing is installed yet")
+        return self._live
+
+    @property
+    def config(self) -> Config:
+        """The config in force."""
+        if self._config is None:
+            raise RuntimeError("nothing is installed yet")
+        return self._config
+
+    @property
+    def receivers(self) -> ReceiverSet:
+        """The receivers in force."""
+        if self._receivers is None:
+            raise RuntimeError("nothing is installed yet")
+        return self._receivers
+
+    async def install(self, config: Config) -> None:
+        """Put a config in force.
+
+        Raises:
+            ConfigError: A receiver cannot be built; all is as before.
+            StartError: A file that the config names cannot be used; all is as before.
+            StoreUnavailable: The database did not take it; all is as before.
+        """
+        async with self._turn:
+            budgets = account_budgets(config, self._clock, self._metrics.budget_wait, kept=self._budgets)
+            http, client = self._client_for(config)
+            fresh = ReceiverSet(config, clock=self._clock, log=LogReceiver(self._log), extra=self._extra)
+            try:
+                watchlist = await self._bring_in(config, client, budgets, fresh)
+            except BaseException:
+                await fresh.close()
+                if self._client is None or http is not self._client[0]:
+                    await http.aclose()
+                raise
+            self._swap(config, watchlist, budgets, (http, client), fresh)
+
+    async def discover(self) -> bool:
+        """Ask for the connections of every account that wants it; return whether all of them answered."""
+        async with self._turn:
+            accounts = [account for account in self.config.accounts if account.discover]
+            answered = [await self._list(account) for account in accounts]
+            if not any(answered):
+                return not accounts
+            config, client = self.config, self.live.watchlist.client
+            self.live.watchlist = await self._bring_in(config, client, self._budgets, self.receivers)
+            return all(answered)
+
+    async def close(self) -> None:
+        """Close every connection to the provider and the receivers."""
+        for task in list(self._closing):
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        if self._client is not None:
+            await self._client[0].aclose()
+        if self._receivers is not None:
+            await self._receivers.close()
+
+    async def _bring_in(
+        self,
+        config: Config,
+        client: VoiceLinkClient,
+        budgets: dict[str, AccountBudget],
+        receivers: ReceiverSet,
+    ) -> Watchlist:
+        now = self._clock.now()
+        async with self._database.read() as tx:
+            standings = await watched(tx, self._codec)
+        discovered = _discovered(config, standings, self._listed, now)
+        watchlist = build_watchlist(
+            config, client=client, budgets=budgets, discovered=discovered, since=self._since
+        )
+        await bring_in(
+            self._database,
+            self._codec,
+            watchlist,
+            former=self._former,
+            receivers=receivers.names,
+            discovered=[one for found in discovered.values() for one in found],
+            announcer=self._announcer,
+            now=now,
+        )
+        self._warn_stretched(config, watchlist, discovered)
+        return watchlist
+
+    def _swap(
+        self,
+        config: Config,
+        watchlist: Watchlist,
+        budgets: dict[str, AccountBudget],
+        client: tuple[httpx.AsyncClient, VoiceLinkClient],
+        receivers: ReceiverSet,
+    ) -> None:
+        old_client, old_receivers = self._client, self._receivers
+        self._config, self._budgets, self._client, self._receivers = config, budgets, client, receivers
+        if self._live is None:
+            self._live = Live(watchlist=watchlist, former=self._former)
+        self._live.watchlist = watchlist
+        self._live.discoveries = {
+            account.name: self._live.discoveries.get(account.name) or self._discovering(account.name)
+            for account in config.accounts
+            if account.discover
+        }
+        self._metrics.set_accounts(budgets)
+        self._metrics.set_receivers(receivers.names)
+        self._metrics.limit_number_series(config.metrics.max_number_series)
+        set_level(self._log, config.log.level)
+        self._drain.replace(receivers.receivers)
+        if old_receivers is not None:
+            self._later(self._close_receivers(old_receivers))
+        if old_client is not None and old_client is not client:
+            self._later(self._close_client(old_client[0]))
+
+    def _client_for(self, config: Config) -> tuple[httpx.AsyncClient, VoiceLinkClient]:
+        same = (
+            self._config is not None
+            and self._config.api == config.api
+            and self._config.schedule.max_concurrent_syncs == config.schedule.max_concurrent_syncs
+        )
+        if same and self._client is not None:
+            return self._client
+        return build_client(config, self._clock, self._rng)
+
+    async def _list(self, account: Account) -> bool:
+        before = self.live.discoveries[account.name]
+        try:
+            remote = await self.live.watchlist.client.list_connections(
+                key=account.secret.reveal(), budget=self._budgets[account.name]
+            )
+        except SyncError as exc:
+            self.live.discoveries[account.name] = _after(before, exc.outcome, before.fresh_at)
+            self._log.warning("discovery.failed", account=account.name, outcome=exc.outcome, error=str(exc))
+            return False
+        explicit = {connection.id for connection in account.connections}
+        self._listed[account.name] = [
+            Listed(id=one.id, name=one.name) for one in remote if one.active and one.id not in explicit
+        ]
+        self.live.discoveries[account.name] = _after(before, Outcome.OK, self._clock.now())
+        return True
+
+    def _discovering(self, account: str) -> Discovering:
+        known = any(
+            connection.named.account == account for connection in self.live.watchlist.connections.values()
+        )
+        return Discovering(
+            account=account,
+            streak=Streak(),
+            fresh_at=self._since,
+            stale_after=3 * DISCOVERY_INTERVAL if known else _FIRST_DISCOVERY,
+        )
+
+    def _warn_stretched(
+        self, config: Config, watchlist: Watchlist, discovered: Mapping[str, Sequence[Discovered]]
+    ) -> None:
+        for account, found in discovered.items():
+            if not found:
+                continue
+            interval = watchlist.connections[found[0].id].interval
+            wanted = config.schedule.timing(ConnectionConfig(name=account)).gaps(self._clock.now())[0]
+            if interval > wanted:
+                self._log.warning(
+                    "discovery.stretched",
+                    account=account,
+                    connections=len(found),
+                    wanted_interval_s=wanted.total_seconds(),
+                    interval_s=interval.total_seconds(),
+                )
+
+    def _later(self, closing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _close_receivers(self, old: ReceiverSet) -> None:
+        for receiver in old.receivers:
+            await self._drain.released(receiver)
+        await old.close()
+
+    async def _close_client(self, http: httpx.AsyncClient) -> None:
+        """Close the old client once no sync that began with it can be in flight any more."""
+        try:
+            await self._clock.sleep(_OLD_CLIENT_GRACE_S)
+        finally:
+            await http.aclose()
+
+
+def _after(before: Discovering, outcome: Outcome, fresh_at: datetime) -> Discovering:
+    answered = outcome is Outcome.OK
+    return replace(
+        before,
+        streak=before.streak.after(outcome),
+        fresh_at=fresh_at,
+        stale_after=3 * DISCOVERY_INTERVAL if answered else before.stale_after,
+    )
+
+
+def _discovered(
+    config: Config, standings: Sequence[Standing], listed: Mapping[str, list[Listed]], now: datetime
+) -> dict[str, list[Discovered]]:
+    """Return, for each account that wants it, the connections to watch besides the configured ones."""
+    taken = {connection.name for account in config.accounts for connection in account.connections}
+    found: dict[str, list[Discovered]] = {}
+    for account in config.accounts:
+        if not account.discover:
+            continue
+        explicit = {connection.id for connection in account.connections}
+        known = [
+            Known(id=standing.identity, name=standing.name, vanished_at=standing.vanished_at)
+            for standing in standings
+            if standing.account == account.name
+            and standing.connection_id is not None
+            and standing.identity not in explicit
+        ]
+        found[account.name] = discover(known, listed.get(account.name), taken=taken, now=now)
+        taken |= {one.name for one in found[account.name]}
+    return found
