@@ -37,6 +37,7 @@ _LONGEST_REST = timedelta(seconds=1)
 _AFTER_FAILURE = timedelta(seconds=2)
 _TICK_LATE = timedelta(seconds=10)
 _TICK = "tick"
+_TICKS = 16
 
 
 class Cycle(Protocol):
@@ -154,6 +155,9 @@ class Schedule:
 
     async def tick(self) -> None:
         """Write down what is finished, claim what is due, and rest until there is more."""
+        if self._ticking:
+            self._again = True
+            return
         now = self._clock.now()
         self._ticking = True
         try:
@@ -259,6 +263,8 @@ class Schedule:
             run_date=at,
             id=_TICK,
             misfire_grace_time=None,
-            max_instances=1,
+            # A tick counts as running until it has returned, and it asks for the next one before: with one
+            # instance, a next one that is due at once would be skipped, and with it all that follow.
+            max_instances=_TICKS,
             replace_existing=True,
         )
