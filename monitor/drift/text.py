@@ -31,7 +31,13 @@ class Wording:
 
 
 def body(
-    made: Report, *, scope: str, watched: Mapping[str, Watched], wording: Wording, now: datetime
+    made: Report,
+    *,
+    scope: str,
+    watched: Mapping[str, Watched],
+    wording: Wording,
+    now: datetime,
+    others: int = 0,
 ) -> AlertBody:
     """Return the body of one message about an alert.
 
@@ -41,6 +47,7 @@ def body(
         watched: Every connection by identity.
         wording: What the configuration adds.
         now: The instant of the message.
+        others: How many other connections have begun to fail for the same cause.
     """
     alert = made.alert
     open_now = made.status is Status.FIRING
@@ -58,7 +65,7 @@ def body(
         status=made.status,
         resolution=made.resolution,
         severity=alert.severity,
-        summary=summary(made, connection, watched, common),
+        summary=summary(made, connection, watched, common, others=others),
         instance=wording.instance,
         connection=connection.name if connection else None,
         account=connection.account if connection else _account(alert),
@@ -82,7 +89,12 @@ def body(
 
 
 def summary(
-    made: Report, connection: Watched | None, watched: Mapping[str, Watched], common: Mapping[str, int | str]
+    made: Report,
+    connection: Watched | None,
+    watched: Mapping[str, Watched],
+    common: Mapping[str, int | str],
+    *,
+    others: int = 0,
 ) -> str:
     """Return one line that says where, how many, what, and how it ended."""
     alert = made.alert
@@ -93,7 +105,7 @@ def summary(
     else:
         line = _failure_phrase(alert, tracks, connection, watched)
     if made.status is Status.FIRING:
-        return line
+        return f"{line}, {_others_phrase(others)}" if others else line
     lasted = duration(made.ended[-1].at - alert.started_at) if made.ended else "a moment"
     return f"{line} - {_ending(made.resolution, alert.kind)} after {lasted}"
 
@@ -127,7 +139,9 @@ _COMMON_WORDS = {
 def _shared_phrase(common: Mapping[str, int | str], count: int) -> str:
     if not common or count < 2:  # noqa: PLR2004 - one number shares nothing with itself
         return ""
-    parts = [f"{word} {common[name]}" for name, word in _COMMON_WORDS.items() if name in common]
+    # A routing that leads to the bot they share says the same twice.
+    said = [name for name in common if name != "routing_target" or "bot_id" not in common]
+    parts = [f"{word} {common[name]}" for name, word in _COMMON_WORDS.items() if name in said]
     return f", all of {', '.join(parts)}"
 
 
@@ -150,6 +164,14 @@ def _failure_phrase(
         Kind.TEST: "test alert: nothing is wrong",
     }
     return f"{phrases[alert.kind]}{because}"
+
+
+def _others_phrase(others: int) -> str:
+    return (
+        "1 other connection is failing too"
+        if others == 1
+        else f"{others:,} other connections are failing too"
+    )
 
 
 _ENDINGS: Mapping[Resolution, str] = {

@@ -6,8 +6,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from monitor.drift.alert import Notice
-from monitor.errors import Refusal
+import msgspec
+
+from monitor.drift.alert import AlertBody, Notice, decode_body
+from monitor.errors import DeliveryError, Refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,18 @@ class Delivery:
     created_at: datetime
     first_failed_at: datetime | None
     superseded: bool
+
+
+def body_of(delivery: Delivery) -> AlertBody:
+    """Return the alert body that a delivery tells.
+
+    Raises:
+        DeliveryError: What was stored cannot be read (`DEAD`).
+    """
+    try:
+        return decode_body(delivery.body)
+    except msgspec.DecodeError as exc:
+        raise DeliveryError(Refusal.DEAD, "the stored message cannot be read") from exc
 
 
 class DeliveryOutcome(StrEnum):

@@ -1,0 +1,187 @@
+"""Slack: an incoming webhook, Block Kit.
+
+The webhook's URL is the credential. Slack answers `200 ok`, or says why not in a word: 400 `invalid_payload`
+or `invalid_blocks` (dead: this message never), 403 `action_prohibited`, 404 `channel_not_found` or
+`no_service`, 410 `channel_is_archived` (failing: mend the receiver), 429 with Retry-After, 5xx (tried again).
+
+Everything from outside is escaped as Slack asks, in every kind of text: what is not ours can neither mention
+(`<!channel>`, `<@U…>`) nor link; `verbatim` keeps bare addresses and `#names` from becoming links.
+
+Limits: https://docs.slack.dev/reference/block-kit/blocks (50 blocks; section 3,000 characters; header 150;
+context 10 elements), escaping and dates: https://docs.slack.dev/messaging/formatting-message-text,
+answers: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import httpx
+import msgspec
+
+from monitor.clock import Clock, SystemClock
+from monitor.drift.alert import AlertBody
+from monitor.notify.delivery import Delivery, body_of
+from monitor.notify.http import post, require_taken
+from monitor.notify.wording import Message, Tone, instant, links, message, units
+from monitor.secret import Secret
+
+MAX_SECTION = 3000
+MAX_HEADER = 150
+MAX_TEXT = 3000
+MAX_URL = 1000
+
+_ROOM_FOR_MORE = MAX_URL + 50
+
+_MARKS = {
+    Tone.CRITICAL: "🔴",
+    Tone.WARNING: "🟠",
+    Tone.INFO: "🔵",
+    Tone.RECOVERED: "✅",
+    Tone.CLOSED: "⚪",
+}
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+class SlackReceiver:
+    """Posts each message to one channel.
+
+    Args:
+        name: Its name in the config.
+        url: The incoming webhook; read at each try.
+        http: The client; its transport, certificates and proxies.
+        timeout_s: Seconds for one try.
+        clock: Measures a Retry-After that is a date; the machine's if None.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        url: Secret,
+        http: httpx.AsyncClient,
+        timeout_s: float,
+        clock: Clock | None = None,
+    ) -> None:
+        self.name = name
+        self.timeout_s = timeout_s
+        self._url = url
+        self._http = http
+        self._clock = clock or SystemClock()
+
+    async def send(self, delivery: Delivery) -> str:
+        """Post the message; return what Slack answered.
+
+        Raises:
+            DeliveryError: It was not taken.
+        """
+        url = self._url.reveal()
+        answer = await post(
+            self._http,
+            url,
+            content=msgspec.json.encode(render(body_of(delivery))),
+            headers={"content-type": "application/json"},
+            now=self._clock.now(),
+        )
+        return require_taken(answer, hide=_hidden(url))
+
+
+def render(body: AlertBody) -> dict[str, Any]:
+    """Return the message of an alert body; `text` is what notifications and screen readers get."""
+    told = message(body)
+    return {
+        "text": _escaped(f"{_MARKS[told.tone]} {told.title}", MAX_TEXT),
+        "blocks": list(_blocks(told)),
+    }
+
+
+def _blocks(told: Message) -> Iterator[dict[str, Any]]:
+    title = f"{_MARKS[told.tone]} {told.title}"
+    header = _escaped(title, MAX_HEADER)
+    yield {"type": "header", "text": {"type": "plain_text", "text": header, "emoji": False}}
+    if header.endswith("…") and not title.endswith("…"):
+        yield _section(_escaped(told.headline, MAX_SECTION))
+    if told.to_do:
+        yield _section(_paragraph("What to do", told.to_do))
+    if told.ending:
+        yield _section(_escaped(told.ending, MAX_SECTION))
+    if told.cause:
+        yield _section(f"*Likely cause:* {_escaped(told.cause, MAX_SECTION - 50)}")
+    if told.changed:
+        yield _section(f"*Since the last message:* {_escaped(told.changed, MAX_SECTION - 50)}")
+    if told.members:
+        yield _section(_paragraph(told.members_title, told.members, more=told.more, url=told.url))
+    yield _context([_when(told), *(f"<{_address(url)}|{name}>" for name, url in links(told) if _fits(url))])
+    yield _context([_escaped(", ".join(told.facts), MAX_SECTION)])
+
+
+def _section(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}}
+
+
+def _context(texts: Sequence[str]) -> dict[str, Any]:
+    elements = [{"type": "mrkdwn", "text": text, "verbatim": True} for text in texts]
+    return {"type": "context", "elements": elements}
+
+
+def _paragraph(title: str, lines: Sequence[str], *, more: int = 0, url: str | None = None) -> str:
+    """Return a title and as many lines as fit into a section, then how many more there are, and where."""
+    text = f"*{title}*"
+    room = MAX_SECTION - _ROOM_FOR_MORE
+    for index, line in enumerate(lines):
+        added = f"\n• {_escaped(line, MAX_SECTION // 4)}"
+        if units(text) + units(added) > room:
+            more += len(lines) - index
+            break
+        text += added
+    if not more:
+        return text
+    link = f", <{_address(url)}|see all>" if url and _fits(url) else ""
+    return f"{text}\nand {more:,} more{link}"
+
+
+def _when(told: Message) -> str:
+    first = f" (first seen {_date(told.first_seen_at)})" if told.first_seen_at else ""
+    if told.ended_at is None:
+        return f"Since {_date(told.started_at)}{first}"
+    return f"From {_date(told.started_at)} to {_date(told.ended_at)}, {told.lasted}{first}"
+
+
+def _date(at: datetime) -> str:
+    """Return an instant that Slack shows in the reader's time zone."""
+    return f"<!date^{int(at.timestamp())}^{{date_short_pretty}} {{time}}|{instant(at)}>"
+
+
+def _fits(url: str) -> bool:
+    return len(_address(url)) <= MAX_URL
+
+
+def _address(url: str) -> str:
+    """Return a URL from the config so that it cannot end its own link."""
+    quoted = url.replace("|", "%7C").replace("<", "%3C").replace(">", "%3E")
+    return "".join(quoted.split()).replace("&", "&amp;")
+
+
+def _escaped(text: str, limit: int) -> str:
+    """Return a text for Slack of at most `limit` units, never cut inside an entity.
+
+    A backtick becomes an apostrophe: three of them would swallow what follows.
+    """
+    pieces = [_ENTITIES.get(char, char) for char in text.replace("`", "'")]
+    if sum(map(units, pieces)) <= limit:
+        return "".join(pieces)
+    kept, used = [], 1  # the ellipsis
+    for piece in pieces:
+        used += units(piece)
+        if used > limit:
+            break
+        kept.append(piece)
+    return "".join(kept) + "…"
+
+
+def _hidden(url: str) -> Iterator[str]:
+    """Yield what an answer must not bring into a log: the URL's path is the credential."""
+    yield url
+    path = url.partition("://")[2].partition("/")[2]
+    yield path
+    yield from path.replace("?", "/").split("/")

@@ -1,0 +1,331 @@
+"""One alert body for each kind of message, made by the pipeline itself: policy, failures, text."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+import msgspec
+
+from monitor.drift.alert import AlertBody, Kind, Notice, Resolution, Severity
+from monitor.drift.alerts import Alert, Report
+from monitor.drift.episodes import Ended, Track
+from monitor.drift.failures import FailingReceiver, FleetRecords, FleetRules, Health, Streak, step
+from monitor.drift.rules import Ignore, Rules, Severities
+from monitor.drift.snapshot import ActionItem, Number, Refs
+from monitor.drift.text import Watched, Wording, body
+from monitor.errors import Outcome
+from tests.unit.drift.build import EVERY_KIND, HOUR, MINUTE, SCOPE, SECOND, START, Watch, ready
+
+WORDING = Wording(
+    instance="prod",
+    external_url="https://monitor.example.com",
+    runbook_base_url="https://runbooks.example.com/voicelink",
+    labels={"team": "voice"},
+)
+SEVERITIES = Severities.of(
+    {"NO_BOT": Severity.CRITICAL, "ROUTING_MISSING": Severity.CRITICAL}, Severity.WARNING
+)
+RULES = Rules(severities=SEVERITIES, alerting=EVERY_KIND)
+LABELS = {
+    "NO_BOT": "Assign an active bot to the routing",
+    "ROUTING_MISSING": "Create an inbound routing for the DID",
+    "EXPIRED": "Renew the DID",
+}
+INVENTORY = 600
+
+
+def bad(index: int, *issues: str, client: int = 415) -> Number:
+    """Return the n-th number with these issues; the first is its state."""
+    return Number(
+        key=ready(index).key,
+        phone_number=ready(index).phone_number,
+        state=issues[0],
+        drifting=True,
+        issues=issues,
+        action_items=tuple(ActionItem(code, LABELS[code]) for code in issues),
+        did_id=800 + index,
+        refs=Refs(client),
+    )
+
+
+def inventory(*others: Number, without: Iterable[int] = ()) -> list[Number]:
+    """Return the numbers of a connection, two to a bot and a hundred to a client."""
+    replaced = {number.key: number for number in others}
+    gone = {ready(index).key for index in without}
+    numbers = [ready(index, refs=Refs(400 + index // 100, 90 + index // 10)) for index in range(INVENTORY)]
+    return [replaced.get(number.key, number) for number in numbers if number.key not in gone]
+
+
+def watching(rules: Rules = RULES) -> Watch:
+    """Return a connection that was fine at first."""
+    watch = Watch(rules)
+    watch.guard = replace(watch.guard, ratio=1.0)
+    watch.sync(*inventory())
+    return watch
+
+
+def broken_at(*numbers: Number, rules: Rules = RULES) -> Watch:
+    """Return a connection in which these numbers went bad and alert."""
+    watch = watching(rules)
+    for _ in range(rules.confirm_syncs):
+        watch.sync(*inventory(*numbers))
+    return watch
+
+
+def told(watch: Watch) -> AlertBody:
+    """Return the last message."""
+    return watch.last_body(WORDING)
+
+
+SIX = [bad(index, "NO_BOT", client=400) for index in range(10, 16)]
+
+
+def opened_six() -> AlertBody:
+    """Six numbers of one bot."""
+    return told(broken_at(*SIX))
+
+
+def opened_one() -> AlertBody:
+    """One number, with two things to do."""
+    return told(broken_at(bad(7, "ROUTING_MISSING", "NO_BOT")))
+
+
+def opened_many() -> AlertBody:
+    """500 numbers at once, of which the body lists 50."""
+    return told(broken_at(*(bad(index, "NO_BOT", client=400 + index // 100) for index in range(500))))
+
+
+def opened_after_maintenance() -> AlertBody:
+    """What broke in a window is told at its end."""
+    watch = broken_at(*SIX, rules=replace(RULES, muted=True))
+    watch.rules = RULES
+    watch.wait(2 * HOUR)
+    return told(watch)
+
+
+def updated() -> AlertBody:
+    """Two joined, one recovered."""
+    watch = broken_at(*SIX, rules=replace(RULES, keep_firing_for=timedelta(0)))
+    joined = [bad(40, "NO_BOT", "EXPIRED", client=400), bad(41, "NO_BOT", client=400)]
+    for _ in range(3):
+        watch.sync(*inventory(*SIX[1:], *joined), after=MINUTE)
+    watch.wait(5 * MINUTE)
+    return told(watch)
+
+
+def severity_risen() -> AlertBody:
+    """An expired number loses its bot as well."""
+    watch = broken_at(bad(7, "EXPIRED"))
+    watch.sync(*inventory(bad(7, "EXPIRED", "NO_BOT")), after=MINUTE)
+    return told(watch)
+
+
+def flapping() -> AlertBody:
+    """A number that came and went, in a connection whose numbers share nothing."""
+    numbers = [bad(index, "NO_BOT", client=400 + index // 100) for index in (5, 205)]
+    watch = broken_at(*numbers)
+    watch.sync(*inventory(numbers[0]), after=MINUTE)
+    watch.sync(*inventory(*numbers), after=MINUTE)
+    watch.sync(*inventory(*numbers, bad(305, "ROUTING_MISSING", "NO_BOT", client=403)), after=MINUTE)
+    watch.sync(*inventory(bad(5, "ROUTING_MISSING"), *numbers[1:]), after=5 * MINUTE)
+    return told(watch)
+
+
+def reminder() -> AlertBody:
+    """The same again after some hours."""
+    later = START + 6 * HOUR
+    body = msgspec.structs.replace(opened_six(), change=Notice.REMINDER)
+    return msgspec.structs.replace(body, updated_at=later.isoformat(timespec="milliseconds")[:-6] + "Z")
+
+
+def recovered() -> AlertBody:
+    """Ready again."""
+    watch = broken_at(*SIX)
+    watch.sync(*inventory(), after=3 * HOUR)
+    watch.sync(*inventory())
+    watch.wait(5 * MINUTE)
+    return told(watch)
+
+
+def ignored() -> AlertBody:
+    """A rule silences them."""
+    watch = broken_at(*SIX)
+    watch.rules = replace(RULES, ignores=(Ignore(issue="NO_BOT"),))
+    watch.wait(40 * MINUTE)
+    return told(watch)
+
+
+def removed() -> AlertBody:
+    """The drifting numbers leave the inventory."""
+    watch = broken_at(*SIX)
+    for _ in range(2):
+        watch.sync(*inventory(without=range(10, 16)), after=30 * SECOND)
+    return told_by(watch, Kind.DRIFT)
+
+
+def told_by(watch: Watch, kind: Kind) -> AlertBody:
+    """Return the last message about alerts of a kind."""
+    made = [made for made in watch.reports if made.alert.kind is kind][-1]
+    return body(made, scope=SCOPE, watched=WATCHED, wording=WORDING, now=watch.now)
+
+
+def accepted() -> AlertBody:
+    """Somebody accepts that they hang on another client."""
+    watch = moved()
+    watch.wait(25 * MINUTE, accept_all=True)
+    return told(watch)
+
+
+def unconfigured() -> AlertBody:
+    """The connection is taken out of the config."""
+    watch = broken_at(*SIX)
+    watch.wait(2 * HOUR, unconfigured=True)
+    return told(watch)
+
+
+def mixed() -> AlertBody:
+    """Some recover, the others are gone."""
+    watch = broken_at(*SIX)
+    for _ in range(2):
+        watch.sync(*inventory(without=range(10, 12)), after=20 * MINUTE)
+    return told_by(watch, Kind.DRIFT)
+
+
+def number_removed() -> AlertBody:
+    """Three numbers of one client leave the inventory."""
+    watch = watching()
+    for _ in range(2):
+        watch.sync(*inventory(without=range(210, 213)))
+    return told(watch)
+
+
+def number_removed_for_good() -> AlertBody:
+    """They do not come back."""
+    watch = watching()
+    for _ in range(2):
+        watch.sync(*inventory(without=range(210, 213)))
+    watch.wait(24 * HOUR)
+    return told(watch)
+
+
+def moved() -> Watch:
+    """Return a connection in which two numbers hang on another client."""
+    watch = watching()
+    numbers = [ready(index, refs=Refs(499, 93)) for index in (33, 34)]
+    for _ in range(2):
+        watch.sync(*inventory(*numbers))
+    return watch
+
+
+def reconfigured() -> AlertBody:
+    """Two numbers hang on another client."""
+    return told(moved())
+
+
+WATCHED = {
+    SCOPE: Watched(name="acme-sales", account="acme"),
+    **{f"id-{index}": Watched(name=f"acme-{index:02}", account="acme") for index in range(40)},
+}
+
+
+def failing(
+    outcomes: Mapping[str, Outcome], *, stale: bool = False, receivers: Iterable[FailingReceiver] = ()
+) -> AlertBody:
+    """Return the message about connections whose syncs end like this, or about receivers."""
+    streaks = {name: Streak(outcome=outcome, failures=3, same_kind=3) for name, outcome in outcomes.items()}
+    fleet = [
+        Health(
+            identity=name,
+            account="acme",
+            streak=Streak(outcome=Outcome.RATE_LIMITED, failures=9) if stale else streak,
+            fresh_at=START - HOUR if stale else START,
+            stale_after=5 * MINUTE,
+        )
+        for name, streak in streaks.items()
+    ]
+    made = step(FleetRecords(), fleet, receivers, FleetRules(), START)
+    return body(made.reports[0], scope="fleet", watched=WATCHED, wording=WORDING, now=START)
+
+
+def api_unavailable() -> AlertBody:
+    """The API is away, for 40 connections."""
+    kinds = (Outcome.TIMEOUT, Outcome.SERVER_ERROR)
+    return failing({f"id-{index}": kinds[index % 2] for index in range(40)})
+
+
+def api_back() -> AlertBody:
+    """The API answers again."""
+    outage = Health(
+        identity="id-1",
+        account="acme",
+        streak=Streak(outcome=Outcome.NETWORK, failures=3, same_kind=3),
+        fresh_at=START,
+        stale_after=HOUR,
+    )
+    before = step(FleetRecords(), [outage], (), FleetRules(), START)
+    back = replace(outage, streak=Streak(outcome=Outcome.OK, answers=2))
+    now = START + 25 * MINUTE
+    made = step(before.records, [back], (), FleetRules(), now)
+    return body(made.reports[0], scope="fleet", watched=WATCHED, wording=WORDING, now=now)
+
+
+def receiver_failing() -> AlertBody:
+    """A receiver refuses the monitor."""
+    refused = FailingReceiver(name="hook", since=START - HOUR, error="401 Unauthorized")
+    return failing({}, receivers=[refused])
+
+
+def trial(*, over: bool) -> AlertBody:
+    """What `test-alert` sends."""
+    alert = Alert(
+        id="test-1",
+        kind=Kind.TEST,
+        group="",
+        started_at=START,
+        updated_at=START,
+        told_at=START,
+        severity=Severity.INFO,
+        version=1,
+        resolutions=(Resolution.RECOVERED,) if over else (),
+    )
+    track = Track(kind=Kind.TEST, key="test", since=START)
+    end = Ended(track=track, at=START + SECOND, resolution=Resolution.RECOVERED)
+    made = Report(
+        alert=alert,
+        notice=Notice.RESOLVED if over else Notice.OPENED,
+        members=() if over else (track,),
+        ended=(end,) if over else (),
+        added=0,
+    )
+    now = end.at if over else START
+    return body(made, scope="test", watched=WATCHED, wording=WORDING, now=now)
+
+
+EXAMPLES: Mapping[str, Callable[[], AlertBody]] = {
+    "drift_opened_6": opened_six,
+    "drift_opened_1": opened_one,
+    "drift_opened_500": opened_many,
+    "drift_opened_after_maintenance": opened_after_maintenance,
+    "drift_updated": updated,
+    "drift_severity_risen": severity_risen,
+    "drift_flapping": flapping,
+    "drift_reminder": reminder,
+    "resolved_recovered": recovered,
+    "resolved_ignored": ignored,
+    "resolved_removed": removed,
+    "resolved_accepted": accepted,
+    "resolved_unconfigured": unconfigured,
+    "resolved_mixed": mixed,
+    "number_removed": number_removed,
+    "number_removed_for_good": number_removed_for_good,
+    "reconfigured": reconfigured,
+    "api_unavailable_40": api_unavailable,
+    "api_back": api_back,
+    "account_rejected": lambda: failing(dict.fromkeys(["id-1", "id-2"], Outcome.UNAUTHORIZED)),
+    "connection_rejected": lambda: failing({"id-1": Outcome.NOT_FOUND}),
+    "answer_unreadable": lambda: failing({"id-1": Outcome.TOO_LARGE}),
+    "sync_stale": lambda: failing(dict.fromkeys(["id-1", "id-2"], Outcome.RATE_LIMITED), stale=True),
+    "receiver_failing": receiver_failing,
+    "test": lambda: trial(over=False),
+    "test_over": lambda: trial(over=True),
+}

@@ -1,0 +1,97 @@
+"""The rendering for Slack, against the documented limits and the kept messages."""
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from monitor.drift.alert import AlertBody
+from monitor.notify.slack import MAX_SECTION, render
+from tests.fakes.alerts import BODY, NUMBER
+from tests.fakes.hostile import hostile_bodies
+from tests.golden.examples import EXAMPLES
+from tests.golden.renderings import kept, rendered
+from tests.servers.slack import foreign_sequences, problems_of, texts_of
+
+URL = "https://monitor.example.com/alerts?a=1&b=2"
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_slack_message_is_as_it_was_read(example: str) -> None:
+    """Each message is what somebody looked at; `python -m tests.golden.regenerate` shows what changed."""
+    assert rendered("slack", example) == kept("slack", example)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_slack_message_is_within_the_limits(example: str) -> None:
+    """Slack takes every kind of message."""
+    message = render(EXAMPLES[example]())
+    assert (list(problems_of(message)), foreign_sequences(message)) == ([], [])
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(body=hostile_bodies())
+def test_slack_message_survives_hostile_texts(body: AlertBody) -> None:
+    """Whatever the provider writes, the message is within the limits and mentions and links to nobody."""
+    message = render(body)
+    assert (list(problems_of(message)), foreign_sequences(message)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [
+        pytest.param("<!channel>", "&lt;!channel&gt;", id="mention"),
+        pytest.param("<@U024BE7LH>", "&lt;@U024BE7LH&gt;", id="user"),
+        pytest.param("<https://evil.example|x>", "&lt;https://evil.example|x&gt;", id="link"),
+        pytest.param("R&D", "R&amp;D", id="ampersand"),
+        pytest.param("&lt;", "&amp;lt;", id="entity"),
+        pytest.param("```", "'''", id="fence"),
+        pytest.param("a\n> b", "a &gt; b", id="quote"),
+    ],
+)
+def test_slack_escapes_what_comes_from_outside(state: str, shown: str) -> None:
+    """In the header, in the fallback, and in every line."""
+    number = msgspec.structs.replace(NUMBER, state=state, issues=[])
+    body = msgspec.structs.replace(BODY, numbers=[number], summary=f"acme: 1 number {state}")
+    fallback, header, *_ = texts = list(texts_of(render(body)))
+    assert all(text.endswith(f"acme: 1 number {shown}") for text in (fallback, header))
+    assert any(f"+918011223344: {shown}" in text for text in texts)
+
+
+def test_slack_cuts_no_entity_in_two() -> None:
+    """A header that must be cut ends in a whole entity, and the whole summary stands below it."""
+    body = msgspec.structs.replace(BODY, summary="&" * 200)
+    message = render(body)
+    header, section = (block["text"]["text"] for block in message["blocks"][:2])
+    assert header.removesuffix("…").endswith("&amp;")
+    assert section == "&amp;" * 200
+
+
+def test_slack_says_how_many_more_and_where() -> None:
+    """A list that was cut links to the rest."""
+    body = msgspec.structs.replace(BODY, numbers=[NUMBER] * 20, numbers_total=500, url=URL)
+    section = next(text for text in texts_of(render(body)) if text.startswith("*Numbers*"))
+    assert section.count("\n•") == 15
+    assert section.endswith("\nand 485 more, <https://monitor.example.com/alerts?a=1&amp;b=2|see all>")
+
+
+def test_slack_drops_lines_that_do_not_fit_and_counts_them() -> None:
+    """Lines that are long once escaped are left out, and the count of the others tells so."""
+    number = msgspec.structs.replace(NUMBER, state="&" * 200, issues=["&" * 200])
+    body = msgspec.structs.replace(BODY, numbers=[number] * 15, numbers_total=15)
+    section = next(text for text in texts_of(render(body)) if text.startswith("*Numbers*"))
+    shown = section.count("\n•")
+    assert 0 < shown < 15
+    assert len(section) <= MAX_SECTION
+    assert f"\nand {15 - shown} more" in section
+
+
+def test_slack_shows_instants_in_the_readers_time_zone() -> None:
+    """A date for Slack, with the time in UTC for whoever cannot show it."""
+    texts = list(texts_of(render(BODY)))
+    assert "Since <!date^1772366400^{date_short_pretty} {time}|2026-03-01 12:00 UTC>" in texts
+
+
+def test_slack_leaves_out_a_link_that_is_too_long() -> None:
+    """A message without its link is better than none."""
+    message = render(msgspec.structs.replace(BODY, url="https://m.example/" + "a" * 5000))
+    assert not any("m.example" in text for text in texts_of(message))
