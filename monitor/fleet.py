@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 from monitor.announce import Announcer
 from monitor.clock import Clock
-from monitor.drift.failures import SCOPE, FailingReceiver, FleetStep, Health, step
+from monitor.drift.alerts import Report
+from monitor.drift.failures import SCOPE, FailingReceiver, FleetStep, Health, kind_of, step
 from monitor.drift.text import Watched, body
 from monitor.notify.routing import plan
 from monitor.store.alerts import Told
@@ -56,14 +57,16 @@ class FleetWatch:
             kept = await load_fleet(tx, self._codec)
             standings = await watched(tx, self._codec)
             waiting = await backlogs(tx)
+            healths = _healths(standings, self._live, now)
             done = step(
                 kept.records,
-                _healths(standings, self._live, now),
+                healths,
                 _failing(waiting, now),
                 watchlist.fleet_rules,
                 now,
+                configured=[backlog.receiver for backlog in waiting],
             )
-            told = _told(done, self._live, now)
+            told = _told(done, healths, self._live, now)
             if done.records != kept.records or done.wakes_at != kept.wakes_at:
                 await keep_fleet(
                     tx,
@@ -73,9 +76,8 @@ class FleetWatch:
                     now=now,
                     codec=self._codec,
                 )
-        self._wakes_at = min(
-            (at for at in (done.wakes_at, _next_out_of_reach(waiting, now)) if at), default=None
-        )
+        instants = (done.wakes_at, _next_out_of_reach(waiting, now), _unmuted_at(watchlist, now))
+        self._wakes_at = min((at for at in instants if at is not None), default=None)
         self._live.troubled = frozenset(track.key for track in done.records.tracks.values())
         self._announcer.episodes_ended(done.ended)
         return bool(told)
@@ -127,7 +129,28 @@ def _next_out_of_reach(waiting: Sequence[Backlog], now: datetime) -> datetime | 
     return min((instant for instant in instants if instant > now), default=None)
 
 
-def _told(done: FleetStep, live: Live, now: datetime) -> list[Told]:
+def _unmuted_at(watchlist: Watchlist, now: datetime) -> datetime | None:
+    """Return when the next maintenance window ends: what still fails then must alert."""
+    windows = (connection.maintenance(now) for connection in watchlist.connections.values())
+    ends = (window.changes_at for window in windows if window.open)
+    return min((at for at in ends if at is not None), default=None)
+
+
+def _others(made: Report, healths: Sequence[Health]) -> int:
+    """Return how many other connections fail for the same cause, though not for long enough yet."""
+    alert = made.alert
+    members = {track.key for track in made.members}
+    return sum(
+        1
+        for health in healths
+        if health.streak.outcome is not None
+        and kind_of(health.streak.outcome) is alert.kind
+        and alert.group in ("", health.account)
+        and health.identity not in members
+    )
+
+
+def _told(done: FleetStep, healths: Sequence[Health], live: Live, now: datetime) -> list[Told]:
     watchlist = live.watchlist
     discoveries = {
         discovery.identity: Watched(name=f"{discovery.account} (discovery)", account=discovery.account)
@@ -137,7 +160,14 @@ def _told(done: FleetStep, live: Live, now: datetime) -> list[Told]:
     return [
         Told(
             report=made,
-            body=body(made, scope=SCOPE, watched=names, wording=watchlist.wording, now=now),
+            body=body(
+                made,
+                scope=SCOPE,
+                watched=names,
+                wording=watchlist.wording,
+                now=now,
+                others=_others(made, healths),
+            ),
         )
         for made in done.reports
     ]

@@ -12,7 +12,7 @@ A failure alert ends only when its connections answer again, `resolve_syncs` tim
 a snapshot is applied. `held` and `rate_limited` have no alert of their own: staleness sees them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -129,14 +129,28 @@ def step(
     receivers: Iterable[FailingReceiver],
     rules: FleetRules,
     now: datetime,
+    *,
+    configured: Collection[str] | None = None,
 ) -> FleetStep:
-    """Return the records after looking at every connection and receiver."""
+    """Return the records after looking at every connection and receiver.
+
+    Args:
+        records: As the last step left them.
+        fleet: Every connection that is watched.
+        receivers: Those that fail.
+        rules: The rules for failures.
+        now: The instant of the step.
+        configured: The names of all receivers; None: no alert ends because its receiver is gone.
+    """
     by_identity = {health.identity: health for health in fleet}
     failing = {receiver.name: receiver for receiver in receivers}
     kept: dict[str, Track] = {}
     ended: list[Ended] = []
     for name, track in records.tracks.items():
-        way = _over(track, by_identity.get(track.key), failing, rules)
+        if track.kind is Kind.RECEIVER_FAILING:
+            way = _receiver_over(track, failing, configured)
+        else:
+            way = _over(track, by_identity.get(track.key), rules)
         if way is None:
             kept[name] = track
         else:
@@ -162,11 +176,15 @@ def step(
     )
 
 
-def _over(
-    track: Track, health: Health | None, failing: Mapping[str, FailingReceiver], rules: FleetRules
+def _receiver_over(
+    track: Track, failing: Mapping[str, FailingReceiver], configured: Collection[str] | None
 ) -> Resolution | None:
-    if track.kind is Kind.RECEIVER_FAILING:
-        return None if track.key in failing else Resolution.RECOVERED
+    if configured is not None and track.key not in configured:
+        return Resolution.UNCONFIGURED
+    return None if track.key in failing else Resolution.RECOVERED
+
+
+def _over(track: Track, health: Health | None, rules: FleetRules) -> Resolution | None:
     if health is None:
         return Resolution.UNCONFIGURED
     if track.kind is Kind.SYNC_STALE:
@@ -195,9 +213,15 @@ def _begun(
             else _kind(health, in_alert=health.identity in failing_now, rules=rules, now=now)
         )
         if kind is not None and track_id(kind, health.identity) not in kept:
-            detail = "vanished" if health.vanished else str(health.streak.outcome or "")
-            begun.append(Track(kind=kind, key=health.identity, since=now, detail=detail))
+            begun.append(Track(kind=kind, key=health.identity, since=now, detail=_cause(health)))
     return begun
+
+
+def _cause(health: Health) -> str:
+    if health.vanished:
+        return "vanished"
+    outcome = health.streak.outcome
+    return "" if outcome in (None, Outcome.OK) else outcome.value
 
 
 def _kind(health: Health, *, in_alert: bool, rules: FleetRules, now: datetime) -> Kind | None:
