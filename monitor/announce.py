@@ -29,11 +29,14 @@ class Announcer:
     """Turns what happened into gauges, counters and log lines."""
 
     def __init__(
-        self, *, metrics: Metrics, log: structlog.typing.FilteringBoundLogger, numbers: bool = False
+        self,
+        *,
+        metrics: Metrics,
+        log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._metrics = metrics
         self._log = log
-        self._numbers = numbers
+        self._numbers = False
         self._views: dict[str, ConnectionView] = {}
 
     def restore(self, standing: Standing, connection: Connection, now: datetime) -> None:
@@ -66,6 +69,14 @@ class Announcer:
                 maintenance=connection.maintenance(now).open,
             )
         )
+
+    def show_numbers(self, *, shown: bool) -> None:
+        """Say whether every number gets a series; those that are shown go when they are not to be."""
+        self._numbers = shown
+        if not shown:
+            for view in list(self._views.values()):
+                if view.numbers:
+                    self._show(replace(view, numbers=()))
 
     def forget(self, identity: str) -> None:
         """Drop every series of a connection that is no longer watched."""

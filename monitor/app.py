@@ -252,7 +252,7 @@ class Daemon:
     async def _build(self, config: Config, database: Database, stack: contextlib.AsyncExitStack) -> None:
         clock, metrics = self._clock, self._metrics
         self._database = database
-        self._announcer = Announcer(metrics=metrics, log=self._log, numbers=config.metrics.numbers)
+        self._announcer = Announcer(metrics=metrics, log=self._log)
         self._drain = Drain(
             outbox=StoredOutbox(database, clock),
             receivers=(),

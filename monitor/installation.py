@@ -31,7 +31,7 @@ from monitor.notify.drain import Drain
 from monitor.notify.log import LogReceiver
 from monitor.roster import bring_in
 from monitor.store.codec import Codec
-from monitor.store.connections import Standing, watched
+from monitor.store.connections import Standing, load_records, watched
 from monitor.store.database import Database
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
@@ -178,7 +178,19 @@ class Installation:
             now=now,
         )
         self._warn_stretched(config, watchlist, discovered)
+        await self._show_numbers(config, watchlist)
         return watchlist
+
+    async def _show_numbers(self, config: Config, watchlist: Watchlist) -> None:
+        """Show one series per number where the user opted in, without waiting for a change."""
+        self._announcer.show_numbers(shown=config.metrics.numbers)
+        if not config.metrics.numbers:
+            return
+        for identity in watchlist.connections:
+            async with self._database.read() as tx:
+                records = await load_records(tx, identity, self._codec)
+            if records.snapshot is not None:
+                self._announcer.numbers(identity, records.snapshot.numbers.values())
 
     def _swap(
         self,
