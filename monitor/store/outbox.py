@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, case, func, insert, or_, select, update
+from sqlalchemy import Row, case, func, insert, literal, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock
@@ -13,7 +13,7 @@ from monitor.drift.alert import Notice
 from monitor.errors import Refusal
 from monitor.notify.delivery import Dead, Delivery, Failed, Result, Sent
 from monitor.store.database import Database
-from monitor.store.tables import deliveries, receivers
+from monitor.store.tables import deliveries, posted, posters, receivers
 
 PENDING, DELIVERED, DEAD, CLOSED = "pending", "delivered", "dead", "closed"
 """What becomes of a delivery; `closed` is one whose receiver is no longer configured."""
@@ -89,15 +89,22 @@ class StoredOutbox:
 
 async def backlogs(tx: AsyncConnection) -> list[Backlog]:
     """Return every known receiver's backlog, by name."""
+    unpaid = select(deliveries.c.receiver, deliveries.c.status, deliveries.c.created_at.label("since")).where(
+        deliveries.c.status.in_([PENDING, DEAD])
+    )
+    # What an Alertmanager has not accepted yet waits as well, though not in the outbox.
+    unheard = select(posted.c.receiver, literal(PENDING), posted.c.changed_at).where(
+        posted.c.accepted_at.is_(None)
+    )
+    waiting = union_all(unpaid, unheard).subquery()
     counted = (
         select(
-            deliveries.c.receiver,
-            func.count().filter(deliveries.c.status == PENDING).label("pending"),
-            func.count().filter(deliveries.c.status == DEAD).label("dead"),
-            func.min(deliveries.c.created_at).filter(deliveries.c.status == PENDING).label("oldest_at"),
+            waiting.c.receiver,
+            func.count().filter(waiting.c.status == PENDING).label("pending"),
+            func.count().filter(waiting.c.status == DEAD).label("dead"),
+            func.min(waiting.c.since).filter(waiting.c.status == PENDING).label("oldest_at"),
         )
-        .where(deliveries.c.status.in_([PENDING, DEAD]))
-        .group_by(deliveries.c.receiver)
+        .group_by(waiting.c.receiver)
         .subquery()
     )
     rows = await tx.execute(
@@ -138,6 +145,7 @@ async def know_receivers(tx: AsyncConnection, names: Sequence[str], now: datetim
 async def free_delivery_leases(tx: AsyncConnection) -> None:
     """End every lease: whoever held them is gone. Only for a database that one daemon holds alone."""
     await tx.execute(update(deliveries).where(deliveries.c.status == PENDING).values(lease_until=None))
+    await tx.execute(update(posters).values(lease_until=None))
 
 
 def _head_of_line(receiver: str) -> tuple[Any, ...]:

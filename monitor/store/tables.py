@@ -185,6 +185,32 @@ receivers = Table(
     Column("delivered_at", UtcDateTime),
 )
 
+posted = Table(
+    "posted",
+    metadata,
+    Column("receiver", Text, primary_key=True),
+    Column("url", Text, primary_key=True),
+    Column("episode_id", Text, primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    Column("labels", Text, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("accepted_at", UtcDateTime),
+    Index("posted_waiting", "accepted_at"),
+)
+
+posters = Table(
+    "posters",
+    metadata,
+    Column("receiver", Text, primary_key=True),
+    Column("url", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("lease_until", UtcDateTime),
+    Column("troubled_since", UtcDateTime),
+    Column("refused", Boolean, nullable=False, default=False),
+    Column("error", Text),
+)
+
 fleet = Table(
     "fleet",
     metadata,

@@ -146,6 +146,30 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
+        "posted",
+        sa.Column("receiver", sa.Text(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("episode_id", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("labels", sa.Text(), nullable=False),
+        sa.Column("changed_at", UtcDateTime(), nullable=False),
+        sa.Column("ended_at", UtcDateTime(), nullable=True),
+        sa.Column("accepted_at", UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("receiver", "url", "episode_id", "fingerprint"),
+    )
+    op.create_index("posted_waiting", "posted", ["accepted_at"], unique=False)
+    op.create_table(
+        "posters",
+        sa.Column("receiver", sa.Text(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("lease_until", UtcDateTime(), nullable=True),
+        sa.Column("troubled_since", UtcDateTime(), nullable=True),
+        sa.Column("refused", sa.Boolean(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("receiver", "url"),
+    )
+    op.create_table(
         "receivers",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("known_since", UtcDateTime(), nullable=False),

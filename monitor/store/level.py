@@ -1,0 +1,277 @@
+"""What Alertmanagers are kept level with: open episodes, what was posted about them, and who posts where."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, Select, and_, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.clock import Clock
+from monitor.drift.alert import Kind, Resolution, Severity, Status
+from monitor.drift.failures import SCOPE
+from monitor.errors import DeliveryError, Refusal
+from monitor.notify.alertmanager.level import LabelSet, Member, Moves, State, Target
+from monitor.store.codec import Codec
+from monitor.store.database import Database
+from monitor.store.tables import alerts, connections, episodes, posted, posters, receivers
+
+REPEAT_ENDS = timedelta(minutes=15)
+"""An end is posted for so long after it was accepted: Alertmanager may restart before it told anybody."""
+
+_CHUNK = 500
+"""Rows between two turns of the event loop."""
+
+_ERROR_LENGTH = 500
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """What the posts need of an alert body."""
+
+    numbers_total: int
+    common: dict[str, int | str]
+
+
+class StoredLevel:
+    """The posters' view of the store.
+
+    Args:
+        database: The store.
+        codec: Reads the episodes.
+        clock: The time.
+        holder: Names this process among all that share the store.
+    """
+
+    def __init__(self, database: Database, codec: Codec, clock: Clock, *, holder: str) -> None:
+        self._database = database
+        self._codec = codec
+        self._clock = clock
+        self._holder = holder
+        self._head = msgspec.json.Decoder(_Head)
+        self._labels = msgspec.json.Decoder(dict[str, str])
+
+    async def hold(self, target: Target, *, lease_s: float) -> bool:
+        """Make this process the one that posts there; False: another one is."""
+        now = self._clock.now()
+        values = {"holder": self._holder, "lease_until": now + timedelta(seconds=lease_s)}
+        free = or_(
+            posters.c.holder == self._holder, posters.c.lease_until.is_(None), posters.c.lease_until <= now
+        )
+        async with self._database.read() as tx:
+            known = (await tx.execute(select(free.label("free")).where(*_at(posters, target)))).first()
+        if known is not None and not known.free:
+            return False
+        async with self._database.write() as tx:
+            if known is None:
+                await tx.execute(
+                    insert(posters).values(receiver=target.receiver, url=target.url, refused=False, **values)
+                )
+                return True
+            done = await tx.execute(update(posters).where(*_at(posters, target), free).values(**values))
+            return done.rowcount == 1
+
+    async def release(self, target: Target) -> None:
+        """Let another process post there."""
+        async with self._database.write() as tx:
+            await tx.execute(
+                update(posters)
+                .where(*_at(posters, target), posters.c.holder == self._holder)
+                .values(lease_until=None)
+            )
+
+    async def read(self, target: Target) -> State:
+        """Return all open episodes, those that were posted and not forgotten, and their label sets."""
+        was_posted = select(posted.c.episode_id).where(*_at(posted, target))
+        members: dict[str, Member] = {}
+        async with self._database.read() as tx:
+            common = await self._common(tx)
+            for query in (
+                _members().where(episodes.c.ended_at.is_(None)),
+                _members().where(episodes.c.ended_at.is_not(None), episodes.c.id.in_(was_posted)),
+            ):
+                async for row in _rows(tx, query):
+                    members[row.id] = self._member(row, common)
+            query = select(posted).where(*_at(posted, target))
+            sets = [self._set(row) async for row in _rows(tx, query)]
+        return State(read_at=self._clock.now(), members=members, sets=sets)
+
+    async def marker(self) -> object:
+        """Return a value that changes when episodes open or end."""
+        async with self._database.read() as tx:
+            still_open = await tx.execute(
+                select(func.count(), func.max(episodes.c.opened_at)).where(episodes.c.ended_at.is_(None))
+            )
+            last_end = await tx.execute(select(func.max(episodes.c.ended_at)))
+            return tuple(still_open.one()), last_end.scalar()
+
+    async def write(self, target: Target, moves: Moves) -> None:
+        """Write down what is about to be posted there."""
+        async with self._database.write() as tx:
+            if moves.gone:
+                await tx.execute(_FORGET, [_key(target, old) for old in moves.gone])
+            if moves.changed:
+                await tx.execute(
+                    _MOVE, [{**_key(target, moved), **_moving(moved)} for moved in moves.changed]
+                )
+            if moves.begun:
+                await tx.execute(insert(posted), [_values(target, begun) for begun in moves.begun])
+
+    async def accepted(self, target: Target, *, read_at: datetime, at: datetime) -> None:
+        """Record that the URL accepted everything that was read at an instant, and is well."""
+        waiting = and_(*_at(posted, target), posted.c.accepted_at.is_(None), posted.c.changed_at <= read_at)
+        told = and_(
+            *_at(posted, target), posted.c.ended_at.is_not(None), posted.c.accepted_at <= at - REPEAT_ENDS
+        )
+        troubled = and_(*_at(posters, target), posters.c.troubled_since.is_not(None))
+        async with self._database.read() as tx:
+            news = (await tx.execute(select(posted.c.url).where(or_(waiting, told)).limit(1))).first()
+            ill = (await tx.execute(select(posters.c.url).where(troubled))).first()
+        if news is None and ill is None:
+            return
+        async with self._database.write() as tx:
+            await tx.execute(delete(posted).where(told))
+            await tx.execute(update(posted).where(waiting).values(accepted_at=at))
+            await tx.execute(
+                update(posters).where(troubled).values(troubled_since=None, refused=False, error=None)
+            )
+            await _note_receiver(tx, target.receiver)
+            await tx.execute(
+                update(receivers).where(receivers.c.name == target.receiver).values(delivered_at=at)
+            )
+
+    async def failed(self, target: Target, error: DeliveryError, at: datetime) -> None:
+        """Record that the URL did not accept a post; written only where it says something new."""
+        said = {"refused": error.refusal is Refusal.FAILING, "error": str(error)[:_ERROR_LENGTH]}
+        async with self._database.read() as tx:
+            row = (await tx.execute(select(posters).where(*_at(posters, target)))).first()
+        if row is not None and row.troubled_since and (row.refused, row.error) == tuple(said.values()):
+            return
+        async with self._database.write() as tx:
+            await tx.execute(
+                update(posters)
+                .where(*_at(posters, target))
+                .values(troubled_since=func.coalesce(posters.c.troubled_since, at), **said)
+            )
+            await _note_receiver(tx, target.receiver)
+
+    async def forget_others(self, receiver: str, urls: Sequence[str]) -> None:
+        """Forget what was posted to URLs that this receiver has no more, and by receivers that are gone."""
+        configured = select(receivers.c.name)
+        async with self._database.write() as tx:
+            for table in (posted, posters):
+                elsewhere = and_(table.c.receiver == receiver, table.c.url.not_in(urls))
+                await tx.execute(delete(table).where(or_(elsewhere, table.c.receiver.not_in(configured))))
+            await _note_receiver(tx, receiver)
+
+    async def _common(self, tx: AsyncConnection) -> dict[str, dict[str, int | str]]:
+        """Return what the numbers of each firing alert hang on, of those with several."""
+        firing = select(alerts.c.id, alerts.c.body).where(alerts.c.status == Status.FIRING)
+        common: dict[str, dict[str, int | str]] = {}
+        async for row in _rows(tx, firing):
+            head = self._head.decode(row.body)
+            if head.numbers_total > 1:
+                common[row.id] = head.common
+        return common
+
+    def _member(self, row: Row[Any], common: Mapping[str, Mapping[str, int | str]]) -> Member:
+        return Member(
+            id=row.id,
+            alert_id=row.alert_id,
+            kind=Kind(row.kind),
+            group=row.episode_group,
+            severity=Severity(row.severity),
+            opened_at=row.opened_at,
+            ended_at=row.ended_at,
+            resolution=Resolution(row.resolution) if row.resolution else None,
+            track=self._codec.unpack_track(row.track),
+            connection=row.connection,
+            account=row.account,
+            common=common.get(row.alert_id, {}),
+        )
+
+    def _set(self, row: Row[Any]) -> LabelSet:
+        return LabelSet(
+            member_id=row.episode_id,
+            labels=self._labels.decode(row.labels),
+            changed_at=row.changed_at,
+            ended_at=row.ended_at,
+            accepted_at=row.accepted_at,
+        )
+
+
+async def _rows(tx: AsyncConnection, query: Select[Any]) -> AsyncIterator[Row[Any]]:
+    result = await tx.stream(query.execution_options(yield_per=_CHUNK))
+    async for part in result.partitions():
+        for row in part:
+            yield row
+
+
+def _members() -> Select[Any]:
+    """Return the query for episodes, with the names of the connection that each is about."""
+    identity = case((episodes.c.scope == SCOPE, episodes.c.key), else_=episodes.c.scope)
+    return select(episodes, connections.c.name.label("connection"), connections.c.account).outerjoin(
+        connections, connections.c.identity == identity
+    )
+
+
+def _at(table: Any, target: Target) -> tuple[Any, ...]:
+    return table.c.receiver == target.receiver, table.c.url == target.url
+
+
+def _key(target: Target, which: LabelSet) -> dict[str, str]:
+    return {
+        "of_receiver": target.receiver,
+        "of_url": target.url,
+        "of_episode": which.member_id,
+        "of_labels": which.fingerprint,
+    }
+
+
+_BY_KEY = and_(
+    posted.c.receiver == bindparam("of_receiver"),
+    posted.c.url == bindparam("of_url"),
+    posted.c.episode_id == bindparam("of_episode"),
+    posted.c.fingerprint == bindparam("of_labels"),
+)
+_FORGET = delete(posted).where(_BY_KEY)
+_MOVE = update(posted).where(_BY_KEY)
+
+
+def _moving(which: LabelSet) -> dict[str, Any]:
+    return {
+        "changed_at": which.changed_at,
+        "ended_at": which.ended_at,
+        "accepted_at": which.accepted_at,
+    }
+
+
+def _values(target: Target, begun: LabelSet) -> dict[str, Any]:
+    return {
+        "receiver": target.receiver,
+        "url": target.url,
+        "episode_id": begun.member_id,
+        "fingerprint": begun.fingerprint,
+        "labels": msgspec.json.encode(begun.labels).decode(),
+        **_moving(begun),
+    }
+
+
+async def _note_receiver(tx: AsyncConnection, receiver: str) -> None:
+    """Record how the receiver is doing: it is in trouble while any of its URLs is."""
+    rows = list(
+        await tx.execute(
+            select(posters)
+            .where(posters.c.receiver == receiver, posters.c.troubled_since.is_not(None))
+            .order_by(posters.c.troubled_since)
+        )
+    )
+    await tx.execute(
+        update(receivers)
+        .where(receivers.c.name == receiver)
+        .values(
+            troubled_since=rows[0].troubled_since if rows else None,
+            refused=any(row.refused for row in rows),
+            error=f"{rows[0].url}: {rows[0].error}"[:_ERROR_LENGTH] if rows else None,
+        )
+    )
