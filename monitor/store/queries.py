@@ -1,0 +1,362 @@
+"""What people ask of the store: one set of questions for the commands, the JSON API and the page.
+
+Every question takes a transaction of `Database.read()`, narrows by its filters, and answers one `Page`; the
+page's `next` is the `after` that gives the following one. Filters by connection are globs of names.
+"""
+
+import types
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from sqlalchemy import ColumnElement, Row, Select, and_, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.drift.alert import AlertBody, Kind, Status, decode_body
+from monitor.drift.rules import Rules
+from monitor.drift.snapshot import Number
+from monitor.store.codec import Codec
+from monitor.store.rows import (
+    ChangeRow,
+    DeliveryRow,
+    NumberRow,
+    Owner,
+    Trouble,
+    TroubleStatus,
+    change_row,
+    delivery_row,
+    number_row,
+    trouble_row,
+)
+from monitor.store.tables import alerts, changes, connections, deliveries, snapshots
+
+LIMIT = 100
+"""Rows of a page, unless told."""
+
+_BLOBS = 16
+"""Snapshots fetched at once: of 1,000 numbers each some 2 MB unpacked, decoded one by one."""
+_CHUNK = 50
+"""Rows fetched at once where each has a body to be decoded."""
+
+T = TypeVar("T")
+
+
+class BadCursor(ValueError):  # noqa: N818 - named for what it is
+    """An `after` that no page gave."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[T]):
+    """Some rows, and the `after` of those behind them; None: there are no more."""
+
+    rows: list[T]
+    next: str | None = None
+
+
+RulesOf = Callable[[str], Rules | None]
+"""The rules of a connection by its identity; None if it is not configured."""
+
+
+async def troubles(
+    tx: AsyncConnection,
+    codec: Codec,
+    rules_of: RulesOf,
+    now: datetime,
+    *,
+    connection: str | None = None,
+    state: str | None = None,
+    since: datetime | None = None,
+    status: TroubleStatus | None = None,
+    limit: int = LIMIT,
+    after: str | None = None,
+) -> Page[Trouble]:
+    """Return the numbers in trouble now, by connection and key.
+
+    Args:
+        tx: A reading transaction.
+        codec: Unpacks the snapshots.
+        rules_of: Says which troubles are ignored.
+        now: The instant at which rules count.
+        connection: Only of connections whose name matches this glob.
+        state: Only with this state or issue, in any case.
+        since: Only what began then or later.
+        status: Only what has this status.
+        limit: Rows at the most.
+        after: The `next` of the page before.
+
+    Raises:
+        BadCursor: `after` is no page's `next`.
+    """
+
+    def wanted(row: Trouble) -> bool:
+        if since is not None and row.since < since:
+            return False
+        return status in (None, row.status) and _in_state(state, row.state, row.issues)
+
+    start = _split(after, 3) if after is not None else None
+    found: list[Trouble] = []
+    async for whose, records in _blobs(tx, connection, start[0] if start else None):
+        rules = rules_of(whose.identity)
+        tracks = codec.unpack_tracks(records).values()
+        rows = [
+            trouble_row(whose, track, track.number, rules, now)
+            for track in tracks
+            if track.number is not None
+        ]
+        rows.sort(key=_trouble_order)
+        found += [row for row in rows if wanted(row) and (start is None or _trouble_order(row) > start)]
+        if len(found) > limit:
+            break
+    return _page(found, limit, lambda row: _join(*_trouble_order(row)))
+
+
+async def numbers(
+    tx: AsyncConnection,
+    codec: Codec,
+    *,
+    connection: str | None = None,
+    state: str | None = None,
+    drifting: bool | None = None,
+    limit: int = LIMIT,
+    after: str | None = None,
+) -> Page[NumberRow]:
+    """Return the numbers of the applied snapshots, by connection and key; filters as of `troubles`.
+
+    Raises:
+        BadCursor: `after` is no page's `next`.
+    """
+
+    def wanted(number: Number) -> bool:
+        return drifting in (None, number.drifting) and _in_state(state, number.state, number.issues)
+
+    start = _split(after, 2) if after is not None else None
+    found: list[NumberRow] = []
+    async for whose, records in _blobs(tx, connection, start[0] if start else None):
+        snapshot = codec.unpack_records(records).snapshot
+        if snapshot is None:
+            continue
+        begun = start is None or start[0] != whose.name
+        keys = sorted(key for key in snapshot.numbers if begun or (start is not None and key > start[1]))
+        wanted_here = (snapshot.numbers[key] for key in keys if wanted(snapshot.numbers[key]))
+        for _, number in zip(range(limit + 1 - len(found)), wanted_here, strict=False):
+            found.append(number_row(whose, number))
+        if len(found) > limit:
+            break
+    return _page(found, limit, lambda row: _join(row.connection, row.key))
+
+
+async def change_rows(
+    tx: AsyncConnection,
+    *,
+    connection: str | None = None,
+    state: str | None = None,
+    change: str | None = None,
+    since: datetime | None = None,
+    limit: int = LIMIT,
+    after: str | None = None,
+) -> Page[ChangeRow]:
+    """Return the recorded changes, newest first; `state` is the one before or after, or an issue.
+
+    Raises:
+        BadCursor: `after` is no page's `next`.
+    """
+    asked = select(changes).order_by(changes.c.id.desc())
+    if after is not None:
+        asked = asked.where(changes.c.id < _number_in(after))
+    if since is not None:
+        asked = asked.where(changes.c.at >= since)
+    if change is not None:
+        asked = asked.where(changes.c.change == change)
+    if connection is not None:
+        asked = asked.where(_like(changes.c.connection, connection))
+
+    def read(row: Row[Any]) -> ChangeRow | None:
+        if not _named(connection, [row.connection]):
+            return None
+        found = change_row(row)
+        either = (*found.issues, *found.previous_issues, found.previous_state or "")
+        return found if _in_state(state, found.state or "", either) else None
+
+    return _page(await _scan(tx, asked, read, limit), limit, lambda row: str(row.id))
+
+
+async def alert_bodies(
+    tx: AsyncConnection,
+    *,
+    connection: str | None = None,
+    state: str | None = None,
+    kind: Kind | None = None,
+    status: Status | None = None,
+    since: datetime | None = None,
+    limit: int = LIMIT,
+    after: str | None = None,
+) -> Page[AlertBody]:
+    """Return alerts as they stand now, the latest started first.
+
+    Args:
+        tx: A reading transaction.
+        connection: Only those about a connection whose name matches this glob.
+        state: Only those of this state, in any case.
+        kind: Only those of this kind.
+        status: Only firing or only resolved ones.
+        since: Only those that were firing then or later.
+        limit: Rows at the most.
+        after: The `next` of the page before.
+
+    Raises:
+        BadCursor: `after` is no page's `next`.
+    """
+    asked = select(alerts.c.body, alerts.c.started_at, alerts.c.id).order_by(
+        alerts.c.started_at.desc(), alerts.c.id.desc()
+    )
+    if after is not None:
+        at, last = _split(after, 2)
+        same = and_(alerts.c.started_at == _instant(at), alerts.c.id < last)
+        asked = asked.where(or_(alerts.c.started_at < _instant(at), same))
+    if kind is not None:
+        asked = asked.where(alerts.c.kind == kind)
+    if status is not None:
+        asked = asked.where(alerts.c.status == status)
+    if since is not None:
+        asked = asked.where(or_(alerts.c.resolved_at.is_(None), alerts.c.resolved_at >= since))
+
+    def read(row: Row[Any]) -> tuple[AlertBody, str] | None:
+        body = decode_body(row.body)
+        if not _named(connection, body.connections) or not _in_state(state, body.state or "", ()):
+            return None
+        return body, _join(row.started_at.isoformat(), row.id)
+
+    page = _page(await _scan(tx, asked, read, limit), limit, lambda pair: pair[1])
+    return Page(rows=[body for body, _ in page.rows], next=page.next)
+
+
+async def delivery_rows(
+    tx: AsyncConnection,
+    *,
+    receiver: str | None = None,
+    status: str | None = None,
+    alert_id: str | None = None,
+    connection: str | None = None,
+    since: datetime | None = None,
+    limit: int = LIMIT,
+    after: str | None = None,
+) -> Page[DeliveryRow]:
+    """Return deliveries, the latest queued first; `since` is when they were queued.
+
+    Raises:
+        BadCursor: `after` is no page's `next`.
+    """
+    asked = select(deliveries).order_by(deliveries.c.seq.desc())
+    for column, value in (("receiver", receiver), ("status", status), ("alert_id", alert_id)):
+        if value is not None:
+            asked = asked.where(deliveries.c[column] == value)
+    if since is not None:
+        asked = asked.where(deliveries.c.created_at >= since)
+    if after is not None:
+        asked = asked.where(deliveries.c.seq < _number_in(after))
+
+    def read(row: Row[Any]) -> tuple[DeliveryRow, str] | None:
+        found = delivery_row(row)
+        return (found, str(row.seq)) if _named(connection, found.connections) else None
+
+    page = _page(await _scan(tx, asked, read, limit), limit, lambda pair: pair[1])
+    return Page(rows=[row for row, _ in page.rows], next=page.next)
+
+
+@types.coroutine
+def _yield_to_loop() -> Generator[None]:
+    """Let others run once: a blob is decoded in one go, many are not."""
+    yield
+
+
+async def _blobs(
+    tx: AsyncConnection, glob: str | None, first: str | None
+) -> AsyncIterator[tuple[Owner, bytes]]:
+    """Give the records of all connections whose name matches, by name, beginning with `first`."""
+    asked = select(connections.c.identity, connections.c.name, connections.c.account)
+    named = [row for row in await tx.execute(asked) if _named(glob, [row.name])]
+    # Sorted here: the order of a database's collation is not that of our cursors.
+    named = sorted((row for row in named if first is None or row.name >= first), key=lambda row: row.name)
+    for start in range(0, len(named), _BLOBS):
+        batch = named[start : start + _BLOBS]
+        rows = await tx.execute(
+            select(snapshots).where(snapshots.c.identity.in_([row.identity for row in batch]))
+        )
+        records = {row.identity: row.records for row in rows}
+        for row in batch:
+            if row.identity in records:
+                owner = Owner(identity=row.identity, name=row.name, account=row.account)
+                yield owner, records[row.identity]
+                await _yield_to_loop()
+
+
+async def _scan(
+    tx: AsyncConnection, asked: Select[Any], read: Callable[[Row[Any]], T | None], limit: int
+) -> list[T]:
+    """Return the first rows that `read` takes, one more than the limit if there are as many."""
+    found: list[T] = []
+    async with tx.stream(asked.execution_options(yield_per=_CHUNK)) as rows:
+        async for row in rows:
+            taken = read(row)
+            if taken is not None:
+                found.append(taken)
+            if len(found) > limit:
+                break
+    return found
+
+
+def _page(found: Sequence[T], limit: int, cursor: Callable[[T], str]) -> Page[T]:
+    rows = list(found[:limit])
+    return Page(rows=rows, next=cursor(rows[-1]) if len(found) > limit and rows else None)
+
+
+def _trouble_order(row: Trouble) -> tuple[str, ...]:
+    return row.connection, row.key, row.kind.value
+
+
+def _named(glob: str | None, names: Sequence[str]) -> bool:
+    return glob is None or any(fnmatchcase(name, glob) for name in names)
+
+
+def _in_state(wanted: str | None, state: str, issues: Sequence[str]) -> bool:
+    if wanted is None:
+        return True
+    return wanted.casefold() in {state.casefold(), *(issue.casefold() for issue in issues)}
+
+
+def _like(column: ColumnElement[str], glob: str) -> ColumnElement[bool]:
+    """Return a condition that holds wherever the glob matches, and maybe elsewhere: LIKE knows no [sets]."""
+    known, bracket, _ = glob.partition("[")
+    escaped = known.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    pattern = escaped.replace("*", "%").replace("?", "_") + ("%" if bracket else "")
+    return column.like(pattern, escape="\\")
+
+
+def _join(*parts: str) -> str:
+    return msgspec.json.encode(parts).decode()
+
+
+def _split(after: str, parts: int) -> tuple[str, ...]:
+    try:
+        found = msgspec.json.decode(after, type=tuple[str, ...])
+    except msgspec.DecodeError as exc:
+        raise BadCursor("no page ends there") from exc
+    if len(found) != parts:
+        raise BadCursor("no page ends there")
+    return found
+
+
+def _number_in(after: str) -> int:
+    if not (after.isascii() and after.isdigit()):
+        raise BadCursor("no page ends there")
+    return int(after)
+
+
+def _instant(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError as exc:
+        raise BadCursor("no page ends there") from exc

@@ -1,0 +1,220 @@
+"""The rows that the store's questions answer with; the same for the commands, the JSON API and the page."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row
+
+from monitor.drift.alert import Kind, decode_body
+from monitor.drift.episodes import Track, silent
+from monitor.drift.rules import Rules
+from monitor.drift.snapshot import ActionItem, Number
+
+
+class TroubleStatus(StrEnum):
+    """What becomes of a trouble.
+
+    `pending`: not confirmed yet, or in a maintenance window. `alerting`: in a firing alert. `ending`: in a
+    firing alert, but good again for now. `ignored`: a rule keeps it silent.
+    """
+
+    PENDING = "pending"
+    ALERTING = "alerting"
+    ENDING = "ending"
+    IGNORED = "ignored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """One number in trouble: it drifts, or it was removed or reconfigured and that may alert.
+
+    `action` is the first thing to do. `since` is when a sync first saw it this way.
+    """
+
+    connection: str
+    account: str
+    kind: Kind
+    key: str
+    phone_number: str
+    state: str
+    previous_state: str | None
+    issues: tuple[str, ...]
+    action: str | None
+    status: TroubleStatus
+    since: datetime
+    flaps: int
+    alert_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberRow:
+    """One number as the applied snapshot shows it."""
+
+    connection: str
+    account: str
+    key: str
+    phone_number: str
+    state: str
+    drifting: bool
+    issues: tuple[str, ...]
+    action_items: tuple[dict[str, str], ...]
+    did_id: int | str | None
+    client_id: int | str | None
+    bot_id: int | str | None
+    agent_id: int | str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRow:
+    """One recorded difference between two snapshots."""
+
+    id: int
+    at: datetime
+    connection: str
+    account: str
+    change: str
+    key: str
+    phone_number: str
+    state: str | None
+    previous_state: str | None
+    issues: list[str]
+    previous_issues: list[str]
+    action_items: list[dict[str, str]]
+    did_id: int | str | None
+    client_id: int | str | None
+    sync_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRow:
+    """One message for one receiver. `summary`, `kind` and `connections` are its alert's."""
+
+    id: str
+    receiver: str
+    alert_id: str
+    change: str
+    version: int
+    status: str
+    kind: str
+    connections: list[str]
+    summary: str
+    attempts: int
+    created_at: datetime
+    due_at: datetime
+    first_failed_at: datetime | None
+    finished_at: datetime | None
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The connection that a number belongs to."""
+
+    identity: str
+    name: str
+    account: str
+
+
+def trouble_row(whose: Owner, track: Track, number: Number, rules: Rules | None, now: datetime) -> Trouble:
+    """Return the row of a number's track; without rules nothing is ignored."""
+    episode = track.episode
+    return Trouble(
+        connection=whose.name,
+        account=whose.account,
+        kind=track.kind,
+        key=track.key,
+        phone_number=number.phone_number,
+        state=number.state,
+        previous_state=track.previous_state,
+        issues=number.issues,
+        action=first_action(number),
+        status=_status(track, rules, now),
+        since=track.since,
+        flaps=episode.flaps if episode else 0,
+        alert_id=episode.alert_id if episode else None,
+    )
+
+
+def first_action(number: Number) -> str | None:
+    """Return the first thing to do about a number, in the provider's words."""
+    return next((item.label or item.code for item in number.action_items), None)
+
+
+def _status(track: Track, rules: Rules | None, now: datetime) -> TroubleStatus:
+    if rules is not None and silent(track, rules, now):
+        return TroubleStatus.IGNORED
+    if track.episode is None:
+        return TroubleStatus.PENDING
+    return TroubleStatus.ENDING if track.good or track.gone else TroubleStatus.ALERTING
+
+
+def number_row(whose: Owner, number: Number) -> NumberRow:
+    """Return the row of a number."""
+    return NumberRow(
+        connection=whose.name,
+        account=whose.account,
+        key=number.key,
+        phone_number=number.phone_number,
+        state=number.state,
+        drifting=number.drifting,
+        issues=number.issues,
+        action_items=tuple(_action_item(item) for item in number.action_items),
+        did_id=number.did_id,
+        client_id=number.refs.client_id,
+        bot_id=number.refs.bot_id,
+        agent_id=number.refs.agent_id,
+    )
+
+
+def _action_item(item: ActionItem) -> dict[str, str]:
+    return {"code": item.code, "label": item.label}
+
+
+def change_row(row: Row[Any]) -> ChangeRow:
+    """Return the row of a recorded change."""
+    return ChangeRow(
+        id=row.id,
+        at=row.at,
+        connection=row.connection,
+        account=row.account,
+        change=row.change,
+        key=row.key,
+        phone_number=row.phone_number,
+        state=row.state,
+        previous_state=row.previous_state,
+        issues=_json(row.issues),
+        previous_issues=_json(row.previous_issues),
+        action_items=_json(row.action_items),
+        did_id=_json(row.did_id),
+        client_id=_json(row.client_id),
+        sync_id=row.sync_id,
+    )
+
+
+def delivery_row(row: Row[Any]) -> DeliveryRow:
+    """Return the row of a delivery, with what its body says of the alert."""
+    body = decode_body(row.body)
+    return DeliveryRow(
+        id=row.id,
+        receiver=row.receiver,
+        alert_id=row.alert_id,
+        change=row.change,
+        version=row.version,
+        status=row.status,
+        kind=body.kind,
+        connections=body.connections,
+        summary=body.summary,
+        attempts=row.attempts,
+        created_at=row.created_at,
+        due_at=row.due_at,
+        first_failed_at=row.first_failed_at,
+        finished_at=row.finished_at,
+        answer=row.answer or None,
+    )
+
+
+def _json(text: str | None) -> Any:
+    return msgspec.json.decode(text) if text else None
