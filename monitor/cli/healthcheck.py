@@ -1,0 +1,96 @@
+"""`healthcheck`: one request to the daemon on this machine; imports next to nothing: it runs often."""
+
+import http.client
+import ssl
+import tomllib
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
+
+import typer
+
+from monitor.cli.shell import shell_of
+
+UNHEALTHY = 1
+_TIMEOUT_S = 5.0
+_DEFAULT_LISTEN = "127.0.0.1:8790"
+_OK = 200
+# As `find_config_file` does, without reading the whole config: a container asks every 30 seconds.
+_FILES = (Path("config.toml"), Path("/etc/voicelink-monitor/config.toml"))
+_ANY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - what is listened on, not what we listen on
+
+
+def healthcheck(
+    ctx: typer.Context,
+    url: Annotated[str | None, typer.Option("--url", help="Ask there; else where web.listen says.")] = None,
+    listen: Annotated[
+        str | None, typer.Option("--listen", hidden=True, envvar="VOICELINK_MONITOR_WEB__LISTEN")
+    ] = None,
+    cert: Annotated[
+        str | None, typer.Option("--cert", hidden=True, envvar="VOICELINK_MONITOR_WEB__TLS_CERT_FILE")
+    ] = None,
+) -> None:
+    """Ask the daemon on this machine whether it works, at /-/healthy.
+
+    The address is that of `web.listen`; with a certificate configured, https, which is not verified then: the
+    certificate names another host than this one.
+    """
+    shell = shell_of(ctx)
+    own = url is None
+    asked = url or _own_url(shell.config_file, listen, cert)
+    problem = _problem(asked, verify=not own)
+    if problem is not None:
+        shell.terminal.note(f"unhealthy: {asked}: {problem}")
+        raise typer.Exit(UNHEALTHY)
+    shell.terminal.line("healthy")
+
+
+def _own_url(file: Path | None, listen: str | None, cert: str | None) -> str:
+    web = _web(file)
+    host, _, port = (listen or _text(web, "listen") or _DEFAULT_LISTEN).rpartition(":")
+    scheme = "https" if cert or _text(web, "tls_cert_file") else "http"
+    return f"{scheme}://{_ANY.get(host, host)}:{port}/-/healthy"
+
+
+def _web(file: Path | None) -> dict[str, object]:
+    """Return the config's [web]; of a config that cannot be read nothing: the daemon's answer will tell."""
+    chosen = file or next((each for each in _FILES if each.exists()), None)
+    if chosen is None:
+        return {}
+    try:
+        web = tomllib.loads(chosen.read_text(encoding="utf-8")).get("web")
+    except (OSError, ValueError):
+        return {}
+    return web if isinstance(web, dict) else {}
+
+
+def _text(table: dict[str, object], key: str) -> str:
+    value = table.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _problem(url: str, *, verify: bool) -> str | None:
+    """Return what is wrong, None if the daemon answers 200."""
+    try:
+        parts = urlsplit(url)
+        connection = _connection(parts, verify=verify)
+        try:
+            connection.request("GET", parts.path or "/-/healthy")
+            status = connection.getresponse().status
+        finally:
+            connection.close()
+    except (OSError, ValueError, http.client.HTTPException) as exc:
+        return str(exc) or type(exc).__name__
+    return None if status == _OK else f"it answers {status}"
+
+
+def _connection(parts: SplitResult, *, verify: bool) -> http.client.HTTPConnection:
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("write it like http://127.0.0.1:8790/-/healthy")
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S)
+    context = ssl.create_default_context()
+    if not verify or parts.hostname in ("127.0.0.1", "::1", "localhost"):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S, context=context)

@@ -1,0 +1,185 @@
+"""What commands write: data on standard output, everything else on standard error."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NoReturn, TextIO
+
+import msgspec
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from monitor.plain import plain
+
+_WIDE = 10_000
+"""Where nobody looks at a screen, nothing is cut or wrapped."""
+_SIGPIPE = 141
+"""The exit code of a command whose reader went away, as shells know it."""
+
+_STYLES = {
+    "critical": "bold red",
+    "warning": "yellow",
+    "firing": "red",
+    "alerting": "red",
+    "pending": "yellow",
+    "dead": "red",
+    "held": "yellow",
+    "ok": "green",
+    "delivered": "green",
+    "resolved": "green",
+    "ignored": "dim",
+    "ending": "green",
+}
+
+
+class Format(StrEnum):
+    """How data is written."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class Terminal:
+    """Standard output and standard error, with colours where somebody watches.
+
+    rich obeys NO_COLOR by itself.
+
+    Args:
+        out: For data alone.
+        err: For progress, notes and errors.
+    """
+
+    def __init__(self, out: TextIO, err: TextIO) -> None:
+        self._out = out
+        self._console = _console(out)
+        self._notes = _console(err)
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody watches standard error."""
+        return self._notes.is_terminal
+
+    def json(self, value: Any) -> None:
+        """Write one JSON document."""
+        text = msgspec.json.format(msgspec.json.encode(plain(value)), indent=2).decode()
+        with _quiet_when_gone(self._out):
+            self._out.write(text + "\n")
+            self._out.flush()
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Write a table; words that mean something have a colour."""
+        shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+        for column in columns:
+            shown.add_column(column, overflow="fold")
+        for row in rows:
+            shown.add_row(*map(cell, row))
+        self._print(shown)
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Write a line of data."""
+        self._print(Text(printable(text), style=style))
+
+    def note(self, text: str, style: str = "") -> None:
+        """Write a line beside the data."""
+        self._notes.print(Text(printable(text), style=style), soft_wrap=True)
+
+    def warning(self, text: str) -> None:
+        """Write what is questionable."""
+        self.note(f"warning: {text}", style="yellow")
+
+    def error(self, text: str) -> None:
+        """Write what is wrong, a line for each of its lines."""
+        for line in text.splitlines():
+            self.note(f"error: {line}", style="red")
+
+    def debug(self) -> None:
+        """Write the traceback of the exception that is being handled."""
+        self._notes.print_exception(show_locals=False)
+
+    @contextlib.contextmanager
+    def progress(self, doing: str, total: int) -> Iterator["Advance"]:
+        """Show a bar while there are several things to do and somebody watches."""
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._notes,
+            transient=True,
+            disable=not self.watched or total <= 1,
+        )
+        with bar:
+            yield Advance(bar, bar.add_task(doing, total=total))
+
+    def _print(self, what: Any) -> None:
+        with _quiet_when_gone(self._out):
+            self._console.print(what, soft_wrap=isinstance(what, Text))
+            self._out.flush()
+
+
+class Advance:
+    """Moves a progress bar on by one when called."""
+
+    def __init__(self, bar: Progress, task: Any) -> None:
+        self._bar = bar
+        self._task = task
+
+    def __call__(self, *_: object) -> None:
+        """One more is done."""
+        self._bar.advance(self._task)
+
+
+def cell(value: Any) -> Text:
+    """Return a value as a table shows it."""
+    match value:
+        case None:
+            return Text("-", style="dim")
+        case bool():
+            return Text("yes" if value else "no")
+        case datetime():
+            return Text(instant(value))
+        case list() | tuple():
+            return Text(printable(", ".join(map(str, value))) or "-")
+        case _:
+            text = printable(str(value))
+            return Text(text, style=_STYLES.get(text, ""))
+
+
+def instant(at: datetime) -> str:
+    """Return an instant as tables show it, UTC."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def printable(text: str) -> str:
+    """Return a text without what could move a terminal's cursor or colour it."""
+    return "".join(each if each.isprintable() else "�" for each in text)
+
+
+def _console(stream: TextIO) -> Console:
+    width = None if stream.isatty() else _WIDE
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+@contextlib.contextmanager
+def _quiet_when_gone(stream: TextIO) -> Iterator[None]:
+    """End the command without a word when nobody reads its output any more, as `head` does."""
+    try:
+        yield
+    except BrokenPipeError:
+        _end(stream)
+
+
+def _end(stream: TextIO) -> NoReturn:
+    # What the stream still buffers would fail again at exit.
+    # https://docs.python.org/3/library/signal.html#note-on-sigpipe
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+    raise typer.Exit(_SIGPIPE)

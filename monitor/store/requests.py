@@ -1,0 +1,97 @@
+"""What commands ask of the daemon: each is one short transaction; it looks each second, and at its start."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.drift.alert import Kind
+from monitor.store.codec import Codec
+from monitor.store.outbox import DEAD, PENDING
+from monitor.store.rows import Owner
+from monitor.store.tables import acceptances, connections, deliveries, snapshots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptable:
+    """A number whose removal or reconfiguration waits for somebody to accept it."""
+
+    key: str
+    phone_number: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """What became of a request to send dead deliveries again; `refused` says why not, by delivery."""
+
+    retried: tuple[str, ...]
+    refused: dict[str, str]
+
+
+async def owner_named(tx: AsyncConnection, name: str) -> Owner | None:
+    """Return the watched connection of this name."""
+    asked = select(connections.c.identity, connections.c.name, connections.c.account)
+    row = (await tx.execute(asked.where(connections.c.name == name))).first()
+    return Owner(identity=row.identity, name=row.name, account=row.account) if row is not None else None
+
+
+async def acceptable(tx: AsyncConnection, identity: str, codec: Codec) -> list[Acceptable]:
+    """Return what could be accepted of a connection, by key."""
+    found = await tx.execute(select(snapshots.c.records).where(snapshots.c.identity == identity))
+    blob = found.scalar()
+    tracks = codec.unpack_tracks(blob).values() if blob is not None else ()
+    rows = [
+        Acceptable(key=track.key, phone_number=track.number.phone_number, kind=track.kind)
+        for track in tracks
+        if track.kind is not Kind.DRIFT and track.number is not None
+    ]
+    return sorted(rows, key=lambda row: (row.key, row.kind))
+
+
+async def accept(tx: AsyncConnection, identity: str, keys: Collection[str] | None, now: datetime) -> None:
+    """Ask for these numbers of a connection, or all of it (None), to be accepted as they are now."""
+    asked: Sequence[str | None] = [None] if keys is None else sorted(keys)
+    await tx.execute(
+        insert(acceptances), [{"identity": identity, "key": key, "asked_at": now} for key in asked]
+    )
+    await tx.execute(update(connections).where(connections.c.identity == identity).values(wakes_at=now))
+
+
+async def retry(tx: AsyncConnection, delivery_id: str | None, now: datetime) -> Retried:
+    """Ask for one dead delivery, or all of them (None), to be tried again.
+
+    One that has newer messages about its alert behind it stays dead: told late, it would contradict them.
+    """
+    asked = select(deliveries.c.id, deliveries.c.status, _superseded().label("superseded"))
+    if delivery_id is None:
+        asked = asked.where(deliveries.c.status == DEAD)
+    else:
+        asked = asked.where(deliveries.c.id == delivery_id)
+    rows = list(await tx.execute(asked.order_by(deliveries.c.seq)))
+    refused = {} if rows or delivery_id is None else {delivery_id: "there is no such delivery"}
+    for row in rows:
+        if row.status != DEAD:
+            refused[row.id] = f"it is {row.status}, not dead"
+        elif row.superseded:
+            refused[row.id] = "a newer message about its alert went to the same receiver"
+    retried = tuple(row.id for row in rows if row.id not in refused)
+    if retried:
+        await tx.execute(
+            update(deliveries)
+            .where(deliveries.c.id.in_(retried), deliveries.c.status == DEAD)
+            .values(status=PENDING, due_at=now, finished_at=None, first_failed_at=None, lease_until=None)
+        )
+    return Retried(retried=retried, refused=refused)
+
+
+def _superseded() -> ColumnElement[bool]:
+    newer = deliveries.alias("newer")
+    return (
+        select(newer.c.seq)
+        .where(newer.c.receiver == deliveries.c.receiver, newer.c.alert_id == deliveries.c.alert_id)
+        .where(newer.c.seq > deliveries.c.seq)
+        .exists()
+    )
