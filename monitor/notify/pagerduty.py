@@ -1,7 +1,8 @@
 """PagerDuty: Events API v2.
 
 An alert is one PagerDuty alert, by `dedup_key`. `opened`, `updated` and `reminder` are triggers: the later
-ones add fresh details to the open incident and page nobody again. `resolved` is a resolve.
+ones add fresh details to the open incident and page nobody again (where somebody had closed it by hand, they
+open a new one: the trouble goes on). `resolved` is a resolve.
 
 What PagerDuty shows: the first trigger's summary is the incident's title and stays so; details, links and
 client come from the triggers. A resolve closes the incident whatever the cause, and PagerDuty's own examples

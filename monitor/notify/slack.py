@@ -5,7 +5,8 @@ or `invalid_blocks` (dead: this message never), 403 `action_prohibited`, 404 `ch
 `no_service`, 410 `channel_is_archived` (failing: mend the receiver), 429 with Retry-After, 5xx (tried again).
 
 Everything from outside is escaped as Slack asks, in every kind of text: what is not ours can neither mention
-(`<!channel>`, `<@U…>`) nor link; `verbatim` keeps bare addresses and `#names` from becoming links.
+(`<!channel>`, `<@U…>`) nor link; `verbatim` keeps bare addresses and `#names` from becoming links, while our
+own dates and links still work.
 
 Limits: https://docs.slack.dev/reference/block-kit/blocks (50 blocks; section 3,000 characters; header 150;
 context 10 elements), escaping and dates: https://docs.slack.dev/messaging/formatting-message-text,

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ from monitor.errors import DeliveryError, Refusal
 from monitor.notify.pagerduty import PagerDutyReceiver
 from monitor.secret import Secret
 from tests.fakes.alerts import BODY, NUMBER, delivery_of, resolved
+from tests.fakes.clock import FakeClock
 from tests.golden.examples import EXAMPLES
 from tests.servers.pagerduty import PATH, PagerDuty
 from tests.servers.webhook import Answer, WebhookSink
@@ -156,3 +158,14 @@ async def test_pagerduty_message_that_cannot_be_read_is_dead(http: httpx.AsyncCl
     with pytest.raises(DeliveryError, match="cannot be read") as caught:
         await receiver(http, "http://127.0.0.1:9").send(delivery)
     assert caught.value.refusal is Refusal.DEAD
+
+
+async def test_pagerduty_retry_after_that_is_a_date_is_measured_from_now(
+    http: httpx.AsyncClient, webhook_sink: WebhookSink
+) -> None:
+    """The other form of Retry-After."""
+    clock = FakeClock(datetime(2026, 3, 1, 12, tzinfo=UTC))
+    webhook_sink.script([Answer(status=503, retry_after="Sun, 01 Mar 2026 12:01:30 GMT")])
+    url = webhook_sink.url + PATH
+    pager = PagerDutyReceiver("pd", routing_key=Secret(KEY), url=url, http=http, timeout_s=5.0, clock=clock)
+    assert (await refused(pager)).retry_after_s == 90.0

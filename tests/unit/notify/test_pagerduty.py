@@ -1,5 +1,8 @@
 """The rendering for PagerDuty, against the documented limits and the kept events."""
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -135,3 +138,30 @@ def test_pagerduty_resolve_of_a_recovered_alert_says_so() -> None:
         resolved_at=AT,
     )
     assert render(body)["payload"]["custom_details"]["how_it_ended"] == "Recovered: ready again."
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        pytest.param(lambda e: e.update(routing_key="short"), "routing_key", id="key"),
+        pytest.param(lambda e: e.update(event_action="open"), "event_action", id="action"),
+        pytest.param(lambda e: e.update(dedup_key="x" * 256), "dedup_key", id="long-dedup-key"),
+        pytest.param(lambda e: e.update(surprise=1), "surprise", id="unknown-field"),
+        pytest.param(lambda e: e.pop("payload"), "payload", id="no-payload"),
+        pytest.param(lambda e: e["payload"].update(summary="x" * 1025), "summary", id="long-summary"),
+        pytest.param(lambda e: e["payload"].update(source=""), "source", id="no-source"),
+        pytest.param(lambda e: e["payload"].update(severity="bad"), "severity", id="severity"),
+        pytest.param(lambda e: e["payload"].update(timestamp="now"), "timestamp", id="timestamp"),
+        pytest.param(lambda e: e["payload"].update({"class": 1}), "class", id="class"),
+        pytest.param(lambda e: e["payload"].update(custom_details=[]), "custom_details", id="details"),
+        pytest.param(lambda e: e.update(links=[{"href": "x"}]), "link", id="link"),
+    ],
+)
+def test_double_of_pagerduty_refuses_what_pagerduty_refuses(
+    spoil: Callable[[dict[str, Any]], object], problem: str
+) -> None:
+    """The limits are there to be broken."""
+    event = {"routing_key": KEY, **render(BODY)}
+    assert list(problems_of(event)) == []
+    spoil(event)
+    assert any(problem in found for found in problems_of(event))

@@ -1,5 +1,8 @@
 """The rendering for Slack, against the documented limits and the kept messages."""
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -95,3 +98,40 @@ def test_slack_leaves_out_a_link_that_is_too_long() -> None:
     """A message without its link is better than none."""
     message = render(msgspec.structs.replace(BODY, url="https://m.example/" + "a" * 5000))
     assert not any("m.example" in text for text in texts_of(message))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        pytest.param(lambda m: m.pop("text"), "text: missing", id="no-fallback"),
+        pytest.param(lambda m: m["blocks"].extend([{"type": "divider"}] * 50), "too many", id="51-blocks"),
+        pytest.param(lambda m: m["blocks"][0]["text"].update(text="x" * 151), "longer than 150", id="header"),
+        pytest.param(
+            lambda m: m["blocks"][0]["text"].update(type="mrkdwn"), "not allowed", id="header-mrkdwn"
+        ),
+        pytest.param(
+            lambda m: m["blocks"][1]["text"].update(text="x" * 3001), "longer than 3000", id="section"
+        ),
+        pytest.param(lambda m: m["blocks"][1]["text"].update(text=""), "empty", id="empty-section"),
+        pytest.param(lambda m: m["blocks"][-1].update(elements=[]), "no elements", id="empty-context"),
+        pytest.param(lambda m: m["blocks"][1].update(type="marquee"), "unknown type", id="unknown-block"),
+    ],
+)
+def test_double_of_slack_refuses_what_slack_refuses(
+    spoil: Callable[[dict[str, Any]], object], problem: str
+) -> None:
+    """The limits are there to be broken."""
+    message = render(BODY)
+    assert list(problems_of(message)) == []
+    spoil(message)
+    assert any(problem in found for found in problems_of(message))
+
+
+@pytest.mark.parametrize(
+    "text", ["<!channel>", "<@U1>", "<https://x.example>", "a <b", "b> c", "R&D", "<!date^1^{time}>"]
+)
+def test_double_of_slack_finds_what_is_not_escaped(text: str) -> None:
+    """Anything but a whole date or link of ours is foreign."""
+    message = render(BODY)
+    message["blocks"][1]["text"]["text"] = text
+    assert foreign_sequences(message) != []
