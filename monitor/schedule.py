@@ -106,7 +106,12 @@ class Schedule:
     def once(self, at: datetime, name: str, job: Callable[[], Awaitable[None]]) -> None:
         """Run a housekeeping job at an instant, instead of whenever it was to run before."""
         self._scheduler.add_job(
-            job, "date", run_date=at, id=name, misfire_grace_time=None, replace_existing=True
+            self._housekeeping(name, job),
+            "date",
+            run_date=at,
+            id=name,
+            misfire_grace_time=None,
+            replace_existing=True,
         )
 
     def every(
@@ -115,7 +120,7 @@ class Schedule:
         """Run a housekeeping job at an interval, one run at a time, late rather than never."""
         first = {"next_run_time": self._clock.now()} if at_once else {}
         self._scheduler.add_job(
-            job,
+            self._housekeeping(name, job),
             "interval",
             seconds=interval.total_seconds(),
             id=name,
@@ -125,6 +130,19 @@ class Schedule:
             replace_existing=True,
             **first,
         )
+
+    def _housekeeping(self, name: str, job: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """Return the job as APScheduler may run it: it takes an end of the daemon for a mistake otherwise."""
+
+        async def run() -> None:
+            try:
+                await job()
+            except asyncio.CancelledError:
+                return
+            except Exception as exc:  # noqa: BLE001 - a task's root: it runs again at its time
+                self._log_internal(name, exc)
+
+        return run
 
     def failures_moved(self) -> None:
         """Have the policy of failures look at the next tick."""
