@@ -1,0 +1,94 @@
+"""When the heartbeat is sent and when it is withheld."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from monitor.heartbeat import Heartbeat
+from monitor.secret import Secret
+from monitor.store.database import Database
+from tests.fakes.clock import FakeClock
+from tests.fakes.log import FakeLog
+
+URL = Secret("https://watch.example/p4th")
+
+
+@dataclass
+class Works:
+    """Syncs and deliveries that do what they are told."""
+
+    stuck: datetime | None = None
+    alive: bool = True
+
+    def stuck_since(self) -> datetime | None:
+        """Return what the test set."""
+        return self.stuck
+
+
+class Watchdog:
+    """Hears the heartbeat."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.status = 200
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        self.heard.append(request.method)
+        return httpx.Response(self.status)
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """An empty store."""
+    async with Database(f"sqlite:///{tmp_path}/store.db") as opened:
+        await opened.migrate()
+        yield opened
+
+
+def heart(database: Database, works: Works, watchdog: Watchdog, log: FakeLog, clock: FakeClock) -> Heartbeat:
+    """Return a heartbeat of these parts."""
+    http = httpx.AsyncClient(transport=httpx.MockTransport(watchdog))
+    return Heartbeat(http=http, database=database, syncs=works, deliveries=works, clock=clock, log=log.logger)
+
+
+async def test_heartbeat_is_sent_while_all_is_well(database: Database) -> None:
+    """One GET for each beat."""
+    watchdog, log, clock = Watchdog(), FakeLog(), FakeClock()
+    await heart(database, Works(), watchdog, log, clock).beat(URL)
+    assert watchdog.heard == ["GET"]
+    assert not log.lines
+
+
+@pytest.mark.parametrize("broken", ["syncs", "drain", "store"])
+async def test_heartbeat_is_withheld_when_the_monitor_does_not_work(database: Database, broken: str) -> None:
+    """Syncs that do not advance, a dead drain, a store that does not commit: each stops it, said once."""
+    watchdog, log, clock = Watchdog(), FakeLog(), FakeClock()
+    works = Works()
+    beating = heart(database, works, watchdog, log, clock)
+    if broken == "syncs":
+        works.stuck = clock.now() - timedelta(hours=1)
+    elif broken == "drain":
+        works.alive = False
+    else:
+        async with database.write() as tx:
+            await tx.exec_driver_sql("DROP TABLE pulse")
+    await beating.beat(URL)
+    await beating.beat(URL)
+    assert watchdog.heard == []
+    assert [line["event"] for line in log.lines] == ["heartbeat.withheld"]
+
+
+async def test_heartbeat_comes_back_with_the_monitor(database: Database) -> None:
+    """What stopped it once does not stop it for good."""
+    watchdog, log, clock = Watchdog(), FakeLog(), FakeClock()
+    works = Works(alive=False)
+    beating = heart(database, works, watchdog, log, clock)
+    await beating.beat(URL)
+    works.alive = True
+    await beating.beat(URL)
+    assert watchdog.heard == ["GET"]
