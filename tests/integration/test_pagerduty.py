@@ -21,7 +21,7 @@ from tests.golden.examples import EXAMPLES
 from tests.servers.pagerduty import PATH, PagerDuty
 from tests.servers.webhook import Answer, WebhookSink
 
-KEY = "0123456789abcdef0123456789abcdef"
+KEY = "Rabcdefghijklmnopqrstuvwxyzabcde"
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.golden.examples import EXAMPLES
 from tests.golden.renderings import kept, rendered
 from tests.servers.pagerduty import MAX_BYTES, problems_of
 
-KEY = "0123456789abcdef0123456789abcdef"
+KEY = "Rabcdefghijklmnopqrstuvwxyzabcde"
 
 
 def problems(body: AlertBody) -> list[str]:
@@ -46,10 +46,12 @@ def test_pagerduty_event_survives_hostile_texts(body: AlertBody) -> None:
     assert problems(body) == []
 
 
-@pytest.mark.parametrize("noise", ["\U0001f600" * 400, "x" * 10_000, "ש" * 400], ids=["emoji", "long", "rtl"])
+@pytest.mark.parametrize(
+    "noise", ["\U0001f600" * 400, "x" * 10_000, "ש" * 400, "号" * 400], ids=["emoji", "long", "rtl", "cjk"]
+)
 def test_pagerduty_event_is_never_too_large(noise: str) -> None:
     """Numbers are left out until the event fits, and are counted."""
-    number = msgspec.structs.replace(NUMBER, state=noise, issues=[noise] * 3)
+    number = msgspec.structs.replace(NUMBER, state=noise, issues=["1" + noise, "2" + noise])
     body = msgspec.structs.replace(BODY, numbers=[number] * 5000, numbers_listed=5000, numbers_total=9000)
     event = render(body)
     assert problems(body) == []
@@ -57,6 +59,14 @@ def test_pagerduty_event_is_never_too_large(noise: str) -> None:
     listed = event["payload"]["custom_details"]["numbers"]
     assert len(listed) > 100
     assert listed[-1] == f"and {9000 - len(listed) + 1:,} more"
+
+
+def test_pagerduty_event_does_without_a_link_that_is_too_long() -> None:
+    """An event without its link is better than none."""
+    event = render(msgspec.structs.replace(BODY, url="https://m.example/" + "a" * 600_000))
+    assert len(msgspec.json.encode(event)) < MAX_BODY_BYTES
+    assert "client_url" not in event
+    assert "links" not in event
 
 
 @pytest.mark.parametrize(
