@@ -26,6 +26,7 @@ from monitor.fleet import FleetWatch
 from monitor.installation import DISCOVERY_INTERVAL, Installation
 from monitor.log import build_logger, route_standard_library
 from monitor.metrics import Metrics
+from monitor.notify.alertmanager import Posters
 from monitor.notify.delivery import Receiver
 from monitor.notify.drain import Drain
 from monitor.schedule import Schedule
@@ -233,7 +234,7 @@ class Daemon:
                 warnings=config.warnings,
             )
             self._schedule.look_now()
-            self._drain.wake()
+            self._wake_receivers()
             self._discover_soon(timedelta(0))
 
     async def _open_store(self, config: Config, stack: contextlib.AsyncExitStack) -> Database:
@@ -261,6 +262,7 @@ class Daemon:
             metrics=metrics,
             log=self._log,
         )
+        self._posters = Posters()
         self._installation = Installation(
             database=database,
             codec=self._codec,
@@ -269,6 +271,7 @@ class Daemon:
             metrics=metrics,
             announcer=self._announcer,
             drain=self._drain,
+            posters=self._posters,
             log=self._log,
             extra=self._extra,
         )
@@ -293,7 +296,7 @@ class Daemon:
             ledger=Ledger(database, self._codec),
             announcer=self._announcer,
             clock=self._clock,
-            wake_drain=self._drain.wake,
+            wake_drain=self._wake_receivers,
             log_internal=self._log_internal,
         )
         self._scheduler = AsyncIOScheduler(timezone=UTC)
@@ -305,9 +308,14 @@ class Daemon:
             clock=self._clock,
             metrics=self._metrics,
             announcer=self._announcer,
-            wake_drain=self._drain.wake,
+            wake_drain=self._wake_receivers,
             log_internal=self._log_internal,
         )
+
+    def _wake_receivers(self) -> None:
+        """Say that there is something to tell."""
+        self._drain.wake()
+        self._posters.wake()
 
     def _build_heartbeat(self, http: httpx.AsyncClient, database: Database) -> heartbeat.Heartbeat:
         return heartbeat.Heartbeat(
@@ -322,6 +330,7 @@ class Daemon:
     def _begin(self, stack: contextlib.AsyncExitStack) -> None:
         self._tasks |= {
             asyncio.create_task(self._drain.run(), name="drain"),
+            asyncio.create_task(self._posters.run(), name="posters"),
             asyncio.create_task(self._watch_loop(), name="loop lag"),
         }
         stack.push_async_callback(self._end_tasks)
@@ -339,7 +348,7 @@ class Daemon:
         """Stop syncing, then delivering; the rest closes in the reverse order of its start."""
         self._scheduler.pause()
         await self._schedule.close(_SYNC_GRACE_S)
-        await self._drain.close(_DRAIN_GRACE_S)
+        await asyncio.gather(self._drain.close(_DRAIN_GRACE_S), self._posters.close(_DRAIN_GRACE_S))
         self._scheduler.shutdown(wait=False)
 
     async def _end_tasks(self) -> None:

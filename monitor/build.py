@@ -14,7 +14,14 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from monitor.clock import Clock
-from monitor.config import Account, Config, Timing, WebhookReceiver, requests_per_minute
+from monitor.config import (
+    Account,
+    AlertmanagerReceiver,
+    Config,
+    Timing,
+    WebhookReceiver,
+    requests_per_minute,
+)
 from monitor.config import Connection as ConnectionConfig
 from monitor.config import Receiver as ReceiverConfig
 from monitor.cron import parse_cron
@@ -25,6 +32,8 @@ from monitor.drift.plausibility import Guard
 from monitor.drift.rules import Ignore, Rules, Severities
 from monitor.drift.text import Wording
 from monitor.maintenance import Window
+from monitor.notify.alertmanager import AlertmanagerReceiver as Alertmanager
+from monitor.notify.alertmanager import Login, Parts, Terms
 from monitor.notify.delivery import Receiver
 from monitor.notify.log import LogReceiver
 from monitor.notify.routing import Route
@@ -106,38 +115,65 @@ def build_watchlist(
             update_interval=config.alerts.update_interval,
             severities=_severities(config),
         ),
-        wording=Wording(
-            instance=config.instance,
-            external_url=_without_slash(config.alerts.external_url),
-            runbook_base_url=_without_slash(config.alerts.runbook_base_url),
-            labels=config.alerts.labels,
-            max_listed_numbers=config.alerts.max_listed_numbers,
-        ),
+        wording=_wording(config),
         routes=_routes(config.receivers),
         since=since,
     )
 
 
 class ReceiverSet:
-    """The receivers of one config, with the HTTP clients that they send through."""
+    """The receivers of one config, with the HTTP clients that they send through.
+
+    `receivers` take messages from the outbox; `alertmanagers` are kept level and get none.
+    """
 
     def __init__(
-        self, config: Config, *, clock: Clock, log: LogReceiver, extra: Sequence[Receiver] = ()
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        log: LogReceiver,
+        parts: Callable[[httpx.AsyncClient], Parts],
+        extra: Sequence[Receiver] = (),
     ) -> None:
         self._clients: list[httpx.AsyncClient] = []
         self.receivers: list[Receiver] = [log, *extra]
+        self.alertmanagers: list[Alertmanager] = []
         for receiver in config.receivers:
-            self.receivers.append(self._build(receiver, clock))
+            if isinstance(receiver, AlertmanagerReceiver):
+                self.alertmanagers.append(self._build_alertmanager(config, receiver, parts))
+            else:
+                self.receivers.append(self._build(receiver, clock))
 
     @property
     def names(self) -> list[str]:
         """The names of all of them."""
-        return [receiver.name for receiver in self.receivers]
+        levelled = [alertmanager.name for alertmanager in self.alertmanagers]
+        return [*(receiver.name for receiver in self.receivers), *levelled]
 
     async def close(self) -> None:
         """Close every connection."""
         for client in self._clients:
             await client.aclose()
+
+    def _build_alertmanager(
+        self,
+        config: Config,
+        receiver: AlertmanagerReceiver,
+        parts: Callable[[httpx.AsyncClient], Parts],
+    ) -> Alertmanager:
+        http = build_http(ca_file=None, max_connections=_RECEIVER_CONNECTIONS)
+        self._clients.append(http)
+        terms = Terms(
+            route=_route(receiver),
+            wording=_wording(config),
+            resend_interval_s=receiver.resend_interval.total_seconds(),
+            expire_after=receiver.expire_after,
+            timeout_s=receiver.timeout.total_seconds(),
+            alone=len(receiver.urls) == 1,
+            login=_login(receiver),
+        )
+        return Alertmanager(receiver.name, urls=receiver.urls, terms=terms, parts=parts(http))
 
     def _build(self, receiver: ReceiverConfig, clock: Clock) -> Receiver:
         timeout_s = receiver.timeout.total_seconds()
@@ -263,16 +299,38 @@ def repeat_intervals(config: Config) -> dict[str, timedelta]:
 
 
 def _routes(receivers: Sequence[ReceiverConfig]) -> tuple[Route, ...]:
-    configured = (
-        Route(
-            receiver=receiver.name,
-            min_severity=Severity(receiver.min_severity),
-            connections=receiver.connections,
-            send_resolved=receiver.send_resolved,
-        )
-        for receiver in receivers
-    )
+    """Return who gets messages: all but Alertmanagers, which hear of every episode by themselves."""
+    configured = [
+        _route(receiver) for receiver in receivers if not isinstance(receiver, AlertmanagerReceiver)
+    ]
     return (Route(receiver="log"), *configured)
+
+
+def _route(receiver: ReceiverConfig) -> Route:
+    return Route(
+        receiver=receiver.name,
+        min_severity=Severity(receiver.min_severity),
+        connections=receiver.connections,
+        send_resolved=receiver.send_resolved,
+    )
+
+
+def _login(receiver: AlertmanagerReceiver) -> Login | None:
+    if receiver.basic_auth is not None:
+        return Login(username=receiver.basic_auth.username, secret=receiver.basic_auth.secret)
+    if receiver.bearer is not None:
+        return Login(secret=receiver.bearer, bearer=True)
+    return None
+
+
+def _wording(config: Config) -> Wording:
+    return Wording(
+        instance=config.instance,
+        external_url=_without_slash(config.alerts.external_url),
+        runbook_base_url=_without_slash(config.alerts.runbook_base_url),
+        labels=config.alerts.labels,
+        max_listed_numbers=config.alerts.max_listed_numbers,
+    )
 
 
 def _without_slash(url: str | None) -> str | None:

@@ -26,6 +26,7 @@ from monitor.drift.text import Watched
 from monitor.errors import Outcome, SyncError
 from monitor.log import set_level
 from monitor.metrics import Metrics
+from monitor.notify.alertmanager import Parts, Posters
 from monitor.notify.delivery import Receiver
 from monitor.notify.drain import Drain
 from monitor.notify.log import LogReceiver
@@ -33,6 +34,7 @@ from monitor.roster import bring_in
 from monitor.store.codec import Codec
 from monitor.store.connections import Standing, load_records, watched
 from monitor.store.database import Database
+from monitor.store.level import StoredLevel
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watchlist import Discovering, Live, Watchlist
@@ -53,6 +55,7 @@ class Installation:
         metrics: Told which accounts and receivers there are.
         announcer: Told which connections there are.
         drain: Given the receivers.
+        posters: Given the receivers of the type `alertmanager`.
         log: Its level follows the config.
         extra: Receivers besides the configured ones.
     """
@@ -67,6 +70,7 @@ class Installation:
         metrics: Metrics,
         announcer: Announcer,
         drain: Drain,
+        posters: Posters,
         log: FilteringBoundLogger,
         extra: Sequence[Receiver] = (),
     ) -> None:
@@ -77,6 +81,8 @@ class Installation:
         self._metrics = metrics
         self._announcer = announcer
         self._drain = drain
+        self._posters = posters
+        self._level = StoredLevel(database, codec, clock, holder=f"{rng.getrandbits(64):016x}")
         self._log = log
         self._extra = extra
         self._turn = asyncio.Lock()
@@ -122,7 +128,13 @@ class Installation:
         async with self._turn:
             budgets = account_budgets(config, self._clock, self._metrics.budget_wait, kept=self._budgets)
             http, client = self._client_for(config)
-            fresh = ReceiverSet(config, clock=self._clock, log=LogReceiver(self._log), extra=self._extra)
+            fresh = ReceiverSet(
+                config,
+                clock=self._clock,
+                log=LogReceiver(self._log),
+                parts=self._parts,
+                extra=self._extra,
+            )
             try:
                 watchlist = await self._bring_in(config, client, budgets, fresh)
             except BaseException:
@@ -215,10 +227,21 @@ class Installation:
         self._metrics.limit_number_series(config.metrics.max_number_series)
         set_level(self._log, config.log.level)
         self._drain.replace(receivers.receivers)
+        self._posters.replace(receivers.alertmanagers)
         if old_receivers is not None:
             self._later(self._close_receivers(old_receivers))
         if old_client is not None and old_client is not client:
             self._later(self._close_client(old_client[0]))
+
+    def _parts(self, http: httpx.AsyncClient) -> Parts:
+        return Parts(
+            level=self._level,
+            http=http,
+            clock=self._clock,
+            rng=self._rng,
+            metrics=self._metrics,
+            log=self._log,
+        )
 
     def _client_for(self, config: Config) -> tuple[httpx.AsyncClient, VoiceLinkClient]:
         same = (
@@ -283,6 +306,8 @@ class Installation:
     async def _close_receivers(self, old: ReceiverSet) -> None:
         for receiver in old.receivers:
             await self._drain.released(receiver)
+        for alertmanager in old.alertmanagers:
+            await self._posters.released(alertmanager)
         await old.close()
 
     async def _close_client(self, http: httpx.AsyncClient) -> None:

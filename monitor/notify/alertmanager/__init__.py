@@ -18,6 +18,7 @@ API: https://github.com/prometheus/alertmanager/blob/v0.25.0/api/v2/openapi.yaml
 from monitor.notify.alertmanager.level import Level, Target
 from monitor.notify.alertmanager.login import Login
 from monitor.notify.alertmanager.poster import Parts, Terms
+from monitor.notify.alertmanager.posters import Posters
 from monitor.notify.alertmanager.receiver import AlertmanagerReceiver
 
-__all__ = ["AlertmanagerReceiver", "Level", "Login", "Parts", "Target", "Terms"]
+__all__ = ["AlertmanagerReceiver", "Level", "Login", "Parts", "Posters", "Target", "Terms"]
