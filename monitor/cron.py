@@ -1,7 +1,7 @@
 """Cron expressions: five fields, weekdays by name, in a time zone."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.cron import CronTrigger
@@ -43,6 +43,11 @@ def parse_cron(expression: str, timezone: str) -> CronTrigger:
 
 
 def next_fire_at(trigger: CronTrigger, after: datetime) -> datetime | None:
-    """Return the first instant of the trigger later than `after`, in the trigger's zone; None if none."""
-    at: datetime | None = trigger.get_next_fire_time(after, after)
-    return at
+    """Return the first instant of the trigger later than `after`, in UTC; None if there is none.
+
+    Not in the trigger's zone: adding to a local time, or subtracting two, forgets the hour that a change of
+    the clocks takes or gives.
+    """
+    # Not by telling the trigger its last time: in the hour that comes twice it would not move on from there.
+    at: datetime | None = trigger.get_next_fire_time(None, after + timedelta(microseconds=1))
+    return at.astimezone(UTC) if at is not None else None
