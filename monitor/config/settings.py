@@ -47,7 +47,17 @@ from monitor.secret import Secret
 DATABASE_URL = "sqlite:///voicelink-monitor.db"
 
 OUR_LABELS = frozenset(
-    {"alertname", "connection", "account", "phone_number", "state", "severity", "instance", "kind"}
+    {
+        "alertname",
+        "connection",
+        "account",
+        "phone_number",
+        "state",
+        "severity",
+        "instance",
+        "receiver",
+        "kind",
+    }
 )
 """The labels that the monitor gives its alerts; config labels must not shadow them."""
 
