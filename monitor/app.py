@@ -6,7 +6,7 @@ import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TextIO
 
 import httpx
@@ -141,6 +141,7 @@ class Daemon:
         self._clock = clock
         self._rng = random.Random()
         self._extra = extra_receivers
+        self._troubles: set[tuple[str, datetime | None, bool]] = set()
         self._metrics = Metrics(
             version=__version__, revision=revision, max_number_series=config.metrics.max_number_series
         )
@@ -389,6 +390,10 @@ class Daemon:
         )
         for backlog in waiting:
             self._metrics.set_backlog(backlog.receiver, backlog.pending, backlog.dead, backlog.oldest_at)
+        troubles = {(each.receiver, each.troubled_since, each.refused) for each in waiting}
+        if troubles != self._troubles:
+            self._troubles = troubles
+            self._schedule.failures_moved()
 
     async def _remind(self) -> None:
         repeats = repeat_intervals(self._installation.config)
