@@ -37,7 +37,7 @@ def healthcheck(
     """
     shell = shell_of(ctx)
     own = url is None
-    asked = url or _own_url(shell.config_file, listen, cert)
+    asked = url or own_url(shell.config_file, listen, cert)
     problem = _problem(asked, verify=not own)
     if problem is not None:
         shell.terminal.note(f"unhealthy: {asked}: {problem}")
@@ -45,7 +45,8 @@ def healthcheck(
     shell.terminal.line("healthy")
 
 
-def _own_url(file: Path | None, listen: str | None, cert: str | None) -> str:
+def own_url(file: Path | None, listen: str | None, cert: str | None) -> str:
+    """Return where the daemon of this machine answers, by the config file and the environment."""
     web = _web(file)
     host, _, port = (listen or _text(web, "listen") or _DEFAULT_LISTEN).rpartition(":")
     scheme = "https" if cert or _text(web, "tls_cert_file") else "http"

@@ -2,10 +2,11 @@
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from monitor.cli.build import build_group
@@ -29,17 +30,23 @@ def main() -> None:
     sys.exit(run(sys.argv[1:], sys.stdout, sys.stderr))
 
 
-def run(arguments: Sequence[str], out: TextIO, err: TextIO) -> int:
+def run(
+    arguments: Sequence[str],
+    out: TextIO,
+    err: TextIO,
+    build: Callable[[], TyperGroup] = build_group,
+) -> int:
     """Run one command and return its exit code.
 
     Args:
         arguments: Without the program's name.
         out: Gets the data.
         err: Gets everything else.
+        build: Makes the command line.
     """
     shell = Shell(terminal=Terminal(out, err))
     try:
-        return _invoke(arguments, shell)
+        return _invoke(build(), arguments, shell)
     except MonitorError as exc:
         shell.terminal.error(str(exc))
         return USAGE
@@ -50,12 +57,12 @@ def run(arguments: Sequence[str], out: TextIO, err: TextIO) -> int:
         return BUG
 
 
-def _invoke(arguments: Sequence[str], shell: Shell) -> int:
+def _invoke(group: TyperGroup, arguments: Sequence[str], shell: Shell) -> int:
     if not arguments:
-        _invoke(["--help"], shell)
+        _invoke(group, ["--help"], shell)
         return USAGE
     try:
-        code = build_group().main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=shell)
+        code = group.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=shell)
     except TyperException as exc:
         context = getattr(exc, "ctx", None)
         shell.terminal.error(exc.format_message())

@@ -120,6 +120,8 @@ class Terminal:
     def _print(self, what: Any) -> None:
         with _quiet_when_gone(self._out):
             self._console.print(what, soft_wrap=isinstance(what, Text))
+            if self._console.quiet:
+                raise BrokenPipeError
             self._out.flush()
 
 
@@ -161,9 +163,16 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else "�" for each in text)
 
 
+class _Console(Console):
+    """Falls silent when its reader goes away, where rich would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 def _console(stream: TextIO) -> Console:
     width = None if stream.isatty() else _WIDE
-    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+    return _Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 @contextlib.contextmanager

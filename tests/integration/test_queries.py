@@ -1,0 +1,401 @@
+"""The store's questions and the requests of commands, on both databases."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.drift.alert import Kind, Notice, Status, encode_body
+from monitor.drift.episodes import Track
+from monitor.drift.policy import Records
+from monitor.drift.rules import Ignore, Rules
+from monitor.drift.snapshot import Change, ChangeKind
+from monitor.store.codec import Codec
+from monitor.store.connections import Named, Watch, add_changes, begin_watching
+from monitor.store.database import Database
+from monitor.store.queries import (
+    BadCursor,
+    Page,
+    alert_bodies,
+    change_rows,
+    delivery_rows,
+    numbers,
+    troubles,
+)
+from monitor.store.requests import accept, acceptable, owner_named, retry
+from monitor.store.rows import Trouble, TroubleStatus
+from monitor.store.tables import acceptances, alerts, connections, deliveries, snapshots
+from tests.fakes.alerts import BODY
+from tests.unit.drift.build import EVERY_KIND, START, broken, fleet, key, ready
+from tests.unit.drift.build import Watch as Watching
+
+CODEC = Codec()
+MINUTE = timedelta(minutes=1)
+ACME, BETA = "id-acme", "id-beta"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    """Return an empty store."""
+    url = f"sqlite:///{tmp_path}/s.db" if request.param == "sqlite" else request.getfixturevalue("postgres")
+    async with Database(url) as opened:
+        await opened.migrate()
+        yield opened
+
+
+async def watch(database: Database, **records: Records) -> None:
+    """Let the store have these connections, `acme_sales` being called acme-sales, with their records."""
+    for name, kept in records.items():
+        watched = Watch(
+            identity=f"id-{name}",
+            name=name.replace("_", "-"),
+            account="acme",
+            connection_id=None,
+            first_due_at=START,
+            next_due_at=START,
+        )
+        async with database.write() as tx:
+            await begin_watching(tx, [watched], START)
+            await tx.execute(
+                insert(snapshots).values(identity=watched.identity, records=CODEC.pack_records(kept))
+            )
+
+
+def troubled() -> Records:
+    """Return records with one alerting, one ending, one pending and one removed number, and a ready one."""
+    rules = Rules(confirm_syncs=2, alerting=EVERY_KIND)
+    watching = Watching(rules)
+    both = [broken(1), broken(2, "ROUTING_MISSING")]
+    watching.sync(*fleet(10, *both))
+    watching.sync(*fleet(10, *both))
+    watching.sync(*fleet(9, broken(1), broken(3, "EXPIRED")))
+    return watching.records
+
+
+async def asked(
+    database: Database, question: Callable[..., Awaitable[Page[Any]]], *given: Any, **filters: Any
+) -> list[Any]:
+    """Return the rows of all pages, two at a time, having seen that one big page has the same."""
+    async with database.read() as tx:
+        whole = await question(tx, *given, **filters)
+        assert whole.next is None
+        rows: list[Any] = []
+        page = await question(tx, *given, **filters, limit=2)
+        while page.next is not None:
+            assert len(page.rows) == 2
+            rows += page.rows
+            page = await question(tx, *given, **filters, limit=2, after=page.next)
+        assert whole.rows == rows + page.rows
+    return whole.rows
+
+
+async def in_trouble(database: Database, rules: Rules | None = None, **filters: Any) -> list[Trouble]:
+    """Return all troubles, every connection having the same rules."""
+    return await asked(database, troubles, CODEC, lambda _: rules, START + 5 * MINUTE, **filters)
+
+
+async def test_troubles_say_how_each_stands(database: Database) -> None:
+    """Confirmed is alerting, seen once is pending, good again is ending; ready ones are not listed."""
+    await watch(database, acme=troubled())
+    rows = await in_trouble(database)
+    assert [(row.key, row.kind, row.state, row.status) for row in rows] == [
+        (key(1), Kind.DRIFT, "NO_BOT", TroubleStatus.ALERTING),
+        (key(2), Kind.DRIFT, "ROUTING_MISSING", TroubleStatus.ENDING),
+        (key(3), Kind.DRIFT, "EXPIRED", TroubleStatus.PENDING),
+        (key(10), Kind.NUMBER_REMOVED, "READY", TroubleStatus.PENDING),
+    ]
+    assert rows[0].action == "Mend NO_BOT"
+    assert rows[0].alert_id is not None
+    assert rows[2].alert_id is None
+
+
+async def test_troubles_that_a_rule_silences_are_ignored(database: Database) -> None:
+    """An ignore rule shows, whatever the records say."""
+    await watch(database, acme=troubled())
+    rules = Rules(ignores=(Ignore(number=key(1)),), alerting=EVERY_KIND)
+    rows = await in_trouble(database, rules, status=TroubleStatus.IGNORED)
+    assert [row.key for row in rows] == [key(1)]
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({"state": "no_bot"}, [("acme", 1), ("acme-x", 1)]),
+        ({"connection": "acme-*", "status": TroubleStatus.ALERTING}, [("acme-x", 1)]),
+        ({"connection": "ACME"}, []),
+        (
+            {"since": START + 40 * timedelta(seconds=1)},
+            [("acme", 3), ("acme", 10), ("acme-x", 3), ("acme-x", 10)],
+        ),
+    ],
+    ids=["state in any case", "glob and status", "names have case", "since"],
+)
+async def test_troubles_are_narrowed(
+    database: Database, filters: dict[str, Any], found: list[tuple[str, int]]
+) -> None:
+    """Each filter keeps what it says, over several connections."""
+    await watch(database, acme=troubled(), acme_x=troubled(), zeta=Records())
+    rows = await in_trouble(database, **filters)
+    assert [(row.connection, row.key) for row in rows] == [(name, key(index)) for name, index in found]
+
+
+async def test_numbers_are_listed_with_what_they_hang_on(database: Database) -> None:
+    """Every number of every applied snapshot, by connection and key; `drifting` narrows."""
+    await watch(database, acme=troubled(), beta=troubled(), empty=Records())
+    rows = await asked(database, numbers, CODEC)
+    assert [(row.connection, row.key) for row in rows] == [
+        (name, key(index)) for name in ("acme", "beta") for index in range(1, 10)
+    ]
+    assert (rows[1].client_id, rows[1].bot_id, rows[1].drifting) == (415, 93, False)
+    drifting = await asked(database, numbers, CODEC, connection="b*", drifting=True)
+    assert [row.state for row in drifting] == ["NO_BOT", "EXPIRED"]
+
+
+class Counting(Codec):
+    """Notes how many turns the event loop had made at each snapshot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns = 0
+        self.seen: list[int] = []
+
+    def unpack_tracks(self, blob: bytes) -> dict[str, Track]:
+        """Note the turns."""
+        self.seen.append(self.turns)
+        return super().unpack_tracks(blob)
+
+    async def count(self) -> None:
+        """Count the turns of the event loop."""
+        while True:
+            self.turns += 1
+            await asyncio.sleep(0)
+
+
+async def test_long_answers_let_others_run(database: Database) -> None:
+    """Between any two snapshots the event loop turns."""
+    await watch(database, **{f"c{index:02}": troubled() for index in range(10)})
+    codec = Counting()
+    async with database.read() as tx:
+        counting = asyncio.create_task(codec.count())
+        await troubles(tx, codec, lambda _: None, START)
+        counting.cancel()
+    assert len(set(codec.seen)) == 10
+
+
+async def record_changes(database: Database) -> None:
+    """Record three changes of two connections, a minute apart."""
+    changed = [
+        (
+            Named(identity=ACME, name="acme_1", account="acme"),
+            Change(ChangeKind.APPEARED, key(1), ready(1), broken(1)),
+        ),
+        (
+            Named(identity=ACME, name="acme_1", account="acme"),
+            Change(ChangeKind.RESOLVED, key(1), broken(1), ready(1)),
+        ),
+        (
+            Named(identity=BETA, name="acmeX1", account="beta"),
+            Change(ChangeKind.REMOVED, key(2), ready(2), None),
+        ),
+    ]
+    for minutes, (named, change) in enumerate(changed):
+        async with database.write() as tx:
+            await add_changes(tx, named, "sync-1", [change], START + minutes * MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({}, ["removed", "resolved", "appeared"]),
+        ({"connection": "acme_1"}, ["resolved", "appeared"]),
+        ({"connection": "acme[_X]1"}, ["removed", "resolved", "appeared"]),
+        ({"connection": "acmex*"}, []),
+        ({"connection": "acme?1", "since": START + MINUTE}, ["removed", "resolved"]),
+        ({"state": "no_bot"}, ["resolved", "appeared"]),
+        ({"change": "removed"}, ["removed"]),
+    ],
+    ids=[
+        "all",
+        "underscore is no wildcard",
+        "set",
+        "case",
+        "glob and since",
+        "state before or after",
+        "kind",
+    ],
+)
+async def test_changes_are_newest_first(
+    database: Database, filters: dict[str, Any], found: list[str]
+) -> None:
+    """Each filter keeps what it says; globs mean what they mean everywhere else."""
+    await record_changes(database)
+    assert [row.change for row in await asked(database, change_rows, **filters)] == found
+
+
+async def test_changes_keep_the_providers_values(database: Database) -> None:
+    """Ids keep their type, lists their order, instants their zone."""
+    await record_changes(database)
+    row = (await asked(database, change_rows))[-1]
+    assert (row.at, row.did_id, row.client_id) == (START, 1, 415)
+    assert (row.issues, row.previous_issues) == (["NO_BOT"], [])
+    assert row.action_items == [{"code": "NO_BOT", "label": "Mend NO_BOT"}]
+
+
+async def save_alert(
+    tx: AsyncConnection, name: str, started_at: datetime, resolved_at: datetime | None = None, **body: Any
+) -> None:
+    """Record one alert."""
+    status = Status.RESOLVED if resolved_at else Status.FIRING
+    made = msgspec.structs.replace(BODY, alert_id=name, status=status, **body)
+    await tx.execute(
+        insert(alerts).values(
+            id=name,
+            scope="x",
+            kind=made.kind,
+            status=status,
+            severity=made.severity,
+            version=1,
+            started_at=started_at,
+            updated_at=started_at,
+            resolved_at=resolved_at,
+            body=encode_body(made),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({}, ["d", "c", "b", "a"]),
+        ({"status": Status.FIRING}, ["d", "b"]),
+        ({"since": START + 3 * MINUTE}, ["d", "c", "b"]),
+        ({"connection": "beta-*"}, ["d"]),
+        ({"kind": Kind.API_UNAVAILABLE}, ["d"]),
+        ({"state": "NO_bot"}, ["c", "b", "a"]),
+    ],
+    ids=["all", "status", "firing since", "any of its connections", "kind", "state"],
+)
+async def test_alerts_are_latest_first(database: Database, filters: dict[str, Any], found: list[str]) -> None:
+    """Each filter keeps what it says; pages cut well among alerts of one instant."""
+    async with database.write() as tx:
+        await save_alert(tx, "a", START, START + MINUTE)
+        await save_alert(tx, "b", START)
+        await save_alert(tx, "c", START, START + 3 * MINUTE)
+        both = ["acme-sales", "beta-1"]
+        await save_alert(tx, "d", START + MINUTE, kind=Kind.API_UNAVAILABLE, connections=both, state=None)
+    assert [body.alert_id for body in await asked(database, alert_bodies, **filters)] == found
+
+
+async def queue(database: Database, *rows: dict[str, Any]) -> None:
+    """Queue deliveries, one a minute; ids are their places, beginning with 1."""
+    for place, row in enumerate(rows, 1):
+        values = {
+            "id": str(place),
+            "receiver": "hook",
+            "alert_id": "a1",
+            "change": Notice.OPENED,
+            "version": 1,
+            "body": encode_body(BODY),
+            "status": "dead",
+            "attempts": 3,
+            "created_at": START + place * MINUTE,
+            "due_at": START,
+            "first_failed_at": START,
+            "finished_at": START,
+        }
+        async with database.write() as tx:
+            await tx.execute(insert(deliveries).values(**values | row))
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({}, ["3", "2", "1"]),
+        ({"receiver": "chat"}, ["2"]),
+        ({"status": "delivered"}, ["3"]),
+        ({"alert_id": "a2"}, ["3"]),
+        ({"since": START + 2 * MINUTE}, ["3", "2"]),
+        ({"connection": "other"}, []),
+    ],
+    ids=["all", "receiver", "status", "alert", "since", "connection"],
+)
+async def test_deliveries_are_latest_first(
+    database: Database, filters: dict[str, Any], found: list[str]
+) -> None:
+    """Each filter keeps what it says."""
+    await queue(database, {}, {"receiver": "chat"}, {"status": "delivered", "alert_id": "a2"})
+    rows = await asked(database, delivery_rows, **filters)
+    assert [row.id for row in rows] == found
+    assert all(row.summary == BODY.summary for row in rows)
+
+
+@pytest.mark.parametrize("after", ["", "x", "[1]", '["a"]', '["x", "y"]', "-1"])
+async def test_cursors_of_nobody_are_refused(database: Database, after: str) -> None:
+    """What is no page's `next` is an error of its own, not an empty page."""
+    async with database.read() as tx:
+        for question in (change_rows, alert_bodies, delivery_rows):
+            with pytest.raises(BadCursor):
+                await question(tx, after=after)
+        with pytest.raises(BadCursor):
+            await troubles(tx, CODEC, lambda _: None, START, after=after)
+
+
+async def test_accept_asks_and_wakes_the_connection(database: Database) -> None:
+    """The removed number can be accepted, the drifting ones cannot; asking makes its policy due now."""
+    await watch(database, acme=troubled())
+    now = START + MINUTE
+    async with database.write() as tx:
+        owner = await owner_named(tx, "acme")
+        assert owner is not None
+        assert [row.key for row in await acceptable(tx, owner.identity, CODEC)] == [key(10)]
+        await accept(tx, owner.identity, {key(10)}, now)
+        await accept(tx, owner.identity, None, now)
+    async with database.read() as tx:
+        assert [row.key for row in await tx.execute(select(acceptances))] == [key(10), None]
+        assert [row.wakes_at for row in await tx.execute(select(connections))] == [now]
+        assert await owner_named(tx, "nobody") is None
+
+
+async def test_retry_sends_dead_deliveries_again(database: Database) -> None:
+    """They are pending and due now; how often they were tried is kept."""
+    await queue(database, {}, {"receiver": "chat"}, {"alert_id": "a2", "status": "delivered"})
+    now = START + 10 * MINUTE
+    async with database.write() as tx:
+        done = await retry(tx, None, now)
+    assert (done.retried, done.refused) == (("1", "2"), {})
+    first = (await asked(database, delivery_rows))[-1]
+    assert (first.status, first.due_at, first.attempts, first.finished_at) == ("pending", now, 3, None)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "reason"),
+    [
+        ("1", "a newer message about its alert went to the same receiver"),
+        ("3", "it is delivered, not dead"),
+        ("9", "there is no such delivery"),
+    ],
+    ids=["superseded", "not dead", "unknown"],
+)
+async def test_retry_refuses_what_would_mislead(database: Database, delivery: str, reason: str) -> None:
+    """A refused one stays as it was, and the reason is told."""
+    await queue(database, {}, {"receiver": "chat"}, {"status": "delivered"})
+    before = await asked(database, delivery_rows)
+    async with database.write() as tx:
+        done = await retry(tx, delivery, START)
+    assert (done.retried, done.refused) == ((), {delivery: reason})
+    assert await asked(database, delivery_rows) == before
+
+
+async def test_retry_all_leaves_superseded_ones(database: Database) -> None:
+    """Of several dead messages about one alert to one receiver, the newest goes."""
+    await queue(database, {}, {"change": Notice.UPDATED}, {"change": Notice.RESOLVED})
+    async with database.write() as tx:
+        done = await retry(tx, None, START)
+    assert done.retried == ("3",)
+    assert set(done.refused) == {"1", "2"}

@@ -1,0 +1,133 @@
+"""Where the health check asks, and what it makes of the answers."""
+
+import io
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from monitor.cli.healthcheck import own_url
+from monitor.cli.main import run
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers /-/healthy with 200, everything else with 503."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        self.send_response(200 if self.path == "/-/healthy" else 503)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Say nothing."""
+
+
+@contextmanager
+def serving() -> Iterator[int]:
+    """Give the port of a server."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def checked(*arguments: str) -> tuple[int, str, str]:
+    """Return the exit code of a health check and what it said."""
+    out, err = io.StringIO(), io.StringIO()
+    return run([*arguments], out, err), out.getvalue(), err.getvalue()
+
+
+def config(folder: Path, listen: str) -> str:
+    """Return a config file, incomplete as it may be, whose page is there."""
+    file = folder / "c.toml"
+    file.write_text(f'[web]\nlisten = "{listen}"\n')
+    return str(file)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+def test_healthy_where_the_config_says(host: str, tmp_path: Path) -> None:
+    """The address is that of web.listen; any address is loopback here."""
+    with serving() as port:
+        assert checked("--config", config(tmp_path, f"{host}:{port}"), "healthcheck") == (0, "healthy\n", "")
+
+
+def test_url_beats_the_config(tmp_path: Path) -> None:
+    """An explicit address is asked as it is."""
+    with serving() as port:
+        code, _, err = checked(
+            "--config",
+            config(tmp_path, f"127.0.0.1:{port}"),
+            "healthcheck",
+            "--url",
+            f"http://127.0.0.1:{port}/x",
+        )
+    assert (code, err) == (1, f"unhealthy: http://127.0.0.1:{port}/x: it answers 503\n")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://127.0.0.1/",
+        "http://",
+        "http://127.0.0.1:99999/",
+        "http://[::1/",
+        "https://127.0.0.1:1/",
+        "nonsense",
+    ],
+)
+def test_bad_addresses_are_unhealthy_in_one_line(url: str) -> None:
+    """Whatever is wrong, it exits 1 and says so in one line."""
+    code, out, err = checked("healthcheck", "--url", url)
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+
+
+def test_https_is_asked_where_a_certificate_is_configured(tmp_path: Path) -> None:
+    """With tls_cert_file the check speaks TLS: a listener hears a client hello."""
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def listen() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                heard.append(peer.recv(3))
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        file = tmp_path / "c.toml"
+        port = listener.getsockname()[1]
+        file.write_text(f'[web]\nlisten = "127.0.0.1:{port}"\ntls_cert_file = "cert.pem"\n')
+        assert checked("--config", str(file), "healthcheck")[0] == 1
+        thread.join()
+    assert heard[0][:1] == bytes([22])  # a TLS handshake record; RFC 8446, section 5.1
+
+
+@pytest.mark.parametrize(
+    ("text", "listen", "cert", "url"),
+    [
+        ('[web]\nlisten = "[::]:9000"', None, None, "http://[::1]:9000/-/healthy"),
+        ('[web]\nlisten = "10.0.0.7:9000"', None, None, "http://10.0.0.7:9000/-/healthy"),
+        ('[web]\nlisten = "[::]:9000"', "0.0.0.0:8000", None, "http://127.0.0.1:8000/-/healthy"),
+        ('[web]\ntls_cert_file = "c.pem"', None, None, "https://127.0.0.1:8790/-/healthy"),
+        ('[web]\ntls_cert_file = ""', None, "c.pem", "https://127.0.0.1:8790/-/healthy"),
+        ("[web", None, None, "http://127.0.0.1:8790/-/healthy"),
+        ("web = 3", None, None, "http://127.0.0.1:8790/-/healthy"),
+        ("[web]\nlisten = 3", None, None, "http://127.0.0.1:8790/-/healthy"),
+    ],
+    ids=["any", "one", "environment", "tls", "tls by environment", "no toml", "no table", "no text"],
+)
+def test_own_url_is_read_off_the_config(
+    text: str, listen: str | None, cert: str | None, url: str, tmp_path: Path
+) -> None:
+    """The environment beats the file; a file that cannot be read is the daemon's to tell about."""
+    file = tmp_path / "c.toml"
+    file.write_text(text)
+    assert own_url(file, listen, cert) == url

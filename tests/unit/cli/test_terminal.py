@@ -1,0 +1,97 @@
+"""What commands write, and where."""
+
+import io
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from monitor.cli.terminal import Terminal, cell, printable
+
+
+class Screen(io.StringIO):
+    """A stream that somebody watches."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+class Gone(io.StringIO):
+    """A stream whose reader went away."""
+
+    def write(self, text: str, /) -> int:
+        """Fail as a pipe does."""
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "-"),
+        (True, "yes"),
+        (datetime(2026, 3, 1, 12, 0, 7, tzinfo=UTC), "2026-03-01 12:00:07Z"),
+        (("NO_BOT", "EXPIRED"), "NO_BOT, EXPIRED"),
+        ((), "-"),
+        ("", ""),
+        ("[bold]x[/bold]", "[bold]x[/bold]"),
+        ("a\x1b[31mb\nc", "a�[31mb�c"),
+        (0, "0"),
+    ],
+    ids=["none", "bool", "instant", "list", "empty list", "empty", "markup", "escape", "zero"],
+)
+def test_cell_shows_values_for_people(value: Any, shown: str) -> None:
+    """Texts from outside neither colour the terminal nor move its cursor."""
+    assert cell(value).plain == shown
+
+
+def test_json_is_alone_on_standard_output() -> None:
+    """Notes, warnings and errors go beside the data."""
+    out, err = io.StringIO(), io.StringIO()
+    terminal = Terminal(out, err)
+    terminal.note("a note")
+    terminal.json([{"at": datetime(2026, 3, 1, tzinfo=UTC)}])
+    terminal.warning("odd")
+    terminal.error("bad\nworse")
+    assert json.loads(out.getvalue()) == [{"at": "2026-03-01T00:00:00.000Z"}]
+    assert err.getvalue() == "a note\nwarning: odd\nerror: bad\nerror: worse\n"
+
+
+def test_tables_are_whole_where_nobody_watches() -> None:
+    """Nothing is cut, wrapped or coloured in a pipe."""
+    out = io.StringIO()
+    Terminal(out, io.StringIO()).table(("one", "two"), [("x" * 300, "critical")])
+    assert f"{'x' * 300}   critical" in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+
+
+def test_progress_shows_nothing_where_nobody_watches() -> None:
+    """A bar is for people; so is one over a single thing."""
+    for err, total in ((io.StringIO(), 5), (Screen(), 1)):
+        with Terminal(io.StringIO(), err).progress("checking", total) as advance:
+            advance()
+        assert "checking" not in err.getvalue()
+
+
+def test_progress_shows_a_bar_to_who_watches() -> None:
+    """Several things on a terminal have a bar, on standard error."""
+    err = Screen()
+    with Terminal(io.StringIO(), err).progress("checking", 3) as advance:
+        advance()
+    assert "checking" in err.getvalue()
+
+
+@pytest.mark.parametrize(
+    "write", [lambda each: each.json([]), lambda each: each.line("x")], ids=["json", "line"]
+)
+def test_a_reader_that_went_away_ends_the_command(write: Any) -> None:
+    """As `head` does; the exit code is a shell's for SIGPIPE."""
+    with pytest.raises(RuntimeError) as raised:
+        write(Terminal(Gone(), io.StringIO()))
+    assert getattr(raised.value, "exit_code", None) == 141
+
+
+def test_printable_keeps_letters_of_all_scripts() -> None:
+    """Only what is no letter to look at goes."""
+    assert printable("बिक्री ✓ ü\x07") == "बिक्री ✓ ü�"

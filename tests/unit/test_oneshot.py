@@ -1,0 +1,161 @@
+"""One look at connections: what it finds, what it says of failures, how many at once."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from monitor.drift.rules import Ignore, Rules
+from monitor.errors import Outcome, SyncError
+from monitor.oneshot import Look, Target, discover, look, look_at_all
+from monitor.secret import Secret
+from monitor.voicelink.budget import AccountBudget
+from monitor.voicelink.client import Answer
+from monitor.voicelink.connections import RemoteConnection
+from tests.fakes.clock import START, FakeClock
+
+CLOCK = FakeClock()
+
+
+class FakeClient:
+    """Answers by connection id: a body, or an error; waits at `gate` if there is one."""
+
+    def __init__(self, *, gate: asyncio.Event | None = None, **answers: bytes | SyncError) -> None:
+        self.answers = answers
+        self.gate = gate
+        self.asking = 0
+        self.most = 0
+
+    async def sync(self, *, key: str, connection_id: str | None, budget: AccountBudget) -> Answer:
+        """Answer as told."""
+        self.asking += 1
+        self.most = max(self.most, self.asking)
+        if self.gate is not None:
+            await self.gate.wait()
+        self.asking -= 1
+        found = self.answers[connection_id or ""]
+        if isinstance(found, SyncError):
+            raise found
+        return Answer(body=found, duration_s=0.25)
+
+    async def list_connections(self, *, key: str, budget: AccountBudget) -> list[RemoteConnection]:
+        """Return one active connection and one that is not."""
+        return [
+            RemoteConnection(id="a", name="A", active=True),
+            RemoteConnection(id="b", name="B", active=False),
+        ]
+
+
+def body(*drifting: tuple[str, str]) -> bytes:
+    """Return an answer about two ready numbers and these, by key and state."""
+    entries: list[Any] = [{"key": key, "phone_number": f"+{key}", "state": "READY"} for key in ("91", "92")]
+    broken = [
+        {
+            "key": key,
+            "phone_number": f"+{key}",
+            "state": state,
+            "issues": [state],
+            "action_items": [{"code": state, "label": f"Mend {state}"}],
+        }
+        for key, state in drifting
+    ]
+    parts = (
+        "clients",
+        "dids",
+        "available_dids",
+        "bots",
+        "routing",
+        "local_phone_numbers",
+        "drift",
+        "warnings",
+    )
+    data: dict[str, Any] = {
+        **{part: [] for part in parts},
+        "readiness": [*entries, *broken],
+        "warnings": ["slow"],
+    }
+    data["warnings"] = ["slow"]
+    return msgspec.json.encode({"success": True, "data": data})
+
+
+def target(name: str, rules: Rules | None = None) -> Target:
+    """Return a connection whose id is its name."""
+    return Target(
+        name=name,
+        account="acme",
+        connection_id=name,
+        key=Secret("rg_live_x"),
+        budget=AccountBudget(requests_per_minute=60, clock=CLOCK, on_wait=lambda _: None),
+        rules=rules or Rules(),
+    )
+
+
+async def test_look_lists_what_drifts_with_what_to_do() -> None:
+    """Drifting numbers come by key, with their first action; ready ones are counted."""
+    found = await look(target("a"), FakeClient(a=body(("99", "NO_BOT"), ("98", "X"))), CLOCK)
+    assert (found.outcome, found.numbers, found.duration_s, found.warnings) == (
+        Outcome.OK,
+        4,
+        0.25,
+        ("slow",),
+    )
+    assert [(each.key, each.state, each.action) for each in found.drifting] == [
+        ("98", "X", "Mend X"),
+        ("99", "NO_BOT", "Mend NO_BOT"),
+    ]
+
+
+async def test_look_marks_the_ignored() -> None:
+    """An ignored number is shown, and does not alarm; a rule that is over counts no more."""
+    rules = Rules(ignores=(Ignore(number="98"), Ignore(number="99", until=START - timedelta(days=1))))
+    found = await look(target("a", rules), FakeClient(a=body(("98", "X"), ("99", "X"))), CLOCK)
+    assert [each.ignored for each in found.drifting] == [True, False]
+    assert found.alarming == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (SyncError(Outcome.FORBIDDEN, "the account is suspended"), Outcome.FORBIDDEN),
+        (b"<html>", Outcome.INVALID_RESPONSE),
+    ],
+    ids=["refused", "unreadable"],
+)
+async def test_look_tells_a_failure(answer: bytes | SyncError, outcome: Outcome) -> None:
+    """A failure is an answer too: with its outcome and its words, without numbers."""
+    found = await look(target("a"), FakeClient(a=answer), CLOCK)
+    assert (found.outcome, found.checked, found.numbers) == (outcome, False, 0)
+    assert found.error
+
+
+async def test_look_at_all_keeps_the_order_and_the_limit() -> None:
+    """No more than so many at once; each is told when done; one failure takes nobody along."""
+    gate = asyncio.Event()
+    answers: dict[str, bytes | SyncError] = {name: body() for name in "abcd"}
+    answers["b"] = SyncError(Outcome.TIMEOUT, "no answer")
+    client = FakeClient(gate=gate, **answers)
+    told: list[Look] = []
+    looking = asyncio.create_task(
+        look_at_all([target(name) for name in "abcd"], client, CLOCK, at_once=3, on_done=told.append)
+    )
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert client.most == 3
+    gate.set()
+    found = await looking
+    assert [(each.connection, each.checked) for each in found] == [
+        ("a", True),
+        ("b", False),
+        ("c", True),
+        ("d", True),
+    ]
+    assert sorted(each.connection for each in told) == list("abcd")
+    assert client.most == 3
+
+
+async def test_discover_leaves_inactive_connections_out() -> None:
+    """Only active connections are looked at."""
+    budget = target("a").budget
+    assert [each.id for each in await discover(FakeClient(), Secret("rg_live_x"), budget)] == ["a"]
