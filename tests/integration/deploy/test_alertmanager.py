@@ -1,0 +1,66 @@
+"""The shipped route: valid, one notification for each alert and connection, the right people."""
+
+import re
+
+import pytest
+
+from monitor.notify.alertmanager.labels import ALERT_NAMES
+from tests.integration.deploy.shipped import DEPLOY, RULE_FILES, alert_names, read_yaml
+from tests.servers.prometheus import check
+
+CONFIG = DEPLOY / "alertmanager" / "alertmanager.yml"
+
+
+def test_route_is_valid() -> None:
+    """Alertmanager takes the shipped configuration."""
+    assert "SUCCESS" in check("amtool", "check-config", CONFIG)
+
+
+def test_route_groups_by_alert_and_connection() -> None:
+    """500 numbers of one cause page once, and no route regroups them."""
+    route = read_yaml(CONFIG)["route"]
+    assert route["group_by"] == ["alertname", "connection"]
+    assert not [child for child in route["routes"] if "group_by" in child]
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        pytest.param(("alertname=VoiceLinkDrift", "severity=critical"), "on-call", id="critical drift"),
+        pytest.param(("alertname=VoiceLinkDrift", "severity=warning"), "team", id="lesser drift"),
+        pytest.param(("alertname=VoiceLinkMonitorDown", "severity=critical"), "on-call", id="dead monitor"),
+        pytest.param(("alertname=VoiceLinkReconfigured", "severity=info"), "team", id="news"),
+        pytest.param(("alertname=VoiceLinkTest", "severity=critical"), "team", id="a test wakes nobody"),
+        pytest.param(("alertname=DiskFull", "severity=critical"), "team", id="not ours"),
+    ],
+)
+def test_alert_goes_to(labels: tuple[str, ...], receiver: str) -> None:
+    """Who is told depends on how bad it is."""
+    said = check("amtool", "config", "routes", "test", f"--config.file={CONFIG}", *labels)
+    assert said.splitlines()[-1] == receiver
+
+
+def test_inhibitions_name_alerts_that_exist() -> None:
+    """A renamed alert cannot silently lose its inhibition."""
+    known = set(ALERT_NAMES.values()) | alert_names(*RULE_FILES)
+    named = set(re.findall(r"VoiceLink\w+", str(read_yaml(CONFIG)["inhibit_rules"])))
+    assert named <= known
+
+
+@pytest.mark.parametrize(
+    "drift",
+    [
+        "VoiceLinkDrift",
+        "VoiceLinkNumberRemoved",
+        "VoiceLinkReconfigured",
+        *sorted(alert_names("drift.rules.yml")),
+    ],
+)
+def test_blind_beats_drift(drift: str) -> None:
+    """Of a connection that nobody can see, no alert about its numbers is sent."""
+    blind = [
+        rule
+        for rule in read_yaml(CONFIG)["inhibit_rules"]
+        if "VoiceLinkConnectionBlind" in rule["source_matchers"][0] and rule["equal"] == ["connection"]
+    ]
+    assert any(drift in re.findall(r"\w+", rule["target_matchers"][0]) for rule in blind)

@@ -1,0 +1,101 @@
+"""The compose file: wired, checked for health, hardened, and its configs are ones the servers take."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor import __version__
+from monitor.config import load_config
+from tests.integration.deploy.shipped import DEPLOY, read_yaml
+
+COMPOSE: dict[str, Any] = read_yaml(DEPLOY / "compose.yaml")
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+
+def test_all_four_are_there() -> None:
+    """The monitor, and what watches it, tells people and shows it."""
+    assert set(SERVICES) == {"monitor", "prometheus", "alertmanager", "grafana"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_service_is_hardened_and_checked(name: str) -> None:
+    """No rights, a read-only root, bounded memory and logs, a health check, nothing open to the network."""
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert service["logging"]["options"]["max-size"]
+    assert service["restart"] == "unless-stopped"
+    assert service["healthcheck"]["test"][0] == "CMD"
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_image_is_pinned(name: str) -> None:
+    """The same file gives the same versions."""
+    image = SERVICES[name]["image"]
+    assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", image), image
+    if name == "monitor":
+        assert image == f"voicelink-drift-monitor:{__version__}"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_mounts_exist(name: str) -> None:
+    """Every file comes from here and cannot be changed from inside; every volume and secret is declared."""
+    service = SERVICES[name]
+    for mount in service.get("volumes", ()):
+        source, target, *mode = mount.split(":")
+        assert target.startswith("/")
+        if source.startswith("."):
+            assert (DEPLOY / source).exists(), source
+            assert mode == ["ro"]
+        else:
+            assert source in COMPOSE["volumes"]
+    for secret in service.get("secrets", ()):
+        assert (secret if isinstance(secret, str) else secret["source"]) in COMPOSE["secrets"]
+    assert set(service.get("depends_on", ())) <= set(SERVICES)
+
+
+def test_secrets_stay_out_of_version_control() -> None:
+    """The folder of secrets ignores all that is put there."""
+    for secret in COMPOSE["secrets"].values():
+        assert Path(secret["file"]).parent == Path("compose/secrets")
+    assert (DEPLOY / "compose" / "secrets" / ".gitignore").read_text().splitlines() == ["*", "!.gitignore"]
+
+
+def test_services_find_one_another() -> None:
+    """Each address in a config is a service and the port on which it listens."""
+    prometheus = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
+    source = (DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yaml").read_text()
+    monitor = (DEPLOY / "compose" / "config.toml").read_text()
+    ports = {name: service["ports"][0].split(":")[-1] for name, service in SERVICES.items()}
+    named = set(re.findall(rf"\b({'|'.join(SERVICES)}):(\d+)", prometheus + source + monitor))
+    assert named == {(name, port) for name, port in ports.items() if name != "grafana"}
+
+
+def test_alertmanager_gets_the_files_its_route_names() -> None:
+    """Credentials are mounted where the shipped configuration looks for them."""
+    config = (DEPLOY / "alertmanager" / "alertmanager.yml").read_text()
+    mounted = {secret["target"] for secret in SERVICES["alertmanager"]["secrets"]}
+    assert set(re.findall(r"_file: (\S+)", config)) == mounted
+
+
+def test_prometheus_keeps_what_the_objective_needs() -> None:
+    """30 days of readiness need more than 30 days of data."""
+    [days] = re.findall(r"retention\.time=(\d+)d", " ".join(SERVICES["prometheus"]["command"]))
+    assert int(days) > 30
+
+
+def test_config_is_one_the_monitor_takes(tmp_path: Path) -> None:
+    """The monitor starts with the mounted config, the mounted secret and the given environment."""
+    (tmp_path / "voicelink-api-key").write_text("rg_live_compose")
+    config_file = tmp_path / "config.toml"
+    text = (DEPLOY / "compose" / "config.toml").read_text()
+    config_file.write_text(text.replace("/run/secrets", str(tmp_path)))
+    config = load_config(config_file, SERVICES["monitor"]["environment"])
+    assert config.accounts[0].secret.reveal() == "rg_live_compose"
+    assert config.store.secret.reveal() == "sqlite:////data/voicelink-monitor.db"
+    assert "monitor:/data" in SERVICES["monitor"]["volumes"]
