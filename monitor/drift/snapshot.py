@@ -3,6 +3,9 @@
 A number is *drifting* when the answer's `drift[]` lists it or its readiness has issues, or when it would be
 ready but its DID is expired (state and issue `EXPIRED`). Else it is *ready*, whatever its state is called:
 the vocabulary of states is open.
+
+There are many numbers: they and what they hold are outside the garbage collector (`gc=False`), for values
+like these form no cycles.
 """
 
 from collections import Counter
@@ -15,14 +18,14 @@ EXPIRED = "EXPIRED"
 INVENTORY_KINDS = ("clients", "dids", "available_dids", "bots", "routing", "local_phone_numbers")
 
 
-class ActionItem(msgspec.Struct, frozen=True, array_like=True):
+class ActionItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the provider says to do about one issue."""
 
     code: str
     label: str
 
 
-class Refs(msgspec.Struct, frozen=True, array_like=True):
+class Refs(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a number hangs on; None where the answer names nothing. Ids as the provider writes them."""
 
     client_id: int | str | None = None
@@ -42,7 +45,7 @@ class Refs(msgspec.Struct, frozen=True, array_like=True):
         )
 
 
-class Number(msgspec.Struct, frozen=True, array_like=True):
+class Number(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One phone number as one sync saw it.
 
     `issues` and `action_items` keep the provider's order. `key` is digits only, `phone_number` as the

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import AlertBody, Kind, Notice, Severity, Status, decode_body, encode_body
@@ -40,17 +40,12 @@ async def save_episodes(
     begun = [_episode_values(track, scope, codec) for track in opened]
     if begun:
         await tx.execute(insert(episodes), begun)
-    for track in moved:
-        await tx.execute(_by_id(track).values(severity=_severity(track), track=codec.pack(track)))
-    for end in ended:
-        await tx.execute(
-            _by_id(end.track).values(
-                severity=_severity(end.track),
-                track=codec.pack(end.track),
-                ended_at=end.at,
-                resolution=end.resolution,
-            )
-        )
+    changed = [_moved_values(track, codec) for track in moved]
+    if changed:
+        await tx.execute(_MOVE_EPISODE, changed)
+    closed = [_ended_values(end, codec) for end in ended]
+    if closed:
+        await tx.execute(_END_EPISODE, closed)
 
 
 async def save_alerts(
@@ -140,14 +135,21 @@ async def _save_alert(tx: AsyncConnection, scope: str, item: Told, now: datetime
         await tx.execute(update(alerts).where(alerts.c.id == alert.id).values(**values))
 
 
-def _by_id(track: Track) -> Any:
+_BY_ID = update(episodes).where(episodes.c.id == bindparam("which"))
+_MOVE_EPISODE = _BY_ID.values({name: bindparam(name) for name in ("severity", "track")})
+_END_EPISODE = _BY_ID.values(
+    {name: bindparam(name) for name in ("severity", "track", "ended_at", "resolution")}
+)
+
+
+def _moved_values(track: Track, codec: Codec) -> dict[str, Any]:
     if track.episode is None:
         raise ValueError("only episodes are recorded")
-    return update(episodes).where(episodes.c.id == track.episode.id)
+    return {"which": track.episode.id, "severity": track.episode.severity, "track": codec.pack(track)}
 
 
-def _severity(track: Track) -> str | None:
-    return track.episode.severity if track.episode else None
+def _ended_values(end: Ended, codec: Codec) -> dict[str, Any]:
+    return _moved_values(end.track, codec) | {"ended_at": end.at, "resolution": end.resolution}
 
 
 def _episode_values(track: Track, scope: str, codec: Codec) -> dict[str, Any]:
