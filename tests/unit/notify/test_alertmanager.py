@@ -18,7 +18,7 @@ import pytest
 from monitor.drift.alert import Kind, Resolution, Severity
 from monitor.drift.text import Wording
 from monitor.errors import DeliveryError, Refusal
-from monitor.notify.alertmanager import AlertmanagerReceiver, Login, Parts, Terms
+from monitor.notify.alertmanager import AlertmanagerReceiver, Login, Parts, Posters, Terms
 from monitor.notify.alertmanager.labels import ALERT_NAMES, admitted, labels_of, reconcile
 from monitor.notify.alertmanager.level import LabelSet, Member, State
 from monitor.notify.alertmanager.render import (
@@ -661,3 +661,30 @@ async def test_test_alert_that_is_not_taken_says_where() -> None:
     with pytest.raises(DeliveryError, match=f"{URL}: 401 Unauthorized") as caught:
         await world.receiver.send_test(BODY)
     assert caught.value.refusal is Refusal.FAILING
+
+
+async def test_receivers_of_a_reload_start_when_the_old_ones_posts_returned() -> None:
+    """A post of the old config that is still under way is not overtaken by one of the new."""
+    old, new = World(), World()
+    for world in (old, new):
+        world.level.put(member(1))
+    old.alertmanager.wait = let_go = asyncio.Event()
+    posters = Posters()
+    posters.replace([old.receiver])
+    task = asyncio.create_task(posters.run())
+    await old.clock.settle()
+    posters.replace([new.receiver])
+    released = asyncio.create_task(posters.released(old.receiver))
+    await new.clock.settle()
+    assert (old.alertmanager.sizes, new.alertmanager.sizes, released.done()) == ([1], [], False)
+    let_go.set()
+    await released
+    await new.clock.settle()
+    assert (old.alertmanager.sizes, new.alertmanager.sizes) == ([1], [1])
+    new.level.end("e1")
+    posters.wake()
+    await new.clock.settle()
+    assert new.alertmanager.last == {"01": "12:00:00"}
+    await posters.close(5)
+    await task
+    assert new.level.released

@@ -1,0 +1,218 @@
+"""What Alertmanagers are kept level with, in both databases."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from sqlalchemy import insert
+
+from monitor.drift.alert import Kind, Resolution
+from monitor.drift.episodes import Ended, Track
+from monitor.drift.failures import SCOPE
+from monitor.errors import DeliveryError, Refusal
+from monitor.notify.alertmanager import Target
+from monitor.notify.alertmanager.level import LabelSet, Moves
+from monitor.store.alerts import save_episodes
+from monitor.store.codec import Codec
+from monitor.store.connections import Watch, begin_watching
+from monitor.store.database import Database
+from monitor.store.level import StoredLevel
+from monitor.store.outbox import Backlog, backlogs, free_delivery_leases, know_receivers
+from monitor.store.tables import alerts
+from tests.fakes.alerts import BODY
+from tests.fakes.clock import START, FakeClock
+from tests.fakes.level import member
+
+CODEC = Codec()
+MINUTE = timedelta(minutes=1)
+ONE = Target(receiver="am", url="http://am-1:9093")
+TWO = Target(receiver="am", url="http://am-2:9093")
+SCOPE_OF_ACME = "id-acme"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    """Return a store that knows one connection and the receivers `am` and `log`."""
+    url = f"sqlite:///{tmp_path}/s.db" if request.param == "sqlite" else request.getfixturevalue("postgres")
+    acme = Watch(
+        identity=SCOPE_OF_ACME,
+        name="acme-sales",
+        account="acme",
+        connection_id=None,
+        first_due_at=START,
+        next_due_at=START,
+    )
+    async with Database(url) as opened:
+        await opened.migrate()
+        async with opened.write() as tx:
+            await begin_watching(tx, [acme], START)
+            await know_receivers(tx, ["log", "am"], START)
+        yield opened
+
+
+def level_of(database: Database, clock: FakeClock | None = None, *, holder: str = "first") -> StoredLevel:
+    """Return a process's view of the store."""
+    return StoredLevel(database, CODEC, clock or FakeClock(), holder=holder)
+
+
+async def begin(database: Database, *tracks: Track, scope: str = SCOPE_OF_ACME) -> None:
+    """Commit episodes that began."""
+    async with database.write() as tx:
+        await save_episodes(tx, scope, opened=tracks, moved=(), ended=(), codec=CODEC)
+
+
+async def end(database: Database, track: Track) -> None:
+    """Commit that an episode ended."""
+    ended = Ended(track=track, at=START + MINUTE, resolution=Resolution.RECOVERED)
+    async with database.write() as tx:
+        await save_episodes(tx, SCOPE_OF_ACME, opened=(), moved=(), ended=[ended], codec=CODEC)
+
+
+async def backlog(database: Database) -> Backlog:
+    """Return what waits for the receiver and how it does."""
+    async with database.read() as tx:
+        return next(each for each in await backlogs(tx) if each.receiver == "am")
+
+
+def posted(member_id: str = "e1", team: str = "voice") -> LabelSet:
+    """Return a label set that was never accepted."""
+    return LabelSet(member_id=member_id, labels={"alertname": "A", "team": team}, changed_at=START)
+
+
+async def test_read_returns_open_episodes_with_the_names_of_their_connections(database: Database) -> None:
+    """A number's episode belongs to its connection, a failure's to the one that fails."""
+    drift = member(1).track
+    failing = msgspec.structs.replace(member(2, kind=Kind.API_UNAVAILABLE).track, key=SCOPE_OF_ACME)
+    receiver = member(3, kind=Kind.RECEIVER_FAILING).track
+    await begin(database, drift)
+    await begin(database, failing, receiver, scope=SCOPE)
+    state = await level_of(database).read(ONE)
+    assert {each.id: (each.kind, each.connection, each.account) for each in state.members.values()} == {
+        "e1": (Kind.DRIFT, "acme-sales", "acme"),
+        "e2": (Kind.API_UNAVAILABLE, "acme-sales", "acme"),
+        "e3": (Kind.RECEIVER_FAILING, None, None),
+    }
+    assert state.members["e1"].track == drift
+    assert state.members["e1"].opened_at == START
+
+
+async def test_read_knows_what_the_numbers_of_an_alert_share(database: Database) -> None:
+    """The likely cause comes from the alert; a single number shares nothing with itself."""
+    await begin(database, member(1).track)
+    for many, common in ((2, {"client_id": 415}), (1, {})):
+        body = msgspec.structs.replace(BODY, numbers_total=many)
+        values = {"scope": SCOPE_OF_ACME, "kind": "drift", "status": "firing", "severity": "warning"}
+        async with database.write() as tx:
+            await tx.execute(alerts.delete())
+            await tx.execute(
+                insert(alerts).values(
+                    id="a1",
+                    version=1,
+                    started_at=START,
+                    updated_at=START,
+                    body=msgspec.json.encode(body),
+                    **values,
+                )
+            )
+        state = await level_of(database).read(ONE)
+        assert state.members["e1"].common == common
+
+
+async def test_write_is_read_again_by_that_url_alone(database: Database) -> None:
+    """What was posted to one URL says nothing of another; an ended episode stays while it was posted."""
+    level, track = level_of(database), member(1).track
+    await begin(database, track)
+    await level.write(ONE, Moves(begun=[posted(), posted(team="calls")]))
+    await end(database, track)
+    over = replace(posted(), ended_at=START + MINUTE)
+    await level.write(ONE, Moves(changed=[over], gone=[posted(team="calls")]))
+    state = await level.read(ONE)
+    assert list(state.sets) == [over]
+    assert state.members["e1"].resolution is Resolution.RECOVERED
+    assert (await level.read(TWO)).members == {}
+
+
+async def test_accepted_empties_the_backlog_and_forgets_old_ends(database: Database) -> None:
+    """What a URL has not accepted is pending; an end is forgotten 15 minutes after it was accepted."""
+    level = level_of(database)
+    await begin(database, member(1).track)
+    await level.write(ONE, Moves(begun=[posted()]))
+    await level.write(TWO, Moves(begun=[posted()]))
+    assert ((await backlog(database)).pending, (await backlog(database)).oldest_at) == (2, START)
+    await level.accepted(ONE, read_at=START, at=START + MINUTE)
+    assert (await backlog(database)).pending == 1
+    over = replace(posted(), ended_at=START, changed_at=START + 2 * MINUTE)
+    await level.write(ONE, Moves(changed=[over]))
+    await level.accepted(ONE, read_at=START + MINUTE, at=START + 2 * MINUTE)
+    assert (await backlog(database)).pending == 2
+    for minutes, left in ((3, 1), (17, 1), (18, 0)):
+        await level.accepted(ONE, read_at=START + 2 * MINUTE, at=START + minutes * MINUTE)
+        assert len((await level.read(ONE)).sets) == left
+
+
+async def test_trouble_of_one_url_is_the_receivers_until_it_is_over(database: Database) -> None:
+    """One member of a cluster that is down is not hidden by the others that are well."""
+    level = level_of(database)
+    for target in (ONE, TWO):
+        assert await level.hold(target, lease_s=60)
+    await level.failed(ONE, DeliveryError(Refusal.RETRY, "connection refused"), START)
+    await level.failed(TWO, DeliveryError(Refusal.FAILING, "401 Unauthorized"), START + MINUTE)
+    found = await backlog(database)
+    assert (found.troubled_since, found.refused) == (START, True)
+    assert found.error == f"{ONE.url}: connection refused"
+    await level.accepted(ONE, read_at=START, at=START + MINUTE)
+    found = await backlog(database)
+    assert (found.troubled_since, found.error) == (START + MINUTE, f"{TWO.url}: 401 Unauthorized")
+    await level.accepted(TWO, read_at=START, at=START + 2 * MINUTE)
+    found = await backlog(database)
+    assert (found.troubled_since, found.refused, found.error) == (None, False, None)
+    assert found.delivered_at == START + 2 * MINUTE
+
+
+async def test_lease_lets_one_process_post_until_it_is_gone(database: Database) -> None:
+    """Another one takes over when the lease ran out, was given back, or the daemon alone starts again."""
+    clock = FakeClock()
+    first, second = level_of(database, clock), level_of(database, clock, holder="second")
+    assert await first.hold(ONE, lease_s=60)
+    assert await first.hold(ONE, lease_s=60)
+    assert not await second.hold(ONE, lease_s=60)
+    assert await second.hold(TWO, lease_s=60)
+    await clock.advance(61)
+    assert await second.hold(ONE, lease_s=60)
+    await first.release(ONE)
+    assert not await first.hold(ONE, lease_s=60)
+    await second.release(ONE)
+    assert await first.hold(ONE, lease_s=60)
+    async with database.write() as tx:
+        await free_delivery_leases(tx)
+    assert await second.hold(ONE, lease_s=60)
+
+
+async def test_marker_changes_when_an_episode_opens_or_ends(database: Database) -> None:
+    """A replica sees what another one committed without reading it all."""
+    level, track = level_of(database), member(1).track
+    seen = [await level.marker()]
+    await begin(database, track)
+    seen.append(await level.marker())
+    assert await level.marker() == seen[-1]
+    await end(database, track)
+    seen.append(await level.marker())
+    assert len(set(map(str, seen))) == 3
+
+
+async def test_url_or_receiver_that_is_configured_no_more_is_forgotten(database: Database) -> None:
+    """What waits for it waits no longer, and its trouble is over."""
+    level = level_of(database)
+    gone = Target(receiver="gone", url=ONE.url)
+    await begin(database, member(1).track)
+    for target in (ONE, TWO, gone):
+        assert await level.hold(target, lease_s=60)
+        await level.write(target, Moves(begun=[posted()]))
+    await level.failed(TWO, DeliveryError(Refusal.RETRY, "connection refused"), START)
+    await level.forget_others("am", [ONE.url])
+    assert [len((await level.read(target)).sets) for target in (ONE, TWO, gone)] == [1, 0, 0]
+    found = await backlog(database)
+    assert (found.pending, found.troubled_since) == (1, None)
