@@ -6,6 +6,8 @@ MonitorError
 ├── StoreError
 │   ├── StoreUnavailable   the database is away, full or locked: count it, try again
 │   └── LeaseLost          somebody else works on this now: drop our result
+├── UnknownName            somebody asked for what is not there: say so
+├── Refused                somebody asked for what cannot be done as things are: say why
 ├── SyncError              a sync that failed, with its `Outcome`
 │   └── DecodeError        the answer could not be read; names the path in it
 └── DeliveryError          a receiver did not take a message, with its `Refusal`
@@ -85,6 +87,14 @@ class StoreUnavailable(StoreError):  # noqa: N818 - named for the state it repor
 
 class LeaseLost(StoreError):  # noqa: N818 - named for what happened
     """The epoch moved on: another process owns this work, ours must be dropped."""
+
+
+class UnknownName(MonitorError):  # noqa: N818 - named for what happened
+    """Somebody asked for something that is not there."""
+
+
+class Refused(MonitorError):  # noqa: N818 - named for what happened
+    """Somebody asked for something that cannot be done as things are."""
 
 
 class SyncError(MonitorError):

@@ -9,24 +9,29 @@ from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from sqlalchemy import ColumnElement, Row, Select, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.drift.alert import AlertBody, Kind, Status, decode_body
+from monitor.drift.alert import AlertBody, Kind, Severity, Status, decode_body
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Number
 from monitor.store.codec import Codec
+from monitor.store.connections import watched
 from monitor.store.rows import (
     ChangeRow,
+    ConnectionRow,
     DeliveryRow,
     NumberRow,
     Owner,
+    SyncStatus,
     Trouble,
     TroubleStatus,
     change_row,
+    connection_row,
     delivery_row,
     number_row,
     trouble_row,
@@ -36,8 +41,13 @@ from monitor.store.tables import alerts, changes, connections, deliveries, snaps
 LIMIT = 100
 """Rows of a page, unless told."""
 
+_ROW_ID_DIGITS = 18
+"""What fits 64 bits, whatever the digits are."""
+
 _BLOBS = 16
 """Snapshots fetched at once: of 1,000 numbers each some 2 MB unpacked, decoded one by one."""
+_NUMBERS_A_TURN = 500
+"""Numbers read before others get a turn: about a millisecond."""
 _CHUNK = 50
 """Rows fetched at once where each has a body to be decoded."""
 
@@ -58,6 +68,9 @@ class Page(Generic[T]):
 
 RulesOf = Callable[[str], Rules | None]
 """The rules of a connection by its identity; None if it is not configured."""
+
+MaintenanceOf = Callable[[str], bool | None]
+"""Whether a window is open for a connection, by its identity; None if it is not watched here."""
 
 
 async def troubles(
@@ -135,17 +148,59 @@ async def numbers(
     start = _split(after, 2) if after is not None else None
     found: list[NumberRow] = []
     async for whose, records in _blobs(tx, connection, start[0] if start else None):
-        snapshot = codec.unpack_records(records).snapshot
-        if snapshot is None:
-            continue
-        begun = start is None or start[0] != whose.name
-        keys = sorted(key for key in snapshot.numbers if begun or (start is not None and key > start[1]))
-        wanted_here = (snapshot.numbers[key] for key in keys if wanted(snapshot.numbers[key]))
-        for _, number in zip(range(limit + 1 - len(found)), wanted_here, strict=False):
-            found.append(number_row(whose, number))
+        raw = codec.unpack_numbers(records)
+        behind = start[1] if start is not None and start[0] == whose.name else ""
+        for place, key in enumerate(sorted(key for key in raw if key > behind)):
+            number = codec.unpack_number(raw[key])
+            if wanted(number):
+                found.append(number_row(whose, number))
+            if len(found) > limit:
+                break
+            if place % _NUMBERS_A_TURN == 0:
+                await _yield_to_loop()
         if len(found) > limit:
             break
     return _page(found, limit, lambda row: _join(row.connection, row.key))
+
+
+async def connection_rows(
+    tx: AsyncConnection,
+    codec: Codec,
+    maintenance_of: MaintenanceOf,
+    *,
+    connection: str | None = None,
+    account: str | None = None,
+    status: SyncStatus | None = None,
+    limit: int = LIMIT,
+    after: str | None = None,
+) -> Page[ConnectionRow]:
+    """Return the watched connections, by name.
+
+    Raises:
+        BadCursor: `after` is no page's `next`.
+    """
+    behind = _split(after, 1)[0] if after is not None else ""
+    # All of them, and sorted here: the order of a database's collation is not that of our cursors.
+    standings = sorted(await watched(tx, codec), key=lambda standing: standing.name)
+    rows = (
+        connection_row(standing, maintenance=maintenance_of(standing.identity))
+        for standing in standings
+        if standing.name > behind
+        and _named(connection, [standing.name])
+        and account in (None, standing.account)
+    )
+    found = list(islice((row for row in rows if status in (None, row.status)), limit + 1))
+    return _page(found, limit, lambda row: _join(row.name))
+
+
+async def connection_named(
+    tx: AsyncConnection, codec: Codec, maintenance_of: MaintenanceOf, name: str
+) -> ConnectionRow | None:
+    """Return the watched connection of this name."""
+    for standing in await watched(tx, codec):
+        if standing.name == name:
+            return connection_row(standing, maintenance=maintenance_of(standing.identity))
+    return None
 
 
 async def change_rows(
@@ -190,6 +245,7 @@ async def alert_bodies(
     state: str | None = None,
     kind: Kind | None = None,
     status: Status | None = None,
+    severity: Severity | None = None,
     since: datetime | None = None,
     limit: int = LIMIT,
     after: str | None = None,
@@ -202,6 +258,7 @@ async def alert_bodies(
         state: Only those of this state, in any case.
         kind: Only those of this kind.
         status: Only firing or only resolved ones.
+        severity: Only those of this severity.
         since: Only those that were firing then or later.
         limit: Rows at the most.
         after: The `next` of the page before.
@@ -216,10 +273,9 @@ async def alert_bodies(
         at, last = _split(after, 2)
         same = and_(alerts.c.started_at == _instant(at), alerts.c.id < last)
         asked = asked.where(or_(alerts.c.started_at < _instant(at), same))
-    if kind is not None:
-        asked = asked.where(alerts.c.kind == kind)
-    if status is not None:
-        asked = asked.where(alerts.c.status == status)
+    for column, value in (("kind", kind), ("status", status), ("severity", severity)):
+        if value is not None:
+            asked = asked.where(alerts.c[column] == value)
     if since is not None:
         asked = asked.where(or_(alerts.c.resolved_at.is_(None), alerts.c.resolved_at >= since))
 
@@ -344,13 +400,13 @@ def _split(after: str, parts: int) -> tuple[str, ...]:
         found = msgspec.json.decode(after, type=tuple[str, ...])
     except msgspec.DecodeError as exc:
         raise BadCursor("no page ends there") from exc
-    if len(found) != parts:
+    if len(found) != parts or any("\x00" in part for part in found):
         raise BadCursor("no page ends there")
     return found
 
 
 def _number_in(after: str) -> int:
-    if not (after.isascii() and after.isdigit()):
+    if not (after.isascii() and after.isdigit() and len(after) <= _ROW_ID_DIGITS):
         raise BadCursor("no page ends there")
     return int(after)
 
@@ -358,5 +414,5 @@ def _number_in(after: str) -> int:
 def _instant(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError as exc:
+    except (ValueError, OverflowError) as exc:
         raise BadCursor("no page ends there") from exc

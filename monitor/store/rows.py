@@ -11,7 +11,9 @@ from sqlalchemy import Row
 from monitor.drift.alert import Kind, decode_body
 from monitor.drift.episodes import Track, silent
 from monitor.drift.rules import Rules
-from monitor.drift.snapshot import ActionItem, Number
+from monitor.drift.snapshot import ActionItem, Counts, Number
+from monitor.errors import Outcome
+from monitor.store.connections import Standing
 
 
 class TroubleStatus(StrEnum):
@@ -109,6 +111,54 @@ class DeliveryRow:
     answer: str | None
 
 
+class SyncStatus(StrEnum):
+    """How the syncs of a connection go.
+
+    `waiting`: for the first one to end. `held`: the last answer is implausible and not applied yet.
+    """
+
+    WAITING = "waiting"
+    OK = "ok"
+    HELD = "held"
+    FAILING = "failing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionRow:
+    """One connection: what its applied snapshot holds, and how its syncs go.
+
+    Counts are None before the first applied snapshot. `states` counts all numbers, `drifting_states` and
+    `issues` the drifting ones. `held` is how many implausible answers came in a row. `vanished`: discovery no
+    longer lists it. `maintenance`: a window is open, or None if this process does not watch it.
+    """
+
+    name: str
+    account: str
+    connection_id: str | None
+    status: SyncStatus
+    numbers: int | None
+    drifting: int | None
+    ignored: int | None
+    states: dict[str, int]
+    drifting_states: dict[str, int]
+    issues: dict[str, int]
+    inventory: dict[str, int]
+    warnings: int
+    skipped: int
+    outcome: Outcome | None
+    consecutive_failures: int
+    held: int
+    held_reason: str | None
+    vanished: bool
+    maintenance: bool | None
+    watched_since: datetime
+    last_sync: datetime | None
+    last_success: datetime | None
+    last_duration_s: float | None
+    next_sync: datetime
+    error: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
     """The connection that a number belongs to."""
@@ -116,6 +166,47 @@ class Owner:
     identity: str
     name: str
     account: str
+
+
+def connection_row(standing: Standing, *, maintenance: bool | None) -> ConnectionRow:
+    """Return the row of a connection."""
+    counts = standing.counts
+    shown = counts or Counts()
+    return ConnectionRow(
+        name=standing.name,
+        account=standing.account,
+        connection_id=standing.connection_id,
+        status=_sync_status(standing),
+        numbers=counts.total if counts else None,
+        drifting=counts.total_drifting if counts else None,
+        ignored=counts.ignored if counts else None,
+        states=shown.states,
+        drifting_states=shown.drifting,
+        issues=shown.issues,
+        inventory=shown.inventory,
+        warnings=shown.warnings,
+        skipped=shown.skipped,
+        outcome=standing.streak.outcome,
+        consecutive_failures=standing.streak.failures,
+        held=standing.held,
+        held_reason=standing.held_reason,
+        vanished=standing.vanished_at is not None,
+        maintenance=maintenance,
+        watched_since=standing.watched_since,
+        last_sync=standing.synced_at,
+        last_success=standing.succeeded_at,
+        last_duration_s=standing.duration_s,
+        next_sync=standing.due_at,
+        error=standing.error,
+    )
+
+
+def _sync_status(standing: Standing) -> SyncStatus:
+    if standing.streak.outcome is None:
+        return SyncStatus.WAITING
+    if standing.streak.failures:
+        return SyncStatus.FAILING
+    return SyncStatus.HELD if standing.held else SyncStatus.OK
 
 
 def trouble_row(whose: Owner, track: Track, number: Number, rules: Rules | None, now: datetime) -> Trouble:
