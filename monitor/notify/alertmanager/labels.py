@@ -8,7 +8,7 @@ one.
 An episode is posted once it passes the receiver's filters, and then to its end: who was paged hears the end.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -64,6 +64,21 @@ def admitted(member: Member, route: Route, *, alone: bool) -> bool:
     return any(fnmatchcase(member.connection, glob) for glob in route.connections)
 
 
+def slices(state: State, size: int) -> Iterator[State]:
+    """Yield the state in parts with so many episodes; each may be reconciled by itself."""
+    known: dict[str, list[LabelSet]] = {}
+    for posted in state.sets:
+        known.setdefault(posted.member_id, []).append(posted)
+    names = list(dict.fromkeys([*known, *state.members]))
+    for start in range(0, len(names), size):
+        part = names[start : start + size]
+        yield replace(
+            state,
+            members={name: state.members[name] for name in part if name in state.members},
+            sets=[posted for name in part for posted in known.get(name, ())],
+        )
+
+
 def reconcile(
     state: State, route: Route, wording: Wording, *, alone: bool, now: datetime
 ) -> tuple[State, Moves]:
@@ -83,12 +98,14 @@ def reconcile(
             after = _over(member, before, route, now)
         else:
             after = _open(member, before, route, wording, alone=alone, now=now)
+        sets += after
+        if after == before:
+            continue
         old = {posted.fingerprint: posted for posted in before}
         new = {posted.fingerprint: posted for posted in after}
         begun += [posted for name, posted in new.items() if name not in old]
         changed += [posted for name, posted in new.items() if name in old and posted != old[name]]
         gone += [posted for name, posted in old.items() if name not in new]
-        sets += after
     return replace(state, read_at=now, sets=tuple(sets)), Moves(begun=begun, changed=changed, gone=gone)
 
 

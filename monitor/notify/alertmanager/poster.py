@@ -9,7 +9,7 @@ read is posted on, so that nothing expires. After a failure it backs off from 1 
 import asyncio
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,9 +18,9 @@ from structlog.typing import FilteringBoundLogger
 
 from monitor.clock import Clock, rfc3339
 from monitor.drift.text import Wording
-from monitor.errors import DeliveryError, Refusal, StoreUnavailable
-from monitor.notify.alertmanager.labels import reconcile
-from monitor.notify.alertmanager.level import Level, State, Target
+from monitor.errors import DeliveryError, LeaseLost, Refusal, StoreUnavailable
+from monitor.notify.alertmanager.labels import reconcile, slices
+from monitor.notify.alertmanager.level import LabelSet, Level, State, Target
 from monitor.notify.alertmanager.login import Login
 from monitor.notify.alertmanager.render import Letter, batches, joined
 from monitor.notify.delivery import DeliveryOutcome
@@ -30,8 +30,10 @@ from monitor.notify.routing import Route
 
 PATH = "/api/v2/alerts"
 FIRST_BACKOFF_S = 1.0
-LEASE_MARGIN_S = 30.0
-POSTS_PER_LEASE = 12
+LEASE_MARGIN_S = 30.0  # beyond two requests: one may be under way when the lease is to be renewed
+
+SLICE = 500
+"""Episodes between two turns of the event loop."""
 
 _DOUBLINGS = 16
 
@@ -82,6 +84,7 @@ class Poster:
         self._changed = asyncio.Event()
         self._closing = False
         self._state: State | None = None
+        self._held_s: float | None = None
         self._marker: object = None
         self._refused: dict[str, str] = {}
         self._failures = 0
@@ -119,39 +122,39 @@ class Poster:
             await self._rest()
             return
         try:
-            async with asyncio.timeout(self._lease_s - LEASE_MARGIN_S):
-                answer, sent = await self._post(state)
+            answer, sent = await self._post(state)
+        except LeaseLost:
+            return
         except DeliveryError as exc:
             await self._failed(exc)
-        except TimeoutError:
-            await self._failed(DeliveryError(Refusal.RETRY, "no answer in time"))
         else:
             await self._accepted(state, answer, sent)
             await self._rest()
 
-    @property
-    def _lease_s(self) -> float:
-        """So long that it outlasts a round of posts and the rest after it."""
-        terms = self._terms
-        return terms.resend_interval_s + POSTS_PER_LEASE * terms.timeout_s + LEASE_MARGIN_S
+    async def _hold(self) -> bool:
+        """Take or renew the lease; renewed when a third of it is over, before each request and at rest."""
+        lease_s = 2 * self._terms.timeout_s + LEASE_MARGIN_S
+        now_s = self._clock.monotonic()
+        if self._held_s is not None and now_s - self._held_s < lease_s / 3:
+            return True
+        held = await self._level.hold(self._target, lease_s=lease_s)
+        self._held_s = now_s if held else None
+        return held
+
+    async def _still_holds(self) -> bool:
+        try:
+            return await self._hold()
+        except StoreUnavailable:
+            return True  # what we cannot reach, the others hardly can: better twice than not at all
 
     async def _look(self) -> State | None:
         """Return what is to be posted now; None if another process posts, or there is nothing to go by."""
         try:
-            if not await self._level.hold(self._target, lease_s=self._lease_s):
+            if not await self._hold():
                 self._state = None
                 return None
             self._marker = await self._level.marker()
-            found = await self._level.read(self._target)
-            state, moves = reconcile(
-                found,
-                self._terms.route,
-                self._terms.wording,
-                alone=self._terms.alone,
-                now=self._clock.now(),
-            )
-            if moves:
-                await self._level.write(self._target, moves)
+            state = await self._settle(await self._level.read(self._target))
         except StoreUnavailable as exc:
             self._store_failed(exc, "reading what is open")
         else:
@@ -159,21 +162,37 @@ class Poster:
             self._store_away = False
         return self._state
 
+    async def _settle(self, found: State) -> State:
+        """Decide on the labels of everything and write down what changed, giving way in between."""
+        now = self._clock.now()
+        sets: list[LabelSet] = []
+        for part in slices(found, SLICE):
+            terms = self._terms
+            settled, moves = reconcile(part, terms.route, terms.wording, alone=terms.alone, now=now)
+            if moves:
+                await self._level.write(self._target, moves)
+            sets += settled.sets
+            await self._clock.sleep(0)
+        return replace(found, read_at=now, sets=sets)
+
     async def _post(self, state: State) -> tuple[str, int]:
         """Post everything; return the last answer and how many alerts were sent.
 
         Raises:
             DeliveryError: Not all of it was answered.
+            LeaseLost: Another process posts there by now.
         """
         answer, sent = "", 0
         now = self._clock.now()
         terms = self._terms
-        pending = list(batches(state, terms.wording, expire_after=terms.expire_after, now=now))
-        for batch in pending or [[]]:
+        for batch in batches(state, terms.wording, expire_after=terms.expire_after, now=now):
             letters = [letter for letter in batch if self._is_fit(letter)]
-            if letters or not batch:
+            if letters:
                 answer = await self._send(letters)
                 sent += len(letters)
+            await self._clock.sleep(0)
+        if not sent:
+            answer = await self._send([])  # to know whether it is there
         return answer, sent
 
     def _is_fit(self, letter: Letter) -> bool:
@@ -222,6 +241,11 @@ class Poster:
         return await self._send(letters[middle:])
 
     async def _request(self, content: bytes) -> Answer:
+        if not await self._still_holds():
+            raise LeaseLost("another process posts here now")
+        return await self._ask(content)
+
+    async def _ask(self, content: bytes) -> Answer:
         try:
             async with asyncio.timeout(self._terms.timeout_s):
                 return await post(
@@ -248,7 +272,7 @@ class Poster:
         Raises:
             DeliveryError: It was not taken.
         """
-        answer = await self._request(content)
+        answer = await self._ask(content)
         told = describe(answer, hide=self._hidden())
         refusal = refusal_of(answer.status)
         if refusal is not None:
@@ -305,7 +329,7 @@ class Poster:
         until_s = self._clock.monotonic() + self._terms.resend_interval_s
         while not self._changed.is_set() and (left_s := until_s - self._clock.monotonic()) > 0:
             await self._change_within(min(left_s, POLL_S))
-            if not self._changed.is_set() and await self._moved():
+            if not self._changed.is_set() and (not await self._still_holds() or await self._moved()):
                 return
 
     async def _moved(self) -> bool:

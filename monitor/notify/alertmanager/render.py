@@ -86,11 +86,12 @@ def distinct(sets: Iterable[LabelSet]) -> list[LabelSet]:
     An episode may begin with the labels of one that is over (a number that drifts again); posting that one's
     end too would end the new one.
     """
-    chosen: dict[str, LabelSet] = {}
+    chosen: dict[frozenset[tuple[str, str]], LabelSet] = {}
     for posted in sets:
-        rival = chosen.setdefault(posted.fingerprint, posted)
+        identity = frozenset(posted.labels.items())
+        rival = chosen.setdefault(identity, posted)
         if _rank(posted) > _rank(rival):
-            chosen[posted.fingerprint] = posted
+            chosen[identity] = posted
     return list(chosen.values())
 
 

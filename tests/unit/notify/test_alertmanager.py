@@ -541,6 +541,24 @@ async def test_poster_leaves_it_to_the_process_that_holds_the_lease() -> None:
         world.level.elsewhere = False
         await world.clock.advance(6)
         assert len(alertmanager.at) == 1
+        world.level.elsewhere = True
+        await world.clock.advance(300)
+        assert len(alertmanager.at) == 1
+
+
+async def test_poster_that_lost_its_lease_stops_in_the_middle() -> None:
+    """A process that was frozen finds that another one posts now, and does not post its old state."""
+    world = World()
+    world.level.put(*(member(index) for index in range(1, MAX_BATCH + 2)))
+    world.alertmanager.wait = let_go = asyncio.Event()
+    async with world.running() as alertmanager:
+        world.level.elsewhere = True
+        await world.clock.advance(60)
+        let_go.set()
+        await world.clock.advance(60)
+        assert alertmanager.sizes == [MAX_BATCH]
+    assert world.level.errors == []
+    assert world.counts == {}
 
 
 async def test_poster_is_silent_while_nothing_is_open() -> None:
