@@ -16,7 +16,6 @@ from structlog.typing import FilteringBoundLogger
 
 from monitor import __version__, heartbeat
 from monitor.announce import Announcer
-from monitor.build import repeat_intervals
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.config.secrets import secrets_of
@@ -30,6 +29,7 @@ from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
 from monitor.notify.delivery import Receiver
 from monitor.notify.drain import Drain
+from monitor.receivers import repeat_intervals
 from monitor.schedule import Schedule
 from monitor.status import StoreStatus
 from monitor.store.alerts import firing_by_kind

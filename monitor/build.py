@@ -1,6 +1,6 @@
 """From the config to the parts that do the work: the one place that reads every key.
 
-A new receiver is one entry in `build_receivers`; a new rule is one argument in `rules_of`.
+A new rule is one argument in `rules_of`; receivers are built in `receivers.py`.
 """
 
 import random
@@ -19,7 +19,6 @@ from monitor.config import (
     AlertmanagerReceiver,
     Config,
     Timing,
-    WebhookReceiver,
     requests_per_minute,
 )
 from monitor.config import Connection as ConnectionConfig
@@ -32,12 +31,7 @@ from monitor.drift.plausibility import Guard
 from monitor.drift.rules import Ignore, Rules, Severities
 from monitor.drift.text import Wording
 from monitor.maintenance import Window
-from monitor.notify.alertmanager import AlertmanagerReceiver as Alertmanager
-from monitor.notify.alertmanager import Login, Parts, Terms
-from monitor.notify.delivery import Receiver
-from monitor.notify.log import LogReceiver
 from monitor.notify.routing import Route
-from monitor.notify.webhook import WebhookReceiver as Webhook
 from monitor.store.connections import Named
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
@@ -115,83 +109,10 @@ def build_watchlist(
             update_interval=config.alerts.update_interval,
             severities=_severities(config),
         ),
-        wording=_wording(config),
-        routes=_routes(config.receivers),
+        wording=wording_of(config),
+        routes=routes_of(config.receivers),
         since=since,
     )
-
-
-class ReceiverSet:
-    """The receivers of one config, with the HTTP clients that they send through.
-
-    `receivers` take messages from the outbox; `alertmanagers` are kept level and get none.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        *,
-        clock: Clock,
-        log: LogReceiver,
-        parts: Callable[[httpx.AsyncClient], Parts],
-        extra: Sequence[Receiver] = (),
-    ) -> None:
-        self._clients: list[httpx.AsyncClient] = []
-        self.receivers: list[Receiver] = [log, *extra]
-        self.alertmanagers: list[Alertmanager] = []
-        for receiver in config.receivers:
-            if isinstance(receiver, AlertmanagerReceiver):
-                self.alertmanagers.append(self._build_alertmanager(config, receiver, parts))
-            else:
-                self.receivers.append(self._build(receiver, clock))
-
-    @property
-    def names(self) -> list[str]:
-        """The names of all of them."""
-        levelled = [alertmanager.name for alertmanager in self.alertmanagers]
-        return [*(receiver.name for receiver in self.receivers), *levelled]
-
-    async def close(self) -> None:
-        """Close every connection."""
-        for client in self._clients:
-            await client.aclose()
-
-    def _build_alertmanager(
-        self,
-        config: Config,
-        receiver: AlertmanagerReceiver,
-        parts: Callable[[httpx.AsyncClient], Parts],
-    ) -> Alertmanager:
-        http = build_http(ca_file=None, max_connections=_RECEIVER_CONNECTIONS)
-        self._clients.append(http)
-        terms = Terms(
-            route=_route(receiver),
-            wording=_wording(config),
-            resend_interval_s=receiver.resend_interval.total_seconds(),
-            expire_after=receiver.expire_after,
-            timeout_s=receiver.timeout.total_seconds(),
-            alone=len(receiver.urls) == 1,
-            login=_login(receiver),
-        )
-        return Alertmanager(receiver.name, urls=receiver.urls, terms=terms, parts=parts(http))
-
-    def _build(self, receiver: ReceiverConfig, clock: Clock) -> Receiver:
-        timeout_s = receiver.timeout.total_seconds()
-        match receiver:
-            case WebhookReceiver():
-                http = build_http(ca_file=receiver.ca_file, max_connections=_RECEIVER_CONNECTIONS)
-                self._clients.append(http)
-                return Webhook(
-                    receiver.name,
-                    receiver.url,
-                    secret=receiver.signing,
-                    headers=receiver.headers,
-                    http=http,
-                    timeout_s=timeout_s,
-                    clock=clock,
-                )
-            case _:
-                raise NotImplementedError(receiver.type)
 
 
 def _timings(
@@ -289,24 +210,16 @@ def _windows(config: Config) -> list[Window]:
     ]
 
 
-def repeat_intervals(config: Config) -> dict[str, timedelta]:
-    """Return how often each receiver wants to be reminded of what still fires."""
-    return {
-        receiver.name: receiver.repeat_interval
-        for receiver in config.receivers
-        if receiver.repeat_interval is not None
-    }
-
-
-def _routes(receivers: Sequence[ReceiverConfig]) -> tuple[Route, ...]:
+def routes_of(receivers: Sequence[ReceiverConfig]) -> tuple[Route, ...]:
     """Return who gets messages: all but Alertmanagers, which hear of every episode by themselves."""
     configured = [
-        _route(receiver) for receiver in receivers if not isinstance(receiver, AlertmanagerReceiver)
+        route_of(receiver) for receiver in receivers if not isinstance(receiver, AlertmanagerReceiver)
     ]
     return (Route(receiver="log"), *configured)
 
 
-def _route(receiver: ReceiverConfig) -> Route:
+def route_of(receiver: ReceiverConfig) -> Route:
+    """Return a receiver's filters."""
     return Route(
         receiver=receiver.name,
         min_severity=Severity(receiver.min_severity),
@@ -315,15 +228,8 @@ def _route(receiver: ReceiverConfig) -> Route:
     )
 
 
-def _login(receiver: AlertmanagerReceiver) -> Login | None:
-    if receiver.basic_auth is not None:
-        return Login(username=receiver.basic_auth.username, secret=receiver.basic_auth.secret)
-    if receiver.bearer is not None:
-        return Login(secret=receiver.bearer, bearer=True)
-    return None
-
-
-def _wording(config: Config) -> Wording:
+def wording_of(config: Config) -> Wording:
+    """Return what the config adds to every alert."""
     return Wording(
         instance=config.instance,
         external_url=_without_slash(config.alerts.external_url),

@@ -16,7 +16,7 @@ import httpx
 from structlog.typing import FilteringBoundLogger
 
 from monitor.announce import Announcer
-from monitor.build import ReceiverSet, account_budgets, build_client, build_watchlist
+from monitor.build import account_budgets, build_client, build_watchlist
 from monitor.clock import Clock
 from monitor.config import Account, Config
 from monitor.config import Connection as ConnectionConfig
@@ -30,6 +30,7 @@ from monitor.notify.alertmanager import Parts, Posters
 from monitor.notify.delivery import Receiver
 from monitor.notify.drain import Drain
 from monitor.notify.log import LogReceiver
+from monitor.receivers import ReceiverSet
 from monitor.roster import bring_in
 from monitor.store.codec import Codec
 from monitor.store.connections import Standing, load_records, watched
