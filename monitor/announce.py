@@ -114,7 +114,9 @@ class Announcer:
     ) -> None:
         """Show that a sync ended, and what it found when that changed."""
         identity = connection.identity
-        view = self._views[identity]
+        view = self._views.get(identity)
+        if view is None:
+            return  # a reload took it off the list while it was being synced
         streak = fresh.streak
         self._metrics.count_sync(identity, streak.outcome or Outcome.OK, fresh.duration_s)
         self._show(

@@ -151,7 +151,6 @@ class Cycle:
             counts=self._announcer.counts(claim.identity) or Counts(),
             at=fresh.at,
             fresh=fresh,
-            held_reason=verdict.reason,
         )
         await self._ledger.keep(work, self._plan)
         self._announcer.synced(connection, fresh, held=True)

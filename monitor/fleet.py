@@ -53,6 +53,13 @@ class FleetWatch:
         now = self._clock.now()
         watchlist = self._live.watchlist
         self.moved = False
+        try:
+            return await self._look(now, watchlist)
+        except BaseException:
+            self.moved = True  # what moved is still unseen
+            raise
+
+    async def _look(self, now: datetime, watchlist: Watchlist) -> bool:
         async with self._database.write() as tx:
             kept = await load_fleet(tx, self._codec)
             standings = await watched(tx, self._codec)

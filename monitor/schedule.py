@@ -90,10 +90,13 @@ class Schedule:
         self._batch = batch
         self._tasks: dict[str, tuple[Claim, asyncio.Task[Done]]] = {}
         self._fresh: list[Freshness] = []
+        self._moved = False
         self._lost: list[Claim] = []
         self._renewed_at = self._started_at = clock.now()
         self._failing = False
         self._ticking = False
+        self._still = asyncio.Event()
+        self._still.set()
         self._again = False
         self._closing = False
         self.ticked_at: datetime | None = None
@@ -178,6 +181,7 @@ class Schedule:
             return
         now = self._clock.now()
         self._ticking = True
+        self._still.clear()
         try:
             rest_until = await self._turn(now)
             self._failing = False
@@ -191,6 +195,7 @@ class Schedule:
             rest_until = now + _AFTER_FAILURE
             self._log_internal("tick", exc)
         self._ticking = False
+        self._still.set()
         if not self._closing:
             self._tick_at(now if self._again else rest_until)
         self._again = False
@@ -198,6 +203,7 @@ class Schedule:
     async def close(self, grace_s: float) -> None:
         """Finish what is in flight, give the rest back, and write everything down."""
         self._closing = True
+        await self._still.wait()  # a tick may be claiming right now
         tasks = [task for _, task in self._tasks.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=grace_s)
@@ -227,9 +233,10 @@ class Schedule:
         fresh, lost = self._fresh, self._lost
         held = [claim for claim, _ in self._tasks.values()]
         renewing = bool(held) and now - self._renewed_at > _LEASE / 4
-        if not (fresh or lost or renewing) and not await self._is_due(now):
+        if not (fresh or lost or renewing or self._moved) and not await self._is_due(now):
             return (), await self._due_at()
         self._fresh, self._lost = [], []
+        moved, self._moved = self._moved, False
         try:
             async with self._database.write() as tx:
                 if fresh:
@@ -242,7 +249,10 @@ class Schedule:
                 due_at = await next_due_at(tx)
         except StoreUnavailable:
             self._fresh[:0], self._lost[:0] = fresh, lost
+            self._moved = self._moved or moved
             raise
+        # Not earlier: the policy of failures sees what is written down only.
+        self._fleet.moved = self._fleet.moved or moved
         if renewing:
             self._renewed_at = now
         return claims, due_at
@@ -271,8 +281,7 @@ class Schedule:
             self._fresh.append(done.fresh)
         if done.lost:
             self._lost.append(claim)
-        if done.failures_moved:
-            self._fleet.moved = True
+        self._moved = self._moved or done.failures_moved
 
     def _tick_at(self, at: datetime) -> None:
         self._scheduler.add_job(

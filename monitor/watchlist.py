@@ -79,7 +79,9 @@ class Connection:
 
     def next_due_at(self, now: datetime, *, recheck: bool) -> datetime:
         """Return when it is due after a sync that ended now."""
-        regular: datetime | None = self._trigger.get_next_fire_time(None, now)
+        # Later than now: a sync that ended at its own instant is not due again at once.
+        after = now + timedelta(microseconds=1)
+        regular: datetime | None = self._trigger.get_next_fire_time(None, after)
         soon = now + self._recheck_interval
         if regular is None:
             return soon

@@ -1,12 +1,12 @@
 """The connections: who is watched, what is due, how its last sync went, what its records are."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Row, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.failures import Streak
@@ -37,7 +37,8 @@ class Claim:
     """A connection that is ours until `lease_until` passes or the epoch moves on.
 
     `sync_due`, `policy_due`: whether its next sync is due, and whether its policy has something to do even
-    without one. `digest` is that of the applied body. `settled`: the same answer again would change nothing.
+    without one, as of `wakes_at`. `digest` is that of the applied body. `settled`: the same answer again would
+    change nothing.
     """
 
     identity: str
@@ -45,6 +46,7 @@ class Claim:
     due_at: datetime
     sync_due: bool
     policy_due: bool
+    wakes_at: datetime | None
     digest: str | None
     settled: bool
     held: int
@@ -222,14 +224,22 @@ async def claim_one(tx: AsyncConnection, identity: str, now: datetime, *, lease:
         .returning(*_CLAIM_COLUMNS)
     )
     row = rows.first()
-    return _claim(row, now) if row is not None else None
+    return replace(_claim(row, now), sync_due=True) if row is not None else None
 
 
 async def next_due_at(tx: AsyncConnection) -> datetime | None:
-    """Return when the next unclaimed connection is due, for its sync or its policy."""
-    free = connections.c.lease_until.is_(None)
+    """Return when the next connection can be claimed, for its sync or its policy.
+
+    A claimed one can be when its lease ends: whoever held it may be gone.
+    """
+    lease = connections.c.lease_until
     found = await tx.execute(
-        select(func.min(connections.c.due_at), func.min(connections.c.wakes_at)).where(free)
+        select(
+            *(
+                func.min(case((lease > instant, lease), else_=instant))
+                for instant in (connections.c.due_at, connections.c.wakes_at)
+            )
+        )
     )
     return min((instant for instant in found.one() if instant is not None), default=None)
 
@@ -278,7 +288,11 @@ async def save(
         "settled": state.settled,
         "held": state.held,
         "held_reason": state.held_reason,
-        "wakes_at": state.wakes_at,
+        # Who wanted the policy to look again since the claim (a reload, a command) still wants it.
+        "wakes_at": case(
+            (connections.c.wakes_at.is_distinct_from(claim.wakes_at), connections.c.wakes_at),
+            else_=bindparam("new_wakes_at", state.wakes_at, connections.c.wakes_at.type),
+        ),
         "counts": codec.pack(state.counts),
     }
     if fresh is not None:
@@ -392,6 +406,7 @@ def _claim(row: Row[Any], now: datetime) -> Claim:
         due_at=row.due_at,
         sync_due=row.due_at <= now,
         policy_due=row.wakes_at is not None and row.wakes_at <= now,
+        wakes_at=row.wakes_at,
         digest=row.digest,
         settled=row.settled,
         held=row.held,

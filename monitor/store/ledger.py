@@ -52,7 +52,6 @@ class Work:
     fresh: Freshness | None
     step: Step | None = None
     told: Sequence[Told] = ()
-    held_reason: str | None = None
     asked: tuple[int, ...] = ()
 
 
@@ -85,13 +84,13 @@ class Ledger:
             LeaseLost: Somebody else has taken the connection over.
             StoreUnavailable: The database did not take it.
         """
-        step = work.step
+        step, hold = work.step, work.records.hold
         state = State(
             records=self._codec.pack_records(work.records),
             counts=work.counts,
             settled=step.settled if step is not None else False,
-            held=work.records.hold.count if work.records.hold is not None else 0,
-            held_reason=work.held_reason,
+            held=hold.count if hold is not None else 0,
+            held_reason=hold.reason if hold is not None else None,
             wakes_at=step.wakes_at if step is not None else work.at,
         )
         async with self._database.write() as tx:

@@ -16,13 +16,17 @@ BATCH = 1000
 async def prune(tx: AsyncConnection, before: datetime) -> int:
     """Delete up to `BATCH` rows of each kind that ended before an instant; return how many there were."""
     undelivered = select(deliveries.c.alert_id).where(deliveries.c.status == PENDING)
+    # Who was told of an alert hears its end, however late: what says so stays as long.
+    still_firing = select(alerts.c.id).where(alerts.c.status == Status.FIRING)
     old = (
         (changes, changes.c.id, changes.c.at < before),
         (episodes, episodes.c.id, episodes.c.ended_at < before),
         (
             deliveries,
             deliveries.c.seq,
-            (deliveries.c.status != PENDING) & (deliveries.c.finished_at < before),
+            (deliveries.c.status != PENDING)
+            & (deliveries.c.finished_at < before)
+            & deliveries.c.alert_id.not_in(still_firing),
         ),
         (
             alerts,

@@ -1,0 +1,110 @@
+"""Connections, steps and alerts as the cycle hands them to the store."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from monitor.drift.alert import AlertBody, Notice
+from monitor.drift.plausibility import Guard
+from monitor.drift.policy import Records, Step, judge, step
+from monitor.drift.rules import Rules
+from monitor.drift.snapshot import Number, Snapshot, count
+from monitor.drift.text import Watched, Wording, body
+from monitor.errors import Outcome
+from monitor.store.alerts import Plan, Told
+from monitor.store.connections import Claim, Freshness, Named, Watch, begin_watching, claim_due
+from monitor.store.database import Database
+from monitor.store.ledger import Work
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+LEASE = 2 * MINUTE
+AT_ONCE = Rules(confirm_syncs=1, resolve_syncs=1, keep_firing_for=timedelta(0))
+
+
+def watch(identity: str, due_at: datetime = NOW, *, name: str | None = None) -> Watch:
+    """Return a connection that is to be watched, new or known, due at an instant."""
+    return Watch(
+        identity=identity,
+        name=name or f"name of {identity}",
+        account="acme",
+        connection_id=identity,
+        first_due_at=due_at,
+        next_due_at=due_at,
+    )
+
+
+def named(identity: str) -> Named:
+    """Return the names that `watch` gives."""
+    return Named(identity=identity, name=f"name of {identity}", account="acme")
+
+
+async def begin(database: Database, *identities: str, due_at: datetime = NOW, now: datetime = NOW) -> None:
+    """Begin to watch these connections."""
+    async with database.write() as tx:
+        await begin_watching(tx, [watch(identity, due_at) for identity in identities], now)
+
+
+async def claim_all(database: Database, now: datetime = NOW, limit: int = 100) -> dict[str, Claim]:
+    """Claim what is due, by identity."""
+    async with database.write() as tx:
+        claims = await claim_due(tx, now, limit=limit, lease=LEASE)
+    return {claim.identity: claim for claim in claims}
+
+
+def fresh(
+    claim: Claim, *, at: datetime = NOW, outcome: Outcome = Outcome.OK, digest: str | None = "d1"
+) -> Freshness:
+    """Return how a sync of this claim went; the next one is due in a minute."""
+    return Freshness(
+        claim=claim,
+        due_at=at + MINUTE,
+        streak=claim.streak.after(outcome),
+        digest=digest,
+        applied=outcome is Outcome.OK,
+        error=None if outcome is Outcome.OK else "it failed",
+        at=at,
+        duration_s=0.5,
+    )
+
+
+def stepped(
+    records: Records, claim: Claim, *numbers: Number, at: datetime = NOW, rules: Rules = AT_ONCE
+) -> Step:
+    """Return the step that an applied answer with these numbers makes; without numbers, time alone."""
+    snapshot = Snapshot(numbers={number.key: number for number in numbers})
+    verdict = judge(records, snapshot, Guard()) if numbers else None
+    return step(records, rules, at, scope=claim.identity, verdict=verdict)
+
+
+def told(done: Step, identity: str, at: datetime = NOW) -> list[Told]:
+    """Return the step's reports with their bodies."""
+    watched = {identity: Watched(name=f"name of {identity}", account="acme")}
+    return [
+        Told(report=made, body=body(made, scope=identity, watched=watched, wording=Wording(), now=at))
+        for made in done.reports
+    ]
+
+
+def work(claim: Claim, done: Step, *, at: datetime = NOW, asked: tuple[int, ...] = ()) -> Work:
+    """Return everything that a sync leaves."""
+    snapshot = done.records.snapshot or Snapshot(numbers={})
+    return Work(
+        claim=claim,
+        named=named(claim.identity),
+        records=done.records,
+        counts=count(snapshot),
+        at=at,
+        fresh=fresh(claim, at=at),
+        step=done,
+        told=told(done, claim.identity, at),
+        asked=asked,
+    )
+
+
+def tell(*receivers: str) -> Plan:
+    """Return a plan that tells these receivers everything."""
+
+    def plan(alert: AlertBody, already: Iterable[str]) -> list[tuple[str, Notice]]:
+        return [(receiver, alert.change) for receiver in receivers]
+
+    return plan

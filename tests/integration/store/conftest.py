@@ -1,0 +1,32 @@
+"""One suite for every database: SQLite in a file, and PostgreSQL where it is installed."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from monitor.store.codec import Codec
+from monitor.store.database import Database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    found: str = request.getfixturevalue("postgres")
+    return found
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    """Return a database with this program's schema."""
+    async with Database(url) as opened:
+        await opened.migrate()
+        yield opened
+
+
+@pytest.fixture
+def codec() -> Codec:
+    """Return a codec."""
+    return Codec()

@@ -1,0 +1,235 @@
+"""The outbox: order, leases, replacement, receivers, and what is forgotten."""
+
+from datetime import datetime, timedelta
+
+import msgspec
+import pytest
+from sqlalchemy import insert, select
+
+from monitor.drift.alert import Notice
+from monitor.errors import Refusal
+from monitor.notify.delivery import Dead, Failed, Result, Sent
+from monitor.store.alerts import add_deliveries
+from monitor.store.database import Database
+from monitor.store.outbox import StoredOutbox, backlogs, free_delivery_leases, know_receivers
+from monitor.store.retention import prune
+from monitor.store.tables import alerts, changes, deliveries, episodes
+from tests.fakes.alerts import BODY
+from tests.fakes.clock import START, FakeClock
+
+MINUTE = timedelta(minutes=1)
+OPENED, UPDATED, RESOLVED = Notice.OPENED, Notice.UPDATED, Notice.RESOLVED
+LEASE_S = 30.0
+
+
+async def tell(
+    database: Database, *notices: Notice, alert: str = "a1", to: str = "hook", at: datetime = START
+) -> None:
+    """Queue messages about an alert, each in a transaction of its own."""
+    for notice in notices:
+        async with database.write() as tx:
+            body = msgspec.structs.replace(BODY, alert_id=alert, change=notice, version=len(notices))
+            await add_deliveries(tx, body, [(to, notice)], at)
+
+
+async def rows(database: Database, status: str | None = None) -> list[tuple[str, str]]:
+    """Return alert and change of every row, oldest first."""
+    async with database.read() as tx:
+        found = await tx.execute(select(deliveries).order_by(deliveries.c.seq))
+        return [(row.alert_id, row.change) for row in found if status in (None, row.status)]
+
+
+async def leased(outbox: StoredOutbox, receiver: str = "hook") -> list[tuple[str, Notice]]:
+    """Lease what is due; return alert and change of each."""
+    return [
+        (delivery.alert_id, delivery.change)
+        for delivery in await outbox.lease_due(receiver, limit=10, lease_s=LEASE_S)
+    ]
+
+
+async def test_messages_of_an_alert_are_leased_in_order(database: Database) -> None:
+    """Only the oldest of an alert is handed out, though it waits for its next try; other alerts go on."""
+    clock = FakeClock()
+    outbox = StoredOutbox(database, clock)
+    await tell(database, OPENED, RESOLVED)
+    await tell(database, OPENED, alert="a2")
+    first, other = await outbox.lease_due("hook", limit=10, lease_s=LEASE_S)
+    assert (first.change, first.superseded, other.superseded) == (OPENED, True, False)
+    failed = Failed(
+        delivery=first, at=START, next_try_at=START + MINUTE, refusal=Refusal.RETRY, error="refused"
+    )
+    await outbox.settle([failed, Sent(delivery=other, at=START, answer="ok")])
+    assert await leased(outbox) == []
+    assert await outbox.next_due_at("hook") == START + MINUTE
+    await clock.advance(60)
+    (again,) = await outbox.lease_due("hook", limit=10, lease_s=LEASE_S)
+    assert (again.id, again.attempts, again.first_failed_at) == (first.id, 1, START)
+    await outbox.settle([Sent(delivery=again, at=clock.now(), answer="ok")])
+    assert await leased(outbox) == [("a1", RESOLVED)]
+
+
+async def test_leased_message_is_nobody_elses_until_the_lease_ends(database: Database) -> None:
+    """A crash re-sends one message, the same, once its lease is over; a start of the only daemon at once."""
+    clock = FakeClock()
+    outbox = StoredOutbox(database, clock)
+    await tell(database, OPENED)
+    assert await leased(outbox) == [("a1", OPENED)]
+    assert await leased(outbox) == []
+    assert await outbox.next_due_at("hook") == START + timedelta(seconds=LEASE_S)
+    await clock.advance(LEASE_S)
+    assert await leased(outbox) == [("a1", OPENED)]
+    async with database.write() as tx:
+        await free_delivery_leases(tx)
+    assert await leased(outbox) == [("a1", OPENED)]
+
+
+async def test_message_is_for_its_receiver_alone(database: Database) -> None:
+    """Nobody leases what is another's."""
+    outbox = StoredOutbox(database, FakeClock())
+    await tell(database, OPENED)
+    assert await leased(outbox, "other") == []
+    assert await outbox.next_due_at("other") is None
+
+
+@pytest.mark.parametrize(
+    ("notices", "left"),
+    [
+        ((OPENED, UPDATED, UPDATED), [OPENED, UPDATED]),
+        ((OPENED, UPDATED, UPDATED, RESOLVED), [OPENED, UPDATED, RESOLVED]),
+        ((OPENED, RESOLVED), [OPENED, RESOLVED]),
+        ((OPENED, OPENED), [OPENED, OPENED]),
+    ],
+    ids=["updated", "not by resolved", "never opened", "not even by another opened"],
+)
+async def test_only_an_update_gives_way_to_a_newer_one(
+    database: Database, notices: tuple[Notice, ...], left: list[Notice]
+) -> None:
+    """An `updated` that was never tried is replaced by the newer; `opened` and `resolved` never are."""
+    for position, notice in enumerate(notices):
+        await tell(database, notice, at=START + position * MINUTE)
+    assert await rows(database) == [("a1", notice) for notice in left]
+
+
+@pytest.mark.parametrize("tried", [True, False], ids=["tried before", "under way"])
+async def test_update_that_may_be_known_is_not_replaced(database: Database, tried: bool) -> None:
+    """What the receiver may have seen keeps its id and body for the next try."""
+    outbox = StoredOutbox(database, FakeClock())
+    await tell(database, UPDATED)
+    (delivery,) = await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)
+    if tried:
+        failed = Failed(
+            delivery=delivery, at=START, next_try_at=START, refusal=Refusal.RETRY, error="no answer"
+        )
+        await outbox.settle([failed])
+    await tell(database, UPDATED, at=START + MINUTE)
+    assert await rows(database) == [("a1", UPDATED), ("a1", UPDATED)]
+
+
+async def test_settling_twice_changes_nothing(database: Database) -> None:
+    """After a commit whose answer was lost the same results come again."""
+    outbox = StoredOutbox(database, FakeClock())
+    await tell(database, OPENED)
+    (delivery,) = await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)
+    failed = Failed(delivery=delivery, at=START, next_try_at=START, refusal=Refusal.RETRY, error="refused")
+    await outbox.settle([failed])
+    (again,) = await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)
+    await outbox.settle([failed])
+    await outbox.settle([Sent(delivery=again, at=START, answer="ok")])
+    await outbox.settle([Dead(delivery=again, at=START, error="late")])
+    assert await rows(database, "delivered") == [("a1", OPENED)]
+
+
+async def test_receivers_that_are_new_and_gone(database: Database) -> None:
+    """New ones are named once; what waits for one that is gone is closed, what it got stays."""
+    async with database.write() as tx:
+        assert await know_receivers(tx, ["log", "hook"], START) == ["log", "hook"]
+    await tell(database, OPENED)
+    await tell(database, OPENED, to="log")
+    async with database.write() as tx:
+        assert await know_receivers(tx, ["log", "pd"], START) == ["pd"]
+        assert [backlog.receiver for backlog in await backlogs(tx)] == ["log", "pd"]
+    assert len(await rows(database, "closed")) == len(await rows(database, "pending")) == 1
+
+
+@pytest.mark.parametrize(
+    ("last", "troubled", "refused"),
+    [("failed", True, False), ("failing", True, True), ("sent", False, False), ("dead", False, False)],
+)
+async def test_backlog_says_how_a_receiver_does(
+    database: Database, last: str, troubled: bool, refused: bool
+) -> None:
+    """Trouble begins with the first failure and ends with a success; a dead letter is not the receiver's."""
+    outbox = StoredOutbox(database, FakeClock())
+    async with database.write() as tx:
+        await know_receivers(tx, ["hook"], START)
+    await tell(database, OPENED)
+    (delivery,) = await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)
+    results: dict[str, Result] = {
+        "sent": Sent(delivery=delivery, at=START, answer="ok"),
+        "dead": Dead(delivery=delivery, at=START, error="bad"),
+        "failed": Failed(
+            delivery=delivery, at=START, next_try_at=START + MINUTE, refusal=Refusal.RETRY, error="down"
+        ),
+        "failing": Failed(
+            delivery=delivery, at=START, next_try_at=START + MINUTE, refusal=Refusal.FAILING, error="gone"
+        ),
+    }
+    await outbox.settle([results[last]])
+    async with database.read() as tx:
+        (backlog,) = await backlogs(tx)
+    assert (backlog.troubled_since is not None, backlog.refused) == (troubled, refused)
+    assert (backlog.pending, backlog.dead) == (int(troubled), int(last == "dead"))
+    assert backlog.oldest_at == (START if troubled else None)
+
+
+async def test_retention_forgets_what_is_over_and_delivered_only(database: Database) -> None:
+    """Old changes, ended episodes, resolved alerts and settled messages go; nothing open or undelivered does."""
+    old, young = START - 2 * MINUTE, START
+    alert = {"scope": "s", "kind": "drift", "severity": "info", "version": 1, "body": b""}
+    episode = {"scope": "s", "kind": "drift", "key": "k", "episode_group": "", "severity": "info"}
+    delivery = {"receiver": "hook", "change": "opened", "version": 1, "body": b"", "attempts": 0}
+    change = {
+        "identity": "i",
+        "connection": "c",
+        "account": "a",
+        "sync_id": "s",
+        "change": "added",
+        "key": "k",
+    }
+    texts = {"phone_number": "", "issues": "[]", "previous_issues": "[]", "action_items": "[]"}
+    async with database.write() as tx:
+        for at in (old, young):
+            await tx.execute(insert(changes).values(at=at, **change, **texts))
+        for name, ended in (("open", None), ("old", old), ("young", young)):
+            times = {"since": old, "opened_at": old, "ended_at": ended}
+            await tx.execute(insert(episodes).values(id=name, alert_id="x", track=b"", **times, **episode))
+        for name, status, ended in (
+            ("firing", "firing", None),
+            ("old", "resolved", old),
+            ("young", "resolved", young),
+            ("untold", "resolved", old),
+        ):
+            times = {"started_at": old, "updated_at": old, "resolved_at": ended}
+            await tx.execute(insert(alerts).values(id=name, status=status, **times, **alert))
+        for name, status, ended in (
+            ("firing", "delivered", old),
+            ("old", "delivered", old),
+            ("old", "dead", old),
+            ("young", "delivered", young),
+            ("untold", "pending", None),
+        ):
+            times = {"created_at": old, "due_at": old, "finished_at": ended}
+            row = {"id": f"{name} {status}", "alert_id": name, "status": status}
+            await tx.execute(insert(deliveries).values(**row, **times, **delivery))
+    async with database.write() as tx:
+        assert await prune(tx, START - MINUTE) == 5
+        assert await prune(tx, START - MINUTE) == 0
+        left = {
+            table.name: {row.id for row in await tx.execute(select(table.c.id))}
+            for table in (alerts, episodes, deliveries)
+        }
+    assert left == {
+        "alerts": {"firing", "young", "untold"},
+        "episodes": {"open", "young"},
+        "deliveries": {"firing delivered", "young delivered", "untold pending"},
+    }
