@@ -106,6 +106,13 @@ CATALOG = (
         examples=("accept acme-sales", "accept acme-sales +918011223344 '+91 80 1122 3345'"),
     ),
     Entry(
+        name="test-alert",
+        target="trial:try_alert",
+        summary="Send a test alert to the receivers, and say what they answer.",
+        exits={0: "every receiver took it", 2: _BAD_CONFIG, 3: "some receiver did not"},
+        examples=("test-alert", "test-alert --receiver pd"),
+    ),
+    Entry(
         name="simulate",
         target="simulate:simulate",
         summary="Run a double of the VoiceLink API to try things on.",

@@ -94,7 +94,8 @@ class Looker:
         known = {target.connection_id for target in found.targets}
         fresh = [Listed(id=remote.id, name=remote.name) for remote in listed if remote.id not in known]
         taken = {target.name for target in found.targets}
-        for connection in named((), fresh, taken=taken, now=self._clock.now()):
+        fit = named((), fresh, taken=taken, now=self._clock.now())
+        for connection in sorted(fit, key=lambda each: each.name):
             found.targets.append(self._target(account, connection.name, connection.id))
 
     def _budget(self, account: Account) -> AccountBudget:
