@@ -6,7 +6,7 @@ import gc
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TextIO
 
@@ -27,7 +27,6 @@ from monitor.installation import DISCOVERY_INTERVAL, Installation
 from monitor.log import build_logger, route_standard_library
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
-from monitor.notify.delivery import Receiver
 from monitor.notify.drain import Drain
 from monitor.receivers import repeat_intervals
 from monitor.schedule import Schedule
@@ -59,7 +58,6 @@ async def run_daemon(
     stop: asyncio.Event | None = None,
     on_ready: Callable[[str], None] | None = None,
     log_stream: TextIO | None = None,
-    extra_receivers: Sequence[Receiver] = (),
     revision: str = "",
 ) -> None:
     """Run the daemon until SIGTERM, SIGINT or `stop`; reload at SIGHUP.
@@ -70,7 +68,6 @@ async def run_daemon(
         stop: Ends it when set.
         on_ready: Told the address of the status page once everything runs.
         log_stream: Where the log goes; standard output if None.
-        extra_receivers: Told of every alert besides the configured ones.
         revision: Of the source, for `build_info`.
 
     Raises:
@@ -86,7 +83,6 @@ async def run_daemon(
             reread=reread,
             log=log,
             clock=SystemClock(),
-            extra_receivers=extra_receivers,
             revision=revision,
         )
         with _signals({signal.SIGTERM: stop.set, signal.SIGINT: stop.set, signal.SIGHUP: daemon.reload_soon}):
@@ -127,7 +123,6 @@ class Daemon:
         reread: Reads the config again.
         log: The log.
         clock: The time.
-        extra_receivers: Told of every alert besides the configured ones.
         revision: Of the source.
     """
 
@@ -138,7 +133,6 @@ class Daemon:
         reread: Callable[[], Config] | None,
         log: FilteringBoundLogger,
         clock: Clock,
-        extra_receivers: Sequence[Receiver] = (),
         revision: str = "",
     ) -> None:
         self._first_config = config
@@ -146,7 +140,6 @@ class Daemon:
         self._log = log
         self._clock = clock
         self._rng = random.Random()
-        self._extra = extra_receivers
         self._troubles: set[tuple[str, datetime | None, bool]] = set()
         self._metrics = Metrics(
             version=__version__, revision=revision, max_number_series=config.metrics.max_number_series
@@ -280,7 +273,6 @@ class Daemon:
             drain=self._drain,
             posters=self._posters,
             log=self._log,
-            extra=self._extra,
         )
         stack.push_async_callback(self._installation.close)
         try:

@@ -27,7 +27,6 @@ from monitor.errors import Outcome, SyncError
 from monitor.log import set_level
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Parts, Posters
-from monitor.notify.delivery import Receiver
 from monitor.notify.drain import Drain
 from monitor.notify.log import LogReceiver
 from monitor.receivers import ReceiverSet
@@ -58,7 +57,6 @@ class Installation:
         drain: Given the receivers.
         posters: Given the receivers of the type `alertmanager`.
         log: Its level follows the config.
-        extra: Receivers besides the configured ones.
     """
 
     def __init__(
@@ -73,7 +71,6 @@ class Installation:
         drain: Drain,
         posters: Posters,
         log: FilteringBoundLogger,
-        extra: Sequence[Receiver] = (),
     ) -> None:
         self._database = database
         self._codec = codec
@@ -85,7 +82,6 @@ class Installation:
         self._posters = posters
         self._level = StoredLevel(database, codec, clock, holder=f"{rng.getrandbits(64):016x}")
         self._log = log
-        self._extra = extra
         self._turn = asyncio.Lock()
         self._since = clock.now()
         self._budgets: dict[str, AccountBudget] = {}
@@ -134,7 +130,6 @@ class Installation:
                 clock=self._clock,
                 log=LogReceiver(self._log),
                 parts=self._parts,
-                extra=self._extra,
             )
             try:
                 watchlist = await self._bring_in(config, client, budgets, fresh)

@@ -1,6 +1,6 @@
 """From the config to those who are told: the one place that knows every type of receiver."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -45,10 +45,9 @@ class ReceiverSet:
         clock: Clock,
         log: LogReceiver,
         parts: Callable[[httpx.AsyncClient], Parts],
-        extra: Sequence[Receiver] = (),
     ) -> None:
         self._clients: list[httpx.AsyncClient] = []
-        self.receivers: list[Receiver] = [log, *extra]
+        self.receivers: list[Receiver] = [log]
         self.alertmanagers: list[Alertmanager] = []
         for receiver in config.receivers:
             if isinstance(receiver, AlertmanagerReceiver):
