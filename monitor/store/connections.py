@@ -37,8 +37,8 @@ class Claim:
     """A connection that is ours until `lease_until` passes or the epoch moves on.
 
     `sync_due`, `policy_due`: whether its next sync is due, and whether its policy has something to do even
-    without one, as of `wakes_at`. `digest` is that of the applied body. `settled`: the same answer again would
-    change nothing.
+    without one, as of `wakes_at`. `digest` is that of the applied body. `settled`: the same answer once more
+    would change nothing.
     """
 
     identity: str

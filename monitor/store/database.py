@@ -1,8 +1,10 @@
 """Opening the database, its one writer, its migrations, and its errors in our words."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -93,9 +95,10 @@ class Database:
         if self.file is not None and not self.file.parent.is_dir():
             raise StartError(f"the store's folder does not exist: {self.file.parent}")
         try:
+            await self._try_file()
             async with self._writer.begin() as connection:
                 await connection.run_sync(_upgrade)
-        except (SQLAlchemyError, OSError) as exc:
+        except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
             raise StartError(f"the store {self.shown} cannot be opened: {_reason(exc)}") from exc
 
     async def check(self) -> None:
@@ -107,13 +110,19 @@ class Database:
         if self.file is not None and not self.file.exists():
             raise StartError(f"there is no store at {self.file}: the daemon makes it when it first runs")
         try:
+            await self._try_file()
             async with self._readers.connect() as connection:
                 current = await connection.run_sync(_current)
-        except (SQLAlchemyError, OSError) as exc:
+        except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
             raise StartError(f"the store {self.shown} cannot be opened: {_reason(exc)}") from exc
         _refuse_newer(current)
         if current != _script().get_current_head():
             raise StartError("the store is from an older version: start the daemon once to upgrade it")
+
+    async def _try_file(self) -> None:
+        """Open the file once before the driver does: its thread outlives a failed opening, and prints that."""
+        if self.file is not None:
+            await asyncio.to_thread(_open_once, self.file)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -191,6 +200,11 @@ def _tune_sqlite(engine: Engine, *, immediate: bool) -> None:
     event.listen(engine, "begin", on_begin)
 
 
+def _open_once(file: Path) -> None:
+    with contextlib.closing(sqlite3.connect(file, timeout=_BUSY_TIMEOUT_S)) as connection:
+        connection.execute("PRAGMA schema_version")
+
+
 def _script() -> ScriptDirectory:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
@@ -229,4 +243,5 @@ def _reason(exc: BaseException) -> str:
     cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
-    return str(cause).splitlines()[0] if isinstance(exc, (DBAPIError, OSError)) else type(exc).__name__
+    told = isinstance(exc, (DBAPIError, sqlite3.Error, OSError))
+    return str(cause).splitlines()[0] if told else type(exc).__name__

@@ -69,9 +69,8 @@ async def test_claims_of_two_at_once_share_the_work(url: str, database: Database
     """Whoever claims at the same time gets others: together everything, nothing twice."""
     await begin(database, *(f"c{i}" for i in range(40)))
     async with Database(url) as other:
-        found = await asyncio.gather(
-            *(claim_all(one, limit=15) for one in (database, other, database, other))
-        )
+        replicas = (database, other, database, other)
+        found = await asyncio.gather(*(claim_all(one, limit=15) for one in replicas))
     names = [name for claims in found for name in claims]
     assert len(names) == len(set(names)) == 40
 
@@ -242,7 +241,7 @@ async def test_acceptance_survives_a_step_that_is_not_kept(database: Database, c
 
 
 async def test_overdue_connections_are_spread_and_others_keep_their_time(database: Database) -> None:
-    """A start gives what is overdue its first instant; the rest is due when it was, or earlier if that is new."""
+    """A start gives what is overdue its first instant; the rest keeps its own, if that is not too late."""
     await begin(database, "overdue", due_at=NOW - MINUTE)
     await begin(database, "soon", due_at=NOW + SECOND)
     await begin(database, "far", due_at=NOW + 60 * MINUTE)

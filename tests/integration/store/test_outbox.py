@@ -183,20 +183,13 @@ async def test_backlog_says_how_a_receiver_does(
 
 
 async def test_retention_forgets_what_is_over_and_delivered_only(database: Database) -> None:
-    """Old changes, ended episodes, resolved alerts and settled messages go; nothing open or undelivered does."""
+    """Old changes, ended episodes, resolved alerts and settled messages go; the rest stays."""
     old, young = START - 2 * MINUTE, START
     alert = {"scope": "s", "kind": "drift", "severity": "info", "version": 1, "body": b""}
     episode = {"scope": "s", "kind": "drift", "key": "k", "episode_group": "", "severity": "info"}
     delivery = {"receiver": "hook", "change": "opened", "version": 1, "body": b"", "attempts": 0}
-    change = {
-        "identity": "i",
-        "connection": "c",
-        "account": "a",
-        "sync_id": "s",
-        "change": "added",
-        "key": "k",
-    }
-    texts = {"phone_number": "", "issues": "[]", "previous_issues": "[]", "action_items": "[]"}
+    change = {"identity": "i", "connection": "c", "account": "a", "sync_id": "s", "change": "added"}
+    texts = {"key": "k", "phone_number": "", "issues": "[]", "previous_issues": "[]", "action_items": "[]"}
     async with database.write() as tx:
         for at in (old, young):
             await tx.execute(insert(changes).values(at=at, **change, **texts))

@@ -1,0 +1,278 @@
+"""What is due is claimed once, seen through, and written down, whatever fails meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from monitor.announce import Announcer
+from monitor.cycle import Done
+from monitor.drift.failures import FleetRules
+from monitor.drift.text import Wording
+from monitor.errors import Outcome, StoreUnavailable
+from monitor.fleet import FleetWatch
+from monitor.metrics import Metrics
+from monitor.schedule import Schedule
+from monitor.store.codec import Codec
+from monitor.store.connections import Claim, watched
+from monitor.store.database import Database
+from monitor.voicelink.client import VoiceLinkClient
+from monitor.watchlist import Live, Watchlist
+from tests.fakes.clock import START, FakeClock
+from tests.fakes.log import FakeLog
+from tests.fakes.stored import begin, fresh
+
+
+class Unwilling(Database):
+    """A database that can be away."""
+
+    away = False
+
+    def write(self):  # type: ignore[no-untyped-def]  # noqa: ANN201 - as its parent's
+        """Refuse while away."""
+        if self.away:
+            raise StoreUnavailable("the disk is full")
+        return super().write()
+
+
+class FakeCycle:
+    """Answers claims as told; `running` and `most` count those at work of each connection."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.claims: list[Claim] = []
+        self.running: list[str] = []
+        self.doubled: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.answer: Callable[[Claim], Awaitable[Done]] = self.well
+
+    async def well(self, claim: Claim) -> Done:
+        """The sync went well."""
+        return Done(fresh=fresh(claim, at=self.clock.now()))
+
+    async def run(self, claim: Claim) -> Done:
+        """Take part."""
+        self.claims.append(claim)
+        if claim.identity in self.running:
+            self.doubled.append(claim.identity)
+        self.running.append(claim.identity)
+        try:
+            await self.gate.wait()
+            return await self.answer(claim)
+        finally:
+            self.running.remove(claim.identity)
+
+
+class House:
+    """A schedule on a real store, ticked by hand."""
+
+    def __init__(self, database: Unwilling, http: httpx.AsyncClient) -> None:
+        self.database = database
+        self.clock = FakeClock()
+        self.log = FakeLog()
+        self.mistakes: list[str] = []
+        self.cycle = FakeCycle(self.clock)
+        metrics = Metrics(version="1")
+        announcer = Announcer(metrics=metrics, log=self.log.logger)
+        client = VoiceLinkClient(
+            http=http,
+            base_url="http://x",
+            timeout_s=1,
+            max_response_bytes=1,
+            clock=self.clock,
+            rng=None,  # type: ignore[arg-type]  # never asked
+        )
+        watchlist = Watchlist(
+            connections={},
+            client=client,
+            fleet_rules=FleetRules(),
+            wording=Wording(),
+            routes=(),
+            since=START,
+        )
+        self.fleet = FleetWatch(
+            live=Live(watchlist=watchlist),
+            database=database,
+            codec=Codec(),
+            announcer=announcer,
+            clock=self.clock,
+        )
+        self.schedule = Schedule(
+            scheduler=AsyncIOScheduler(timezone="UTC"),
+            database=database,
+            cycle=self.cycle,
+            fleet=self.fleet,
+            clock=self.clock,
+            metrics=metrics,
+            announcer=announcer,
+            wake_drain=lambda: None,
+            log_internal=lambda doing, _: self.mistakes.append(doing),
+        )
+
+    async def tick(self, after_s: float = 0.0) -> list[str]:
+        """Tick some time later and let what was claimed run; return what that was."""
+        await self.clock.advance(after_s)
+        before = len(self.cycle.claims)
+        await self.schedule.tick()
+        await self.clock.settle()
+        return sorted(claim.identity for claim in self.cycle.claims[before:])
+
+    async def synced(self) -> dict[str, int]:
+        """Return how many syncs of each connection are written down as answered."""
+        async with self.database.read() as tx:
+            return {one.identity: one.streak.answers for one in await watched(tx, Codec())}
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """Return a schedule over two connections that are due."""
+    async with Unwilling(f"sqlite:///{tmp_path / 'store.db'}") as database, httpx.AsyncClient() as http:
+        await database.migrate()
+        made = House(database, http)
+        await begin(database, "a", "b", due_at=START, now=START)
+        yield made
+        await made.schedule.close(1.0)
+
+
+async def test_due_connections_are_synced_and_written_down(house: House) -> None:
+    """Each once; the freshness is flushed by the next tick; the next sync is when it is due."""
+    assert await house.tick() == ["a", "b"]
+    assert await house.synced() == {"a": 0, "b": 0}
+    assert await house.tick(1) == []
+    assert await house.synced() == {"a": 1, "b": 1}
+    assert await house.tick(60) == ["a", "b"]
+
+
+async def test_connection_at_work_is_never_begun_again(house: House) -> None:
+    """A sync that takes longer than its interval and its lease is the only one of its connection."""
+    house.cycle.gate.clear()
+    await house.tick()
+    for _ in range(12):
+        assert await house.tick(40) == []
+        assert await house.schedule.sync_now("a") is False
+    house.cycle.gate.set()
+    await house.clock.settle()
+    await house.tick(1)
+    assert (await house.synced(), house.cycle.doubled) == ({"a": 1, "b": 1}, [])
+
+
+async def test_sync_now_syncs_what_is_not_due(house: House) -> None:
+    """Who asks gets a sync, once; an unknown connection is refused."""
+    await house.tick()
+    await house.tick(1)
+    assert await house.schedule.sync_now("a") is True
+    await house.clock.settle()
+    assert house.cycle.claims[-1].sync_due
+    assert await house.schedule.sync_now("nobody") is False
+    await house.tick(1)
+    assert await house.synced() == {"a": 2, "b": 1}
+
+
+async def test_lost_claim_is_given_back(house: House) -> None:
+    """What could not be recorded is tried again two seconds later."""
+
+    async def lose(claim: Claim) -> Done:
+        return Done(lost=True)
+
+    house.cycle.answer = lose
+    await house.tick()
+    house.cycle.answer = house.cycle.well
+    assert await house.tick(1) == []
+    assert await house.tick(2) == ["a", "b"]
+
+
+async def test_store_that_is_away_stops_nothing_for_good(house: House) -> None:
+    """Said once while it lasts; what syncs found is written down when it is back, and all goes on."""
+    await house.tick()
+    house.database.away = True
+    for _ in range(3):
+        assert await house.tick(2) == []
+    assert house.log.events == ["store.failed"]
+    house.database.away = False
+    await house.tick(2)
+    assert await house.synced() == {"a": 1, "b": 1}
+    assert await house.tick(60) == ["a", "b"]
+
+
+async def test_failures_that_moved_are_looked_at_when_the_store_is_back(house: House) -> None:
+    """Nothing that moved is forgotten with the transaction that was to look at it."""
+    house.database.away = True
+    assert house.fleet.moved
+    await house.tick()
+    assert house.fleet.moved
+    house.database.away = False
+    await house.tick(2)
+    assert not house.fleet.moved
+
+
+async def test_failures_count_as_moved_once_they_are_written_down(house: House) -> None:
+    """The policy reads the store: told earlier, it would look at what was before."""
+    await house.tick()
+    await house.tick(1)
+    assert not house.fleet.moved
+
+    async def fail(claim: Claim) -> Done:
+        failed = fresh(claim, at=house.clock.now(), outcome=Outcome.TIMEOUT)
+        return Done(fresh=failed, failures_moved=True)
+
+    house.cycle.answer = fail
+    assert await house.tick(60) == ["a", "b"]
+    assert not house.fleet.moved
+    looked: list[int] = []
+    run = house.fleet.run
+
+    async def look() -> bool:
+        async with house.database.read() as tx:
+            looked.extend(one.streak.failures for one in await watched(tx, Codec()))
+        return await run()
+
+    house.fleet.run = look  # type: ignore[method-assign]  # to see what it sees
+    await house.tick(1)
+    assert looked == [1, 1]
+
+
+async def test_tick_survives_a_mistake(house: House) -> None:
+    """An exception nobody expected is told, and the next tick is the same as ever."""
+
+    async def stumble() -> bool:
+        raise ZeroDivisionError
+
+    run, house.fleet.run = house.fleet.run, stumble  # type: ignore[method-assign]  # a mistake of ours
+    await house.tick()
+    assert house.mistakes == ["tick"]
+    house.fleet.run = run  # type: ignore[method-assign]  # mended
+    await house.tick(2)
+    assert await house.synced() == {"a": 1, "b": 1}
+
+
+async def test_close_writes_everything_down(house: House) -> None:
+    """What is finished is recorded, what is cut off is given back."""
+
+    async def hang(claim: Claim) -> Done:
+        if claim.identity == "b":
+            await asyncio.Event().wait()
+        return await house.cycle.well(claim)
+
+    house.cycle.answer = hang
+    await house.tick()
+    await house.schedule.close(0.01)
+    assert await house.synced() == {"a": 1, "b": 0}
+    async with house.database.read() as tx:
+        due = {one.identity: one.due_at - START for one in await watched(tx, Codec())}
+    assert due == {"a": timedelta(minutes=1), "b": timedelta(seconds=2)}
+
+
+async def test_close_during_a_tick_leaves_nothing_running(house: House) -> None:
+    """A tick that is claiming is waited for, and what it begins is ended too."""
+    house.cycle.gate.clear()
+    ticking = asyncio.create_task(house.schedule.tick())
+    await asyncio.sleep(0)
+    await house.schedule.close(0.01)
+    await ticking
+    await house.clock.settle()
+    assert house.cycle.running == []
