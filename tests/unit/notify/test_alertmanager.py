@@ -316,6 +316,7 @@ class Alertmanager:
     clock: FakeClock
     status: Callable[[list[dict[str, Any]]], int] = lambda _: 200
     headers: dict[str, str] = field(default_factory=dict)
+    text: str = "bad label 918000000002"
     requests: list[tuple[float, list[dict[str, Any]], httpx.Request]] = field(default_factory=list)
     wait: asyncio.Event | None = None
     busy: int = 0
@@ -329,7 +330,8 @@ class Alertmanager:
         if self.wait is not None:
             await self.wait.wait()
         self.busy -= 1
-        return httpx.Response(self.status(alerts), headers=self.headers, json="bad label 918000000002")
+        text = httpx.ByteStream(self.text.encode())
+        return httpx.Response(self.status(alerts), headers=self.headers, stream=text)
 
     @property
     def at(self) -> list[float]:
@@ -360,7 +362,7 @@ class Counts(Counter[tuple[str, str]]):
 class World:
     """A receiver with one URL, and all that is around it."""
 
-    def __init__(self, *, login: Login | None = None, route: Route = ROUTE) -> None:
+    def __init__(self, *, login: Login | None = None, wording: Wording = WORDING) -> None:
         self.clock = FakeClock(turns=300)
         self.level = FakeLevel(self.clock)
         self.alertmanager = Alertmanager(self.clock)
@@ -370,8 +372,8 @@ class World:
             "am",
             urls=[f"{URL}/"],
             terms=Terms(
-                route=route,
-                wording=WORDING,
+                route=ROUTE,
+                wording=wording,
                 resend_interval_s=60,
                 expire_after=EXPIRE,
                 timeout_s=10,
@@ -617,6 +619,17 @@ async def test_alert_that_is_refused_does_not_keep_the_others_back() -> None:
     assert "918" not in line["error"]
 
 
+async def test_alert_that_would_be_refused_is_not_sent() -> None:
+    """It is counted and logged once, not with every post."""
+    world = World(wording=replace(WORDING, labels={"1x": "y"}))
+    world.level.put(member(1))
+    async with world.running() as alertmanager:
+        await world.clock.advance(120)
+        assert alertmanager.sizes == [0, 0, 0]
+    assert world.counts == {("am", "dead"): 1, ("am", "delivered"): 3}
+    assert [line["error"] for line in world.log.of("delivery.dead")] == ["'1x' is no name of a label"]
+
+
 async def test_url_that_refuses_everything_is_failing() -> None:
     """A 400 to a request without alerts is not about an alert: nothing is given up."""
     world = World()
@@ -626,7 +639,7 @@ async def test_url_that_refuses_everything_is_failing() -> None:
         pass
     assert world.counts["am", "dead"] == 0
     assert world.counts["am", "retried"] == 1
-    assert world.level.errors
+    assert world.level.errors[0].startswith("400 Bad Request")
 
 
 LOGINS = {
@@ -642,8 +655,10 @@ async def test_poster_logs_in_and_never_shows_with_what(login: Login, header: st
     world.level.put(member(1))
     world.alertmanager.status = lambda _: 401
     quoted = [login.secret.reveal(), base64.b64encode(b"ops:s3cr3t").decode()]
+    world.alertmanager.text = header if login.bearer else f"{header} is not {login.secret.reveal()}"
     async with world.running() as alertmanager:
         assert alertmanager.requests[0][2].headers["authorization"] == header
+    assert "401 Unauthorized" in str(world.log.lines)
     assert not any(secret in str(world.log.lines) for secret in quoted)
 
 
