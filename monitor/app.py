@@ -5,50 +5,45 @@ import contextlib
 import gc
 import random
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import TextIO
 
-import httpx
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from structlog.typing import FilteringBoundLogger
 
-from monitor import __version__, heartbeat
+from monitor import __version__
 from monitor.announce import Announcer
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.config.secrets import secrets_of
 from monitor.cycle import Cycle
-from monitor.drift.alert import Kind, Severity
 from monitor.errors import ConfigError, MonitorError, StartError, StoreUnavailable
 from monitor.fleet import FleetWatch
-from monitor.installation import DISCOVERY_INTERVAL, Installation
+from monitor.heartbeat import Heartbeat
+from monitor.housekeeping import Housekeeping
+from monitor.installation import Installation
+from monitor.lifecycle import DaemonLifecycle
+from monitor.listener import Listener, changed_at_next_start
 from monitor.log import build_logger, route_standard_library
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
 from monitor.notify.drain import Drain
-from monitor.receivers import repeat_intervals
 from monitor.schedule import Schedule
 from monitor.status import StoreStatus
-from monitor.store.alerts import firing_by_kind
 from monitor.store.codec import Codec
 from monitor.store.connections import free_leases
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
-from monitor.store.outbox import StoredOutbox, backlogs, free_delivery_leases
-from monitor.store.reminders import remind
-from monitor.store.retention import BATCH, prune
+from monitor.store.outbox import StoredOutbox, free_delivery_leases
 from monitor.voicelink.transport import build_http
-from monitor.web.app import create_app
-from monitor.web.server import WebServer, bind
+from monitor.web.server import bind
 
 _SYNC_GRACE_S = 3.0
 _DRAIN_GRACE_S = 3.0
 _LAG_PROBE_S = 0.25
 _TICK_LATE = timedelta(seconds=10)
-_STORE_LOST = timedelta(seconds=30)
-_NEXT_START_ONLY = ("store", "web")
 
 
 async def run_daemon(
@@ -140,7 +135,6 @@ class Daemon:
         self._log = log
         self._clock = clock
         self._rng = random.Random()
-        self._troubles: set[tuple[str, datetime | None, bool]] = set()
         self._metrics = Metrics(
             version=__version__, revision=revision, max_number_series=config.metrics.max_number_series
         )
@@ -148,8 +142,6 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
         self._started = False
-        self._read_at = clock.now()
-        self._reads_fail = False
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
@@ -160,18 +152,12 @@ class Daemon:
             stack.callback(sock.close)
             database = await self._open_store(config, stack)
             await self._build(config, database, stack)
-            web = WebServer(
-                create_app(metrics=self._metrics, readiness=self, status=self._status),
-                sock,
-                tls_cert_file=config.web.tls_cert_file,
-                tls_key_file=config.web.tls_key_file,
-            )
-            await web.start()
-            stack.push_async_callback(web.stop)
+            self._listener = self._build_listener(sock, database)
+            self._build_housekeeping(database, stack)
+            await self._listener.start()
+            stack.push_async_callback(self._listener.stop)
             self._begin(stack)
-            host, port = sock.getsockname()[:2]
-            scheme = "https" if config.web.tls_cert_file else "http"
-            address = f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
+            address = self._listener.address
             self._metrics.config_loaded(ok=True, at=self._clock.now())
             self._log.info(
                 "daemon.started",
@@ -189,7 +175,7 @@ class Daemon:
 
     def not_ready(self) -> str | None:
         """Return why the monitor does not do its work, or None."""
-        if self._reads_fail:
+        if self._housekeeping.store_is_away:
             return "the store is away"
         ticked_at = self._schedule.ticked_at
         if not self._started or ticked_at is None:
@@ -223,19 +209,16 @@ class Daemon:
                 raise
             self._metrics.config_loaded(ok=True, at=self._clock.now())
             self._status.config_error = None
-            later = [
-                key for key in _NEXT_START_ONLY if getattr(config, key) != getattr(self._first_config, key)
-            ]
             self._log.info(
                 "config.reloaded",
                 connections=len(self._installation.live.watchlist.connections),
                 receivers=self._installation.receivers.names,
-                changed_at_next_start=later,
+                changed_at_next_start=changed_at_next_start(self._first_config, config),
                 warnings=config.warnings,
             )
             self._schedule.look_now()
             self._wake_receivers()
-            self._discover_soon(timedelta(0))
+            self._housekeeping.discover_soon()
 
     async def _open_store(self, config: Config, stack: contextlib.AsyncExitStack) -> Database:
         database = Database(config.store.secret.reveal())
@@ -281,9 +264,6 @@ class Daemon:
             raise StartError(str(exc)) from exc
         self._build_schedule(database)
         self._status = StoreStatus(live=self._installation.live, database=database, announcer=self._announcer)
-        http = build_http(ca_file=None, max_connections=1)
-        stack.push_async_callback(http.aclose)
-        self._heartbeat = self._build_heartbeat(http, database)
 
     def _build_schedule(self, database: Database) -> None:
         live = self._installation.live
@@ -311,17 +291,54 @@ class Daemon:
             log_internal=self._log_internal,
         )
 
+    def _build_housekeeping(self, database: Database, stack: contextlib.AsyncExitStack) -> None:
+        http = build_http(ca_file=None, max_connections=1)
+        stack.push_async_callback(http.aclose)
+        heartbeat = Heartbeat(
+            http=http,
+            database=database,
+            syncs=self._schedule,
+            deliveries=self._drain,
+            clock=self._clock,
+            log=self._log,
+        )
+        self._housekeeping = Housekeeping(
+            installation=self._installation,
+            schedule=self._schedule,
+            drain=self._drain,
+            heartbeat=heartbeat,
+            database=database,
+            metrics=self._metrics,
+            announcer=self._announcer,
+            refresh_certificate=self._listener.refresh_certificate,
+            clock=self._clock,
+        )
+
     def _wake_receivers(self) -> None:
         """Say that there is something to tell."""
         self._drain.wake()
         self._posters.wake()
 
-    def _build_heartbeat(self, http: httpx.AsyncClient, database: Database) -> heartbeat.Heartbeat:
-        return heartbeat.Heartbeat(
-            http=http,
+    def _build_listener(self, sock: socket.socket, database: Database) -> Listener:
+        live = self._installation.live
+        return Listener(
+            config=lambda: self._installation.config,
+            sock=sock,
+            live=live,
             database=database,
-            syncs=self._schedule,
-            deliveries=self._drain,
+            codec=self._codec,
+            metrics=self._metrics,
+            status=self._status,
+            readiness=self,
+            lifecycle=DaemonLifecycle(
+                reload=self.reload,
+                syncs=self._schedule,
+                is_watched=lambda identity: identity in live.watchlist.connections,
+                wake_drain=self._drain.wake,
+                database=database,
+                codec=self._codec,
+                clock=self._clock,
+            ),
             clock=self._clock,
             log=self._log,
         )
@@ -334,13 +351,7 @@ class Daemon:
         }
         stack.push_async_callback(self._end_tasks)
         self._scheduler.start()
-        every = self._schedule.every
-        every(timedelta(seconds=1), "gauges", self._refresh_gauges)
-        every(timedelta(seconds=1), "reminders", self._remind)
-        every(timedelta(seconds=5), "secrets", self._refresh_secrets)
-        every(timedelta(hours=1), "retention", self._prune)
-        every(heartbeat.INTERVAL, "heartbeat", self._beat, at_once=True)
-        self._discover_soon(timedelta(0))
+        self._housekeeping.start()
         self._schedule.start()
 
     async def _close_work(self) -> None:
@@ -366,79 +377,6 @@ class Daemon:
             before_s = self._clock.monotonic()
             await self._clock.sleep(_LAG_PROBE_S)
             self._metrics.loop_lag(max(self._clock.monotonic() - before_s - _LAG_PROBE_S, 0.0))
-
-    async def _refresh_gauges(self) -> None:
-        now = self._clock.now()
-        for connection in self._installation.live.watchlist.connections.values():
-            self._announcer.maintenance(connection.identity, is_open=connection.maintenance(now).open)
-        try:
-            async with self._database.read() as tx:
-                counted = await firing_by_kind(tx)
-                waiting = await backlogs(tx)
-        except StoreUnavailable as exc:
-            if not self._reads_fail:
-                self._announcer.store_failed(exc, "reading the gauges")
-            self._reads_fail = True
-            self._metrics.show_connections(shown=now - self._read_at < _STORE_LOST)
-            return
-        self._reads_fail, self._read_at = False, now
-        self._metrics.show_connections(shown=True)
-        self._metrics.set_alerts_firing(
-            {(kind, severity): counted.get((kind, severity), 0) for kind in Kind for severity in Severity}
-        )
-        for backlog in waiting:
-            self._metrics.set_backlog(backlog.receiver, backlog.pending, backlog.dead, backlog.oldest_at)
-        troubles = {(each.receiver, each.troubled_since, each.refused) for each in waiting}
-        if troubles != self._troubles:
-            self._troubles = troubles
-            self._schedule.failures_moved()
-
-    async def _remind(self) -> None:
-        repeats = repeat_intervals(self._installation.config)
-        if not repeats:
-            return
-        try:
-            async with self._database.write() as tx:
-                reminded = await remind(tx, repeats, self._clock.now())
-        except StoreUnavailable as exc:
-            self._announcer.store_failed(exc, "queueing reminders")
-            return
-        if reminded:
-            self._drain.wake()
-
-    async def _refresh_secrets(self) -> None:
-        secrets = list(secrets_of(self._installation.config))
-        await asyncio.to_thread(lambda: [secret.refresh() for secret in secrets])
-
-    async def _beat(self) -> None:
-        url = self._installation.config.heartbeat.secret
-        if url is not None:
-            await self._heartbeat.beat(url)
-
-    def _discover_soon(self, delay: timedelta) -> None:
-        if any(account.discover for account in self._installation.config.accounts):
-            self._schedule.once(self._clock.now() + delay, "discovery", self._discover)
-
-    async def _discover(self) -> None:
-        answered = False
-        try:
-            answered = await self._installation.discover()
-        except StoreUnavailable as exc:
-            self._announcer.store_failed(exc, "recording what discovery found")
-        self._schedule.failures_moved()
-        self._schedule.look_now()
-        recheck = self._installation.config.schedule.recheck_interval
-        self._discover_soon(DISCOVERY_INTERVAL if answered else recheck)
-
-    async def _prune(self) -> None:
-        before = self._clock.now() - self._installation.config.store.retention
-        try:
-            deleted = BATCH
-            while deleted >= BATCH:
-                async with self._database.write() as tx:
-                    deleted = await prune(tx, before)
-        except StoreUnavailable as exc:
-            self._announcer.store_failed(exc, "forgetting what is old")
 
     def _log_internal(self, doing: str, exc: BaseException) -> None:
         """Log a mistake of ours: the only place that shows a traceback."""

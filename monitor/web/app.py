@@ -5,27 +5,32 @@ Each group of routes is a function that returns a router and is listed in `creat
 """
 
 from collections.abc import Sequence
-from http import HTTPStatus
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from monitor.metrics import Metrics
+from monitor.web.auth import BasicAuth, Gate
 from monitor.web.exposition import metrics_routes
 from monitor.web.headers import SECURITY_HEADERS, SecurityHeaders
 from monitor.web.pages import page_routes
 from monitor.web.probes import probe_routes
+from monitor.web.problems import HANDLERS, internal_error
 from monitor.web.status import Readiness, StatusSource
 
 _STATIC = Path(__file__).parent / "static"
 
 
 def create_app(
-    *, metrics: Metrics, readiness: Readiness, status: StatusSource, routers: Sequence[APIRouter] = ()
+    *,
+    metrics: Metrics,
+    readiness: Readiness,
+    status: StatusSource,
+    routers: Sequence[APIRouter] = (),
+    gate: Gate | None = None,
 ) -> FastAPI:
     """Return the application.
 
@@ -34,6 +39,7 @@ def create_app(
         readiness: Asked by `/-/ready`.
         status: Asked by the pages.
         routers: Further groups of routes.
+        gate: Asks for passwords; None: nobody needs one.
     """
     app = FastAPI(
         title="VoiceLink drift monitor",
@@ -43,8 +49,11 @@ def create_app(
         # Off, whatever the environment holds: what leaves the process is ours to say.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.add_middleware(SecurityHeaders)
-    app.add_exception_handler(HTTPException, _plain_error)
+    if gate is not None:
+        app.add_middleware(BasicAuth, gate=gate)
+    app.add_middleware(SecurityHeaders)  # added last, so outermost: refusals carry the headers too
+    for kind, handler in HANDLERS:
+        app.add_exception_handler(kind, handler)
     app.add_exception_handler(Exception, _internal_error)
     for router in (metrics_routes(metrics), probe_routes(readiness), page_routes(status), *routers):
         app.include_router(router)
@@ -52,12 +61,8 @@ def create_app(
     return app
 
 
-async def _plain_error(_: Request, exc: Exception) -> Response:
-    code = exc.status_code if isinstance(exc, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
-    headers = exc.headers if isinstance(exc, HTTPException) else None
-    return PlainTextResponse(f"{int(code)} {HTTPStatus(code).phrase}\n", code, headers)
-
-
-async def _internal_error(_: Request, __: Exception) -> Response:
-    """Answer for what no route expected; the server logs it. It stands outside of the middleware."""
-    return PlainTextResponse("500 Internal Server Error\n", 500, SECURITY_HEADERS)
+async def _internal_error(request: Request, exc: Exception) -> Response:
+    """Answer outside of the middleware, where the headers are not added."""
+    answer = await internal_error(request, exc)
+    answer.headers.update(SECURITY_HEADERS)
+    return answer

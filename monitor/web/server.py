@@ -5,7 +5,6 @@ import contextlib
 import errno
 import os
 import socket
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from monitor.errors import StartError
+from monitor.web.tls import Certificate
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -90,16 +90,25 @@ class WebServer:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=stop_timeout_s,
-            ssl_certfile=tls_cert_file,
-            ssl_keyfile=tls_key_file,
         )
-        try:
-            config.load()
-        except (OSError, ssl.SSLError) as exc:
-            raise StartError(f"web.tls_cert_file or web.tls_key_file cannot be used: {exc}") from exc
+        self._certificate = Certificate(tls_cert_file, tls_key_file) if tls_cert_file is not None else None
+        if self._certificate is not None:
+            context = self._certificate.context
+            config.ssl_context_factory = lambda _config, _default: context
+        config.load()
         self._sock = sock
         self._server = _EmbeddedServer(config)
         self._task: asyncio.Task[None] | None = None
+
+    async def refresh_certificate(self) -> bool:
+        """Read the certificate and its key again if they changed; return whether another pair is in use now.
+
+        Connections go on; new ones get the new pair.
+
+        Raises:
+            StartError: They cannot be used; the pair in use stays. Said once for each change.
+        """
+        return self._certificate is not None and await asyncio.to_thread(self._certificate.refresh)
 
     async def start(self) -> None:
         """Serve; return once connections are accepted."""

@@ -1,0 +1,129 @@
+"""What people may ask of the running daemon, done: reload, sync now, accept, send again.
+
+The commands ask the same of the store, in the same words of `monitor.store.requests`.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from monitor.clock import Clock
+from monitor.errors import Refused, UnknownName
+from monitor.store.codec import Codec
+from monitor.store.database import Database
+from monitor.store.requests import Acceptable, accept, acceptable, owner_named, retry
+from monitor.store.rows import Owner
+
+
+class Syncs(Protocol):
+    """Who syncs."""
+
+    async def sync_now(self, identity: str) -> bool:
+        """Sync a connection whether or not it is due; return False if it is at work already."""
+        ...
+
+    def look_now(self) -> None:
+        """Do at once what is due."""
+        ...
+
+
+class DaemonLifecycle:
+    """Does what the web side asks for.
+
+    Args:
+        reload: Reads the config again, and puts it in force.
+        syncs: The schedule.
+        is_watched: Whether this process watches a connection, by identity.
+        wake_drain: Has the deliveries looked at.
+        database: Where requests are left.
+        codec: For what is there.
+        clock: The time.
+    """
+
+    def __init__(
+        self,
+        *,
+        reload: Callable[[], Awaitable[None]],
+        syncs: Syncs,
+        is_watched: Callable[[str], bool],
+        wake_drain: Callable[[], None],
+        database: Database,
+        codec: Codec,
+        clock: Clock,
+    ) -> None:
+        self._reload = reload
+        self._syncs = syncs
+        self._is_watched = is_watched
+        self._wake_drain = wake_drain
+        self._database = database
+        self._codec = codec
+        self._clock = clock
+
+    async def reload(self) -> None:
+        """Read the config again and put it in force.
+
+        Raises:
+            MonitorError: It cannot be used; the old one goes on.
+        """
+        await self._reload()
+
+    async def sync_now(self, name: str) -> bool:
+        """Sync a connection, due or not; return False if it is being synced already.
+
+        Raises:
+            UnknownName: There is no such connection.
+            StoreUnavailable: The store is away.
+        """
+        owner = await self._owner(name)
+        return await self._syncs.sync_now(owner.identity)
+
+    async def accept(self, name: str, numbers: Sequence[str] | None) -> int:
+        """Accept removed and reconfigured numbers of a connection as they are; return how many.
+
+        Raises:
+            UnknownName: There is no such connection, or one of the numbers was neither removed nor
+                reconfigured.
+            StoreUnavailable: The store is away.
+        """
+        owner = await self._owner(name)
+        async with self._database.read() as tx:
+            found = await acceptable(tx, owner.identity, self._codec)
+        chosen = _chosen(found, numbers)
+        if chosen:
+            keys = None if numbers is None else {row.key for row in chosen}
+            async with self._database.write() as tx:
+                await accept(tx, owner.identity, keys, self._clock.now())
+            self._syncs.look_now()
+        return len(chosen)
+
+    async def retry(self, delivery_id: str) -> None:
+        """Send a dead delivery again.
+
+        Raises:
+            Refused: There is no such delivery, it is not dead, or has been overtaken.
+            StoreUnavailable: The store is away.
+        """
+        async with self._database.write() as tx:
+            done = await retry(tx, delivery_id, self._clock.now())
+        if done.refused:
+            raise Refused(f"{delivery_id}: {done.refused[delivery_id]}")
+        self._wake_drain()
+
+    async def _owner(self, name: str) -> Owner:
+        async with self._database.read() as tx:
+            owner = await owner_named(tx, name)
+        if owner is None or not self._is_watched(owner.identity):
+            raise UnknownName("no connection has this name")
+        return owner
+
+
+def _chosen(found: Sequence[Acceptable], numbers: Sequence[str] | None) -> list[Acceptable]:
+    if numbers is None:
+        return list(found)
+    wanted = {_digits(number) for number in numbers}
+    if wanted - {row.key for row in found}:
+        raise UnknownName("some of these numbers were neither removed nor reconfigured")
+    return [row for row in found if row.key in wanted]
+
+
+def _digits(number: str) -> str:
+    return "".join(each for each in number if each.isascii() and each.isdigit())

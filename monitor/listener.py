@@ -1,0 +1,116 @@
+"""The web side as this daemon has it: what it may ask of whom, and by which part of the config."""
+
+import socket
+from collections.abc import Callable
+
+from structlog.typing import FilteringBoundLogger
+
+from monitor import __version__
+from monitor.clock import Clock
+from monitor.config import Config
+from monitor.errors import StartError
+from monitor.metrics import Metrics
+from monitor.store.codec import Codec
+from monitor.store.database import Database
+from monitor.watchlist import Live
+from monitor.web.actions import Actions, Lifecycle, action_routes
+from monitor.web.api import Sources, api_routes
+from monitor.web.app import create_app
+from monitor.web.auth import Gate
+from monitor.web.csrf import CsrfTokens, host_of
+from monitor.web.server import WebServer
+from monitor.web.status import Readiness, StatusSource
+
+
+class Listener:
+    """Serves the web side; users, and whether they may act, are those of the config in force.
+
+    Args:
+        config: Returns the config in force; address and certificate files count as they are at the start.
+        sock: Bound.
+        live: What is watched.
+        database: For the API.
+        codec: For the API.
+        metrics: Shown at `/metrics`.
+        status: For page and API.
+        readiness: For the probe.
+        lifecycle: Does what is asked of the daemon.
+        clock: The time.
+        log: Told of refused passwords and renewed certificates.
+
+    Raises:
+        StartError: The certificate or its key cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Callable[[], Config],
+        sock: socket.socket,
+        live: Live,
+        database: Database,
+        codec: Codec,
+        metrics: Metrics,
+        status: StatusSource,
+        readiness: Readiness,
+        lifecycle: Lifecycle,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._log = log
+        self._live = live
+        self._clock = clock
+        first = config()
+        actions = Actions(
+            lifecycle=lifecycle,
+            enabled=lambda: config().web.enable_lifecycle,
+            tokens=CsrfTokens(clock),
+            trusted_hosts=host_of(first.alerts.external_url),
+        )
+        sources = Sources(
+            database=database,
+            codec=codec,
+            status=status,
+            readiness=readiness,
+            maintenance_of=self._maintenance_of,
+        )
+        app = create_app(
+            metrics=metrics,
+            readiness=readiness,
+            status=status,
+            routers=[action_routes(actions), api_routes(sources, actions, version=__version__)],
+            gate=Gate(users=lambda: config().web.basic_auth_users, clock=clock, log=log),
+        )
+        self._server = WebServer(
+            app, sock, tls_cert_file=first.web.tls_cert_file, tls_key_file=first.web.tls_key_file
+        )
+        self.start = self._server.start
+        self.stop = self._server.stop
+        host, port = sock.getsockname()[:2]
+        scheme = "https" if first.web.tls_cert_file else "http"
+        self.address = f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
+        """Of the status page."""
+
+    async def refresh_certificate(self) -> None:
+        """Take over a certificate that was renewed; one that cannot be used is logged, the old one stays."""
+        try:
+            if await self._server.refresh_certificate():
+                self._log.info("tls.reloaded")
+        except StartError as exc:
+            self._log.error("tls.rejected", error=str(exc))
+
+    def _maintenance_of(self, identity: str) -> bool | None:
+        connection = self._live.watchlist.connections.get(identity)
+        return connection.maintenance(self._clock.now()).open if connection is not None else None
+
+
+def changed_at_next_start(first: Config, config: Config) -> list[str]:
+    """Return the keys that are other than at the start, and count from the next one only."""
+    web, before = config.web, first.web
+    other = {
+        "store.url": config.store.secret.reveal() != first.store.secret.reveal(),
+        "web.listen": web.listen != before.listen,
+        "web.tls_cert_file": web.tls_cert_file != before.tls_cert_file,
+        "web.tls_key_file": web.tls_key_file != before.tls_key_file,
+    }
+    return [key for key, is_other in other.items() if is_other]

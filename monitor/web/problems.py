@@ -1,0 +1,89 @@
+"""How the web side says no: problem documents under the API (RFC 9457), plain text elsewhere."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from monitor.errors import StoreUnavailable
+
+API = "/api/v1"
+
+STORE_AWAY_RETRY_S = 5
+
+PROBLEM_TYPE = "application/problem+json"
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong with a request.
+
+    `type` is always `about:blank`: `status` says which problem it is, `detail` what to do. `parameter` names
+    the part of the request that was wrong, if it was one.
+    """
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    parameter: str | None = None
+
+
+class BadRequest(HTTPException):
+    """A request that cannot be understood; `parameter` is the part that is wrong."""
+
+    def __init__(self, detail: str, *, parameter: str | None = None) -> None:
+        super().__init__(HTTPStatus.BAD_REQUEST, detail)
+        self.parameter = parameter
+
+
+def refusal(
+    path: str,
+    status: int,
+    detail: str | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    parameter: str | None = None,
+) -> Response:
+    """Return an answer that says no, in the form that fits the path.
+
+    Args:
+        path: Of the request.
+        status: The code.
+        detail: What to say to people; the code's own words if None.
+        headers: To add.
+        parameter: The part of the request that is wrong.
+    """
+    phrase = HTTPStatus(status).phrase
+    if not (path == API or path.startswith(API + "/")):
+        said = f"{status} {phrase}" if detail in (None, phrase) else detail
+        return PlainTextResponse(f"{said}\n", status, headers)
+    problem = Problem(title=phrase, status=status, detail=detail or phrase, parameter=parameter)
+    return Response(msgspec.json.encode(problem), status, headers, media_type=PROBLEM_TYPE)
+
+
+async def http_error(request: Request, exc: Exception) -> Response:
+    """Answer for an `HTTPException`."""
+    if not isinstance(exc, HTTPException):
+        return await internal_error(request, exc)
+    parameter = exc.parameter if isinstance(exc, BadRequest) else None
+    path = request.url.path
+    return refusal(path, exc.status_code, exc.detail, headers=exc.headers, parameter=parameter)
+
+
+async def store_away(request: Request, _: Exception) -> Response:
+    """Answer for a store that does not: its reason may be about paths and hosts, so it is not told."""
+    headers = {"retry-after": str(STORE_AWAY_RETRY_S)}
+    detail = "the store is away: try again in a moment"
+    return refusal(request.url.path, HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
+
+
+async def internal_error(request: Request, _: Exception) -> Response:
+    """Answer for what no route expected; the server logs it."""
+    return refusal(request.url.path, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+HANDLERS = ((HTTPException, http_error), (StoreUnavailable, store_away))
+"""Which exception is answered by what; `internal_error`, the last resort, is outside of the middleware."""

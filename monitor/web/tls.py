@@ -1,0 +1,89 @@
+"""The certificate of the web listener, read again when its files change."""
+
+import ssl
+from pathlib import Path
+
+from monitor.errors import StartError
+
+_Stamp = tuple[tuple[int, int, int] | None, ...]
+
+
+class Certificate:
+    """A certificate with its key; a renewed pair counts for connections that begin from then on.
+
+    A pair is loaded into a context of its own, and taken over whole or not at all: loading into the context
+    in use could leave the new certificate there without its key.
+
+    Args:
+        cert_file: PEM, with the chain.
+        key_file: PEM; None if the key is in the certificate's file.
+
+    Raises:
+        StartError: The certificate or its key cannot be used.
+    """
+
+    def __init__(self, cert_file: Path, key_file: Path | None = None) -> None:
+        self._files = (cert_file, key_file or cert_file)
+        self._stamp = self._stamps()
+        self._current = self._load()
+        self.context = self._current
+        """What the listener is given; every handshake goes on with the newest pair."""
+        self.context.sni_callback = self._newest
+
+    def refresh(self) -> bool:
+        """Read the files again if they changed; return whether another pair is in use now.
+
+        Blocks on the file system: call it from a thread.
+
+        Raises:
+            StartError: They cannot be used, the pair in use stays. Said once for each change.
+        """
+        stamp = self._stamps()
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        self._current = self._load()
+        return True
+
+    def _newest(
+        self, tls: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext
+    ) -> None:
+        """Give a handshake the newest pair. OpenSSL asks whether or not the client names a server."""
+        if tls.context is not self._current:
+            tls.context = self._current
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+        context.set_alpn_protocols(["http/1.1"])
+        cert_file, key_file = self._files
+        try:
+            # An empty password: OpenSSL would ask the terminal for that of an encrypted key, and wait.
+            context.load_cert_chain(cert_file, key_file, password="")
+        except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
+            raise StartError(f"web.tls_cert_file or web.tls_key_file cannot be used: {_reason(exc)}") from exc
+        return context
+
+    def _stamps(self) -> _Stamp:
+        return tuple(_stamp(file) for file in self._files)
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _reason(exc: Exception) -> str:
+    match exc:
+        case ssl.SSLError(reason="KEY_VALUES_MISMATCH"):
+            return "the key is not the certificate's"
+        case ssl.SSLError():
+            return "they are no PEM files with a certificate and an unencrypted key"
+        case OSError():
+            return exc.strerror or str(exc)
+        case _:
+            return str(exc)
