@@ -31,7 +31,7 @@ from monitor.store.connections import (
 from monitor.store.database import Database
 
 _LEASE = timedelta(minutes=2)
-_SHORTEST_REST = timedelta(milliseconds=50)
+_SHORTEST_REST = timedelta(milliseconds=100)
 _LONGEST_REST = timedelta(seconds=1)
 """Commands write into the store too; nobody tells the daemon, so it looks."""
 _AFTER_FAILURE = timedelta(seconds=2)
@@ -91,6 +91,7 @@ class Schedule:
         self._tasks: dict[str, tuple[Claim, asyncio.Task[Done]]] = {}
         self._fresh: list[Freshness] = []
         self._moved = False
+        self._due_at: datetime | None = None
         self._lost: list[Claim] = []
         self._renewed_at = self._started_at = clock.now()
         self._failing = False
@@ -233,8 +234,10 @@ class Schedule:
         fresh, lost = self._fresh, self._lost
         held = [claim for claim, _ in self._tasks.values()]
         renewing = bool(held) and now - self._renewed_at > _LEASE / 4
-        if not (fresh or lost or renewing or self._moved) and not await self._is_due(now):
-            return (), await self._due_at()
+        if not (fresh or lost or renewing or self._moved or self._expects(now)):
+            due_at = await self._look()
+            if not self._expects(now):
+                return (), due_at
         self._fresh, self._lost = [], []
         moved, self._moved = self._moved, False
         try:
@@ -246,7 +249,7 @@ class Schedule:
                 if renewing:
                     await renew(tx, held, now + _LEASE)
                 claims = await claim_due(tx, now, limit=self._batch, lease=_LEASE) if claiming else []
-                due_at = await next_due_at(tx)
+                self._due_at = due_at = await next_due_at(tx)
         except StoreUnavailable:
             self._fresh[:0], self._lost[:0] = fresh, lost
             self._moved = self._moved or moved
@@ -257,13 +260,14 @@ class Schedule:
             self._renewed_at = now
         return claims, due_at
 
-    async def _is_due(self, now: datetime) -> bool:
-        due_at = await self._due_at()
-        return due_at is not None and due_at <= now
+    def _expects(self, now: datetime) -> bool:
+        """Whether something is due now, as far as was seen when last looked."""
+        return self._due_at is not None and self._due_at <= now
 
-    async def _due_at(self) -> datetime | None:
+    async def _look(self) -> datetime | None:
         async with self._database.read() as tx:
-            return await next_due_at(tx)
+            self._due_at = await next_due_at(tx)
+        return self._due_at
 
     def _begin(self, claim: Claim, now: datetime) -> None:
         if claim.sync_due:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import Integer, Row, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.failures import Streak
@@ -197,20 +197,7 @@ async def mark_vanished(
 
 async def claim_due(tx: AsyncConnection, now: datetime, *, limit: int, lease: timedelta) -> list[Claim]:
     """Take up to `limit` connections whose sync or policy is due, earliest first."""
-    due = (
-        select(connections.c.identity)
-        .where(or_(connections.c.due_at <= now, connections.c.wakes_at <= now))
-        .where(or_(connections.c.lease_until.is_(None), connections.c.lease_until <= now))
-        .order_by(connections.c.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    rows = await tx.execute(
-        update(connections)
-        .where(connections.c.identity.in_(due.scalar_subquery()))
-        .values(lease_until=now + lease, epoch=connections.c.epoch + 1)
-        .returning(*_CLAIM_COLUMNS)
-    )
+    rows = await tx.execute(_CLAIM_DUE, {"now": now, "until": now + lease, "most": limit})
     return [_claim(row, now) for row in rows]
 
 
@@ -232,15 +219,7 @@ async def next_due_at(tx: AsyncConnection) -> datetime | None:
 
     A claimed one can be when its lease ends: whoever held it may be gone.
     """
-    lease = connections.c.lease_until
-    found = await tx.execute(
-        select(
-            *(
-                func.min(case((lease > instant, lease), else_=instant))
-                for instant in (connections.c.due_at, connections.c.wakes_at)
-            )
-        )
-    )
+    found = await tx.execute(_NEXT_DUE)
     return min((instant for instant in found.one() if instant is not None), default=None)
 
 
@@ -270,7 +249,7 @@ async def flush(tx: AsyncConnection, finished: Sequence[Freshness]) -> None:
 
 async def load_records(tx: AsyncConnection, identity: str, codec: Codec) -> Records:
     """Return a connection's records, empty ones for a new connection."""
-    found = await tx.execute(select(snapshots.c.records).where(snapshots.c.identity == identity))
+    found = await tx.execute(_RECORDS, {"which": identity})
     blob = found.scalar()
     return codec.unpack_records(blob) if blob is not None else Records()
 
@@ -321,7 +300,10 @@ async def add_changes(
         await tx.execute(insert(changes), [_change_values(named, sync_id, change, at) for change in found])
 
 
+# Statements of every tick and every sync are built once: building one takes longer than running it.
 _KEYS = ("which", "held_epoch")
+
+_RECORDS = select(snapshots.c.records).where(snapshots.c.identity == bindparam("which"))
 
 _BY_CLAIM = update(connections).where(
     connections.c.identity == bindparam("which"), connections.c.epoch == bindparam("held_epoch")
@@ -360,6 +342,29 @@ _CLAIM_COLUMNS = (
     connections.c.failures,
     connections.c.same_kind,
     connections.c.answers,
+)
+
+_DUE = (
+    select(connections.c.identity)
+    .where(or_(connections.c.due_at <= bindparam("now"), connections.c.wakes_at <= bindparam("now")))
+    .where(or_(connections.c.lease_until.is_(None), connections.c.lease_until <= bindparam("now")))
+    .order_by(connections.c.due_at)
+    .limit(bindparam("most", type_=Integer))
+    .with_for_update(skip_locked=True)
+)
+
+_CLAIM_DUE = (
+    update(connections)
+    .where(connections.c.identity.in_(_DUE.scalar_subquery()))
+    .values(lease_until=bindparam("until"), epoch=connections.c.epoch + 1)
+    .returning(*_CLAIM_COLUMNS)
+)
+
+_NEXT_DUE = select(
+    *(
+        func.min(case((connections.c.lease_until > instant, connections.c.lease_until), else_=instant))
+        for instant in (connections.c.due_at, connections.c.wakes_at)
+    )
 )
 
 

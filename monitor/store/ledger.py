@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.failures import SCOPE, FleetStep
@@ -25,6 +25,8 @@ from monitor.store.connections import (
 from monitor.store.database import Database
 from monitor.store.fleet import Fleet, save_fleet
 from monitor.store.tables import acceptances
+
+_ASKED = select(acceptances.c.id, acceptances.c.key).where(acceptances.c.identity == bindparam("which"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +68,7 @@ class Ledger:
         """Return what is kept of a connection."""
         async with self._database.read() as tx:
             records = await load_records(tx, identity, self._codec)
-            rows = await tx.execute(
-                select(acceptances.c.id, acceptances.c.key).where(acceptances.c.identity == identity)
-            )
+            rows = await tx.execute(_ASKED, {"which": identity})
             asked = list(rows)
         return Kept(
             records=records,
