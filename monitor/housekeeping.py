@@ -1,0 +1,151 @@
+"""What must be done from time to time: gauges, reminders, secrets, the heartbeat, discovery, forgetting."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from monitor import heartbeat
+from monitor.announce import Announcer
+from monitor.clock import Clock
+from monitor.config.secrets import secrets_of
+from monitor.drift.alert import Kind, Severity
+from monitor.errors import StoreUnavailable
+from monitor.installation import DISCOVERY_INTERVAL, Installation
+from monitor.metrics import Metrics
+from monitor.notify.drain import Drain
+from monitor.receivers import repeat_intervals
+from monitor.schedule import Schedule
+from monitor.store.alerts import firing_by_kind
+from monitor.store.database import Database
+from monitor.store.outbox import backlogs
+from monitor.store.reminders import remind
+from monitor.store.retention import BATCH, prune
+
+_STORE_LOST = timedelta(seconds=30)
+
+
+class Housekeeping:
+    """The jobs that run at intervals.
+
+    Args:
+        installation: What is in force.
+        schedule: Runs the jobs.
+        drain: Woken for reminders.
+        heartbeat: Sent once a minute.
+        database: The store.
+        metrics: Get what only the store knows.
+        announcer: Gets the maintenance windows, and says when the store fails.
+        refresh_certificate: Reads the certificate of the page again if it changed.
+        clock: The time.
+    """
+
+    def __init__(
+        self,
+        *,
+        installation: Installation,
+        schedule: Schedule,
+        drain: Drain,
+        heartbeat: heartbeat.Heartbeat,
+        database: Database,
+        metrics: Metrics,
+        announcer: Announcer,
+        refresh_certificate: Callable[[], Awaitable[None]],
+        clock: Clock,
+    ) -> None:
+        self._installation = installation
+        self._schedule = schedule
+        self._drain = drain
+        self._heartbeat = heartbeat
+        self._database = database
+        self._metrics = metrics
+        self._announcer = announcer
+        self._refresh_certificate = refresh_certificate
+        self._clock = clock
+        self._troubles: set[tuple[str, datetime | None, bool]] = set()
+        self._read_at = clock.now()
+        self.store_is_away = False
+
+    def start(self) -> None:
+        """Begin."""
+        every = self._schedule.every
+        every(timedelta(seconds=1), "gauges", self._refresh_gauges)
+        every(timedelta(seconds=1), "reminders", self._remind)
+        every(timedelta(seconds=5), "secrets", self._refresh_secrets)
+        every(timedelta(hours=1), "retention", self._prune)
+        every(heartbeat.INTERVAL, "heartbeat", self._beat, at_once=True)
+        self.discover_soon()
+
+    def discover_soon(self, delay: timedelta = timedelta(0)) -> None:
+        """Ask for the connections of accounts that want it, instead of whenever that was to be."""
+        if any(account.discover for account in self._installation.config.accounts):
+            self._schedule.once(self._clock.now() + delay, "discovery", self._discover)
+
+    async def _refresh_gauges(self) -> None:
+        now = self._clock.now()
+        for connection in self._installation.live.watchlist.connections.values():
+            self._announcer.maintenance(connection.identity, is_open=connection.maintenance(now).open)
+        try:
+            async with self._database.read() as tx:
+                counted = await firing_by_kind(tx)
+                waiting = await backlogs(tx)
+        except StoreUnavailable as exc:
+            if not self.store_is_away:
+                self._announcer.store_failed(exc, "reading the gauges")
+            self.store_is_away = True
+            self._metrics.show_connections(shown=now - self._read_at < _STORE_LOST)
+            return
+        self.store_is_away, self._read_at = False, now
+        self._metrics.show_connections(shown=True)
+        self._metrics.set_alerts_firing(
+            {(kind, severity): counted.get((kind, severity), 0) for kind in Kind for severity in Severity}
+        )
+        for backlog in waiting:
+            self._metrics.set_backlog(backlog.receiver, backlog.pending, backlog.dead, backlog.oldest_at)
+        troubles = {(each.receiver, each.troubled_since, each.refused) for each in waiting}
+        if troubles != self._troubles:
+            self._troubles = troubles
+            self._schedule.failures_moved()
+
+    async def _remind(self) -> None:
+        repeats = repeat_intervals(self._installation.config)
+        if not repeats:
+            return
+        try:
+            async with self._database.write() as tx:
+                reminded = await remind(tx, repeats, self._clock.now())
+        except StoreUnavailable as exc:
+            self._announcer.store_failed(exc, "queueing reminders")
+            return
+        if reminded:
+            self._drain.wake()
+
+    async def _refresh_secrets(self) -> None:
+        secrets = list(secrets_of(self._installation.config))
+        await asyncio.to_thread(lambda: [secret.refresh() for secret in secrets])
+        await self._refresh_certificate()
+
+    async def _beat(self) -> None:
+        url = self._installation.config.heartbeat.secret
+        if url is not None:
+            await self._heartbeat.beat(url)
+
+    async def _discover(self) -> None:
+        answered = False
+        try:
+            answered = await self._installation.discover()
+        except StoreUnavailable as exc:
+            self._announcer.store_failed(exc, "recording what discovery found")
+        self._schedule.failures_moved()
+        self._schedule.look_now()
+        recheck = self._installation.config.schedule.recheck_interval
+        self.discover_soon(DISCOVERY_INTERVAL if answered else recheck)
+
+    async def _prune(self) -> None:
+        before = self._clock.now() - self._installation.config.store.retention
+        try:
+            deleted = BATCH
+            while deleted >= BATCH:
+                async with self._database.write() as tx:
+                    deleted = await prune(tx, before)
+        except StoreUnavailable as exc:
+            self._announcer.store_failed(exc, "forgetting what is old")
