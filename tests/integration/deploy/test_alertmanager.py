@@ -29,6 +29,9 @@ def test_route_groups_by_alert_and_connection() -> None:
         pytest.param(("alertname=VoiceLinkDrift", "severity=critical"), "on-call", id="critical drift"),
         pytest.param(("alertname=VoiceLinkDrift", "severity=warning"), "team", id="lesser drift"),
         pytest.param(("alertname=VoiceLinkMonitorDown", "severity=critical"), "on-call", id="dead monitor"),
+        pytest.param(
+            ("alertname=VoiceLinkConnectionBlind", "severity=critical"), "on-call", id="a blind connection"
+        ),
         pytest.param(("alertname=VoiceLinkReconfigured", "severity=info"), "team", id="news"),
         pytest.param(("alertname=VoiceLinkTest", "severity=critical"), "team", id="a test wakes nobody"),
         pytest.param(("alertname=DiskFull", "severity=critical"), "team", id="not ours"),
