@@ -120,7 +120,7 @@ class Database:
             raise StartError("the store is from an older version: start the daemon once to upgrade it")
 
     async def _try_file(self) -> None:
-        """Open the file once before the driver does: its thread outlives a failed opening, and prints that."""
+        """Open the file before the driver does: its thread outlives a failed opening, and prints that."""
         if self.file is not None:
             await asyncio.to_thread(_open_once, self.file)
 

@@ -1,0 +1,174 @@
+"""Syncs, policy and failures from the answer to the store, and what a reload does to them."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from monitor.simulator import Connection
+from monitor.store.requests import accept
+from tests.fakes.rig import Rig, rig
+
+
+@pytest.fixture
+async def made(tmp_path: Path) -> AsyncIterator[Rig]:
+    """Return a configured rig whose first sync is done."""
+    async with rig(tmp_path) as one:
+        await one.configure("hook")
+        await one.run()
+        yield one
+
+
+def numbers(made: Rig, many: int) -> list[str]:
+    """Return the first numbers of the double's only connection."""
+    connection: Connection = made.simulator.world.connection()
+    return connection.keys(many)
+
+
+async def test_unchanged_answer_writes_nothing_of_its_own(made: Rig) -> None:
+    """The body is the applied one and nothing is pending: the store is neither read nor written for it."""
+    loaded, kept = made.ledger.loaded, made.ledger.kept
+    for _ in range(3):
+        (done,) = await made.run()
+        assert done.fresh is not None
+    assert (made.ledger.loaded, made.ledger.kept) == (loaded, kept)
+    assert (await made.standing()).streak.answers == 4
+
+
+async def test_same_content_in_another_order_is_not_written(made: Rig) -> None:
+    """Other bytes that mean the same are read, and leave nothing but freshness."""
+    kept = made.ledger.kept
+    made.simulator.do("fault", kind="shuffle")
+    (done,) = await made.run()
+    assert done.fresh is not None
+    assert made.ledger.kept == kept
+
+
+async def test_drift_is_confirmed_told_and_ended_by_the_timer_while_the_api_is_down(made: Rig) -> None:
+    """Two syncs confirm, two end it, and `keep_firing_for` runs out though no answer comes."""
+    made.simulator.do("remove_routing", numbers=2)
+    await made.run()
+    assert await made.alerts() == []
+    await made.run()
+    assert await made.alerts() == [("drift", "firing", None)]
+    made.simulator.do("restore_routing", numbers=2)
+    await made.run()
+    await made.run()
+    made.simulator.do("fault", kind="status", status=503)
+    assert await made.alerts() == [("drift", "firing", None)]
+    await made.run(600)
+    assert ("drift", "resolved", "recovered") in await made.alerts()
+    assert [change for change, _ in await made.told("hook")][:2] == ["opened", "resolved"]
+
+
+async def test_failures_are_one_alert_and_end_when_answers_come(made: Rig) -> None:
+    """Failed syncs recheck; three in a row are an alert, two answers its end."""
+    made.simulator.do("fault", kind="status", status=503)
+    await made.run()
+    failed = await made.standing()
+    assert failed.streak.failures == 1
+    assert (failed.due_at - made.clock.now()).total_seconds() <= 15
+    await made.run(16)
+    await made.run(16)
+    assert await made.alerts() == [("api_unavailable", "firing", None)]
+    made.simulator.do("clear_faults")
+    await made.run(16)
+    await made.run(16)
+    assert await made.alerts() == [("api_unavailable", "resolved", "recovered")]
+
+
+async def test_implausible_answer_is_held_shown_and_confirmed(made: Rig) -> None:
+    """Nothing of it is applied and its reason stays; the third in a row is applied as it stands."""
+    made.simulator.do("fault", kind="empty")
+    await made.run()
+    held = await made.standing()
+    assert held.held == 1
+    assert held.held_reason == "the answer is empty where there were 10 numbers"
+    assert made.announcer.views()[0].held
+    assert held.counts is not None
+    assert held.counts.total == 10
+    await made.run(16)
+    await made.run(16)
+    applied = await made.standing()
+    assert (applied.held, applied.held_reason) == (0, None)
+    assert applied.counts is not None
+    assert applied.counts.total == 0
+    assert not made.announcer.views()[0].held
+
+
+async def test_hold_ends_with_an_answer_like_the_applied_one(made: Rig) -> None:
+    """The very body that is applied comes again: nothing is held any more."""
+    made.simulator.do("fault", kind="empty", requests=1)
+    await made.run()
+    await made.run(16)
+    assert (await made.standing()).held == 0
+
+
+async def test_acceptance_acts_without_a_sync(made: Rig) -> None:
+    """A removed number that somebody accepts ends its alert at once, as accepted, once."""
+    key = numbers(made, 1)[0]
+    made.simulator.do("remove_number", number=key)
+    await made.run()
+    await made.run()
+    assert await made.alerts() == [("number_removed", "firing", None)]
+    identity = (await made.standing()).identity
+    async with made.database.write() as tx:
+        await accept(tx, identity, [key], made.clock.now())
+    asked = len(made.simulator.requests)
+    await made.run(0)
+    assert await made.alerts() == [("number_removed", "resolved", "accepted")]
+    assert len(made.simulator.requests) == asked
+    assert (await made.ledger.load(identity)).asked == ()
+
+
+async def test_reload_with_an_ignore_rule_ends_the_alert_as_ignored(made: Rig) -> None:
+    """Though the body is the same: the policy runs once for the new rules."""
+    made.simulator.do("remove_routing", numbers=1)
+    await made.run()
+    await made.run()
+    await made.run()
+    await made.configure("hook", ignore=[{"number": "*", "reason": "spare"}])
+    await made.run(0)
+    assert await made.alerts() == [("drift", "resolved", "ignored")]
+    assert made.announcer.views()[0].counts is not None
+
+
+async def test_receivers_that_come_and_go(made: Rig) -> None:
+    """A new one hears of the firing alerts as opened; what waits for one that is gone is closed."""
+    made.simulator.do("remove_routing", numbers=1)
+    await made.run()
+    await made.run()
+    await made.configure("other")
+    assert await made.told("hook") == [("opened", "closed")]
+    assert await made.told("other") == [("opened", "pending")]
+    await made.configure("other")
+    assert await made.told("other") == [("opened", "pending")]
+
+
+async def test_connection_that_is_no_longer_configured(made: Rig) -> None:
+    """Its alerts end as unconfigured, its row and its series are gone."""
+    made.simulator.do("remove_routing", numbers=1)
+    await made.run()
+    await made.run()
+    account = {"name": "another", "api_key": "rg_live_x", "requests_per_minute": 6000}
+    await made.configure("hook", accounts=[account])
+    assert await made.alerts() == [("drift", "resolved", "unconfigured")]
+    assert (await made.standing()).name == "another"
+    assert [view.name for view in made.announcer.views()] == ["another"]
+
+
+async def test_gauges_are_restored_at_a_start(made: Rig, tmp_path: Path) -> None:
+    """A new process shows what the last one knew before it has asked anything."""
+    before = made.announcer.views()[0]
+    async with rig(tmp_path) as again:
+        await again.configure("hook")
+        after = again.announcer.views()[0]
+    assert (after.counts, after.up, after.last_success_at) == (before.counts, True, before.last_success_at)
+
+
+async def test_sync_of_a_connection_that_a_reload_removes_is_no_mistake(made: Rig) -> None:
+    """What was in flight is dropped without a word."""
+    await made.clock.advance(60)
+    made.announcer.forget((await made.standing()).identity)
+    (done,) = await made.run(0)
+    assert not done.lost
