@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from monitor.announce import Announcer
 from monitor.clock import Clock
 from monitor.drift.policy import Records, Step, Verdict, judge, step
-from monitor.drift.snapshot import Counts, Snapshot, count
+from monitor.drift.snapshot import Counts, count
 from monitor.drift.text import body
 from monitor.errors import LeaseLost, Outcome, StoreUnavailable, SyncError
 from monitor.notify.routing import plan
@@ -46,12 +46,14 @@ class Done:
     """How a claim ended.
 
     `fresh` still has to be flushed; None: it is in the store. `lost`: nothing could be recorded and the claim
-    must be given back. `failures_moved`: the policy of failures has something to look at.
+    must be given back. `failures_moved`: the policy of failures has something to look at. `due_at`: when the
+    connection is to be synced next, where that was decided.
     """
 
     fresh: Freshness | None = None
     lost: bool = False
     failures_moved: bool = False
+    due_at: datetime | None = None
 
 
 class Cycle:
@@ -104,8 +106,11 @@ class Cycle:
             digest = xxhash.xxh3_128_hexdigest(answer.body)
             if digest == claim.digest and _quiet(claim):
                 return self._unchanged(connection, claim, answer, digest)
+            # Decoded before anything else is fetched, while the body is in the processor's cache.
+            snapshot = await decode_sync(answer.body) if digest != claim.digest else None
             kept = await self._ledger.load(claim.identity)
-            snapshot = await self._decode(claim, answer, digest, kept.records)
+            if snapshot is None and kept.records.snapshot is None:
+                snapshot = await decode_sync(answer.body)
         except SyncError as exc:
             return self._failed(connection, claim, exc, self._clock.monotonic() - started_s)
         verdict = _same(kept.records) if snapshot is None else judge(kept.records, snapshot, connection.guard)
@@ -113,17 +118,11 @@ class Cycle:
             return await self._hold(connection, claim, verdict, answer)
         return await self._apply(watchlist, connection, claim, verdict, kept, answer, digest)
 
-    async def _decode(self, claim: Claim, answer: Answer, digest: str, records: Records) -> Snapshot | None:
-        """Return the snapshot; None where the body is the one that is applied."""
-        if digest == claim.digest and records.snapshot is not None:
-            return None
-        return await decode_sync(answer.body)
-
     def _unchanged(self, connection: Connection, claim: Claim, answer: Answer, digest: str) -> Done:
         fresh = self._freshness(connection, claim, Outcome.OK, answer.duration_s, digest=digest)
         self._announcer.synced(connection, fresh)
         self._announcer.sync_completed(connection.named, claim, fresh, 0, None)
-        return Done(fresh=fresh, failures_moved=self._healing(claim))
+        return Done(fresh=fresh, failures_moved=self._healing(claim), due_at=fresh.due_at)
 
     def _failed(self, connection: Connection, claim: Claim, error: SyncError, duration_s: float) -> Done:
         fresh = self._freshness(
@@ -131,7 +130,7 @@ class Cycle:
         )
         self._announcer.synced(connection, fresh)
         self._announcer.sync_failed(connection.named, claim, fresh.streak, error)
-        return Done(fresh=fresh, failures_moved=True)
+        return Done(fresh=fresh, failures_moved=True, due_at=fresh.due_at)
 
     async def _hold(self, connection: Connection, claim: Claim, verdict: Verdict, answer: Answer) -> Done:
         fresh = self._freshness(
@@ -157,7 +156,7 @@ class Cycle:
         self._announcer.sync_held(
             connection.named, claim, verdict.reason or "", held.count if held is not None else 0
         )
-        return Done(failures_moved=self._healing(claim))
+        return Done(failures_moved=self._healing(claim), due_at=fresh.due_at)
 
     async def _apply(
         self,
@@ -185,7 +184,7 @@ class Cycle:
         if _quiet(claim) and not kept.asked and not done.changes and done.records == kept.records:
             self._announcer.synced(connection, fresh)
             self._announcer.sync_completed(connection.named, claim, fresh, 0, None)
-            return Done(fresh=fresh, failures_moved=self._healing(claim))
+            return Done(fresh=fresh, failures_moved=self._healing(claim), due_at=fresh.due_at)
         seen = self._announcer.counts(claim.identity)
         counts = count(verdict.snapshot, seen, ignored=done.ignored)
         await self._keep(watchlist, connection, claim, done, kept, counts, fresh)
@@ -193,7 +192,7 @@ class Cycle:
         self._announcer.numbers(claim.identity, verdict.snapshot.numbers.values())
         self._announcer.changes(connection.named, claim.sync_id, done.changes)
         self._announcer.sync_completed(connection.named, claim, fresh, len(done.changes), counts)
-        return Done(failures_moved=self._healing(claim))
+        return Done(failures_moved=self._healing(claim), due_at=fresh.due_at)
 
     async def _policy(self, watchlist: Watchlist, connection: Connection, claim: Claim) -> None:
         """Run the policy with no answer: a window ended, an update is due, something was accepted."""

@@ -99,6 +99,8 @@ class Schedule:
         self._still = asyncio.Event()
         self._still.set()
         self._again = False
+        self._resting_until: datetime | None = None
+        self._soonest: datetime | None = None
         self._closing = False
         self.ticked_at: datetime | None = None
         """When a tick last succeeded; None before the first."""
@@ -197,8 +199,9 @@ class Schedule:
             self._log_internal("tick", exc)
         self._ticking = False
         self._still.set()
+        soonest, self._soonest = self._soonest, None
         if not self._closing:
-            self._tick_at(now if self._again else rest_until)
+            self._tick_at(now if self._again else min(rest_until, soonest or rest_until))
         self._again = False
 
     async def close(self, grace_s: float) -> None:
@@ -286,8 +289,19 @@ class Schedule:
         if done.lost:
             self._lost.append(claim)
         self._moved = self._moved or done.failures_moved
+        if done.due_at is not None:
+            self._be_back_at(done.due_at)
+
+    def _be_back_at(self, due_at: datetime) -> None:
+        """Tick in time for a connection that the last tick could not see: it was at work then."""
+        at = max(due_at, self._clock.now() + _SHORTEST_REST)
+        if self._ticking:
+            self._soonest = min(at, self._soonest or at)
+        elif not self._closing and (self._resting_until is None or at < self._resting_until):
+            self._tick_at(at)
 
     def _tick_at(self, at: datetime) -> None:
+        self._resting_until = at
         self._scheduler.add_job(
             self.tick,
             "date",

@@ -1,15 +1,17 @@
 """The tick on a real scheduler: whatever happens, there is a next one."""
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from monitor.announce import Announcer
+from monitor.cycle import Done
 from monitor.metrics import Metrics
 from monitor.schedule import Schedule
+from monitor.store.connections import Claim, Watch, begin_watching
 from monitor.store.database import Database
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
@@ -31,8 +33,54 @@ class _CountedFleet:
             self.asked.set()
 
 
+class _Quick:
+    """Ends each claim at once, to be due again soon."""
+
+    def __init__(self, due_at: datetime) -> None:
+        self._due_at = due_at
+
+    async def run(self, claim: Claim) -> Done:
+        """End it."""
+        return Done(due_at=self._due_at)
+
+
 def _never(*_: Any) -> None:
     raise AssertionError("nobody has a reason to call this")
+
+
+async def test_sync_that_wants_a_recheck_brings_the_next_tick_forward(tmp_path: Path) -> None:
+    """The tick that claimed it could not know when it is due again; nobody waits for the longest rest."""
+    clock = FakeClock()
+    soon = clock.now() + timedelta(milliseconds=100)
+    metrics, scheduler = Metrics(version="0"), AsyncIOScheduler()
+    async with Database(f"sqlite:///{tmp_path}/store.db") as database:
+        await database.migrate()
+        later = clock.now() + timedelta(hours=1)
+        watch = Watch(
+            identity="a", name="a", account="a", connection_id=None, first_due_at=later, next_due_at=later
+        )
+        async with database.write() as tx:
+            await begin_watching(tx, [watch], clock.now())
+        schedule = Schedule(
+            scheduler=scheduler,
+            database=database,
+            cycle=_Quick(soon),
+            fleet=cast("Any", _CountedFleet()),
+            clock=clock,
+            metrics=metrics,
+            announcer=Announcer(metrics=metrics, log=FakeLog().logger),
+            wake_drain=_never,
+            log_internal=_never,
+        )
+        scheduler.start(paused=True)
+        await schedule.tick()
+        assert scheduler.get_job("tick").trigger.run_date == clock.now() + timedelta(seconds=1)
+        await schedule.sync_now("a")
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "sync a"))
+        await asyncio.sleep(0)  # the task's callbacks
+        assert scheduler.get_job("tick").trigger.run_date == soon
+        await schedule.close(1.0)
+        scheduler.shutdown(wait=False)
 
 
 async def test_tick_that_took_longer_than_its_rest_is_followed_by_the_next(tmp_path: Path) -> None:
