@@ -38,28 +38,39 @@ class Announcer:
         self._log = log
         self._numbers = False
         self._views: dict[str, ConnectionView] = {}
+        self._synced_at: dict[str, datetime] = {}
 
     def restore(self, standing: Standing, connection: Connection, now: datetime) -> None:
         """Show a connection as the store knows it; one that is shown already changes its names only."""
         view = self._views.get(standing.identity)
-        if view is not None:
-            named = connection.named
-            self._show(
-                replace(
-                    view,
-                    name=named.name,
-                    account=named.account,
-                    connection_id=connection.connection_id,
-                    maintenance=connection.maintenance(now).open,
-                )
-            )
+        if view is None:
+            self.follow(standing, connection, now)
             return
+        named = connection.named
+        self._show(
+            replace(
+                view,
+                name=named.name,
+                account=named.account,
+                connection_id=connection.connection_id,
+                maintenance=connection.maintenance(now).open,
+            )
+        )
+
+    def follow(self, standing: Standing, connection: Connection, now: datetime) -> None:
+        """Show a connection as the store knows it, unless we know better."""
+        known_at = self._synced_at.get(standing.identity)
+        if known_at is not None and (standing.synced_at is None or standing.synced_at <= known_at):
+            return
+        if standing.synced_at is not None:
+            self._synced_at[standing.identity] = standing.synced_at
+        view = self._views.get(standing.identity)
         self._show(
             ConnectionView(
                 identity=standing.identity,
-                name=standing.name,
-                account=standing.account,
-                connection_id=standing.connection_id,
+                name=connection.named.name,
+                account=connection.named.account,
+                connection_id=connection.connection_id,
                 counts=standing.counts,
                 up=standing.streak.outcome.answered if standing.streak.outcome else None,
                 held=standing.held > 0,
@@ -67,6 +78,7 @@ class Announcer:
                 last_success_at=standing.succeeded_at,
                 last_duration_s=standing.duration_s,
                 maintenance=connection.maintenance(now).open,
+                numbers=view.numbers if view is not None else (),
             )
         )
 
@@ -80,6 +92,7 @@ class Announcer:
 
     def forget(self, identity: str) -> None:
         """Drop every series of a connection that is no longer watched."""
+        self._synced_at.pop(identity, None)
         if self._views.pop(identity, None) is not None:
             self._metrics.remove_connection(identity)
 
@@ -118,6 +131,7 @@ class Announcer:
         if view is None:
             return  # a reload took it off the list while it was being synced
         streak = fresh.streak
+        self._synced_at[identity] = fresh.at
         self._metrics.count_sync(identity, streak.outcome or Outcome.OK, fresh.duration_s)
         self._show(
             replace(

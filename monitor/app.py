@@ -43,6 +43,7 @@ from monitor.web.server import bind
 _SYNC_GRACE_S = 3.0
 _DRAIN_GRACE_S = 3.0
 _LAG_PROBE_S = 0.25
+_SET_BACK = timedelta(seconds=5)
 _TICK_LATE = timedelta(seconds=10)
 
 
@@ -308,6 +309,7 @@ class Daemon:
             drain=self._drain,
             heartbeat=heartbeat,
             database=database,
+            codec=self._codec,
             metrics=self._metrics,
             announcer=self._announcer,
             refresh_certificate=self._listener.refresh_certificate,
@@ -347,7 +349,7 @@ class Daemon:
         self._tasks |= {
             asyncio.create_task(self._drain.run(), name="drain"),
             asyncio.create_task(self._posters.run(), name="posters"),
-            asyncio.create_task(self._watch_loop(), name="loop lag"),
+            asyncio.create_task(self._watch_time(), name="time"),
         }
         stack.push_async_callback(self._end_tasks)
         self._scheduler.start()
@@ -371,12 +373,25 @@ class Daemon:
         with contextlib.suppress(MonitorError):  # said already, where it was handled
             await self.reload()
 
-    async def _watch_loop(self) -> None:
-        """Measure how late the event loop wakes us: what blocks it delays everything."""
+    async def _watch_time(self) -> None:
+        """Measure how late the event loop wakes us, and notice a clock that was set back."""
         while True:
-            before_s = self._clock.monotonic()
+            before_at, before_s = self._clock.now(), self._clock.monotonic()
             await self._clock.sleep(_LAG_PROBE_S)
-            self._metrics.loop_lag(max(self._clock.monotonic() - before_s - _LAG_PROBE_S, 0.0))
+            passed_s = self._clock.monotonic() - before_s
+            self._metrics.loop_lag(max(passed_s - _LAG_PROBE_S, 0.0))
+            if self._clock.now() - before_at < timedelta(seconds=passed_s) - _SET_BACK:
+                await self._catch_up_with_clock()
+
+    async def _catch_up_with_clock(self) -> None:
+        """Plan everything anew: what was due by the old clock would wait for as long as it was set back."""
+        self._log.warning("clock.set_back")
+        self._housekeeping.start()
+        try:
+            await self._installation.install(self._installation.config)
+        except MonitorError as exc:
+            self._log.error("clock.not_followed", error=str(exc))
+        self._schedule.look_now()
 
     def _log_internal(self, doing: str, exc: BaseException) -> None:
         """Log a mistake of ours: the only place that shows a traceback."""

@@ -16,6 +16,8 @@ from monitor.notify.drain import Drain
 from monitor.receivers import repeat_intervals
 from monitor.schedule import Schedule
 from monitor.store.alerts import firing_by_kind
+from monitor.store.codec import Codec
+from monitor.store.connections import watched
 from monitor.store.database import Database
 from monitor.store.outbox import backlogs
 from monitor.store.reminders import remind
@@ -33,6 +35,7 @@ class Housekeeping:
         drain: Woken for reminders.
         heartbeat: Sent once a minute.
         database: The store.
+        codec: Reads it.
         metrics: Get what only the store knows.
         announcer: Gets the maintenance windows, and says when the store fails.
         refresh_certificate: Reads the certificate of the page again if it changed.
@@ -47,6 +50,7 @@ class Housekeeping:
         drain: Drain,
         heartbeat: heartbeat.Heartbeat,
         database: Database,
+        codec: Codec,
         metrics: Metrics,
         announcer: Announcer,
         refresh_certificate: Callable[[], Awaitable[None]],
@@ -57,6 +61,7 @@ class Housekeeping:
         self._drain = drain
         self._heartbeat = heartbeat
         self._database = database
+        self._codec = codec
         self._metrics = metrics
         self._announcer = announcer
         self._refresh_certificate = refresh_certificate
@@ -72,6 +77,8 @@ class Housekeeping:
         every(timedelta(seconds=1), "reminders", self._remind)
         every(timedelta(seconds=5), "secrets", self._refresh_secrets)
         every(timedelta(hours=1), "retention", self._prune)
+        if not self._database.is_sqlite:
+            every(timedelta(seconds=5), "replicas", self._follow_replicas)
         every(heartbeat.INTERVAL, "heartbeat", self._beat, at_once=True)
         self.discover_soon()
 
@@ -105,6 +112,20 @@ class Housekeeping:
         if troubles != self._troubles:
             self._troubles = troubles
             self._schedule.failures_moved()
+
+    async def _follow_replicas(self) -> None:
+        """Show what other replicas found: every one exports every connection, so a lost one makes no gap."""
+        connections = self._installation.live.watchlist.connections
+        try:
+            async with self._database.read() as tx:
+                standings = await watched(tx, self._codec)
+        except StoreUnavailable:
+            return  # the gauges' own job counts and says it
+        now = self._clock.now()
+        for standing in standings:
+            connection = connections.get(standing.identity)
+            if connection is not None:
+                self._announcer.follow(standing, connection, now)
 
     async def _remind(self) -> None:
         repeats = repeat_intervals(self._installation.config)
