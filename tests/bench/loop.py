@@ -18,7 +18,7 @@ async def large_answer(bench: Bench) -> Measured:
     small = Fleet(name="5a11", connections=bench.count(50, 5), interval="1s")
     sizes = {large.prefix: bench.count(10_000, 1_000)}
     async with provider(numbers=100, changed=10, large=sizes) as (source, url):
-        await source.ask("alternate")
+        await source.ask("alternate", prefixes=[large.prefix, small.prefix])
         async with daemon(bench, url, large, small) as (child, _):
             await synced(source, large, 2)
             await synced(source, small, 2)

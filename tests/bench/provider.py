@@ -34,7 +34,7 @@ class Provider:
     def __init__(self, numbers: int, changed: int, sizes: dict[str, int]) -> None:
         self.asked: Counter[str] = Counter()
         self.broken: set[str] = set()
-        self.alternate = False
+        self.alternating: tuple[str, ...] = ()
         self.alerts: list[tuple[str, float]] = []
         self._bodies = _bodies(numbers, changed)
         self._large = {prefix: _bodies(size, changed) for prefix, size in sizes.items()}
@@ -57,7 +57,7 @@ class Provider:
         return self._bodies
 
     def _turn(self, identity: str) -> int:
-        if self.alternate:
+        if identity.startswith(self.alternating):
             return self.asked[identity] % 2
         return int(identity in self.broken)
 
@@ -111,8 +111,8 @@ async def _main(numbers: int, changed: int, sizes: dict[str, int]) -> None:
         counts = [count for identity, count in provider.asked.items() if identity.startswith(prefix)]
         return {"total": sum(counts), "least": min(counts, default=0), "connections": len(counts)}
 
-    async def alternate(_: dict[str, Any]) -> None:
-        provider.alternate = True
+    async def alternate(command: dict[str, Any]) -> None:
+        provider.alternating = tuple(command["prefixes"])
 
     async def break_one(command: dict[str, Any]) -> float:
         provider.broken.add(command["connection"])

@@ -30,7 +30,7 @@ async def memory(bench: Bench) -> Measured:
     fleet = Fleet(name="f1ee7", connections=bench.count(1000, 20), interval="1s" if bench.quick else "40s")
     async with provider(numbers=1000, changed=10) as (source, url), daemon(bench, url, fleet) as (child, _):
         await synced(source, fleet, 1)
-        await source.ask("alternate")
+        await source.ask("alternate", prefixes=[fleet.prefix])
         await synced(source, fleet, 2)
         usage = await child.usage()
     return Measured(value=usage.rss_bytes / _MIB, detail=f"peak {usage.peak_rss_bytes / _MIB:.0f} MiB")
