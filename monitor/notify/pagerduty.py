@@ -24,8 +24,9 @@ import msgspec
 
 from monitor.clock import Clock, SystemClock
 from monitor.drift.alert import AlertBody, Kind, Notice
+from monitor.errors import DeliveryError, Refusal
 from monitor.notify.delivery import Delivery, body_of
-from monitor.notify.http import post, require_taken
+from monitor.notify.http import Answer, post, require_taken
 from monitor.notify.wording import Message, clip, labels, links, message, one_line, units, when
 from monitor.secret import Secret
 
@@ -82,7 +83,19 @@ class PagerDutyReceiver:
             headers={"content-type": "application/json"},
             now=self._clock.now(),
         )
-        return require_taken(answer, hide=[routing_key])
+        try:
+            return require_taken(answer, hide=[routing_key])
+        except DeliveryError as exc:
+            if _names_key(answer):
+                # PagerDuty says 400 to a wrong key too, but the message is fine: somebody must mend the key.
+                raise DeliveryError(Refusal.FAILING, str(exc)) from exc
+            raise
+
+
+def _names_key(answer: Answer) -> bool:
+    """Whether an answer that refuses an event blames the routing key."""
+    text = answer.text.casefold()
+    return "routing key" in text or "routing_key" in text
 
 
 def render(body: AlertBody) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class DaemonLock:
 
     def __init__(self, database: Path) -> None:
         path = database.with_name(database.name + ".lock")
+        if not path.parent.is_dir():
+            raise StartError(f"the store's folder does not exist: {path.parent}")
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:

@@ -49,6 +49,12 @@ def test_readme_toml_loads(text: str, tmp_path: Path) -> None:
     assert load_config(file, {}).accounts
 
 
+def test_readme_shows_a_message_as_it_is() -> None:
+    """The message in it is one that the monitor writes."""
+    golden = (ROOT / "tests/golden/text/drift_opened_6.txt").read_text().rstrip()
+    assert f"```text\n{golden}\n```" in README
+
+
 def test_readme_names_every_command_kind_and_receiver() -> None:
     """Nothing that exists goes unmentioned."""
     for entry in CATALOG:

@@ -96,15 +96,25 @@ async def test_pagerduty_that_is_busy_is_tried_again(
     assert (await pager.send(delivery_of())).startswith("202")
 
 
-async def test_pagerduty_that_refuses_an_event_says_why_without_the_key(
+async def test_pagerduty_that_refuses_the_key_fails_until_somebody_mends_it(
     http: httpx.AsyncClient, webhook_sink: WebhookSink
 ) -> None:
-    """400 is dead, in PagerDuty's words."""
+    """A wrong key is a 400 as well, but the message is fine: it must not be given up."""
     webhook_sink.script(PagerDuty("f" * 32))
     error = await refused(receiver(http, webhook_sink.url))
-    assert error.refusal is Refusal.DEAD
+    assert error.refusal is Refusal.FAILING
     assert "Invalid routing key" in str(error)
     assert KEY not in str(error)
+
+
+async def test_pagerduty_that_refuses_an_event_says_why(
+    http: httpx.AsyncClient, webhook_sink: WebhookSink
+) -> None:
+    """Any other 400 is dead, in PagerDuty's words."""
+    webhook_sink.script([Answer(status=400, body=b'{"errors": ["summary is missing"]}')])
+    error = await refused(receiver(http, webhook_sink.url))
+    assert error.refusal is Refusal.DEAD
+    assert "summary is missing" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +156,7 @@ async def test_pagerduty_key_is_read_at_each_try(
     key = Secret(file=file)
     webhook_sink.script(PagerDuty(KEY))
     pager = receiver(http, webhook_sink.url, key)
-    assert (await refused(pager)).refusal is Refusal.DEAD
+    assert (await refused(pager)).refusal is Refusal.FAILING
     file.write_text(f"{KEY}\n")
     key.refresh()
     assert (await pager.send(delivery_of())).startswith("202")
