@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -159,7 +160,20 @@ class _EmbeddedServer(uvicorn.Server):
         await super().startup(sockets=sockets)
         self.listening.set()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop; first hang up on idle TLS connections: closing one waits until its client says goodbye."""
+        for connection in list(self.server_state.connections):
+            if _is_idle_tls(connection):
+                connection.transport.abort()
+        await super().shutdown(sockets=sockets)
+
     def abort_connections(self) -> None:
         """Close what did not end in time; uvicorn only cancels their tasks."""
         for connection in list(self.server_state.connections):
             connection.transport.abort()
+
+
+def _is_idle_tls(connection: Any) -> bool:
+    answered = connection.cycle is None or connection.cycle.response_complete
+    written = connection.transport.get_write_buffer_size() == 0
+    return bool(connection.scheme == "https" and answered and written)

@@ -1,0 +1,148 @@
+"""The whole web side on a real socket, with a real store behind it and a daemon that is played."""
+
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bcrypt
+import httpx
+
+from monitor.errors import MonitorError, UnknownName
+from monitor.metrics import Metrics
+from monitor.secret import Secret
+from monitor.store.codec import Codec
+from monitor.store.connections import Watch, begin_watching
+from monitor.store.database import Database
+from monitor.web.actions import Actions, action_routes
+from monitor.web.api import Sources, api_routes
+from monitor.web.app import create_app
+from monitor.web.auth import Gate
+from monitor.web.csrf import CsrfTokens, host_of
+from monitor.web.server import WebServer, bind
+from monitor.web.status import Status
+from tests.fakes.clock import START, FakeClock
+from tests.fakes.log import FakeLog
+
+CODEC = Codec()
+
+
+class FakeDaemon:
+    """What the daemon answers: ready, with nothing to say, and it does what it is asked."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.fails: MonitorError | None = None
+        self.busy: set[str] = set()
+
+    def not_ready(self) -> str | None:
+        """Return that it is ready."""
+        return None
+
+    async def status(self) -> Status:
+        """Return a small status."""
+        return Status(
+            instance="prod",
+            version="1.2.3",
+            connections=[],
+            alerts=[],
+            receivers=[],
+            config_error=None,
+            store_ok=True,
+        )
+
+    async def reload(self) -> None:
+        """Reload, or fail as the test wants."""
+        if self.fails is not None:
+            raise self.fails
+        self.done.append("reload")
+
+    async def sync_now(self, name: str) -> bool:
+        """Sync `acme-sales`, unless it is busy."""
+        if self.fails is not None:
+            raise self.fails
+        if name != "acme-sales":
+            raise UnknownName("no connection has this name")
+        if name in self.busy:
+            return False
+        self.done.append(f"sync {name}")
+        return True
+
+    async def accept(self, name: str, numbers: Sequence[str] | None) -> int:
+        """Accept nothing."""
+        return 0
+
+    async def retry(self, delivery_id: str) -> None:
+        """Send nothing."""
+
+
+@dataclass(kw_only=True)
+class Site:
+    """The running web side, and what a test changes about it."""
+
+    database: Database
+    clock: FakeClock = field(default_factory=FakeClock)
+    daemon: FakeDaemon = field(default_factory=FakeDaemon)
+    log: FakeLog = field(default_factory=FakeLog)
+    users: Mapping[str, Secret] = field(default_factory=dict)
+    lifecycle: bool = True
+    external_url: str | None = None
+    client: httpx.AsyncClient = field(init=False)
+    actions: Actions = field(init=False)
+
+    async def watch(self, *names: str) -> None:
+        """Let the store know these connections, each with an identity like its name."""
+        watches = [
+            Watch(
+                identity=f"id-{name}",
+                name=name,
+                account="acme",
+                connection_id=None,
+                first_due_at=START,
+                next_due_at=START + dt.timedelta(minutes=1),
+            )
+            for name in names
+        ]
+        async with self.database.write() as tx:
+            await begin_watching(tx, watches, START)
+
+    @contextlib.asynccontextmanager
+    async def serve(
+        self, cert_file: Path | None = None, key_file: Path | None = None
+    ) -> AsyncIterator[WebServer]:
+        """Listen on a free port; `client` asks there."""
+        self.actions = Actions(
+            lifecycle=self.daemon,
+            enabled=lambda: self.lifecycle,
+            tokens=CsrfTokens(self.clock),
+            trusted_hosts=host_of(self.external_url),
+        )
+        sources = Sources(
+            database=self.database,
+            codec=CODEC,
+            status=self.daemon,
+            readiness=self.daemon,
+            maintenance_of=lambda _: False,
+        )
+        app = create_app(
+            metrics=Metrics(version="1.2.3"),
+            readiness=self.daemon,
+            status=self.daemon,
+            routers=[action_routes(self.actions), api_routes(sources, self.actions, version="1.2.3")],
+            gate=Gate(users=lambda: self.users, clock=self.clock, log=self.log.logger),
+        )
+        sock = bind("127.0.0.1", 0)
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        server = WebServer(app, sock, tls_cert_file=cert_file, tls_key_file=key_file)
+        await server.start()
+        try:
+            async with httpx.AsyncClient(base_url=url, trust_env=False) as self.client:
+                yield server
+        finally:
+            await server.stop()
+
+
+def hashed(password: str, rounds: int = 4) -> Secret:
+    """Return a bcrypt hash, of the quickest kind."""
+    return Secret(bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds)).decode())

@@ -1,0 +1,183 @@
+"""What can be asked of the daemon over the web: who may, what it answers, what a page elsewhere gets."""
+
+import httpx
+import pytest
+from starlette.requests import Request
+
+from monitor.errors import ConfigError, MonitorError, StartError, StoreUnavailable
+from tests.integration.web.site import Site, hashed
+
+RELOAD = "/-/reload"
+SYNC = "/api/v1/connections/acme-sales/sync"
+PROBLEM = "application/problem+json"
+
+
+async def test_reload_reloads(site: Site) -> None:
+    """A reload that worked says ok."""
+    async with site.serve():
+        answer = await site.client.post(RELOAD)
+    assert (answer.status_code, answer.text) == (200, "ok\n")
+    assert site.daemon.done == ["reload"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        pytest.param(
+            ConfigError(["accounts[0].name: is missing", "web.lissen: unknown"], "config.toml"),
+            400,
+            "config.toml: accounts[0].name: is missing\nconfig.toml: web.lissen: unknown\n",
+            id="config",
+        ),
+        pytest.param(StartError("secret file x is empty"), 400, "secret file x is empty\n", id="file"),
+        pytest.param(
+            StoreUnavailable("postgres at db:5432"),
+            503,
+            "the store is away: try again in a moment\n",
+            id="store",
+        ),
+    ],
+)
+async def test_reload_that_fails_says_why(site: Site, error: MonitorError, code: int, text: str) -> None:
+    """All problems of a config are said; where the store is, is not."""
+    site.daemon.fails = error
+    async with site.serve():
+        answer = await site.client.post(RELOAD)
+    assert (answer.status_code, answer.text) == (code, text)
+
+
+async def test_sync_begins(site: Site) -> None:
+    """202, and the daemon was asked for it."""
+    async with site.serve():
+        answer = await site.client.post(SYNC)
+    assert (answer.status_code, answer.json()) == (202, {"connection": "acme-sales"})
+    assert site.daemon.done == ["sync acme-sales"]
+
+
+async def test_sync_that_cannot_begin_says_why(site: Site) -> None:
+    """409 while it is being synced, 404 for what is not there, 503 without a store."""
+    site.daemon.busy = {"acme-sales"}
+    async with site.serve():
+        busy = await site.client.post(SYNC)
+        unknown = await site.client.post("/api/v1/connections/else/sync")
+        site.daemon.fails = StoreUnavailable("gone")
+        away = await site.client.post(SYNC)
+    assert [each.status_code for each in (busy, unknown, away)] == [409, 404, 503]
+    assert {each.headers["content-type"] for each in (busy, unknown, away)} == {PROBLEM}
+    assert busy.headers["retry-after"] == "2"
+    assert site.daemon.done == []
+
+
+@pytest.mark.parametrize("path", [RELOAD, SYNC])
+async def test_actions_are_off_unless_configured(site: Site, path: str) -> None:
+    """403 with the key that allows them; a reload that sets it counts at once."""
+    site.lifecycle = False
+    async with site.serve():
+        answer = await site.client.post(path)
+        assert answer.status_code == 403
+        assert "web.enable_lifecycle = true" in answer.text
+        site.lifecycle = True
+        assert (await site.client.post(path)).is_success
+    assert len(site.daemon.done) == 1
+
+
+@pytest.mark.parametrize("path", [RELOAD, SYNC])
+async def test_actions_need_the_password(site: Site, path: str) -> None:
+    """Where there are users, only they may act."""
+    site.users = {"ops": hashed("right")}
+    async with site.serve():
+        assert (await site.client.post(path)).status_code == 401
+        assert site.daemon.done == []
+        assert (await site.client.post(path, auth=("ops", "right"))).is_success
+
+
+@pytest.mark.parametrize("path", [RELOAD, SYNC])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+async def test_only_post_acts(site: Site, path: str, method: str) -> None:
+    """A link or an image does nothing."""
+    async with site.serve():
+        answer = await site.client.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert site.daemon.done == []
+
+
+def own(site: Site) -> str:
+    """Return the origin of our own pages."""
+    return str(site.client.base_url).rstrip("/")
+
+
+def token(site: Site, user: str | None = None) -> str:
+    """Return the token of a page that this user is shown."""
+    return site.actions.token(Request({"type": "http", "state": {"user": user}, "headers": []}))
+
+
+FOREIGN = [
+    pytest.param({"origin": "https://evil.example"}, id="another-origin"),
+    pytest.param({"origin": "null"}, id="no-origin-to-tell"),
+    pytest.param({"origin": "http://127.0.0.1:1"}, id="another-port"),
+    pytest.param({"sec-fetch-site": "cross-site"}, id="cross-site"),
+    pytest.param({"sec-fetch-site": "same-site"}, id="same-site"),
+    pytest.param({"sec-fetch-site": "same-origin", "origin": "https://evil.example"}, id="they-differ"),
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+@pytest.mark.parametrize("path", [RELOAD, SYNC])
+async def test_page_of_another_site_cannot_act(site: Site, path: str, headers: dict[str, str]) -> None:
+    """Whatever it sends along, even a token it somehow got."""
+    async with site.serve():
+        answer = await site.client.post(path, headers=headers, data={"csrf_token": token(site)})
+    assert (answer.status_code, "another site" in answer.text) == (403, True)
+    assert site.daemon.done == []
+
+
+async def test_own_page_acts_with_its_token(site: Site) -> None:
+    """A form brings the token in a field, a script in a header."""
+    async with site.serve():
+        headers = {"origin": own(site), "sec-fetch-site": "same-origin"}
+        form = await site.client.post(RELOAD, headers=headers, data={"csrf_token": token(site)})
+        script = await site.client.post(SYNC, headers=headers | {"x-csrf-token": token(site)})
+    assert (form.status_code, script.status_code) == (200, 202)
+
+
+@pytest.mark.parametrize("given", ["", "AAAA", "x" * 5_000, "é", "=", "A" * 54 + "=="], ids=range(6))
+async def test_own_page_cannot_act_with_what_is_no_token(site: Site, given: str) -> None:
+    """A browser without a token of this process is told to load the page again."""
+    async with site.serve():
+        answer = await site.client.post(RELOAD, headers={"origin": own(site)}, data={"csrf_token": given})
+    assert (answer.status_code, "load the page again" in answer.text) == (403, True)
+    assert site.daemon.done == []
+
+
+async def test_token_is_for_one_user_and_twelve_hours(site: Site) -> None:
+    """Another user's token, and yesterday's, are none."""
+    site.users = {"ops": hashed("right"), "other": hashed("right")}
+
+    async def post(given: str) -> httpx.Response:
+        headers = {"sec-fetch-site": "same-origin", "x-csrf-token": given}
+        return await site.client.post(RELOAD, headers=headers, auth=("ops", "right"))
+
+    async with site.serve():
+        mine = token(site, "ops")
+        assert (await post(mine)).status_code == 200
+        assert (await post(token(site, "other"))).status_code == 403
+        assert (await post(token(site))).status_code == 403
+        await site.clock.advance(13 * 3600)
+        assert (await post(mine)).status_code == 403
+        assert (await post(token(site, "ops"))).status_code == 200
+
+
+async def test_page_behind_a_proxy_acts(site: Site) -> None:
+    """The address that the config gives to people is ours too."""
+    site.external_url = "https://Monitor.example.com/voice"
+    async with site.serve():
+        headers = {"origin": "https://monitor.example.com", "x-csrf-token": token(site)}
+        assert (await site.client.post(RELOAD, headers=headers)).status_code == 200
+
+
+async def test_huge_form_is_refused(site: Site) -> None:
+    """A form has a size."""
+    async with site.serve():
+        answer = await site.client.post(RELOAD, data={"x": "y" * 100_000})
+    assert answer.status_code == 413
+    assert site.daemon.done == []

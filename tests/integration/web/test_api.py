@@ -1,0 +1,280 @@
+"""The JSON API: pages, filters, tags, and problems that say what to do."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import insert
+
+from monitor.drift.alert import Kind, Notice, Severity, Status, encode_body
+from monitor.drift.policy import Records
+from monitor.drift.snapshot import Change, ChangeKind, Number, Snapshot
+from monitor.store.connections import Named, add_changes
+from monitor.store.database import Database
+from monitor.store.tables import alerts, deliveries, snapshots
+from tests.fakes.alerts import BODY
+from tests.fakes.clock import START
+from tests.integration.web.site import CODEC, Site
+
+PROBLEM = "application/problem+json"
+LISTS = ("connections", "numbers", "changes", "alerts", "deliveries")
+
+
+def number(place: int) -> Number:
+    """Return a number; each fifth one drifts."""
+    drifting = place % 5 == 0
+    return Number(
+        key=f"9180{place:08d}",
+        phone_number=f"+9180{place:08d}",
+        state="NO_BOT" if drifting else "READY",
+        drifting=drifting,
+        issues=("NO_BOT",) if drifting else (),
+        did_id=place,
+    )
+
+
+async def fill(site: Site, *, names: int = 3, each: int = 12) -> None:
+    """Give the store connections with numbers, changes, alerts and deliveries, `each` of each."""
+    await site.watch(*(f"acme-{place}" for place in range(names)))
+    kept = {number(place).key: number(place) for place in range(each)}
+    blob = CODEC.pack_records(Records(snapshot=Snapshot(numbers=kept)))
+    async with site.database.write() as tx:
+        for place in range(names):
+            await tx.execute(insert(snapshots).values(identity=f"id-acme-{place}", records=blob))
+        found = [Change(ChangeKind.ADDED, one.key, None, one) for one in kept.values()]
+        await add_changes(tx, Named(identity="id-acme-0", name="acme-0", account="acme"), "s/1", found, START)
+        await tx.execute(insert(alerts), [_alert(place) for place in range(each)])
+        await tx.execute(insert(deliveries), [_delivery(place) for place in range(each)])
+
+
+def _alert(place: int) -> dict[str, Any]:
+    return {
+        "id": f"a{place}",
+        "scope": "id-acme-0",
+        "kind": Kind.DRIFT,
+        "status": Status.FIRING,
+        "severity": Severity.CRITICAL if place % 2 else Severity.WARNING,
+        "version": 1,
+        "started_at": START,
+        "updated_at": START,
+        "body": encode_body(BODY),
+    }
+
+
+def _delivery(place: int) -> dict[str, Any]:
+    return {
+        "id": f"d{place}",
+        "receiver": "hook",
+        "alert_id": "a1",
+        "change": Notice.OPENED,
+        "version": 1,
+        "body": encode_body(BODY),
+        "status": "delivered",
+        "created_at": START,
+        "due_at": START,
+    }
+
+
+@pytest.fixture
+async def api(site: Site) -> AsyncIterator[httpx.AsyncClient]:
+    """Return a client of the API of a filled store."""
+    await fill(site)
+    async with site.serve():
+        site.client.base_url = site.client.base_url.join("/api/v1/")
+        yield site.client
+
+
+async def pages(api: httpx.AsyncClient, path: str, **filters: Any) -> list[Any]:
+    """Return the items of all pages, five at a time."""
+    items: list[Any] = []
+    cursor: dict[str, str] = {}
+    while True:
+        answer = (await api.get(path, params={**filters, "limit": 5, **cursor})).json()
+        assert len(answer["items"]) <= 5
+        items += answer["items"]
+        if answer["next_cursor"] is None:
+            return items
+        assert len(answer["items"]) == 5
+        cursor = {"cursor": answer["next_cursor"]}
+
+
+@pytest.mark.parametrize(("path", "count"), list(zip(LISTS, (3, 36, 12, 12, 12), strict=True)))
+async def test_pages_hold_each_item_once(api: httpx.AsyncClient, path: str, count: int) -> None:
+    """All pages together are the one big page, in its order."""
+    whole = (await api.get(path, params={"limit": 200})).json()
+    assert whole["next_cursor"] is None
+    assert len(whole["items"]) == count
+    assert await pages(api, path) == whole["items"]
+
+
+@pytest.mark.parametrize(
+    ("path", "filters", "count"),
+    [
+        ("connections", {"connection": "*-1"}, 1),
+        ("connections", {"account": "else"}, 0),
+        ("connections", {"status": "waiting"}, 3),
+        ("connections", {"status": "failing"}, 0),
+        ("numbers", {"connection": "acme-2"}, 12),
+        ("numbers", {"drifting": "true"}, 9),
+        ("numbers", {"drifting": "false", "connection": "acme-[01]"}, 18),
+        ("numbers", {"state": "no_bot", "connection": "acme-0"}, 3),
+        ("changes", {"state": "NO_BOT"}, 3),
+        ("changes", {"change": "removed"}, 0),
+        ("changes", {"since": "2026-03-01T17:30:00+05:30"}, 12),
+        ("changes", {"since": "2026-03-01T12:00:00.001Z"}, 0),
+        ("alerts", {"severity": "critical"}, 6),
+        ("alerts", {"status": "firing", "kind": "drift", "connection": "acme-sales"}, 12),
+        ("alerts", {"kind": "sync_stale"}, 0),
+        ("deliveries", {"receiver": "hook", "status": "delivered", "alert_id": "a1"}, 12),
+        ("deliveries", {"status": "dead"}, 0),
+    ],
+    ids=lambda value: "&".join(value.values()) if isinstance(value, dict) else str(value),
+)
+async def test_filters_narrow(api: httpx.AsyncClient, path: str, filters: dict[str, str], count: int) -> None:
+    """Each filter does what it says, on every page."""
+    assert len(await pages(api, path, **filters)) == count
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "parameter", "words"),
+    [
+        ("numbers", "stat=NO_BOT", "stat", "did you mean 'state'?"),
+        ("numbers", "since=2026-01-01T00:00:00Z", "since", "there are connection, state"),
+        ("status", "verbose=1", "verbose", "there are none here"),
+        ("openapi.json", "x=1", "x", "there are none here"),
+        ("connections/acme-0", "state=x", "state", "there are none here"),
+        ("numbers", "state=a&state=b", "state", "more than once"),
+        ("numbers", "limit=0", "limit", "a whole number from 1 to 1000"),
+        ("alerts", "limit=201", "limit", "a whole number from 1 to 200"),
+        ("numbers", "limit=1e2", "limit", "a whole number"),
+        ("numbers", f"limit={'9' * 5000}", "limit", "a whole number"),
+        ("numbers", "drifting=1", "drifting", "true or false"),
+        ("numbers", "state=", "state", "text of 1 to 200"),
+        ("numbers", "state=%00", "state", "none of them a control character"),
+        ("alerts", "kind=drifts", "kind", "one of account_rejected"),
+        ("deliveries", "status=DEAD", "status", "one of closed, dead, delivered, pending"),
+        ("changes", "since=yesterday", "since", "like 2026-01-31T09:15:00Z"),
+        ("changes", "since=2026-01-31T09:15:00", "since", "with its offset"),
+        ("changes", "since=0001-01-01T00:00:00%2B14:00", "since", "an instant"),
+        ("changes", "since=1700000000", "since", "an instant"),
+    ],
+)
+async def test_wrong_parameter_is_named(
+    api: httpx.AsyncClient, path: str, query: str, parameter: str, words: str
+) -> None:
+    """A request that is not understood is refused, with what would be."""
+    answer = await api.get(f"{path}?{query}")
+    assert (answer.status_code, answer.headers["content-type"]) == (400, PROBLEM)
+    problem = answer.json()
+    assert (problem["title"], problem["status"], problem["parameter"]) == ("Bad Request", 400, parameter)
+    assert words in problem["detail"]
+
+
+CURSORS = {
+    "no-base64": "%%%",
+    "no-text": base64.urlsafe_b64encode(b"\xff\xfe").decode(),
+    "nothing-of-ours": "AAAA",
+    "another-list": base64.urlsafe_b64encode(b'{"a":1}').decode().rstrip("="),
+    "too-many-parts": base64.urlsafe_b64encode(b'["a","b","c","d"]').decode().rstrip("="),
+    "nul": base64.urlsafe_b64encode(b'["a\\u0000","b\\u0000"]').decode().rstrip("="),
+    "no-instant": base64.urlsafe_b64encode(b'["0001-01-01T00:00:00+14:00","b"]').decode().rstrip("="),
+    "huge": base64.urlsafe_b64encode(b"9" * 40).decode().rstrip("="),
+    "other-digits": base64.urlsafe_b64encode("٣".encode()).decode().rstrip("="),
+}
+
+
+@pytest.mark.parametrize("cursor", CURSORS.values(), ids=CURSORS)
+@pytest.mark.parametrize("path", LISTS)
+async def test_made_up_cursor_is_refused_or_ends_somewhere(
+    api: httpx.AsyncClient, path: str, cursor: str
+) -> None:
+    """Whatever it holds, it is a problem of the request, never of ours."""
+    answer = await api.get(path, params={"cursor": cursor})
+    if answer.status_code != 200:
+        assert (answer.status_code, answer.json()["parameter"]) == (400, "cursor")
+
+
+async def test_what_is_not_there_is_a_problem(api: httpx.AsyncClient) -> None:
+    """404 and 405 below the API are problem documents too."""
+    unknown, nothing = await api.get("connections/else"), await api.get("nothing")
+    posted = await api.post("numbers")
+    assert [each.status_code for each in (unknown, nothing, posted)] == [404, 404, 405]
+    assert {each.headers["content-type"] for each in (unknown, nothing, posted)} == {PROBLEM}
+    assert unknown.json()["detail"] == "no connection has this name"
+    assert posted.headers["allow"] in ("GET, HEAD", "HEAD, GET")
+
+
+async def test_connection_is_shown_with_its_alerts(site: Site, api: httpx.AsyncClient) -> None:
+    """Names are taken as they are, instants are like everywhere else."""
+    await site.watch("acme-sales", "Acme & Söhne: 1")
+    shown = (await api.get("connections/acme-sales")).json()
+    assert (shown["connection"]["name"], shown["connection"]["status"]) == ("acme-sales", "waiting")
+    assert shown["connection"]["watched_since"] == "2026-03-01T12:00:00.000Z"
+    assert {alert["summary"] for alert in shown["alerts"]} == {BODY.summary}
+    odd = await api.get("connections/Acme%20%26%20S%C3%B6hne%3A%201")
+    assert odd.json()["connection"]["name"] == "Acme & Söhne: 1"
+
+
+@pytest.mark.parametrize("path", [*LISTS, "status", "connections/acme-0", "openapi.json"])
+async def test_answer_that_is_known_is_not_sent_again(api: httpx.AsyncClient, path: str) -> None:
+    """The tag of an answer saves its body; another tag does not."""
+    first = await api.get(path)
+    tag = first.headers["etag"]
+    assert first.headers["cache-control"] == "private, no-cache"
+    for known in (tag, f'"x", W/{tag}', "*"):
+        again = await api.get(path, headers={"if-none-match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert (await api.get(path, headers={"if-none-match": '"x"'})).status_code == 200
+
+
+async def test_tag_changes_with_the_answer(site: Site, api: httpx.AsyncClient) -> None:
+    """What changed is sent."""
+    tag = (await api.get("connections")).headers["etag"]
+    await site.watch("new")
+    answer = await api.get("connections", headers={"if-none-match": tag})
+    assert (answer.status_code, len(answer.json()["items"])) == (200, 4)
+
+
+@pytest.mark.parametrize("path", [*LISTS, "status", "openapi.json"])
+async def test_head_is_get_without_a_body(api: httpx.AsyncClient, path: str) -> None:
+    """The headers are the same, the length included."""
+    got, headed = await api.get(path), await api.head(path)
+    assert (headed.status_code, headed.content) == (200, b"")
+    for name in ("etag", "content-type", "content-length"):
+        assert headed.headers[name] == got.headers[name]
+
+
+async def test_store_that_is_away_is_said(site: Site) -> None:
+    """503 with the time to wait, where the store is needed; not a word about where it is."""
+    async with Database("sqlite:////nonexistent/secret/store.db") as away:
+        site.database = away
+        async with site.serve():
+            for path in LISTS:
+                answer = await site.client.get(f"/api/v1/{path}")
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+                assert answer.headers["content-type"] == PROBLEM
+                assert "secret" not in answer.text
+            assert (await site.client.get("/api/v1/status")).status_code == 200
+
+
+async def test_long_search_gives_others_their_turns(site: Site) -> None:
+    """10,000 numbers that a filter passes over do not hold up the loop in one piece."""
+    await fill(site, names=1, each=10_000)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with site.serve():
+        await site.client.get("/api/v1/status")
+        counting = asyncio.create_task(count())
+        answer = await site.client.get("/api/v1/numbers", params={"state": "NOTHING"})
+        counting.cancel()
+    assert answer.json() == {"items": [], "next_cursor": None}
+    assert turns >= 10_000 / 500
