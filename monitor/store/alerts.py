@@ -100,11 +100,7 @@ async def firing(tx: AsyncConnection) -> list[AlertBody]:
 
 async def firing_by_kind(tx: AsyncConnection) -> dict[tuple[Kind, Severity], int]:
     """Return how many alerts fire, by kind and severity."""
-    rows = await tx.execute(
-        select(alerts.c.kind, alerts.c.severity, func.count().label("many"))
-        .where(alerts.c.status == Status.FIRING)
-        .group_by(alerts.c.kind, alerts.c.severity)
-    )
+    rows = await tx.execute(_FIRING_BY_KIND)
     return {(Kind(row.kind), Severity(row.severity)): row.many for row in rows}
 
 
@@ -134,6 +130,12 @@ async def _save_alert(tx: AsyncConnection, scope: str, item: Told, now: datetime
     else:
         await tx.execute(update(alerts).where(alerts.c.id == alert.id).values(**values))
 
+
+_FIRING_BY_KIND = (
+    select(alerts.c.kind, alerts.c.severity, func.count().label("many"))
+    .where(alerts.c.status == Status.FIRING)
+    .group_by(alerts.c.kind, alerts.c.severity)
+)
 
 _BY_ID = update(episodes).where(episodes.c.id == bindparam("which"))
 _MOVE_EPISODE = _BY_ID.values({name: bindparam(name) for name in ("severity", "track")})

@@ -89,29 +89,7 @@ class StoredOutbox:
 
 async def backlogs(tx: AsyncConnection) -> list[Backlog]:
     """Return every known receiver's backlog, by name."""
-    unpaid = select(deliveries.c.receiver, deliveries.c.status, deliveries.c.created_at.label("since")).where(
-        deliveries.c.status.in_([PENDING, DEAD])
-    )
-    # What an Alertmanager has not accepted yet waits as well, though not in the outbox.
-    unheard = select(posted.c.receiver, literal(PENDING), posted.c.changed_at).where(
-        posted.c.accepted_at.is_(None)
-    )
-    waiting = union_all(unpaid, unheard).subquery()
-    counted = (
-        select(
-            waiting.c.receiver,
-            func.count().filter(waiting.c.status == PENDING).label("pending"),
-            func.count().filter(waiting.c.status == DEAD).label("dead"),
-            func.min(waiting.c.since).filter(waiting.c.status == PENDING).label("oldest_at"),
-        )
-        .group_by(waiting.c.receiver)
-        .subquery()
-    )
-    rows = await tx.execute(
-        select(receivers, counted.c.pending, counted.c.dead, counted.c.oldest_at)
-        .outerjoin(counted, counted.c.receiver == receivers.c.name)
-        .order_by(receivers.c.name)
-    )
+    rows = await tx.execute(_BACKLOGS)
     return [
         Backlog(
             receiver=row.name,
@@ -146,6 +124,36 @@ async def free_delivery_leases(tx: AsyncConnection) -> None:
     """End every lease: whoever held them is gone. Only for a database that one daemon holds alone."""
     await tx.execute(update(deliveries).where(deliveries.c.status == PENDING).values(lease_until=None))
     await tx.execute(update(posters).values(lease_until=None))
+
+
+def _count_backlogs() -> Any:
+    unpaid = select(deliveries.c.receiver, deliveries.c.status, deliveries.c.created_at.label("since")).where(
+        deliveries.c.status.in_([PENDING, DEAD])
+    )
+    # What an Alertmanager has not accepted yet waits as well, though not in the outbox.
+    unheard = select(posted.c.receiver, literal(PENDING), posted.c.changed_at).where(
+        posted.c.accepted_at.is_(None)
+    )
+    waiting = union_all(unpaid, unheard).subquery()
+    counted = (
+        select(
+            waiting.c.receiver,
+            func.count().filter(waiting.c.status == PENDING).label("pending"),
+            func.count().filter(waiting.c.status == DEAD).label("dead"),
+            func.min(waiting.c.since).filter(waiting.c.status == PENDING).label("oldest_at"),
+        )
+        .group_by(waiting.c.receiver)
+        .subquery()
+    )
+    return (
+        select(receivers, counted.c.pending, counted.c.dead, counted.c.oldest_at)
+        .outerjoin(counted, counted.c.receiver == receivers.c.name)
+        .order_by(receivers.c.name)
+    )
+
+
+_BACKLOGS = _count_backlogs()
+"""Built once: it is asked every second."""
 
 
 def _head_of_line(receiver: str) -> tuple[Any, ...]:
