@@ -124,6 +124,12 @@ async def watched(tx: AsyncConnection, codec: Codec) -> list[Standing]:
     return [_standing(row, codec) for row in rows]
 
 
+async def standings(tx: AsyncConnection, identities: Collection[str], codec: Codec) -> dict[str, Standing]:
+    """Return these of the connections that are watched, by identity."""
+    rows = await tx.execute(select(connections).where(connections.c.identity.in_(identities)))
+    return {row.identity: _standing(row, codec) for row in rows}
+
+
 async def begin_watching(tx: AsyncConnection, watches: Sequence[Watch], now: datetime) -> None:
     """Add what is new, rename what is known, and pull in what is overdue so that a start does not burst.
 

@@ -24,12 +24,14 @@ from monitor.store.queries import (
     Page,
     alert_bodies,
     change_rows,
+    connection_named,
+    connection_rows,
     delivery_rows,
     numbers,
     troubles,
 )
 from monitor.store.requests import accept, acceptable, owner_named, retry
-from monitor.store.rows import Trouble, TroubleStatus
+from monitor.store.rows import SyncStatus, Trouble, TroubleStatus
 from monitor.store.tables import acceptances, alerts, connections, deliveries, snapshots
 from tests.fakes.alerts import BODY
 from tests.unit.drift.build import EVERY_KIND, START, broken, fleet, key, ready
@@ -399,3 +401,34 @@ async def test_retry_all_leaves_superseded_ones(database: Database) -> None:
         done = await retry(tx, None, START)
     assert done.retried == ("3",)
     assert set(done.refused) == {"1", "2"}
+
+
+async def test_connections_are_listed_by_name_and_narrowed(database: Database) -> None:
+    """In the order of their names whatever the database's collation; each filter does what it says."""
+    await watch(database, b=Records(), B=Records(), a_1=Records(), a=Records())
+    given = (connection_rows, CODEC, {"id-a": True, "id-b": False}.get)
+    rows = await asked(database, *given)
+    assert [row.name for row in rows] == ["B", "a", "a-1", "b"]
+    assert [row.maintenance for row in rows] == [None, True, None, False]
+    assert {row.status for row in rows} == {SyncStatus.WAITING}
+    assert [row.name for row in await asked(database, *given, connection="a*")] == ["a", "a-1"]
+    assert await asked(database, *given, status=SyncStatus.OK) == []
+    assert await asked(database, *given, account="else") == []
+
+
+async def test_connection_is_found_by_its_whole_name(database: Database) -> None:
+    """No globs, no other case."""
+    await watch(database, acme=Records())
+    async with database.read() as tx:
+        found = [
+            await connection_named(tx, CODEC, lambda _: None, name) for name in ("acme", "Acme", "acm*", "")
+        ]
+    assert [row.name if row else None for row in found] == ["acme", None, None, None]
+
+
+@pytest.mark.parametrize("after", ['["a\\u0000"]', '["a"', '["a", "b"]', "[1]", "", "null"])
+async def test_connections_know_their_own_cursors_only(database: Database, after: str) -> None:
+    """Anything else is refused, before a database sees it."""
+    async with database.read() as tx:
+        with pytest.raises(BadCursor):
+            await connection_rows(tx, CODEC, lambda _: None, after=after)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 import msgspec
 
@@ -153,12 +153,18 @@ def encode(value: object) -> bytes:
     return msgspec.json.encode(_plain(value))
 
 
+def _holds_instants(row: Any) -> bool:
+    """Return whether rows of this type have instants of their own."""
+    types = [field.type for field in fields(row)] if is_dataclass(row) else []
+    return any(kind is datetime or datetime in get_args(kind) for kind in types)
+
+
 def _plain(value: Any) -> Any:
     """Return what holds no instant as it is: msgspec writes that ten times faster than we take it apart."""
     match value:
         case datetime():
             return rfc3339(value)
-        case Listing():
+        case Listing(items=[first, *_]) if _holds_instants(first):
             return {"items": [_plain(item) for item in value.items], "next_cursor": value.next_cursor}
         case MonitorStatus():
             shown = {name: getattr(value, name) for name in value.__struct_fields__}
