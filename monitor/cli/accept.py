@@ -78,7 +78,7 @@ def _chosen(connection: str, numbers: Sequence[str], found: list[Acceptable]) ->
         Refused: Some of it is not there.
     """
     if not found:
-        raise Refused(f"{connection}: no number was removed or reconfigured, as alerts see it", ())
+        raise Refused(f"{connection}: nothing to accept: no number is known as removed or reconfigured", ())
     wanted = {_digits(number) for number in numbers}
     unknown = len(wanted - {row.key for row in found})
     if unknown:

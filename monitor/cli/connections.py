@@ -83,6 +83,7 @@ def connections(
             )
             for row in rows
         ],
+        spare=("account", "synced"),
     )
     for row in rows:
         if row.error:

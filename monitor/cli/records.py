@@ -40,11 +40,17 @@ REFUSED = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """How the rows of one question look in a table."""
+    """How the rows of one question look in a table.
+
+    `spare` are the columns to leave out first where a terminal is narrow; `instead` says below the table what
+    must be known even so, given the rows and the columns that were left out.
+    """
 
     columns: tuple[str, ...]
     row: Callable[[Any], Sequence[Any]]
     nothing: str
+    spare: tuple[str, ...]
+    instead: Callable[[Sequence[Any], frozenset[str]], Sequence[str]] = lambda _rows, _out: ()
 
 
 def drift(
@@ -181,7 +187,9 @@ def _answer(shell: Shell, form: Format, view: View, page: Page[Any]) -> None:
     if form is Format.JSON:
         shell.terminal.json(page.rows)
     elif page.rows:
-        shell.terminal.table(view.columns, [view.row(row) for row in page.rows])
+        out = shell.terminal.table(view.columns, [view.row(row) for row in page.rows], spare=view.spare)
+        for line in view.instead(page.rows, out):
+            shell.terminal.line(line)
     else:
         shell.terminal.note(view.nothing)
     if page.next is not None:
@@ -203,6 +211,15 @@ def _retry(shell: Shell, again: str, form: Format) -> None:
 async def _retried(shell: Shell, delivery: str | None, now: datetime) -> Retried:
     async with store_of(config_of(shell)) as database, database.write() as tx:
         return await retry(tx, delivery, now)
+
+
+def _to_do(rows: Sequence[Trouble], out: frozenset[str]) -> list[str]:
+    """Return what to do first about each state, where the table has no room to say it of each number."""
+    if "do first" not in out:
+        return []
+    return [
+        f"{state}: {action}" for state, action in sorted({(row.state, row.action or "-") for row in rows})
+    ]
 
 
 _DRIFT = View(
@@ -229,6 +246,8 @@ _DRIFT = View(
         row.alert_id,
     ),
     nothing="no number is in such trouble",
+    spare=("alert", "kind", "do first", "issues"),
+    instead=_to_do,
 )
 
 _CHANGES = View(
@@ -243,6 +262,7 @@ _CHANGES = View(
         row.issues,
     ),
     nothing="no such change is recorded",
+    spare=("issues", "was"),
 )
 
 _ALERTS = View(
@@ -256,6 +276,7 @@ _ALERTS = View(
         body.alert_id,
     ),
     nothing="there is no such alert",
+    spare=("alert", "resolution"),
 )
 
 _DELIVERIES = View(
@@ -271,4 +292,5 @@ _DELIVERIES = View(
         row.id,
     ),
     nothing="there is no such delivery",
+    spare=("delivery", "summary", "tries"),
 )

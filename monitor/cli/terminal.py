@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NoReturn, TextIO
@@ -10,6 +11,7 @@ from typing import Any, NoReturn, TextIO
 import msgspec
 import typer
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -19,6 +21,10 @@ from monitor.plain import plain
 
 _WIDE = 10_000
 """Where nobody looks at a screen, nothing is cut or wrapped."""
+_GAP = 3
+"""Between two columns."""
+_READABLE = 30
+"""A column of sentences may be as narrow as this; one of names, numbers and instants is never broken."""
 _SIGPIPE = 141
 """The exit code of a command whose reader went away, as shells know it."""
 
@@ -53,12 +59,13 @@ class Terminal:
     Args:
         out: For data alone.
         err: For progress, notes and errors.
+        width: Of the terminal, in columns; None: as it says itself.
     """
 
-    def __init__(self, out: TextIO, err: TextIO) -> None:
+    def __init__(self, out: TextIO, err: TextIO, *, width: int | None = None) -> None:
         self._out = out
-        self._console = _console(out)
-        self._notes = _console(err)
+        self._console = _console(out, width)
+        self._notes = _console(err, width)
 
     @property
     def watched(self) -> bool:
@@ -72,14 +79,33 @@ class Terminal:
             self._out.write(text + "\n")
             self._out.flush()
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Write a table; words that mean something have a colour."""
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, spare: Sequence[str] = ()
+    ) -> frozenset[str]:
+        """Write a table; words that mean something have a colour.
+
+        Args:
+            columns: Their names.
+            rows: A value for each column.
+            spare: Columns that are left out, in this order, where the terminal is too narrow for all.
+
+        Returns:
+            The columns that were left out.
+        """
+        cells = [[cell(value) for value in row] for row in rows]
+        fits = [_Fit.of(name, [row[index] for row in cells]) for index, name in enumerate(columns)]
+        out = _left_out(fits, spare, self._console.width)
+        left = [index for index, name in enumerate(columns) if name not in out]
+        fold = _needed([fits[index] for index in left]) > self._console.width
         shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
-        for column in columns:
-            shown.add_column(column, overflow="fold")
-        for row in rows:
-            shown.add_row(*map(cell, row))
+        for index in left:
+            shown.add_column(columns[index], overflow="fold", no_wrap=not (fold or fits[index].wraps))
+        for row in cells:
+            shown.add_row(*(row[index] for index in left))
         self._print(shown)
+        if out:
+            self.note(f"for a wider terminal, or --format json: {', '.join(out)}", style="dim")
+        return frozenset(out)
 
     def line(self, text: str = "", style: str = "") -> None:
         """Write a line of data."""
@@ -137,6 +163,35 @@ class Advance:
         self._bar.advance(self._task)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fit:
+    """How wide a column is at the least; `wraps`: it holds sentences, which may go on in the next line."""
+
+    name: str
+    width: int
+    wraps: bool
+
+    @classmethod
+    def of(cls, name: str, cells: Sequence[Text]) -> "_Fit":
+        natural = max((each.cell_len for each in cells), default=0)
+        wraps = natural > _READABLE and any(" " in each.plain for each in cells)
+        return cls(name=name, width=max(_READABLE if wraps else natural, cell_len(name)), wraps=wraps)
+
+
+def _left_out(fits: Sequence[_Fit], spare: Sequence[str], width: int) -> list[str]:
+    """Return the columns to leave out so that the others fit into a width, if leaving out can do it."""
+    out: list[str] = []
+    for name in spare:
+        if _needed([fit for fit in fits if fit.name not in out]) <= width:
+            break
+        out.append(name)
+    return out
+
+
+def _needed(fits: Sequence[_Fit]) -> int:
+    return sum(fit.width for fit in fits) + _GAP * (len(fits) - 1)
+
+
 def cell(value: Any) -> Text:
     """Return a value as a table shows it."""
     match value:
@@ -170,8 +225,8 @@ class _Console(Console):
         self.quiet = True
 
 
-def _console(stream: TextIO) -> Console:
-    width = None if stream.isatty() else _WIDE
+def _console(stream: TextIO, width: int | None) -> Console:
+    width = width if stream.isatty() else _WIDE
     return _Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 

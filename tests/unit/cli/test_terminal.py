@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -95,3 +96,35 @@ def test_a_reader_that_went_away_ends_the_command(write: Any) -> None:
 def test_printable_keeps_letters_of_all_scripts() -> None:
     """Only what is no letter to look at goes."""
     assert printable("बिक्री ✓ ü\x07") == "बिक्री ✓ ü�"
+
+
+_COLUMNS = ("connection", "number", "since", "do first", "alert")
+_ROW = (
+    "acme-sales",
+    "+918011223344",
+    datetime(2026, 3, 1, 12, 0, 7, tzinfo=UTC),
+    "Create an active VoiceLink WebSocket bot for the mapped client",
+    "d48a2b2e2d174a072d893feb",
+)
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [
+        (200, set()),
+        (100, {"alert"}),
+        (60, {"alert", "do first"}),
+    ],
+    ids=["wide", "narrow", "narrower"],
+)
+def test_tables_leave_out_what_is_spare_before_they_break_a_number(width: int, left_out: set[str]) -> None:
+    """Names, numbers, instants and identities stay whole; sentences wrap; what is missing is said."""
+    out, err = Screen(), io.StringIO()
+    gone = Terminal(out, err, width=width).table(_COLUMNS, [_ROW], spare=("alert", "do first"))
+    shown = out.getvalue()
+    assert gone == left_out
+    assert "+918011223344" in shown
+    assert "2026-03-01 12:00:07Z" in shown
+    assert ("d48a2b2e2d174a072d893feb" in shown) is ("alert" not in left_out)
+    assert all(name in err.getvalue() for name in left_out)
+    assert all(len(re.sub("\x1b\\[[0-9;]*m", "", line)) <= width for line in shown.splitlines())
