@@ -11,21 +11,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from monitor.errors import StartError, StoreUnavailable
+from monitor.store.migrations import REVISIONS
 
 _BUSY_TIMEOUT_S = 10
-_MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class DaemonLock:
@@ -119,7 +114,7 @@ class Database:
         except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
             raise StartError(f"the store {self.shown} cannot be opened: {_reason(exc)}") from exc
         _refuse_newer(current)
-        if current != _script().get_current_head():
+        if current != REVISIONS[-1]:
             raise StartError("the store is from an older version: start the daemon once to upgrade it")
 
     async def _try_file(self) -> None:
@@ -214,22 +209,16 @@ def _open_once(file: Path) -> None:
         connection.execute("PRAGMA schema_version")
 
 
-def _script() -> ScriptDirectory:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    return ScriptDirectory.from_config(config)
-
-
 def _current(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    """Return the revision of the schema, as Alembic notes it; None for a database that is empty."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return revision
 
 
 def _refuse_newer(current: str | None) -> None:
-    try:
-        known = current is None or _script().get_revision(current) is not None
-    except CommandError:
-        known = False
-    if not known:
+    if current is not None and current not in REVISIONS:
         raise StartError(
             f"the store is from a newer version of this program (schema {current}): "
             "run that version, or give this one another store.url"
@@ -241,10 +230,11 @@ def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         # Replicas that start together must not migrate together.
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7466951)")
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    if _current(connection) != REVISIONS[-1]:
+        # Alembic takes longer to import than all the rest of a start, and is needed once a version.
+        from monitor.store.migrate import upgrade  # noqa: PLC0415 - as said above
+
+        upgrade(connection)
 
 
 def _reason(exc: BaseException) -> str:
