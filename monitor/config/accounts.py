@@ -11,7 +11,7 @@ from monitor.config.values import (
     LongDuration,
     Name,
     Number,
-    OptionalUuid,
+    OptionalId,
     Token,
     TokenFile,
     exclusive,
@@ -25,7 +25,7 @@ class Connection(Section):
 
     name: Name
     """Its name in alerts and metrics, unique among all accounts."""
-    id: OptionalUuid = None
+    id: OptionalId = None
     """The provider's `connection_id`; optional if the key has one active connection."""
     interval: LongDuration | None = None
     """Time between two syncs, instead of `[schedule]`'s."""

@@ -89,7 +89,7 @@ def _take(
         if key and is_map(Config, table):
             found.put((*table, key), value, variable)
             return
-    if len(path) > 1:
+    if _SEPARATOR in variable:
         found.problems.append(_unknown(variable, path, known))
 
 

@@ -265,12 +265,17 @@ def _listen(value: Any) -> Listen:
     return Listen(found[1] or found[2], int(found[3]))
 
 
-def _uuid(value: Any) -> str:
+def _provider_id(value: Any) -> str:
+    """Return an id as the provider writes it: a UUID as a rule, but ids have come in other forms too."""
     value = text(value)
+    if value.startswith(_KEY_PREFIX):
+        raise problem("this looks like an API key, not like a connection's id")
+    if len(value) > _NAME_LENGTH or re.search(r"[^A-Za-z0-9._-]", value):
+        raise problem('write it as the provider shows it, like "9b7f1c44-c87f-4f0c-9124-3c802a9c1a20"')
     try:
         return str(UUID(value))
     except ValueError:
-        raise problem('not a UUID; write it like "9b7f1c44-c87f-4f0c-9124-3c802a9c1a20"') from None
+        return str(value)
 
 
 def _instant(value: Any) -> Any:
@@ -354,7 +359,7 @@ PlainUrl = Annotated[str, BeforeValidator(_plain_url), _schema("string", pattern
 OptionalUrl = Annotated[str | None, BeforeValidator(optional(_plain_url)), _schema("string")]
 OptionalFile = Annotated[Path | None, BeforeValidator(optional(_existing_file)), _schema("string")]
 OptionalText = Annotated[str | None, BeforeValidator(optional(text)), _schema("string")]
-OptionalUuid = Annotated[str | None, BeforeValidator(optional(_uuid)), _schema("string", format="uuid")]
+OptionalId = Annotated[str | None, BeforeValidator(optional(_provider_id)), _schema("string")]
 ListenAddress = Annotated[Listen, BeforeValidator(_listen), _schema("string", pattern=r"^.+:[0-9]+$")]
 Until = Annotated[datetime | None, BeforeValidator(optional(_until)), _schema("string")]
 LocalInstant = Annotated[datetime | None, BeforeValidator(local_instant), _schema("string")]

@@ -43,6 +43,17 @@ def test_file_is_found_in_order(tmp_path: Path, environ: dict[str, str], here: b
     assert found in (Path(expected), tmp_path / expected)
 
 
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [(UUID.upper(), UUID), ("conn-7", "conn-7"), ("9", "9")],
+    ids=["uuid in capitals", "not a uuid", "digits"],
+)
+def test_connection_ids_are_what_the_provider_calls_them(given: str, known: str) -> None:
+    """A UUID as a rule; another id is the provider's to judge, as it is with one that discovery found."""
+    account = {"name": "a", "api_key": "1", "connections": [{"name": "x", "id": given}]}
+    assert load({"accounts": [account]}).accounts[0].connections[0].id == known
+
+
 def test_no_file_is_found_where_none_is(tmp_path: Path) -> None:
     """Without any file the environment stands alone."""
     assert find_config_file({}, tmp_path, tmp_path / "none.toml") is None
@@ -201,6 +212,7 @@ def test_variables_of_others_are_left_alone(name: str) -> None:
         ("APY__TIMEOUT", "no such key; did you mean VOICELINK_MONITOR_API__TIMEOUT?"),
         ("ACCOUNTS__0__NAME", "a list is given whole, as JSON, in VOICELINK_MONITOR_ACCOUNTS"),
         ("ALERTS__LABELS__", "no such key"),
+        ("_INSTANCE", "no such key; did you mean VOICELINK_MONITOR_INSTANCE?"),
         ("ALERTS__LABELS", 'this key is given whole, as valid JSON like {"key": "value"}'),
         ("RECEIVERS", "this key is given whole, as valid JSON like […]"),
     ],

@@ -157,9 +157,13 @@ CASES = {
             "connections[0], connections[1]"
         ),
     ),
-    "no uuid": (
-        ACCOUNT + '[[accounts.connections]]\nname = "a"\nid = "1"',
-        "accounts[0].connections[0].id: not a UUID",
+    "no id": (
+        ACCOUNT + '[[accounts.connections]]\nname = "a"\nid = "9b7f1c44 c87f"',
+        "accounts[0].connections[0].id: write it as the provider shows it",
+    ),
+    "key as id": (
+        ACCOUNT + '[[accounts.connections]]\nname = "a"\nid = "rg_live_9b7f1c44"',
+        "accounts[0].connections[0].id: this looks like an API key",
     ),
     "over budget": (
         ACCOUNT + 'requests_per_minute = 5\n[[accounts.connections]]\nname = "a"\ninterval = "10s"',
