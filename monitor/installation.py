@@ -23,7 +23,7 @@ from monitor.config import Connection as ConnectionConfig
 from monitor.discovery import Discovered, Known, Listed, discover
 from monitor.drift.failures import Streak
 from monitor.drift.text import Watched
-from monitor.errors import Outcome, SyncError
+from monitor.errors import Outcome, StoreUnavailable, SyncError
 from monitor.log import set_level
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Parts, Posters
@@ -124,7 +124,7 @@ class Installation:
         """
         async with self._turn:
             budgets = account_budgets(config, self._clock, self._metrics.budget_wait, kept=self._budgets)
-            http, client = self._client_for(config)
+            client = self._client_for(config)
             fresh = ReceiverSet(
                 config,
                 clock=self._clock,
@@ -132,21 +132,22 @@ class Installation:
                 parts=self._parts,
             )
             try:
-                watchlist = await self._bring_in(config, client, budgets, fresh)
+                watchlist = await self._bring_in(config, client[1], budgets, fresh)
             except BaseException:
                 await fresh.close()
-                if self._client is None or http is not self._client[0]:
-                    await http.aclose()
+                if client is not self._client:
+                    await client[0].aclose()
                 raise
-            self._swap(config, watchlist, budgets, (http, client), fresh)
+            self._swap(config, watchlist, budgets, client, fresh)
 
     async def discover(self) -> bool:
         """Ask for the connections of every account that wants it; return whether all of them answered."""
+        # Outside the turn: a reload does not wait for a provider that does not answer.
+        accounts = [account for account in self.config.accounts if account.discover]
+        answered = await asyncio.gather(*map(self._list, accounts))
+        if not any(answered):
+            return not accounts
         async with self._turn:
-            accounts = [account for account in self.config.accounts if account.discover]
-            answered = [await self._list(account) for account in accounts]
-            if not any(answered):
-                return not accounts
             config, client = self.config, self.live.watchlist.client
             self.live.watchlist = await self._bring_in(config, client, self._budgets, self.receivers)
             return all(answered)
@@ -190,15 +191,21 @@ class Installation:
         return watchlist
 
     async def _show_numbers(self, config: Config, watchlist: Watchlist) -> None:
-        """Show one series per number where the user opted in, without waiting for a change."""
+        """Show one series per number where the user opted in, without waiting for a change.
+
+        The store has taken the config already: if it goes away now, the numbers come with their changes.
+        """
         self._announcer.show_numbers(shown=config.metrics.numbers)
         if not config.metrics.numbers:
             return
-        for identity in watchlist.connections:
-            async with self._database.read() as tx:
-                records = await load_records(tx, identity, self._codec)
-            if records.snapshot is not None:
-                self._announcer.numbers(identity, records.snapshot.numbers.values())
+        try:
+            for identity in watchlist.connections:
+                async with self._database.read() as tx:
+                    records = await load_records(tx, identity, self._codec)
+                if records.snapshot is not None:
+                    self._announcer.numbers(identity, records.snapshot.numbers.values())
+        except StoreUnavailable as exc:
+            self._announcer.store_failed(exc, "reading the numbers to show")
 
     def _swap(
         self,
@@ -250,21 +257,27 @@ class Installation:
         return build_client(config, self._clock, self._rng)
 
     async def _list(self, account: Account) -> bool:
-        before = self.live.discoveries[account.name]
         try:
             remote = await self.live.watchlist.client.list_connections(
                 key=account.secret.reveal(), budget=self._budgets[account.name]
             )
         except SyncError as exc:
-            self.live.discoveries[account.name] = _after(before, exc.outcome, before.fresh_at)
+            self._note(account.name, exc.outcome)
             self._log.warning("discovery.failed", account=account.name, outcome=exc.outcome, error=str(exc))
             return False
         explicit = {connection.id for connection in account.connections}
         self._listed[account.name] = [
             Listed(id=one.id, name=one.name) for one in remote if one.active and one.id not in explicit
         ]
-        self.live.discoveries[account.name] = _after(before, Outcome.OK, self._clock.now())
+        self._note(account.name, Outcome.OK)
         return True
+
+    def _note(self, account: str, outcome: Outcome) -> None:
+        """Write down how a discovery went, unless a reload dropped it meanwhile."""
+        before = self.live.discoveries.get(account)
+        if before is not None:
+            fresh_at = self._clock.now() if outcome is Outcome.OK else before.fresh_at
+            self.live.discoveries[account] = _after(before, outcome, fresh_at)
 
     def _discovering(self, account: str) -> Discovering:
         known = any(

@@ -1,0 +1,103 @@
+"""A config put in force, again and again, on a real store and the double of the API."""
+
+import json
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.announce import Announcer
+from monitor.config import Config, load_config
+from monitor.installation import Installation
+from monitor.metrics import Metrics
+from monitor.notify.alertmanager import Posters
+from monitor.notify.drain import Drain
+from monitor.simulator import Simulator, build_world
+from monitor.store.codec import Codec
+from monitor.store.database import Database
+from monitor.store.outbox import StoredOutbox
+from tests.fakes.clock import FakeClock
+from tests.fakes.log import FakeLog
+
+GRACE_S = 120.0
+"""For so long an old client may finish what it began."""
+
+
+class Site:
+    """An installation, and what a test moves it with."""
+
+    def __init__(self, database: Database, url: str) -> None:
+        self.clock, self.log = FakeClock(), FakeLog()
+        self._url = url
+        metrics = Metrics(version="1")
+        rng = random.Random(1)
+        drain = Drain(
+            outbox=StoredOutbox(database, self.clock),
+            receivers=(),
+            clock=self.clock,
+            rng=rng,
+            metrics=metrics,
+            log=self.log.logger,
+        )
+        self.installation = Installation(
+            database=database,
+            codec=Codec(),
+            clock=self.clock,
+            rng=rng,
+            metrics=metrics,
+            announcer=Announcer(metrics=metrics, log=self.log.logger),
+            drain=drain,
+            posters=Posters(),
+            log=self.log.logger,
+        )
+
+    def config(self, **values: Any) -> Config:
+        """Return a config of one account."""
+        account = {"name": "account-1", "api_key": "rg_live_account_1", "requests_per_minute": 6000}
+        values = {"api": {"base_url": self._url}, "accounts": [account]} | values
+        environ: dict[str, str] = {}
+        for section, value in values.items():
+            if isinstance(value, dict):
+                environ |= {f"VOICELINK_MONITOR_{section}__{key}".upper(): str(value[key]) for key in value}
+            else:
+                environ[f"VOICELINK_MONITOR_{section}".upper()] = json.dumps(value)
+        return load_config(None, environ, now=self.clock.now())
+
+    async def ask(self) -> int:
+        """Sync the connection by what is in force; return the size of the answer."""
+        watchlist = self.installation.live.watchlist
+        (connection,) = watchlist.connections.values()
+        answer = await watchlist.client.sync(
+            key=connection.key.reveal(), connection_id=connection.connection_id, budget=connection.budget
+        )
+        return len(answer.body)
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    """Return an installation with nothing in force yet."""
+    clock = FakeClock()
+    simulator = Simulator(build_world(accounts=1, connections=1, numbers=3), clock=clock)
+    async with (
+        Database(f"sqlite:///{tmp_path}/store.db") as database,
+        simulator.serve(port=0) as url,
+    ):
+        await database.migrate()
+        made = Site(database, url)
+        yield made
+        await made.installation.close()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{}, {"schedule": {"max_concurrent_syncs": 3}}],
+    ids=["same API", "another client"],
+)
+async def test_the_client_in_force_outlives_a_reload(site: Site, changed: dict[str, Any]) -> None:
+    """However long ago the config was read again, the provider is still asked."""
+    await site.installation.install(site.config())
+    await site.installation.install(site.config(**changed))
+    await site.clock.advance(GRACE_S + 1)
+    assert await site.ask() > 0
