@@ -97,6 +97,9 @@ class _Uncounted:
     def delivery(self, receiver: str, outcome: str) -> None:
         """Count nothing."""
 
+    def store_error(self) -> None:
+        """Count nothing."""
+
 
 def _show(trials: Sequence[Trial], terminal: Terminal) -> None:
     if not trials:

@@ -46,6 +46,10 @@ class DeliveryMetrics(Protocol):
         """Count a try; `outcome` is a `DeliveryOutcome`."""
         ...
 
+    def store_error(self) -> None:
+        """Count that the store did not do what was asked."""
+        ...
+
 
 class Drain:
     """All lanes.
@@ -55,7 +59,7 @@ class Drain:
         receivers: By unique name; `replace` changes them.
         clock: Time, also for waiting.
         rng: Jitter of retries.
-        metrics: Counts tries.
+        metrics: Counts tries, and failures of the store.
         log: Gets `delivery.sent`, `delivery.failed`, `delivery.dead`, `store.failed`.
         slots: Messages in flight at once, for each receiver.
     """
@@ -190,6 +194,11 @@ class _Courier:
             return self._refused(delivery, DeliveryError(Refusal.RETRY, f"unexpected {type(exc).__name__}"))
         return self._taken(delivery, answer)
 
+    def store_failed(self, exc: Exception, doing: str) -> None:
+        """Count and log that the store did not do what was asked."""
+        self._metrics.store_error()
+        self.log.error("store.failed", doing=doing, error=type(exc).__name__)
+
     def _taken(self, delivery: Delivery, answer: str | None) -> Sent:
         self._metrics.delivery(delivery.receiver, DeliveryOutcome.DELIVERED)
         if answer is not None:
@@ -318,9 +327,7 @@ class _Lane:
 
     async def _store_failed(self, exc: Exception) -> None:
         if self._store_failures == 0:
-            self._courier.log.error(
-                "store.failed", doing=f"deliveries to {self.name}", error=type(exc).__name__
-            )
+            self._courier.store_failed(exc, f"deliveries to {self.name}")
         wait_s = STORE_BACKOFF_S[min(self._store_failures, len(STORE_BACKOFF_S) - 1)]
         self._store_failures += 1
         await self._clock.sleep(wait_s)

@@ -217,6 +217,9 @@ class Uncounted:
     def delivery(self, receiver: str, outcome: str) -> None:
         """Count nothing."""
 
+    def store_error(self) -> None:
+        """Count nothing."""
+
 
 async def test_webhook_is_the_same_on_every_try(webhook_sink: WebhookSink) -> None:
     """A message that the drain sends again has the same id and body, and a signature that holds."""

@@ -355,6 +355,7 @@ class Poster:
 
     def _store_failed(self, exc: Exception, doing: str) -> None:
         if not self._store_away:
+            self._metrics.store_error()
             self._log.error("store.failed", doing=f"{doing} ({self._target.receiver})", error=str(exc))
         self._store_away = True
 

@@ -358,6 +358,10 @@ class Counts(Counter[tuple[str, str]]):
         """Count a try."""
         self[receiver, outcome] += 1
 
+    def store_error(self) -> None:
+        """Count a failure of the store."""
+        self["the store", "failed"] += 1
+
 
 class World:
     """A receiver with one URL, and all that is around it."""

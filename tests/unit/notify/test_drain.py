@@ -35,6 +35,10 @@ class Counts(Counter[tuple[str, str]]):
         self[receiver, outcome] += 1
         self.counted.set()
 
+    def store_error(self) -> None:
+        """Count a failure of the store."""
+        self["the store", "failed"] += 1
+
 
 class World:
     """A drain and all that is around it."""
@@ -287,6 +291,7 @@ async def test_drain_says_once_that_the_store_is_away() -> None:
             world.outbox.away = False
             await world.clock.advance(600)
     assert world.log.events == ["store.failed", "store.failed"]
+    assert world.counts["the store", "failed"] == 2
     assert world.log.lines[0]["error"] == "StoreUnavailable"
 
 
