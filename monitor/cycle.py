@@ -46,8 +46,8 @@ class Done:
     """How a claim ended.
 
     `fresh` still has to be flushed; None: it is in the store. `lost`: nothing could be recorded and the claim
-    must be given back. `failures_moved`: the policy of failures has something to look at. `due_at`: when the
-    connection is to be synced next, where that was decided.
+    must be given back, soon where there is no `due_at`. `failures_moved`: the policy of failures has something
+    to look at. `due_at`: when the connection is to be synced next, where that was decided.
     """
 
     fresh: Freshness | None = None
@@ -95,7 +95,8 @@ class Cycle:
             return Done(lost=True)
         except Exception as exc:  # noqa: BLE001 - a task's root: one connection must not take the others along
             self._log_internal("sync", exc)
-            return Done(lost=True)
+            # Not at once: what fails in itself would use up the account's budget, and the others wait for it.
+            return Done(lost=True, due_at=connection.next_due_at(self._clock.now(), recheck=True))
 
     async def _sync(self, watchlist: Watchlist, connection: Connection, claim: Claim) -> Done:
         started_s = self._clock.monotonic()
@@ -231,6 +232,7 @@ class Cycle:
             step=done,
             told=self._told(watchlist, claim, done, now),
             asked=kept.asked,
+            same=done.records == kept.records,
         )
         await self._ledger.keep(work, self._plan)
         self._announcer.episodes_ended(done.ended)

@@ -24,6 +24,8 @@ from monitor.watchlist import Live, Watchlist
 
 _OUT_OF_REACH = timedelta(minutes=5)
 """A receiver that took nothing for so long is failing, though nobody refused us."""
+_BETWEEN_LOOKS = timedelta(milliseconds=500)
+"""A look reads every connection; while many fail, something moves at every tick."""
 
 
 class FleetWatch:
@@ -39,10 +41,17 @@ class FleetWatch:
         self._clock = clock
         self.moved = True
         self._wakes_at: datetime | None = None
+        self._looked_at: datetime | None = None
 
     def due_at(self, now: datetime) -> datetime | None:
         """Return when it should run next; None while there is nothing to wait for."""
-        return now if self.moved else self._wakes_at
+        if not self.moved:
+            return self._wakes_at
+        looked_at = self._looked_at
+        # A clock that was set back must not make it wait.
+        if looked_at is None or not timedelta(0) <= now - looked_at < _BETWEEN_LOOKS:
+            return now
+        return looked_at + _BETWEEN_LOOKS
 
     async def run(self) -> bool:
         """Look at everything once; return whether somebody has to be told.
@@ -52,7 +61,7 @@ class FleetWatch:
         """
         now = self._clock.now()
         watchlist = self._live.watchlist
-        self.moved = False
+        self.moved, self._looked_at = False, now
         try:
             return await self._look(now, watchlist)
         except BaseException:

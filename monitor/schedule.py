@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.announce import Announcer
 from monitor.clock import Clock
@@ -24,6 +25,7 @@ from monitor.store.connections import (
     claim_due,
     claim_one,
     flush,
+    flush_singly,
     next_due_at,
     release,
     renew,
@@ -92,7 +94,8 @@ class Schedule:
         self._fresh: list[Freshness] = []
         self._moved = False
         self._due_at: datetime | None = None
-        self._lost: list[Claim] = []
+        self._singly = False
+        self._lost: list[tuple[Claim, datetime | None]] = []
         self._renewed_at = self._started_at = clock.now()
         self._failing = False
         self._ticking = False
@@ -169,6 +172,8 @@ class Schedule:
 
     async def sync_now(self, identity: str) -> bool:
         """Sync one connection whether or not it is due; return False if it is at work already."""
+        if self._closing:
+            return False
         now = self._clock.now()
         async with self._database.write() as tx:
             claim = await claim_one(tx, identity, now, lease=_LEASE)
@@ -214,7 +219,7 @@ class Schedule:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._lost.extend(claim for claim, _ in self._tasks.values())
+        self._lost.extend((claim, None) for claim, _ in self._tasks.values())
         self._tasks.clear()
         try:
             await self._write_down(self._clock.now(), claiming=False)
@@ -246,22 +251,39 @@ class Schedule:
         try:
             async with self._database.write() as tx:
                 if fresh:
-                    await flush(tx, fresh)
-                if lost:
-                    await release(tx, lost, now + _AFTER_FAILURE)
+                    await self._flush(tx, fresh)
+                await self._release(tx, lost, now + _AFTER_FAILURE)
                 if renewing:
                     await renew(tx, held, now + _LEASE)
                 claims = await claim_due(tx, now, limit=self._batch, lease=_LEASE) if claiming else []
                 self._due_at = due_at = await next_due_at(tx)
-        except StoreUnavailable:
+        except Exception:
             self._fresh[:0], self._lost[:0] = fresh, lost
             self._moved = self._moved or moved
+            self._singly = True  # one row that is never taken must not hold up all the others
             raise
+        self._singly = False
         # Not earlier: the policy of failures sees what is written down only.
         self._fleet.moved = self._fleet.moved or moved
         if renewing:
             self._renewed_at = now
         return claims, due_at
+
+    async def _flush(self, tx: AsyncConnection, fresh: Sequence[Freshness]) -> None:
+        if not self._singly:
+            await flush(tx, fresh)
+            return
+        for refused in await flush_singly(tx, fresh):
+            await release(tx, [refused.claim], refused.due_at)
+            self._announcer.store_failed(
+                StoreUnavailable("the store does not take what this sync left"), "writing down a sync"
+            )
+
+    async def _release(
+        self, tx: AsyncConnection, lost: Sequence[tuple[Claim, datetime | None]], soon: datetime
+    ) -> None:
+        for due_at in dict.fromkeys(due_at for _, due_at in lost):
+            await release(tx, [claim for claim, at in lost if at == due_at], due_at or soon)
 
     def _expects(self, now: datetime) -> bool:
         """Whether something is due now, as far as was seen when last looked."""
@@ -287,7 +309,7 @@ class Schedule:
         if done.fresh is not None:
             self._fresh.append(done.fresh)
         if done.lost:
-            self._lost.append(claim)
+            self._lost.append((claim, done.due_at))
         self._moved = self._moved or done.failures_moved
         if done.due_at is not None:
             self._be_back_at(done.due_at)

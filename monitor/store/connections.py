@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Integer, Row, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.failures import Streak
@@ -77,9 +78,12 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What a sync or a step of the policy left of a connection; `blob` is its packed records."""
+    """What a sync or a step of the policy left of a connection.
 
-    records: bytes
+    `records` are packed; None: they are as they were.
+    """
+
+    records: bytes | None
     counts: Counts
     settled: bool
     held: int
@@ -253,6 +257,18 @@ async def flush(tx: AsyncConnection, finished: Sequence[Freshness]) -> None:
         await tx.execute(_FLUSH_APPLIED, [_applied_values(fresh) for fresh in applied])
 
 
+async def flush_singly(tx: AsyncConnection, finished: Sequence[Freshness]) -> list[Freshness]:
+    """Do as `flush`, one by one; return those that the database does not take, however often it is asked."""
+    refused = []
+    for fresh in finished:
+        try:
+            async with tx.begin_nested():
+                await flush(tx, [fresh])
+        except (DataError, IntegrityError, ValueError, OverflowError):
+            refused.append(fresh)
+    return refused
+
+
 async def load_records(tx: AsyncConnection, identity: str, codec: Codec) -> Records:
     """Return a connection's records, empty ones for a new connection."""
     found = await tx.execute(_RECORDS, {"which": identity})
@@ -291,6 +307,8 @@ async def save(
     )
     if done.rowcount != 1:
         raise LeaseLost(f"{claim.identity}: somebody else has taken this connection over")
+    if state.records is None:
+        return
     kept = await tx.execute(
         update(snapshots).where(snapshots.c.identity == claim.identity).values(records=state.records)
     )

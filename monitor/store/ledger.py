@@ -43,7 +43,8 @@ class Kept:
 class Work:
     """What a sync or a step of one connection leaves to be kept.
 
-    `step` is None for an answer that is held; `fresh` is None where no sync was made.
+    `step` is None for an answer that is held; `fresh` is None where no sync was made. `same`: the records are
+    those that are kept already.
     """
 
     claim: Claim
@@ -55,6 +56,7 @@ class Work:
     step: Step | None = None
     told: Sequence[Told] = ()
     asked: tuple[int, ...] = ()
+    same: bool = False
 
 
 class Ledger:
@@ -86,7 +88,7 @@ class Ledger:
         """
         step, hold = work.step, work.records.hold
         state = State(
-            records=self._codec.pack_records(work.records),
+            records=None if work.same else self._codec.pack_records(work.records),
             counts=work.counts,
             settled=step.settled if step is not None else False,
             held=hold.count if hold is not None else 0,

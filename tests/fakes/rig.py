@@ -47,6 +47,7 @@ class CountingLedger(Ledger):
         super().__init__(database, codec)
         self.loaded = 0
         self.kept = 0
+        self.rewritten = 0
 
     async def load(self, identity: str) -> Kept:
         """Count, and load."""
@@ -56,6 +57,7 @@ class CountingLedger(Ledger):
     async def keep(self, work: Work, plan: Plan) -> None:
         """Count, and keep."""
         self.kept += 1
+        self.rewritten += not work.same
         await super().keep(work, plan)
 
 

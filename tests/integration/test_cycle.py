@@ -121,6 +121,16 @@ async def test_acceptance_acts_without_a_sync(made: Rig) -> None:
     assert (await made.ledger.load(identity)).asked == ()
 
 
+async def test_policy_that_moves_nothing_leaves_the_records_alone(made: Rig) -> None:
+    """A reload has every connection looked at again; its numbers are not written again for that."""
+    await made.run()
+    written = made.ledger.rewritten
+    await made.configure()
+    kept = made.ledger.kept
+    await made.run(0)
+    assert (made.ledger.kept - kept, made.ledger.rewritten - written) == (1, 0)
+
+
 async def test_reload_with_an_ignore_rule_ends_the_alert_as_ignored(made: Rig) -> None:
     """Though the body is the same: the policy runs once for the new rules."""
     made.simulator.do("remove_routing", numbers=1)

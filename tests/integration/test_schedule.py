@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -184,6 +185,47 @@ async def test_lost_claim_is_given_back(house: House) -> None:
     house.cycle.answer = house.cycle.well
     assert await house.tick(1) == []
     assert await house.tick(2) == ["a", "b"]
+
+
+async def test_claim_whose_sync_failed_in_itself_waits(house: House) -> None:
+    """A mistake of ours is tried again when it says, not as soon as the store is back."""
+
+    async def stumble(claim: Claim) -> Done:
+        return Done(lost=True, due_at=house.clock.now() + timedelta(seconds=15))
+
+    house.cycle.answer = stumble
+    await house.tick()
+    house.cycle.answer = house.cycle.well
+    assert await house.tick(1) == []
+    assert await house.tick(3) == []
+    assert await house.tick(12) == ["a", "b"]
+
+
+async def test_row_that_the_store_never_takes_holds_up_no_other(house: House) -> None:
+    """The others are written down; the one is said, given back and due at its time."""
+
+    async def poison(claim: Claim) -> Done:
+        left = fresh(claim, at=house.clock.now())
+        return Done(fresh=replace(left, error="\ud800") if claim.identity == "a" else left)
+
+    house.cycle.answer = poison
+    await house.tick()
+    for _ in range(3):
+        await house.tick(3)
+    assert await house.synced() == {"a": 0, "b": 1}
+    assert house.log.events == ["store.failed"]
+    house.cycle.answer = house.cycle.well
+    assert await house.tick(60) == ["a", "b"]
+
+
+async def test_failures_are_looked_at_twice_a_second_at_the_most(house: House) -> None:
+    """However often something moves: a look reads every connection. A clock set back delays nothing."""
+    now = house.clock.now()
+    await house.fleet.run()
+    house.fleet.moved = True
+    assert house.fleet.due_at(now + timedelta(milliseconds=100)) == now + timedelta(milliseconds=500)
+    later, earlier = now + timedelta(seconds=1), now - timedelta(hours=1)
+    assert (house.fleet.due_at(later), house.fleet.due_at(earlier)) == (later, earlier)
 
 
 async def test_store_that_is_away_stops_nothing_for_good(house: House) -> None:

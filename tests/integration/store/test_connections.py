@@ -166,6 +166,20 @@ async def test_step_is_kept_whole(database: Database, codec: Codec) -> None:
     assert row.counts.total_drifting == 1
 
 
+async def test_step_with_the_same_records_leaves_the_kept_ones(database: Database, codec: Codec) -> None:
+    """The claim is given back and the rest is kept; the records stay as they are."""
+    await begin(database, "a")
+    ledger = Ledger(database, codec)
+    claim = (await claim_all(database))["a"]
+    done = stepped(Records(), claim, broken(1), ready(2))
+    await ledger.keep(work(claim, done), tell())
+    claim = (await claim_all(database, NOW + MINUTE))["a"]
+    other = stepped(Records(), claim, ready(1))
+    await ledger.keep(replace(work(claim, other), same=True), tell())
+    assert (await ledger.load("a")).records == done.records
+    assert list(await claim_all(database, NOW + 2 * MINUTE)) == ["a"]
+
+
 async def test_step_of_a_lost_lease_keeps_nothing(database: Database, codec: Codec) -> None:
     """The epoch moved on: no row of the step is there, and the error says so."""
     await begin(database, "a")
