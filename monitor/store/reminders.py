@@ -33,6 +33,8 @@ async def remind(tx: AsyncConnection, repeats: Mapping[str, timedelta], now: dat
             func.count().filter(deliveries.c.status == PENDING).label("waiting"),
         )
         .where(deliveries.c.receiver.in_(list(repeats)))
+        # Not all that was ever sent: this is asked every second.
+        .where(deliveries.c.alert_id.in_(select(alerts.c.id).where(alerts.c.status == Status.FIRING)))
         .group_by(deliveries.c.receiver, deliveries.c.alert_id)
         .subquery()
     )
