@@ -156,10 +156,11 @@ class Housekeeping:
             answered = await self._installation.discover()
         except StoreUnavailable as exc:
             self._announcer.store_failed(exc, "recording what discovery found")
-        self._schedule.failures_moved()
-        self._schedule.look_now()
-        recheck = self._installation.config.schedule.recheck_interval
-        self.discover_soon(DISCOVERY_INTERVAL if answered else recheck)
+        finally:  # whatever happens: there is no other that asks again
+            self._schedule.failures_moved()
+            self._schedule.look_now()
+            recheck = self._installation.config.schedule.recheck_interval
+            self.discover_soon(DISCOVERY_INTERVAL if answered else recheck)
 
     async def _prune(self) -> None:
         before = self._clock.now() - self._installation.config.store.retention

@@ -67,8 +67,9 @@ class Database:
 
     @property
     def shown(self) -> str:
-        """The URL without its password."""
-        return self._url.render_as_string(hide_password=True)
+        """The URL as people write it, without its password."""
+        plain = self._url.set(drivername=self._url.get_backend_name())
+        return plain.render_as_string(hide_password=True)
 
     @property
     def is_sqlite(self) -> bool:
