@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from monitor.cli.options import FormatOption
 from monitor.cli.setup import config_of, store_of
 from monitor.cli.shell import Shell, shell_of
 from monitor.cli.targets import unknown_connection
+from monitor.cli.terminal import Format
 from monitor.clock import SystemClock
 from monitor.errors import StartError
 from monitor.store.codec import Codec
@@ -32,6 +34,7 @@ def accept(
     numbers: Annotated[
         list[str] | None, typer.Argument(metavar="NUMBER", help="In any form; all of them without.")
     ] = None,
+    format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
     """Accept removed and reconfigured numbers of a connection as they are now.
 
@@ -46,8 +49,11 @@ def accept(
         for row in exc.left:
             shell.terminal.note(f"could be accepted: {row.phone_number} ({row.kind})")
         raise typer.Exit(2) from None
-    for row in taken:
-        shell.terminal.line(f"accepted: {row.phone_number} ({row.kind})")
+    if format is Format.JSON:
+        shell.terminal.json(taken)
+    else:
+        for row in taken:
+            shell.terminal.line(f"accepted: {row.phone_number} ({row.kind})")
     shell.terminal.note("the daemon takes it over within a second, or at its next start")
 
 

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 import typer
 
 from monitor.cli.shell import shell_of
+from monitor.cli.terminal import Format
 
 UNHEALTHY = 1
 _TIMEOUT_S = 5.0
@@ -29,6 +30,9 @@ def healthcheck(
     cert: Annotated[
         str | None, typer.Option("--cert", hidden=True, envvar="VOICELINK_MONITOR_WEB__TLS_CERT_FILE")
     ] = None,
+    format: Annotated[  # noqa: A002 - the name of the option
+        Format, typer.Option("--format", help="A word for people, or JSON alone.")
+    ] = Format.TABLE,
 ) -> None:
     """Ask the daemon on this machine whether it works, at /-/healthy.
 
@@ -39,10 +43,13 @@ def healthcheck(
     own = url is None
     asked = url or own_url(shell.config_file, listen, cert)
     problem = _problem(asked, verify=not own)
+    if format is Format.JSON:
+        shell.terminal.json({"healthy": problem is None, "url": asked, "problem": problem})
+    elif problem is None:
+        shell.terminal.line("healthy")
     if problem is not None:
         shell.terminal.note(f"unhealthy: {asked}: {problem}")
         raise typer.Exit(UNHEALTHY)
-    shell.terminal.line("healthy")
 
 
 def own_url(file: Path | None, listen: str | None, cert: str | None) -> str:

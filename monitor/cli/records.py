@@ -96,7 +96,7 @@ def changes(
     ctx: typer.Context,
     connection: ConnectionOption = None,
     state: StateOption = None,
-    change: Annotated[ChangeKind | None, typer.Option("--change", help="Only these.")] = None,
+    change: Annotated[ChangeKind | None, typer.Option("--change", "--status", help="Only these.")] = None,
     since: SinceOption = None,
     limit: LimitOption = DEFAULT_LIMIT,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option

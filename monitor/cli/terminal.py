@@ -54,8 +54,6 @@ class Format(StrEnum):
 class Terminal:
     """Standard output and standard error, with colours where somebody watches.
 
-    rich obeys NO_COLOR by itself.
-
     Args:
         out: For data alone.
         err: For progress, notes and errors.
@@ -226,8 +224,18 @@ class _Console(Console):
 
 
 def _console(stream: TextIO, width: int | None) -> Console:
-    width = width if stream.isatty() else _WIDE
-    return _Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+    watched = stream.isatty()
+    return _Console(
+        file=stream,
+        width=width if watched else _WIDE,
+        # rich would believe FORCE_COLOR, which a build server sets for all, more than the pipe itself; and
+        # where NO_COLOR is set (it says so as `no_color`), would still print bold and dim.
+        force_terminal=watched,
+        color_system=None if Console(file=stream).no_color else "auto",
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
 
 
 @contextlib.contextmanager

@@ -310,7 +310,9 @@ async def test_accept_ends_the_alert_of_a_removed_number(desk: Desk) -> None:
             [f"could be accepted: +{number} (number_removed)"],
         )
         spoken = f"+{number[:2]} {number[2:6]}-{number[6:]}"
-        assert (await desk.run("accept", NAMES[0], spoken)).code == 0
+        taken = await desk.run("accept", NAMES[0], spoken, "--format", "json")
+        assert taken.code == 0
+        assert taken.data == [{"key": number, "phone_number": f"+{number}", "kind": "number_removed"}]
         [alert] = await desk.until("alerts", "--status", "resolved", "--kind", "number_removed")
     assert alert["resolution"] == "accepted"
     nobody = await desk.run("accept", "conn-0003")

@@ -1,6 +1,7 @@
 """Where the health check asks, and what it makes of the answers."""
 
 import io
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -57,6 +58,20 @@ def test_healthy_where_the_config_says(host: str, tmp_path: Path) -> None:
     """The address is that of web.listen; any address is loopback here."""
     with serving() as port:
         assert checked("--config", config(tmp_path, f"{host}:{port}"), "healthcheck") == (0, "healthy\n", "")
+
+
+def test_machines_get_json_alone(tmp_path: Path) -> None:
+    """Whether it is healthy, where was asked, and what is wrong."""
+    with serving() as port:
+        file = config(tmp_path, f"127.0.0.1:{port}")
+        healthy = checked("--config", file, "healthcheck", "--format", "json")
+        bad = f"http://127.0.0.1:{port}/x"
+        code, out, _ = checked("healthcheck", "--url", bad, "--format", "json")
+    url = f"http://127.0.0.1:{port}/-/healthy"
+    assert healthy[0] == 0
+    assert json.loads(healthy[1]) == {"healthy": True, "url": url, "problem": None}
+    assert code == 1
+    assert json.loads(out) == {"healthy": False, "url": bad, "problem": "it answers 503"}
 
 
 def test_url_beats_the_config(tmp_path: Path) -> None:

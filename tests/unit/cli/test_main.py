@@ -171,9 +171,10 @@ def test_config_may_stand_before_or_after_the_command(place: str, tmp_path: Path
     assert (code, err) == (2, f"error: {file}: the config file cannot be read: No such file or directory\n")
 
 
-def test_schema_is_printed_as_json() -> None:
+@pytest.mark.parametrize("form", [[], ["--format", "json"]], ids=["plain", "as every command"])
+def test_schema_is_printed_as_json(form: list[str]) -> None:
     """It goes to the given standard output, and is JSON."""
-    code, out, err = ran("config-schema")
+    code, out, err = ran("config-schema", *form)
     assert (code, err) == (0, "")
     assert out.startswith("{")
     found = json.loads(out)

@@ -67,6 +67,29 @@ def test_tables_are_whole_where_nobody_watches() -> None:
     assert "\x1b" not in out.getvalue()
 
 
+def test_a_pipe_stays_plain_whatever_the_environment_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build servers set FORCE_COLOR for all; colours and bars are for terminals alone."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    out, err = io.StringIO(), io.StringIO()
+    terminal = Terminal(out, err)
+    terminal.table(("one",), [("critical",)])
+    with terminal.progress("checking", 3) as advance:
+        advance()
+    assert "\x1b" not in out.getvalue() + err.getvalue()
+
+
+def test_no_color_leaves_plain_text_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither colours nor bold and dim."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    shown = []
+    for value in ("", "1"):
+        monkeypatch.setenv("NO_COLOR", value)
+        out = Screen()
+        Terminal(out, io.StringIO()).table(("one", "two"), [("critical", None)])
+        shown.append("\x1b" in out.getvalue())
+    assert shown == [True, False]
+
+
 def test_progress_shows_nothing_where_nobody_watches() -> None:
     """A bar is for people; so is one over a single thing."""
     for err, total in ((io.StringIO(), 5), (Screen(), 1)):
