@@ -142,7 +142,7 @@ class Daemon:
         self._codec = Codec()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
-        self._started = False
+        self._started = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
@@ -169,7 +169,7 @@ class Daemon:
                 store=database.shown,
                 page=address,
             )
-            self._started = True
+            self._started.set()
             yield address
             await self._close_work()
         self._log.info("daemon.stopped")
@@ -179,7 +179,7 @@ class Daemon:
         if self._housekeeping.store_is_away:
             return "the store is away"
         ticked_at = self._schedule.ticked_at
-        if not self._started or ticked_at is None:
+        if not self._started.is_set() or ticked_at is None:
             return "starting"
         if self._clock.now() - ticked_at > _TICK_LATE:
             return "the schedule does not run"
@@ -370,6 +370,7 @@ class Daemon:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _reload_quietly(self) -> None:
+        await self._started.wait()  # a signal may come while the start is under way
         with contextlib.suppress(MonitorError):  # said already, where it was handled
             await self.reload()
 

@@ -46,8 +46,8 @@ class Done:
     """How a claim ended.
 
     `fresh` still has to be flushed; None: it is in the store. `lost`: nothing could be recorded and the claim
-    must be given back, soon where there is no `due_at`. `failures_moved`: the policy of failures has something
-    to look at. `due_at`: when the connection is to be synced next, where that was decided.
+    must be given back, soon where there is no `due_at`. `failures_moved`: the policy of failures has
+    something to look at. `due_at`: when the connection is to be synced next, where that was decided.
     """
 
     fresh: Freshness | None = None
