@@ -8,6 +8,7 @@ from structlog.typing import FilteringBoundLogger
 from monitor import __version__
 from monitor.clock import Clock
 from monitor.config import Config
+from monitor.drift.rules import Rules
 from monitor.errors import StartError
 from monitor.metrics import Metrics
 from monitor.store.codec import Codec
@@ -18,6 +19,7 @@ from monitor.web.api import Sources, api_routes
 from monitor.web.app import create_app
 from monitor.web.auth import Gate
 from monitor.web.csrf import CsrfTokens, host_of
+from monitor.web.pages import Pages, PageSources, form_routes, page_routes
 from monitor.web.server import WebServer
 from monitor.web.status import Readiness, StatusSource
 
@@ -74,11 +76,27 @@ class Listener:
             readiness=readiness,
             maintenance_of=self._maintenance_of,
         )
+        pages = Pages(
+            PageSources(
+                database=database,
+                codec=codec,
+                status=status,
+                clock=clock,
+                rules_of=self._rules_of,
+                maintenance_of=self._maintenance_of,
+                retention=lambda: config().store.retention,
+            ),
+            actions,
+        )
         app = create_app(
             metrics=metrics,
             readiness=readiness,
-            status=status,
-            routers=[action_routes(actions), api_routes(sources, actions, version=__version__)],
+            routers=[
+                page_routes(pages),
+                form_routes(pages),
+                action_routes(actions),
+                api_routes(sources, actions, version=__version__),
+            ],
             gate=Gate(users=lambda: config().web.basic_auth_users, clock=clock, log=log),
         )
         self._server = WebServer(
@@ -98,6 +116,10 @@ class Listener:
                 self._log.info("tls.reloaded")
         except StartError as exc:
             self._log.error("tls.rejected", error=str(exc))
+
+    def _rules_of(self, identity: str) -> Rules | None:
+        connection = self._live.watchlist.connections.get(identity)
+        return connection.rules(self._clock.now()) if connection is not None else None
 
     def _maintenance_of(self, identity: str) -> bool | None:
         connection = self._live.watchlist.connections.get(identity)

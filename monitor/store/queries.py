@@ -82,6 +82,7 @@ async def troubles(
     state: str | None = None,
     since: datetime | None = None,
     status: TroubleStatus | None = None,
+    ignored: bool | None = None,
     limit: int = LIMIT,
     after: str | None = None,
 ) -> Page[Trouble]:
@@ -96,6 +97,7 @@ async def troubles(
         state: Only with this state or issue, in any case.
         since: Only what began then or later.
         status: Only what has this status.
+        ignored: Only what a rule keeps silent, or only the rest.
         limit: Rows at the most.
         after: The `next` of the page before.
 
@@ -105,6 +107,8 @@ async def troubles(
 
     def wanted(row: Trouble) -> bool:
         if since is not None and row.since < since:
+            return False
+        if ignored not in (None, row.status is TroubleStatus.IGNORED):
             return False
         return status in (None, row.status) and _in_state(state, row.state, row.issues)
 
@@ -253,6 +257,7 @@ async def alert_bodies(
     status: Status | None = None,
     severity: Severity | None = None,
     since: datetime | None = None,
+    alert_id: str | None = None,
     limit: int = LIMIT,
     after: str | None = None,
 ) -> Page[AlertBody]:
@@ -266,6 +271,7 @@ async def alert_bodies(
         status: Only firing or only resolved ones.
         severity: Only those of this severity.
         since: Only those that were firing then or later.
+        alert_id: Only this one.
         limit: Rows at the most.
         after: The `next` of the page before.
 
@@ -279,7 +285,7 @@ async def alert_bodies(
         at, last = _split(after, 2)
         same = and_(alerts.c.started_at == _instant(at), alerts.c.id < last)
         asked = asked.where(or_(alerts.c.started_at < _instant(at), same))
-    for column, value in (("kind", kind), ("status", status), ("severity", severity)):
+    for column, value in (("id", alert_id), ("kind", kind), ("status", status), ("severity", severity)):
         if value is not None:
             asked = asked.where(alerts.c[column] == value)
     if since is not None:

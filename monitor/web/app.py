@@ -1,7 +1,7 @@
 """The web application: which route lives where.
 
-Each group of routes is a function that returns a router and is listed in `create_app`; pages live in
-`pages.py`, the JSON API under `/api/v1` in a module of its own.
+Each group of routes is a function that returns a router; those of the pages, the actions and the JSON API
+under `/api/v1` are handed to `create_app`.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,9 @@ from monitor.metrics import Metrics
 from monitor.web.auth import BasicAuth, Gate
 from monitor.web.exposition import metrics_routes
 from monitor.web.headers import SECURITY_HEADERS, SecurityHeaders
-from monitor.web.pages import page_routes
 from monitor.web.probes import probe_routes
 from monitor.web.problems import HANDLERS, internal_error
-from monitor.web.status import Readiness, StatusSource
+from monitor.web.status import Readiness
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -28,7 +27,6 @@ def create_app(
     *,
     metrics: Metrics,
     readiness: Readiness,
-    status: StatusSource,
     routers: Sequence[APIRouter] = (),
     gate: Gate | None = None,
 ) -> FastAPI:
@@ -37,7 +35,6 @@ def create_app(
     Args:
         metrics: Shown at `/metrics`.
         readiness: Asked by `/-/ready`.
-        status: Asked by the pages.
         routers: Further groups of routes.
         gate: Asks for passwords; None: nobody needs one.
     """
@@ -55,7 +52,7 @@ def create_app(
     for kind, handler in HANDLERS:
         app.add_exception_handler(kind, handler)
     app.add_exception_handler(Exception, _internal_error)
-    for router in (metrics_routes(metrics), probe_routes(readiness), page_routes(status), *routers):
+    for router in (metrics_routes(metrics), probe_routes(readiness), *routers):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=_STATIC))
     return app

@@ -76,7 +76,7 @@ async def serve(*routers: APIRouter, stop_timeout_s: int = 3) -> AsyncIterator[W
     """Serve a small application on a free port."""
     daemon, metrics = Daemon(), Metrics(version="1.2.3")
     metrics.set_connection(VIEW)
-    app = create_app(metrics=metrics, readiness=daemon, status=daemon, routers=routers)
+    app = create_app(metrics=metrics, readiness=daemon, routers=routers)
     sock = bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
     server = WebServer(app, sock, stop_timeout_s=stop_timeout_s)
@@ -96,7 +96,6 @@ def route(path: str, answer: Callable[[], Awaitable[Response]]) -> APIRouter:
 @pytest.mark.parametrize(
     ("path", "content_type"),
     [
-        pytest.param("/", "text/html; charset=utf-8", id="overview"),
         pytest.param("/metrics", "text/plain; version=0.0.4; charset=utf-8", id="metrics"),
         pytest.param("/-/healthy", "text/plain; charset=utf-8", id="healthy"),
         pytest.param("/-/ready", "text/plain; charset=utf-8", id="ready"),
@@ -123,7 +122,7 @@ async def test_route_answers_get_and_head_alike(path: str, content_type: str) ->
         pytest.param("GET", "/static/../app.py", 404, "404 Not Found\n", id="out-of-the-static-folder"),
         pytest.param("GET", "/docs", 404, "404 Not Found\n", id="no-interactive-docs"),
         pytest.param("POST", "/metrics", 405, "405 Method Not Allowed\n", id="method"),
-        pytest.param("DELETE", "/", 405, "405 Method Not Allowed\n", id="method-of-a-page"),
+        pytest.param("DELETE", "/metrics", 405, "405 Method Not Allowed\n", id="method-of-a-page"),
     ],
 )
 async def test_error_is_plain_and_carries_the_headers(method: str, path: str, code: int, text: str) -> None:
@@ -229,7 +228,7 @@ async def test_run_serves_until_it_is_cancelled() -> None:
     daemon = Daemon()
     sock = bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    server = WebServer(create_app(metrics=Metrics(version="1"), readiness=daemon, status=daemon), sock)
+    server = WebServer(create_app(metrics=Metrics(version="1"), readiness=daemon), sock)
     task = asyncio.create_task(server.run())
     async with httpx.AsyncClient(trust_env=False) as client:
         assert (await client.get(f"http://127.0.0.1:{port}/-/healthy")).text == "ok\n"
@@ -250,7 +249,7 @@ async def test_stop_before_start_frees_the_port() -> None:
     """A server that never started gives its socket back."""
     sock = bind("127.0.0.1", 0)
     daemon = Daemon()
-    await WebServer(create_app(metrics=Metrics(version="1"), readiness=daemon, status=daemon), sock).stop()
+    await WebServer(create_app(metrics=Metrics(version="1"), readiness=daemon), sock).stop()
     assert sock.fileno() == -1
 
 
@@ -285,7 +284,7 @@ def test_bind_takes_ipv6() -> None:
 def test_certificate_that_cannot_be_read_is_a_start_error() -> None:
     """A wrong TLS file is told before anything is served."""
     daemon = Daemon()
-    app = create_app(metrics=Metrics(version="1"), readiness=daemon, status=daemon)
+    app = create_app(metrics=Metrics(version="1"), readiness=daemon)
     with (
         contextlib.closing(bind("127.0.0.1", 0)) as sock,
         pytest.raises(StartError, match=r"web\.tls_cert_file"),

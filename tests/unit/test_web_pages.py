@@ -1,18 +1,24 @@
-"""What the overview page says."""
+"""What the pages are made of: words, colours, bars, the history, the timeline."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.exceptions import HTTPException
 
-from monitor.drift.alert import AlertBody, Kind, Notice, Severity
-from monitor.drift.alert import Status as AlertStatus
-from monitor.drift.snapshot import Counts
+from monitor.drift.snapshot import ChangeKind, Counts
 from monitor.metrics import ConnectionView
-from monitor.web.pages import build_templates, instant, render_overview, sync_state
-from monitor.web.status import ReceiverStatus, Status
+from monitor.store.history import Move
+from monitor.store.rows import ChangeRow
+from monitor.web.pages.chart import BUCKETS, COLOURS, REST, Part, colours, history, state_bar
+from monitor.web.pages.filters import change_filter, page_number, text
+from monitor.web.pages.templates import age, instant, iso, link, path, sync_state
+from monitor.web.pages.timeline import timeline
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+WEEK = timedelta(days=7)
 VIEW = ConnectionView(
     identity="9b7f",
     name="acme-sales",
@@ -26,52 +32,7 @@ VIEW = ConnectionView(
     last_duration_s=0.5,
     maintenance=False,
 )
-STATUS = Status(
-    instance="prod",
-    version="1.2.3",
-    connections=[VIEW],
-    alerts=[],
-    receivers=[],
-    config_error=None,
-    store_ok=True,
-)
-
-
-def alert(severity: Severity, summary: str) -> AlertBody:
-    """Return a firing alert."""
-    return AlertBody(
-        alert_id="a1",
-        kind=Kind.DRIFT,
-        change=Notice.OPENED,
-        status=AlertStatus.FIRING,
-        resolution=None,
-        severity=severity,
-        summary=summary,
-        instance="prod",
-        connection="acme-sales",
-        account="acme",
-        state="NO_BOT",
-        started_at="2026-03-01T11:00:00.000Z",
-        updated_at="2026-03-01T11:00:00.000Z",
-        resolved_at=None,
-        version=1,
-        numbers_total=0,
-        numbers_listed=0,
-        numbers=[],
-        numbers_added=0,
-        numbers_ended=0,
-        connections=["acme-sales"],
-        common={},
-        actions=[],
-        labels={},
-        url=None,
-        runbook_url=None,
-    )
-
-
-def render(**changes: object) -> str:
-    """Return the page of a status."""
-    return render_overview(build_templates(), replace(STATUS, **changes))  # type: ignore[arg-type]  # by name
+STATES = st.sampled_from(["NO_BOT", "ROUTING_MISSING", "EXPIRED"])
 
 
 @pytest.mark.parametrize(
@@ -93,73 +54,157 @@ def test_sync_state_names_the_worst(changes: dict[str, object], state: tuple[str
 @pytest.mark.parametrize("at", [AT, "2026-03-01T12:00:00.000Z", "2026-03-01T17:30:00+05:30"])
 def test_instant_is_utc(at: datetime | str) -> None:
     """An instant is shown in UTC, and says so, however it came."""
-    assert instant(at) == "2026-03-01 12:00:00 UTC"
+    assert (instant(at), iso(at)) == ("2026-03-01 12:00:00 UTC", "2026-03-01T12:00:00Z")
 
 
-def test_overview_shows_connections_with_their_counts() -> None:
-    """A connection's row has its states, without those that nobody is in, and its last success."""
-    page = render()
-    assert "<h1>2 of 9 numbers drifting</h1>" in page
-    assert "NO_BOT&nbsp;<b>2</b>" in page
-    assert "EXPIRED" not in page
-    assert "2026-03-01 12:00:00 UTC" in page
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (7200, "2 h"), (86_400 * 9, "9 d")],
+)
+def test_age_is_short(seconds: float, words: str) -> None:
+    """How long ago something was is said in its largest unit, before and after."""
+    assert age(AT, AT + timedelta(seconds=seconds)) == words
+    assert age(AT + timedelta(seconds=seconds), AT) == words
 
 
-def test_overview_of_a_new_connection_claims_nothing() -> None:
-    """Before the first snapshot the page says unknown, not zero."""
-    new = replace(VIEW, counts=None, up=None, last_success_at=None, maintenance=True)
-    page = render(connections=[new])
-    assert "unknown" in page
-    assert "never" in page
-    assert "not synced yet</span>, in maintenance" in page
-
-
-def test_overview_puts_the_worst_first() -> None:
-    """Critical alerts and drifting connections lead their tables."""
-    quiet = replace(VIEW, name="aaa", counts=Counts())
-    down = replace(quiet, name="zzz", up=False)
-    page = render(
-        alerts=[alert(Severity.WARNING, "two routes gone"), alert(Severity.CRITICAL, "bot gone")],
-        connections=[quiet, down, VIEW],
+def test_link_keeps_names_whole() -> None:
+    """What a name holds never becomes another parameter or another path."""
+    assert link("/changes", {"connection": "a&b=c", "state": None}, after="x y") == (
+        "/changes?connection=a%26b%3Dc&after=x+y"
     )
-    order = [page.index(text) for text in ("bot gone", "two routes gone", ">acme-sales<", ">zzz<", ">aaa<")]
-    assert order == sorted(order)
+    assert path("a/b?c#d") == "a%2Fb%3Fc%23d"
+    assert link("/", {}) == "/"
 
 
-def test_overview_shows_receivers_that_fail() -> None:
-    """A receiver's row has its backlog, since when it fails, and why."""
-    receiver = ReceiverStatus(name="hook", pending=4, dead=1, failing_since=AT, error="401 Unauthorized")
-    page = render(receivers=[receiver, replace(receiver, name="log", failing_since=None, error=None)])
-    assert "failing since" in page
-    assert "401 Unauthorized" in page
-    assert '<span class="ok">ok</span>' in page
+def test_colours_go_to_the_most_frequent_states() -> None:
+    """Five states have a colour of their own, the rest share one; a state without numbers has none."""
+    counts = {f"STATE_{place}": 10 - place for place in range(7)} | {"GONE": 0}
+    found = colours([counts])
+    assert [found[f"STATE_{place}"] for place in range(7)] == ["s0", "s1", "s2", "s3", "s4", REST, REST]
+    assert "GONE" not in found
+    assert COLOURS == 5
 
 
-def test_overview_says_what_is_wrong_with_the_monitor() -> None:
-    """A store that is away and a refused config are told on top; neither is when all is well."""
-    page = render(store_ok=False, config_error="api.timeout: not a duration")
-    assert "The store is away" in page
-    assert "api.timeout: not a duration" in page
-    assert 'role="alert"' not in render()
+def test_bar_shows_trouble_first() -> None:
+    """The bar of a connection begins with what drifts and ends with what is ready, in percent."""
+    bar = state_bar(10, {"NO_BOT": 1, "EXPIRED": 2}, {"EXPIRED": "s0", "NO_BOT": "s1"})
+    assert bar == [
+        Part(colour="s0", at=0, size=20),
+        Part(colour="s1", at=20, size=10),
+        Part(colour="ready", at=30, size=70),
+    ]
+    assert state_bar(0, {}, {}) == []
 
 
-def test_overview_escapes_what_comes_from_outside() -> None:
-    """No name, state, summary or error can bring markup."""
-    evil = "<script>alert(1)</script>"
-    page = render(
-        instance=evil,
-        connections=[replace(VIEW, name=evil, account=evil, counts=Counts(states={evil: 1}))],
-        alerts=[alert(Severity.INFO, evil)],
-        receivers=[ReceiverStatus(name=evil, pending=0, dead=0, failing_since=None, error=evil)],
-        config_error=evil,
+def test_history_goes_back_from_now() -> None:
+    """Three lost their bot two days ago, one came back, and one changed its state since."""
+    moves = [
+        Move(at=AT - timedelta(hours=1), before="NO_BOT", after=None, numbers=1),
+        Move(at=AT - timedelta(days=1), before="NO_BOT", after="EXPIRED", numbers=1),
+        Move(at=AT - timedelta(days=2), before=None, after="NO_BOT", numbers=3),
+    ]
+    found = history({"NO_BOT": 1, "EXPIRED": 1}, moves, since=AT - WEEK, now=AT)
+    totals = [column.total for column in found.columns]
+    assert len(totals) == BUCKETS
+    assert totals == [0] * 60 + [3] * 24
+    assert found.peak == 3
+    assert set(found.states) == {"NO_BOT", "EXPIRED"}
+
+
+def test_history_keeps_a_short_peak() -> None:
+    """What came and went between two columns is still seen: a column shows its worst moment."""
+    moves = [
+        Move(at=AT - timedelta(minutes=50), before="NO_BOT", after=None, numbers=9),
+        Move(at=AT - timedelta(minutes=55), before=None, after="NO_BOT", numbers=9),
+    ]
+    found = history({}, moves, since=AT - WEEK, now=AT)
+    assert [column.total for column in found.columns] == [0] * 83 + [9]
+
+
+@given(
+    now=st.dictionaries(STATES, st.integers(0, 50)),
+    moves=st.lists(
+        st.builds(
+            Move,
+            at=st.integers(0, 7 * 86_400).map(lambda seconds: AT - timedelta(seconds=seconds)),
+            before=st.none() | STATES,
+            after=st.none() | STATES,
+            numbers=st.integers(1, 50),
+        ),
+        max_size=20,
+    ),
+)
+def test_history_is_drawable_whatever_the_records_say(now: dict[str, int], moves: list[Move]) -> None:
+    """No column is negative or higher than the peak, and the last holds at least what drifts now."""
+    found = history(now, sorted(moves, key=lambda move: move.at, reverse=True), since=AT - WEEK, now=AT)
+    assert all(0 <= column.total <= found.peak for column in found.columns)
+    assert found.columns[-1].total >= sum(now.values())
+    for column in found.columns:
+        assert all(part.size > 0 and part.at + part.size <= 100.1 for part in column.parts)
+
+
+def change(key: str, at: datetime = AT, **changes: object) -> ChangeRow:
+    """Return a recorded change."""
+    row = ChangeRow(
+        id=1,
+        at=at,
+        connection="acme-sales",
+        account="acme",
+        change=ChangeKind.APPEARED,
+        key=key,
+        phone_number=f"+{key}",
+        state="NO_BOT",
+        previous_state="READY",
+        issues=["NO_BOT"],
+        previous_issues=[],
+        action_items=[],
+        did_id=1,
+        client_id=1,
+        sync_id="s1",
     )
-    assert "<script" not in page
-    assert page.count("&lt;script&gt;") >= 8
+    return replace(row, **changes)  # type: ignore[arg-type]  # by name
 
 
-def test_overview_needs_nothing_from_elsewhere() -> None:
-    """The page loads its own files only, and has no script."""
-    page = render()
-    assert "://" not in page.replace('href="/', "")
-    assert "<script" not in page
-    assert "style=" not in page
+def test_timeline_tells_alike_changes_of_one_sync_once() -> None:
+    """Two numbers that lost their bot at once are one line; another state, sync or day is another."""
+    rows = [
+        change("4", AT),
+        change("3", AT),
+        change("2", AT, state="EXPIRED"),
+        change("1", AT - timedelta(days=1), sync_id="s0"),
+    ]
+    days = timeline(rows)
+    assert [day.date for day in days] == ["2026-03-01", "2026-02-28"]
+    assert [[row.key for row in it.rows] for it in days[0].happened] == [["3", "4"], ["2"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"change": "vanished"}, "change: one of appeared, changed"),
+        ({"since": "1y"}, "since: one of 1h, 24h"),
+        ({"connection": "x" * 201}, "connection: text"),
+        ({"state": "a\x00b"}, "state: text"),
+    ],
+)
+def test_filter_that_cannot_be_read_says_what_could(query: dict[str, str], said: str) -> None:
+    """A wrong filter names its parameter and what fits, not the value."""
+    with pytest.raises(HTTPException) as refused:
+        change_filter(query)
+    assert refused.value.status_code == 400
+    assert refused.value.detail.startswith(said)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "x", "²", "9999999"])
+def test_page_number_is_a_number(value: str) -> None:
+    """A page that cannot be is refused."""
+    with pytest.raises(HTTPException):
+        page_number({"page": value})
+
+
+def test_empty_fields_of_a_form_are_no_filter() -> None:
+    """A form sends all of its fields; the empty ones ask for nothing."""
+    asked = change_filter({"connection": " ", "state": "", "change": "", "since": ""})
+    assert (asked.connection, asked.state, asked.change, asked.since(AT)) == (None, None, None, None)
+    assert text({"x": " a "}, "x") == "a"
+    assert page_number({}) == 1

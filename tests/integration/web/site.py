@@ -9,6 +9,7 @@ from pathlib import Path
 import bcrypt
 import httpx
 
+from monitor.drift.rules import Rules
 from monitor.errors import MonitorError, UnknownName
 from monitor.metrics import Metrics
 from monitor.secret import Secret
@@ -20,6 +21,7 @@ from monitor.web.api import Sources, api_routes
 from monitor.web.app import create_app
 from monitor.web.auth import Gate
 from monitor.web.csrf import CsrfTokens, host_of
+from monitor.web.pages import Pages, PageSources, form_routes, page_routes
 from monitor.web.server import WebServer, bind
 from monitor.web.status import Status
 from tests.fakes.clock import START, FakeClock
@@ -35,14 +37,7 @@ class FakeDaemon:
         self.done: list[str] = []
         self.fails: MonitorError | None = None
         self.busy: set[str] = set()
-
-    def not_ready(self) -> str | None:
-        """Return that it is ready."""
-        return None
-
-    async def status(self) -> Status:
-        """Return a small status."""
-        return Status(
+        self.shown = Status(
             instance="prod",
             version="1.2.3",
             connections=[],
@@ -51,6 +46,14 @@ class FakeDaemon:
             config_error=None,
             store_ok=True,
         )
+
+    def not_ready(self) -> str | None:
+        """Return that it is ready."""
+        return None
+
+    async def status(self) -> Status:
+        """Return what the test wants to be shown."""
+        return self.shown
 
     async def reload(self) -> None:
         """Reload, or fail as the test wants."""
@@ -70,11 +73,17 @@ class FakeDaemon:
         return True
 
     async def accept(self, name: str, numbers: Sequence[str] | None) -> int:
-        """Accept nothing."""
-        return 0
+        """Note what is accepted."""
+        if self.fails is not None:
+            raise self.fails
+        self.done.append(f"accept {name} {numbers}")
+        return len(numbers or ())
 
     async def retry(self, delivery_id: str) -> None:
-        """Send nothing."""
+        """Note what is sent again."""
+        if self.fails is not None:
+            raise self.fails
+        self.done.append(f"retry {delivery_id}")
 
 
 @dataclass(kw_only=True)
@@ -88,6 +97,7 @@ class Site:
     users: Mapping[str, Secret] = field(default_factory=dict)
     lifecycle: bool = True
     external_url: str | None = None
+    rules: Rules | None = None
     client: httpx.AsyncClient = field(init=False)
     actions: Actions = field(init=False)
 
@@ -125,11 +135,27 @@ class Site:
             readiness=self.daemon,
             maintenance_of=lambda _: False,
         )
+        pages = Pages(
+            PageSources(
+                database=self.database,
+                codec=CODEC,
+                status=self.daemon,
+                clock=self.clock,
+                rules_of=lambda _: self.rules,
+                maintenance_of=lambda _: False,
+                retention=lambda: dt.timedelta(days=90),
+            ),
+            self.actions,
+        )
         app = create_app(
             metrics=Metrics(version="1.2.3"),
             readiness=self.daemon,
-            status=self.daemon,
-            routers=[action_routes(self.actions), api_routes(sources, self.actions, version="1.2.3")],
+            routers=[
+                page_routes(pages),
+                form_routes(pages),
+                action_routes(self.actions),
+                api_routes(sources, self.actions, version="1.2.3"),
+            ],
             gate=Gate(users=lambda: self.users, clock=self.clock, log=self.log.logger),
         )
         sock = bind("127.0.0.1", 0)

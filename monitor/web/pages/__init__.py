@@ -1,0 +1,7 @@
+"""The pages for people: rendered on the server, with nothing from elsewhere, and whole without scripts."""
+
+from monitor.web.pages.forms import form_routes
+from monitor.web.pages.routes import page_routes
+from monitor.web.pages.site import Pages, PageSources
+
+__all__ = ["PageSources", "Pages", "form_routes", "page_routes"]

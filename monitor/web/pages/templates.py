@@ -1,0 +1,97 @@
+"""The templates, compiled once, and the words they share; everything they print is escaped."""
+
+import glob
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from monitor.metrics import ConnectionView
+from monitor.store.rows import ConnectionRow, SyncStatus
+
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
+
+
+def build_templates() -> Environment:
+    """Return the environment of the templates."""
+    templates = Environment(
+        loader=PackageLoader("monitor.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    templates.filters |= {"instant": instant, "iso": iso, "path": path, "glob": glob.escape}
+    templates.globals |= {
+        "age": age,
+        "link": link,
+        "row_state": row_state,
+        "sync_state": sync_state,
+    }
+    for name in templates.list_templates():
+        templates.get_template(name)  # compiled now: at the first request it would hold up the loop
+    return templates
+
+
+def instant(at: datetime | str) -> str:
+    """Return an instant (as a datetime, or in RFC 3339) for people: `2026-01-31 09:15:00 UTC`."""
+    return _aware(at).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def iso(at: datetime | str) -> str:
+    """Return an instant for programs: `2026-01-31T09:15:00Z`."""
+    return _aware(at).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def age(at: datetime | str, now: datetime) -> str:
+    """Return how long ago, or how far ahead, an instant is: `12 min`; the two largest digits that matter."""
+    seconds = abs(int((now - _aware(at)).total_seconds()))
+    for unit, length in _UNITS:
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def path(name: str) -> str:
+    """Return a name as one segment of a path."""
+    return quote(name, safe="")
+
+
+def link(base: str, values: Mapping[str, str | None], **more: str | None) -> str:
+    """Return an address with these parameters; those without a value are left out."""
+    given = {name: value for name, value in {**values, **more}.items() if value}
+    return f"{base}?{urlencode(given)}" if given else base
+
+
+def sync_state(view: ConnectionView) -> tuple[str, str]:
+    """Return how the syncs of a connection go: a word for the style, and one for people."""
+    if view.up is None:
+        return "none", "not synced yet"
+    if view.consecutive_failures:
+        return "bad", f"failed {_times(view.consecutive_failures)}"
+    if view.held:
+        return "warn", "held: implausible answer"
+    return ("ok", "ok") if view.up else ("bad", "failed")
+
+
+def row_state(row: ConnectionRow) -> tuple[str, str]:
+    """Return the same of a connection as the store has it."""
+    match row.status:
+        case SyncStatus.WAITING:
+            return "none", "not synced yet"
+        case SyncStatus.FAILING:
+            return "bad", f"failed {_times(row.consecutive_failures)}"
+        case SyncStatus.HELD:
+            return "warn", "held: implausible answer"
+        case SyncStatus.OK:
+            return "ok", "ok"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times in a row"
+
+
+def _aware(at: datetime | str) -> datetime:
+    return (datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone(UTC)

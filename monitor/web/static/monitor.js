@@ -1,0 +1,134 @@
+"use strict";
+// What scripts add to pages that are whole without them: the reader's own time, and an open page that stays
+// up to date. Nothing is stored but the choice of the zone.
+
+const UTC = "utc";
+const words = { utc: "Show times in UTC", local: "Show local times" };
+
+function zoneIsUtc() {
+  try { return localStorage.getItem("zone") === UTC; } catch { return false; }
+}
+
+function tellTimes(root) {
+  const utc = zoneIsUtc();
+  const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  for (const time of root.querySelectorAll("time[datetime*='T']")) {
+    time.dataset.utc ??= time.textContent;
+    const at = new Date(time.dateTime);
+    const local = Number.isNaN(at.getTime()) ? time.dataset.utc : format.format(at);
+    time.textContent = utc ? time.dataset.utc : local;
+    time.title = utc ? local : time.dataset.utc;
+  }
+  for (const each of root.querySelectorAll(".scripted")) each.hidden = false;
+}
+
+function offerZones() {
+  const button = document.getElementById("zone");
+  const show = () => { button.textContent = zoneIsUtc() ? words.local : words.utc; };
+  button.addEventListener("click", () => {
+    try { localStorage.setItem("zone", zoneIsUtc() ? "local" : UTC); } catch { return; }
+    show();
+    tellTimes(document);
+  });
+  show();
+  button.hidden = false;
+}
+
+// An alert links here by its id. One that is on another page by now has a page of its own.
+function findAlert() {
+  const id = decodeURIComponent(location.hash.slice(1));
+  if (!id) return;
+  const card = document.getElementById(id);
+  if (card?.matches(".card")) {
+    card.classList.add("aimed");
+  } else if (!card && location.pathname === "/alerts" && !location.search) {
+    location.replace(`/alerts?alert=${encodeURIComponent(id)}`);
+  }
+}
+
+function isInUse(main) {
+  const focused = document.activeElement;
+  if (focused?.matches("input, select, textarea") && main.contains(focused)) return true;
+  const selection = document.getSelection();
+  if (selection && !selection.isCollapsed && main.contains(selection.anchorNode)) return true;
+  return [...main.querySelectorAll("input:not([type=hidden])")].some((each) => each.value !== each.defaultValue);
+}
+
+function openDetails(root) {
+  return new Map([...root.querySelectorAll("details[id]")].map((each) => [each.id, each.open]));
+}
+
+// A focused link or button is found again by where it leads.
+function handle(element) {
+  if (!element || element === document.body) return null;
+  if (element.id) return `#${CSS.escape(element.id)}`;
+  if (element.tagName === "SUMMARY" && element.parentElement.id) return `#${CSS.escape(element.parentElement.id)} > summary`;
+  const href = element.getAttribute("href");
+  return href ? `a[href="${CSS.escape(href)}"]` : null;
+}
+
+function swap(fresh) {
+  const main = document.getElementById("main");
+  const next = fresh.getElementById("main");
+  const before = openDetails(main);
+  const focused = main.contains(document.activeElement) ? handle(document.activeElement) : null;
+  const place = [scrollX, scrollY];
+  tellTimes(next);
+  for (const each of next.querySelectorAll("details[id]")) {
+    if (before.has(each.id)) each.open = before.get(each.id);
+  }
+  main.replaceChildren(...next.childNodes);
+  document.getElementById("head").replaceChildren(...fresh.getElementById("head").childNodes);
+  document.title = fresh.title;
+  findAlert();
+  if (focused) main.querySelector(focused)?.focus({ preventScroll: true });
+  scrollTo(...place);
+}
+
+function tellLate(since) {
+  const late = document.getElementById("late");
+  late.hidden = since === null;
+  if (since !== null) late.textContent = `Not up to date: the monitor does not answer since ${since.toLocaleTimeString()}.`;
+}
+
+function stayFresh(seconds) {
+  let answeredAt = new Date();
+  let asking = false;
+  async function refresh() {
+    const main = document.getElementById("main");
+    if (document.hidden || asking || isInUse(main)) return;
+    asking = true;
+    try {
+      const answer = await fetch(location.pathname + location.search, {
+        cache: "no-store", signal: AbortSignal.timeout(seconds * 1000),
+      });
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (!page.getElementById("main")) throw new Error("no page");
+      if (!isInUse(main)) swap(page);
+      answeredAt = new Date();
+      tellLate(null);
+    } catch {
+      tellLate(answeredAt);
+    } finally {
+      asking = false;
+    }
+  }
+  setInterval(refresh, seconds * 1000);
+  document.addEventListener("visibilitychange", refresh);
+}
+
+// What was done is said once, not at each refresh.
+function forgetDone() {
+  const here = new URL(location.href);
+  if (!here.searchParams.has("done")) return;
+  here.searchParams.delete("done");
+  history.replaceState(null, "", here);
+}
+
+forgetDone();
+tellTimes(document);
+offerZones();
+findAlert();
+addEventListener("hashchange", findAlert);
+const seconds = Number(document.body.dataset.refresh);
+if (seconds) stayFresh(seconds);
