@@ -175,8 +175,17 @@ class Schedule:
         if self._closing:
             return False
         now = self._clock.now()
-        async with self._database.write() as tx:
-            claim = await claim_one(tx, identity, now, lease=_LEASE)
+        # One that only waits to be written down is not at work: it would be for a second after every sync.
+        waiting = [fresh for fresh in self._fresh if fresh.claim.identity == identity]
+        self._fresh = [fresh for fresh in self._fresh if fresh.claim.identity != identity]
+        try:
+            async with self._database.write() as tx:
+                if waiting:
+                    await self._flush(tx, waiting)
+                claim = await claim_one(tx, identity, now, lease=_LEASE)
+        except Exception:
+            self._fresh[:0] = waiting
+            raise
         if claim is None:
             return False
         self._begin(claim, now)

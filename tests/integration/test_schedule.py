@@ -174,6 +174,26 @@ async def test_sync_now_syncs_what_is_not_due(house: House) -> None:
     assert await house.synced() == {"a": 2, "b": 1}
 
 
+async def test_sync_now_need_not_wait_until_the_last_sync_is_written_down(house: House) -> None:
+    """A finished sync is flushed with the next tick; who asks before that is not told that it is at work."""
+    await house.tick()
+    assert await house.schedule.sync_now("a") is True
+    await house.clock.settle()
+    await house.tick(1)
+    assert (await house.synced(), house.cycle.doubled) == ({"a": 2, "b": 1}, [])
+
+
+async def test_sync_now_without_the_store_loses_nothing(house: House) -> None:
+    """What waited to be written down waits on."""
+    await house.tick()
+    house.database.away = True
+    with pytest.raises(StoreUnavailable):
+        await house.schedule.sync_now("a")
+    house.database.away = False
+    await house.tick(1)
+    assert await house.synced() == {"a": 1, "b": 1}
+
+
 async def test_lost_claim_is_given_back(house: House) -> None:
     """What could not be recorded is tried again two seconds later."""
 
