@@ -32,7 +32,7 @@ from monitor.watchlist import Connection, Live, Watchlist
 class Ledger(Protocol):
     """What a sync needs of the store."""
 
-    async def load(self, identity: str) -> Kept:
+    async def load(self, claim: Claim) -> Kept:
         """Return what is kept of a connection."""
         ...
 
@@ -109,7 +109,7 @@ class Cycle:
                 return self._unchanged(connection, claim, answer, digest)
             # Decoded before anything else is fetched, while the body is in the processor's cache.
             snapshot = await decode_sync(answer.body) if digest != claim.digest else None
-            kept = await self._ledger.load(claim.identity)
+            kept = await self._ledger.load(claim)
             if snapshot is None and kept.records.snapshot is None:
                 snapshot = await decode_sync(answer.body)
         except SyncError as exc:
@@ -197,7 +197,7 @@ class Cycle:
 
     async def _policy(self, watchlist: Watchlist, connection: Connection, claim: Claim) -> None:
         """Run the policy with no answer: a window ended, an update is due, something was accepted."""
-        kept = await self._ledger.load(claim.identity)
+        kept = await self._ledger.load(claim)
         now = self._clock.now()
         done = step(
             kept.records,

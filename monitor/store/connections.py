@@ -15,7 +15,7 @@ from monitor.drift.policy import Records
 from monitor.drift.snapshot import Change, Counts
 from monitor.errors import LeaseLost, Outcome
 from monitor.store.codec import Codec
-from monitor.store.tables import changes, connections, snapshots
+from monitor.store.tables import UtcDateTime, changes, connections, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,33 +285,29 @@ async def save(
         LeaseLost: The epoch moved on; nothing must be kept.
     """
     values: dict[str, Any] = {
+        "which": claim.identity,
+        "held_epoch": claim.epoch,
         "lease_until": None,
         "settled": state.settled,
         "held": state.held,
         "held_reason": state.held_reason,
-        # Who wanted the policy to look again since the claim (a reload, a command) still wants it.
-        "wakes_at": case(
-            (connections.c.wakes_at.is_distinct_from(claim.wakes_at), connections.c.wakes_at),
-            else_=bindparam("new_wakes_at", state.wakes_at, connections.c.wakes_at.type),
-        ),
+        "claimed_wakes_at": claim.wakes_at,
+        "new_wakes_at": state.wakes_at,
         "counts": codec.pack(state.counts),
     }
+    statement = _SAVE
     if fresh is not None:
-        values |= {name: value for name, value in _fresh_values(fresh).items() if name not in _KEYS}
+        values |= _fresh_values(fresh)
+        statement = _SAVE_SYNC
         if fresh.applied:
-            values |= {name: value for name, value in _applied_values(fresh).items() if name not in _KEYS}
-    done = await tx.execute(
-        update(connections)
-        .where(connections.c.identity == claim.identity, connections.c.epoch == claim.epoch)
-        .values(**values)
-    )
+            values |= _applied_values(fresh)
+            statement = _SAVE_APPLIED
+    done = await tx.execute(statement, values)
     if done.rowcount != 1:
         raise LeaseLost(f"{claim.identity}: somebody else has taken this connection over")
     if state.records is None:
         return
-    kept = await tx.execute(
-        update(snapshots).where(snapshots.c.identity == claim.identity).values(records=state.records)
-    )
+    kept = await tx.execute(_KEEP_RECORDS, {"which": claim.identity, "records": state.records})
     if kept.rowcount == 0:
         await tx.execute(insert(snapshots).values(identity=claim.identity, records=state.records))
 
@@ -325,33 +321,47 @@ async def add_changes(
 
 
 # Statements of every tick and every sync are built once: building one takes longer than running it.
-_KEYS = ("which", "held_epoch")
-
 _RECORDS = select(snapshots.c.records).where(snapshots.c.identity == bindparam("which"))
 
 _BY_CLAIM = update(connections).where(
     connections.c.identity == bindparam("which"), connections.c.epoch == bindparam("held_epoch")
 )
 
-_FLUSH = _BY_CLAIM.values(
-    {
-        name: bindparam(name)
-        for name in (
-            "lease_until",
-            "due_at",
-            "outcome",
-            "failures",
-            "same_kind",
-            "answers",
-            "error",
-            "synced_at",
-            "duration_s",
-        )
-    }
-)
+_SYNC_VALUES: dict[str, Any] = {
+    name: bindparam(name)
+    for name in (
+        "lease_until",
+        "due_at",
+        "outcome",
+        "failures",
+        "same_kind",
+        "answers",
+        "error",
+        "synced_at",
+        "duration_s",
+    )
+}
+_APPLIED_VALUES: dict[str, Any] = {name: bindparam(name) for name in ("digest", "applied_at", "succeeded_at")}
+_STATE_VALUES: dict[str, Any] = {
+    **{name: bindparam(name) for name in ("lease_until", "settled", "held", "held_reason", "counts")},
+    # Who wanted the policy to look again since the claim (a reload, a command) still wants it.
+    "wakes_at": case(
+        (
+            connections.c.wakes_at.is_distinct_from(bindparam("claimed_wakes_at", type_=UtcDateTime())),
+            connections.c.wakes_at,
+        ),
+        else_=bindparam("new_wakes_at", type_=UtcDateTime()),
+    ),
+}
 
-_FLUSH_APPLIED = _BY_CLAIM.values(
-    {name: bindparam(name) for name in ("digest", "applied_at", "succeeded_at")}
+_FLUSH = _BY_CLAIM.values(_SYNC_VALUES)
+_FLUSH_APPLIED = _BY_CLAIM.values(_APPLIED_VALUES)
+_SAVE = _BY_CLAIM.values(_STATE_VALUES)
+_SAVE_SYNC = _BY_CLAIM.values(_STATE_VALUES | _SYNC_VALUES)
+_SAVE_APPLIED = _BY_CLAIM.values(_STATE_VALUES | _SYNC_VALUES | _APPLIED_VALUES)
+
+_KEEP_RECORDS = (
+    update(snapshots).where(snapshots.c.identity == bindparam("which")).values(records=bindparam("records"))
 )
 
 _CLAIM_COLUMNS = (

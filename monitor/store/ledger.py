@@ -66,12 +66,14 @@ class Ledger:
         self._database = database
         self._codec = codec
 
-    async def load(self, identity: str) -> Kept:
-        """Return what is kept of a connection."""
+    async def load(self, claim: Claim) -> Kept:
+        """Return what is kept of a connection.
+
+        Who accepts something has the policy look again: where that is not due, nobody did.
+        """
         async with self._database.read() as tx:
-            records = await load_records(tx, identity, self._codec)
-            rows = await tx.execute(_ASKED, {"which": identity})
-            asked = list(rows)
+            records = await load_records(tx, claim.identity, self._codec)
+            asked = list(await tx.execute(_ASKED, {"which": claim.identity})) if claim.policy_due else []
         return Kept(
             records=records,
             accepted=frozenset(row.key for row in asked if row.key is not None),

@@ -22,7 +22,7 @@ from monitor.roster import bring_in
 from monitor.simulator import Simulator, build_world
 from monitor.store.alerts import Plan
 from monitor.store.codec import Codec
-from monitor.store.connections import Standing, claim_due, flush, release, watched
+from monitor.store.connections import Claim, Standing, claim_due, flush, release, watched
 from monitor.store.database import Database
 from monitor.store.ledger import Kept, Ledger, Work
 from monitor.store.tables import alerts, deliveries
@@ -49,10 +49,10 @@ class CountingLedger(Ledger):
         self.kept = 0
         self.rewritten = 0
 
-    async def load(self, identity: str) -> Kept:
+    async def load(self, claim: Claim) -> Kept:
         """Count, and load."""
         self.loaded += 1
-        return await super().load(identity)
+        return await super().load(claim)
 
     async def keep(self, work: Work, plan: Plan) -> None:
         """Count, and keep."""

@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from monitor.simulator import Connection
 from monitor.store.requests import accept
+from monitor.store.tables import acceptances
 from tests.fakes.rig import Rig, rig
 
 
@@ -118,7 +120,8 @@ async def test_acceptance_acts_without_a_sync(made: Rig) -> None:
     await made.run(0)
     assert await made.alerts() == [("number_removed", "resolved", "accepted")]
     assert len(made.simulator.requests) == asked
-    assert (await made.ledger.load(identity)).asked == ()
+    async with made.database.read() as tx:
+        assert (await tx.execute(select(acceptances))).all() == []
 
 
 async def test_policy_that_moves_nothing_leaves_the_records_alone(made: Rig) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select
 
 from monitor.drift.policy import Records
 from monitor.errors import LeaseLost, Outcome, StoreUnavailable
@@ -24,7 +24,7 @@ from monitor.store.connections import (
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
 from monitor.store.requests import accept
-from monitor.store.tables import acceptances, alerts, changes, deliveries, episodes, snapshots
+from monitor.store.tables import alerts, changes, deliveries, episodes, snapshots
 from tests.fakes.stored import (
     LEASE,
     MINUTE,
@@ -158,7 +158,7 @@ async def test_step_is_kept_whole(database: Database, codec: Codec) -> None:
     done = stepped(Records(), claim, broken(1), ready(2))
     ledger = Ledger(database, codec)
     await ledger.keep(work(claim, done), tell("log", "hook"))
-    assert (await ledger.load("a")).records == done.records
+    assert (await ledger.load(claim)).records == done.records
     assert await counted(database) == [len(done.changes), 1, 1, 2, 1]
     row = await standing(database)
     assert row.applied_at == NOW
@@ -176,7 +176,7 @@ async def test_step_with_the_same_records_leaves_the_kept_ones(database: Databas
     claim = (await claim_all(database, NOW + MINUTE))["a"]
     other = stepped(Records(), claim, ready(1))
     await ledger.keep(replace(work(claim, other), same=True), tell())
-    assert (await ledger.load("a")).records == done.records
+    assert (await ledger.load(claim)).records == done.records
     assert list(await claim_all(database, NOW + 2 * MINUTE)) == ["a"]
 
 
@@ -211,7 +211,7 @@ async def test_wish_to_look_again_outlives_a_sync_in_flight(database: Database, 
     claim = (await claim_all(database))["a"]
     await ledger.keep(work(claim, stepped(Records(), claim, ready(1))), tell())
     claim = (await claim_all(database, NOW + MINUTE))["a"]
-    kept = await ledger.load("a")
+    kept = await ledger.load(claim)
     async with database.write() as tx:
         await look_again(tx, NOW + MINUTE)
     await ledger.keep(work(claim, stepped(kept.records, claim, broken(1)), at=NOW + MINUTE), tell())
@@ -226,32 +226,32 @@ async def test_acceptance_is_consumed_exactly_once(database: Database, codec: Co
     """It is read with the records and deleted with the step; one that comes between is left for the next."""
     await begin(database, "a", "b")
     ledger = Ledger(database, codec)
-    claims = await claim_all(database)
     async with database.write() as tx:
         await accept(tx, "a", ["1", "2"], NOW)
         await accept(tx, "b", None, NOW)
-    kept = await ledger.load("a")
+    claims = await claim_all(database)
+    kept = await ledger.load(claims["a"])
     assert kept.accepted == {"1", "2"}
-    assert (await ledger.load("b")).accept_all
+    assert (await ledger.load(claims["b"])).accept_all
     async with database.write() as tx:
-        await accept(tx, "a", ["3"], NOW)
+        await accept(tx, "a", ["3"], NOW + MINUTE)
     await ledger.keep(work(claims["a"], stepped(Records(), claims["a"], ready(1)), asked=kept.asked), tell())
-    assert (await ledger.load("a")).accepted == {"3"}
-    assert (await ledger.load("b")).accept_all
+    again = (await claim_all(database, NOW + MINUTE))["a"]
+    assert (await ledger.load(again)).accepted == {"3"}
 
 
 async def test_acceptance_survives_a_step_that_is_not_kept(database: Database, codec: Codec) -> None:
     """What was not recorded did not happen: the next step accepts."""
     await begin(database, "a")
-    lost = (await claim_all(database))["a"]
     async with database.write() as tx:
-        await tx.execute(insert(acceptances).values(identity="a", key="1", asked_at=NOW))
+        await accept(tx, "a", ["1"], NOW)
+    lost = (await claim_all(database))["a"]
     ledger = Ledger(database, codec)
-    kept = await ledger.load("a")
-    await claim_all(database, NOW + LEASE)
+    kept = await ledger.load(lost)
+    taken_over = (await claim_all(database, NOW + LEASE))["a"]
     with pytest.raises(LeaseLost):
         await ledger.keep(work(lost, stepped(Records(), lost, ready(1)), asked=kept.asked), tell())
-    assert (await ledger.load("a")).accepted == {"1"}
+    assert (await ledger.load(taken_over)).accepted == {"1"}
 
 
 async def test_overdue_connections_are_spread_and_others_keep_their_time(database: Database) -> None:
