@@ -151,16 +151,16 @@ class Housekeeping:
             await self._heartbeat.beat(url)
 
     async def _discover(self) -> None:
-        answered = False
+        settled = False
         try:
-            answered = await self._installation.discover()
+            settled = await self._installation.discover()
         except StoreUnavailable as exc:
             self._announcer.store_failed(exc, "recording what discovery found")
         finally:  # whatever happens: there is no other that asks again
             self._schedule.failures_moved()
             self._schedule.look_now()
             recheck = self._installation.config.schedule.recheck_interval
-            self.discover_soon(DISCOVERY_INTERVAL if answered else recheck)
+            self.discover_soon(DISCOVERY_INTERVAL if settled else recheck)
 
     async def _prune(self) -> None:
         before = self._clock.now() - self._installation.config.store.retention

@@ -141,7 +141,11 @@ class Installation:
             self._swap(config, watchlist, budgets, client, fresh)
 
     async def discover(self) -> bool:
-        """Ask for the connections of every account that wants it; return whether all of them answered."""
+        """Ask for the connections of every account that wants it.
+
+        Returns:
+            Whether all of them answered, and none is in a failure alert, which more answers would end.
+        """
         # Outside the turn: a reload does not wait for a provider that does not answer.
         accounts = [account for account in self.config.accounts if account.discover]
         answered = await asyncio.gather(*map(self._list, accounts))
@@ -150,7 +154,8 @@ class Installation:
         async with self._turn:
             config, client = self.config, self.live.watchlist.client
             self.live.watchlist = await self._bring_in(config, client, self._budgets, self.receivers)
-            return all(answered)
+            troubled = any(one.identity in self.live.troubled for one in self.live.discoveries.values())
+            return all(answered) and not troubled
 
     async def close(self) -> None:
         """Close every connection to the provider and the receivers."""

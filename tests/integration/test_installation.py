@@ -1,5 +1,6 @@
 """A config put in force, again and again, on a real store and the double of the API."""
 
+import asyncio
 import json
 import random
 from collections.abc import AsyncIterator
@@ -101,3 +102,15 @@ async def test_the_client_in_force_outlives_a_reload(site: Site, changed: dict[s
     await site.installation.install(site.config(**changed))
     await site.clock.advance(GRACE_S + 1)
     assert await site.ask() > 0
+
+
+async def test_discovery_is_not_settled_while_it_is_in_an_alert(site: Site) -> None:
+    """One answer does not end a failure alert; the next must not be an hour away."""
+    account = {"name": "account-1", "api_key": "rg_live_account_1", "discover": True}
+    await site.installation.install(site.config(accounts=[account]))
+    live = site.installation.live
+    assert await site.installation.discover() is True
+    live.troubled = frozenset({"discovery:account-1"})
+    again = asyncio.create_task(site.installation.discover())
+    await site.clock.advance(60)  # the budget's pace
+    assert await again is False
