@@ -42,7 +42,7 @@ from monitor.web.server import bind
 
 _SYNC_GRACE_S = 3.0
 _DRAIN_GRACE_S = 3.0
-_LAG_PROBE_S = 0.25
+_LAG_PROBE_S = 0.5
 _SET_BACK = timedelta(seconds=5)
 _TICK_LATE = timedelta(seconds=10)
 

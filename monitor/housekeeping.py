@@ -73,8 +73,7 @@ class Housekeeping:
     def start(self) -> None:
         """Begin."""
         every = self._schedule.every
-        every(timedelta(seconds=1), "gauges", self._refresh_gauges)
-        every(timedelta(seconds=1), "reminders", self._remind)
+        every(timedelta(seconds=1), "gauges and reminders", self._look_around)
         every(timedelta(seconds=5), "secrets", self._refresh_secrets)
         every(timedelta(hours=1), "retention", self._prune)
         if not self._database.is_sqlite:
@@ -86,6 +85,11 @@ class Housekeeping:
         """Ask for the connections of accounts that want it, instead of whenever that was to be."""
         if any(account.discover for account in self._installation.config.accounts):
             self._schedule.once(self._clock.now() + delay, "discovery", self._discover)
+
+    async def _look_around(self) -> None:
+        # One job, not two: an idle monitor does little else than to wake up.
+        await self._refresh_gauges()
+        await self._remind()
 
     async def _refresh_gauges(self) -> None:
         now = self._clock.now()
