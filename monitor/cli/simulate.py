@@ -66,4 +66,6 @@ def _introduction(world: World, url: str) -> list[str]:
         for connection in account.active():
             lines += ["    [[accounts.connections]]", f'    name = "{connection.name}"']
             lines += [f'    id = "{connection.id}"']
-    return [*lines, "", "Ctrl-C ends it.", ""]
+    key = next((account.key for account in world.accounts), "")
+    look = f"VOICELINK_MONITOR_API__BASE_URL={url} VOICELINK_API_KEY={key} voicelink-monitor sync"
+    return [*lines, "", "One look at it, without a config:", "", f"  {look}", "", "Ctrl-C ends it.", ""]
