@@ -144,6 +144,7 @@ def alerts(
 def deliveries(
     ctx: typer.Context,
     connection: ConnectionOption = None,
+    state: StateOption = None,
     receiver: Annotated[str | None, typer.Option("--receiver", help="Only to this one.")] = None,
     status: Annotated[
         str | None, typer.Option("--status", help="Only pending, delivered, dead or closed ones.")
@@ -171,7 +172,13 @@ def deliveries(
 
     async def ask(tx: AsyncConnection, _: Config) -> Page[DeliveryRow]:
         return await delivery_rows(
-            tx, receiver=receiver, status=status, connection=connection, since=begun, limit=limit
+            tx,
+            receiver=receiver,
+            status=status,
+            state=state,
+            connection=connection,
+            since=begun,
+            limit=limit,
         )
 
     _answer(shell, format, _DELIVERIES, asyncio.run(_asked(shell, ask)))

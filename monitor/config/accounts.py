@@ -55,7 +55,7 @@ class Account(Section):
         default=None, validate_default=True
     )
     """A file that holds the API key; read again when it changes."""
-    requests_per_minute: Number = Field(default=30, ge=1, le=6000)
+    requests_per_minute: Number = Field(default=30, ge=1, le=1_000_000)
     """The most requests the monitor sends with this key; the provider allows 60 a minute to all its users."""
     discover: Flag = False
     """Watch every active VoiceLink connection of the key, as the provider lists them."""

@@ -306,13 +306,14 @@ async def delivery_rows(
     *,
     receiver: str | None = None,
     status: str | None = None,
+    state: str | None = None,
     alert_id: str | None = None,
     connection: str | None = None,
     since: datetime | None = None,
     limit: int = LIMIT,
     after: str | None = None,
 ) -> Page[DeliveryRow]:
-    """Return deliveries, the latest queued first; `since` is when they were queued.
+    """Return deliveries, the latest queued first; `since` is when they were queued, `state` their alert's.
 
     Raises:
         BadCursor: `after` is no page's `next`.
@@ -328,7 +329,11 @@ async def delivery_rows(
 
     def read(row: Row[Any]) -> tuple[DeliveryRow, str] | None:
         found = delivery_row(row)
-        return (found, str(row.seq)) if _named(connection, found.connections) else None
+        if not _named(connection, found.connections):
+            return None
+        if state is not None and not _in_state(state, decode_body(row.body).state or "", ()):
+            return None
+        return found, str(row.seq)
 
     page = _page(await _scan(tx, asked, read, limit), limit, lambda pair: pair[1])
     return Page(rows=[row for row, _ in page.rows], next=page.next)

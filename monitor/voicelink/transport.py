@@ -64,6 +64,7 @@ def build_http(
         StartError: `ca_file` cannot be read.
     """
     return _Client(
+        headers={"User-Agent": USER_AGENT},
         verify=_trust(ca_file),
         limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=_KEEPALIVE_S),
         timeout=None,

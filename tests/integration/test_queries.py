@@ -324,8 +324,10 @@ async def queue(database: Database, *rows: dict[str, Any]) -> None:
         ({"alert_id": "a2"}, ["3"]),
         ({"since": START + 2 * MINUTE}, ["3", "2"]),
         ({"connection": "other"}, []),
+        ({"state": (BODY.state or "").lower()}, ["3", "2", "1"]),
+        ({"state": "OTHER"}, []),
     ],
-    ids=["all", "receiver", "status", "alert", "since", "connection"],
+    ids=["all", "receiver", "status", "alert", "since", "connection", "state", "other state"],
 )
 async def test_deliveries_are_latest_first(
     database: Database, filters: dict[str, Any], found: list[str]
