@@ -1,0 +1,605 @@
+"""The pages over a real socket, from a real store: what they show, page, filter, escape and refuse."""
+
+import datetime as dt
+import re
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+
+from monitor.drift.alert import AlertBody, Severity
+from monitor.drift.policy import Records
+from monitor.drift.rules import Ignore, Rules
+from monitor.drift.snapshot import ActionItem, Counts, Number
+from monitor.errors import Refused, UnknownName
+from monitor.metrics import ConnectionView
+from monitor.store.database import Database
+from monitor.store.ledger import Ledger
+from monitor.web.headers import SECURITY_HEADERS
+from monitor.web.pages.templates import build_templates, path
+from monitor.web.status import ReceiverStatus, Status
+from tests.fakes.clock import START
+from tests.fakes.hostile import hostile_bodies
+from tests.fakes.stored import begin, claim_all, stepped, tell, work
+from tests.integration.web.site import CODEC, Site, hashed
+
+NAME = "name of a"
+PAGE = f"/connections/{path(NAME)}"
+USER = ("ops", "pw")
+VIEW = ConnectionView(
+    identity="a",
+    name="acme-sales",
+    account="acme",
+    connection_id=None,
+    counts=Counts(states={"READY": 7, "NO_BOT": 2, "EXPIRED": 0}, drifting={"NO_BOT": 2}),
+    up=True,
+    held=False,
+    consecutive_failures=0,
+    last_success_at=START,
+    last_duration_s=0.5,
+    maintenance=False,
+)
+
+
+def number(key: str, state: str = "READY", *, todo: str = "Fix it") -> Number:
+    """Return a number; it drifts unless it is READY."""
+    drifting = state != "READY"
+    return Number(
+        key=key,
+        phone_number=f"+{key}",
+        state=state,
+        drifting=drifting,
+        issues=(state,) if drifting else (),
+        action_items=(ActionItem(code=state, label=todo),) if drifting else (),
+    )
+
+
+async def sync(site: Site, *numbers: Number, before: Records | None = None) -> Records:
+    """Let the store keep one sync of connection `a` that found these numbers, and its alerts."""
+    if before is None:
+        await begin(site.database, "a", due_at=START, now=START - dt.timedelta(days=1))
+    now = site.clock.now()
+    claim = (await claim_all(site.database, now))["a"]
+    done = stepped(before or Records(), claim, *numbers, at=now)
+    await Ledger(site.database, CODEC).keep(work(claim, done, at=now), tell("hook"))
+    return done.records
+
+
+async def text(site: Site, address: str, code: int = 200) -> str:
+    """Return what a page says, and see that it keeps what every page promises."""
+    answer = await site.client.get(address, auth=USER if site.users else None)
+    assert answer.status_code == code, answer.text
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert {name: answer.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS
+    assert "style=" not in answer.text
+    assert re.findall(r"<script(?! src=\"/static/monitor.js\" defer></script>)", answer.text) == []
+    return answer.text
+
+
+@pytest.mark.parametrize("address", ["/", PAGE, "/alerts", "/changes"])
+async def test_page_answers_get_and_head_alike(site: Site, address: str) -> None:
+    """Each page answers both, HEAD without a body, with the headers that keep others out."""
+    await sync(site, number("1"))
+    async with site.serve():
+        await text(site, address)
+        headed = await site.client.head(address)
+    assert (headed.status_code, headed.content) == (200, b"")
+
+
+async def test_overview_puts_the_worst_first(site: Site) -> None:
+    """Critical alerts and drifting connections lead; states that nobody is in are not there."""
+    quiet = replace(VIEW, name="aaa", counts=Counts())
+    site.daemon.shown = replace(
+        site.daemon.shown,
+        connections=[quiet, replace(quiet, name="zzz", up=False), VIEW],
+        alerts=[_alert(Severity.WARNING, "two routes gone"), _alert(Severity.CRITICAL, "bot gone")],
+    )
+    async with site.serve():
+        page = await text(site, "/")
+    order = [page.index(word) for word in ("bot gone", "two routes gone", ">acme-sales<", ">zzz<", ">aaa<")]
+    assert order == sorted(order)
+    assert "<h1>2 of 9 numbers drifting</h1>" in page
+    assert "EXPIRED" not in page
+
+
+async def test_overview_of_a_new_connection_claims_nothing(site: Site) -> None:
+    """Before the first snapshot the page says unknown, not zero."""
+    new = replace(VIEW, counts=None, up=None, last_success_at=None, maintenance=True)
+    site.daemon.shown = replace(site.daemon.shown, connections=[new])
+    async with site.serve():
+        page = await text(site, "/")
+    for word in ("No numbers known yet", "unknown", "never succeeded", "not synced yet", "in maintenance"):
+        assert word in page
+
+
+async def test_overview_says_what_is_wrong_with_the_monitor(site: Site) -> None:
+    """A store that is away, a refused config and a receiver that fails are told."""
+    failing = ReceiverStatus(name="hook", pending=4, dead=1, failing_since=START, error="401 Unauthorized")
+    site.daemon.shown = replace(
+        site.daemon.shown, store_ok=False, config_error="api.timeout: not a duration", receivers=[failing]
+    )
+    async with site.serve():
+        page = await text(site, "/")
+    for word in ("The store is away", "api.timeout: not a duration", "failing for", "401 Unauthorized"):
+        assert word in page
+
+
+async def test_overview_of_a_thousand_connections_is_paged_and_found_by_name(site: Site) -> None:
+    """Fifty at a time, the drifting one first; a name finds its connection."""
+    many = [replace(VIEW, name=f"conn-{place:04d}", counts=Counts()) for place in range(1000)]
+    site.daemon.shown = replace(site.daemon.shown, connections=[*many, VIEW])
+    async with site.serve():
+        first, last = await text(site, "/"), await text(site, "/?page=21")
+        found = await text(site, "/?connection=CONN-0777")
+        none = await text(site, "/?connection=nobody")
+    assert first.count('<li>\n<p class="name">') == 50
+    assert ">acme-sales<" in first
+    assert "page 1 of 21" in first
+    assert ">conn-0999<" in last
+    assert ">conn-0777<" in found
+    assert ">conn-0778<" not in found
+    assert "No connection has this in its name" in none
+
+
+async def test_connection_shows_trouble_with_what_to_do(site: Site) -> None:
+    """Who drifts, in which state, what to do, since when; the ready ones are on the page of all."""
+    await sync(site, number("100", "NO_BOT", todo="Make a bot"), number("200"))
+    async with site.serve():
+        trouble, every = await text(site, PAGE), await text(site, f"{PAGE}?show=all")
+    assert "1 of 2 numbers drifting" in trouble
+    assert "Make a bot" in trouble
+    assert "+200" not in trouble
+    assert 'datetime="2026-03-01T12:00:00Z"' in trouble
+    assert "+200" in every
+
+
+async def test_connection_of_ten_thousand_numbers_is_paged(site: Site) -> None:
+    """A hundred at a time; following the links shows every number once."""
+    await sync(
+        site, *(number(f"{place:05d}", "NO_BOT" if place % 50 == 0 else "READY") for place in range(10_000))
+    )
+    seen: list[str] = []
+    async with site.serve():
+        page = await text(site, PAGE)
+        assert len(page) < 200_000
+        while True:
+            seen += re.findall(r'scope="row" class="number">\+(\d+)<', page)
+            following = re.search(r'href="([^"]+)" rel="next"', page)
+            if following is None:
+                break
+            page = await text(site, unescape(following[1]).partition("#")[0])
+    assert seen == [f"{place:05d}" for place in range(0, 10_000, 50)]
+
+
+async def test_connection_filters_by_state(site: Site) -> None:
+    """Only numbers in the chosen state are listed, and the choice stays chosen."""
+    await sync(site, number("100", "NO_BOT"), number("200", "EXPIRED"))
+    async with site.serve():
+        page = await text(site, f"{PAGE}?state=EXPIRED")
+    assert re.findall(r'scope="row" class="number">\+(\d+)<', page) == ["200"]
+    assert '<option selected value="EXPIRED">' in page
+
+
+async def test_ignored_numbers_have_a_list_of_their_own(site: Site) -> None:
+    """What a rule keeps silent is not among the troubles."""
+    await sync(site, number("100", "NO_BOT"), number("200", "EXPIRED"))
+    site.rules = Rules(ignores=(Ignore(state="EXPIRED"),))
+    async with site.serve():
+        trouble, ignored = await text(site, PAGE), await text(site, f"{PAGE}?show=ignored")
+    assert re.findall(r'scope="row" class="number">\+(\d+)<', trouble) == ["100"]
+    assert re.findall(r'scope="row" class="number">\+(\d+)<', ignored) == ["200"]
+
+
+async def test_connection_draws_its_history(site: Site) -> None:
+    """Two drifted an hour ago, one still does: the drawing says two at the most."""
+    records = await sync(site, number("100", "NO_BOT"), number("200", "NO_BOT"))
+    await site.clock.advance(3600)
+    await sync(site, number("100", "NO_BOT"), number("200"), before=records)
+    async with site.serve():
+        page = await text(site, PAGE)
+    assert "2 at the most, 1 now" in page
+    assert '<rect class="s0"' in page
+    assert "resolved" in page
+
+
+async def test_alerts_show_members_and_deliveries(site: Site) -> None:
+    """An alert has its own anchor, its numbers, what to do, and how telling goes."""
+    await sync(site, number("100", "NO_BOT", todo="Make a bot"))
+    async with site.serve():
+        page = await text(site, "/alerts")
+        [alert_id] = re.findall(r'<article class="card warning" id="([^"]+)"', page)
+        alone = await text(site, f"/alerts?alert={alert_id}")
+        nothing = await text(site, "/alerts?alert=none")
+    for word in ("+100", "Make a bot", "hook", "not tried yet", "1 not delivered"):
+        assert word in page
+    assert f'id="{alert_id}"' in alone
+    assert "There is no such alert" in nothing
+
+
+async def test_changes_are_filtered(site: Site) -> None:
+    """By connection, state, kind and time; what was asked stays in the form."""
+    records = await sync(site, number("100", "NO_BOT"), number("200", "EXPIRED"))
+    await site.clock.advance(2 * 3600)
+    await sync(site, number("100"), number("200", "EXPIRED"), before=records)
+    async with site.serve():
+        everything = await text(site, "/changes")
+        for query, shown in {
+            "state=EXPIRED": ["+200"],
+            "change=resolved": ["+100"],
+            "since=1h": ["+100"],
+            "connection=name*": ["+100", "+100", "+200"],
+            "connection=other": [],
+        }.items():
+            page = await text(site, f"/changes?{query}")
+            assert sorted(re.findall(r'<span class="number">([^<]+)<', page)) == shown, query
+    assert everything.count('<li class="appeared">') == 2
+    assert "No such change is recorded" in page
+
+
+async def test_changes_are_paged(site: Site) -> None:
+    """What does not fit is on the next page, with the same filter."""
+    await sync(site, *(number(f"{place:03d}", "NO_BOT") for place in range(250)))
+    async with site.serve():
+        first = await text(site, "/changes?state=NO_BOT")
+        [following] = re.findall(r'href="([^"]+)" rel="next"', first)
+        second = await text(site, unescape(following))
+    assert "200 numbers" in first
+    assert "50 numbers" in second
+    assert "state=NO_BOT" in following
+
+
+@pytest.mark.parametrize(
+    ("address", "code"),
+    [
+        ("/connections/nobody", 404),
+        (f"{PAGE}?after=nonsense", 400),
+        (f"{PAGE}?show=some", 400),
+        ("/alerts?after=nonsense", 400),
+        ("/changes?change=vanished", 400),
+        ("/changes?after=eA", 400),
+        ("/?page=zero", 400),
+    ],
+)
+async def test_what_cannot_be_shown_is_a_page_too(site: Site, address: str, code: int) -> None:
+    """A wrong address says so in the frame of the pages, with a way back."""
+    await sync(site, number("1"))
+    async with site.serve():
+        page = await text(site, address, code)
+    assert "To the overview" in page
+
+
+@pytest.mark.parametrize("address", [PAGE, "/alerts", "/changes"])
+async def test_page_without_store_says_so(site: Site, address: str) -> None:
+    """While the store is away the overview shows what was known, the others say that they cannot."""
+    async with site.serve():
+        await site.database.close()
+        lose(site.database)
+        page = await text(site, address, 503)
+        await text(site, "/")
+    assert "The store is away" in page
+
+
+async def test_nothing_recorded_is_said_in_words(site: Site) -> None:
+    """A new monitor has no empty tables."""
+    async with site.serve():
+        assert "None configured" in await text(site, "/")
+        assert "No change is recorded yet" in await text(site, "/changes")
+        assert (await text(site, "/alerts")).count("None.") == 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(alert=hostile_bodies())
+def test_no_alert_brings_markup(alert: AlertBody) -> None:
+    """Whatever states, names and summaries hold is text: no tag, attribute or address is theirs."""
+    page = build_templates().get_template("alerts.html").render(_frame(alert))
+    assert foreign(page) == []
+
+
+EVIL = "\"><script>alert(1)</script><img src=x onerror=y>'"
+
+
+async def test_no_name_or_state_brings_markup(site: Site) -> None:
+    """What the provider and the config call things is text, on every page."""
+    await sync(site, replace_number(number("1", EVIL, todo=EVIL)))
+    site.daemon.shown = replace(
+        site.daemon.shown,
+        instance=EVIL,
+        connections=[
+            replace(VIEW, name=EVIL, account=EVIL, counts=Counts(states={EVIL: 1}, drifting={EVIL: 1}))
+        ],
+        alerts=[_alert(Severity.INFO, EVIL)],
+        receivers=[ReceiverStatus(name=EVIL, pending=0, dead=0, failing_since=None, error=EVIL)],
+        config_error=EVIL,
+    )
+    async with site.serve():
+        for address in ("/", PAGE, f"{PAGE}?show=all", f"{PAGE}?state={path(EVIL)}", "/alerts", "/changes"):
+            page = await text(site, address)
+            assert foreign(page) == []
+            assert "&lt;script&gt;" in page
+
+
+async def test_actions_are_offered_to_users_alone(site: Site) -> None:
+    """Without lifecycle, or without a password, a page has no form that acts."""
+    await sync(site, number("1"))
+    async with site.serve():
+        assert 'method="post"' not in await text(site, PAGE)
+        site.users = {USER[0]: hashed(USER[1])}
+        assert 'method="post"' in await text(site, PAGE)
+        site.lifecycle = False
+        assert 'method="post"' not in await text(site, PAGE)
+
+
+async def test_form_syncs_and_says_so(site: Site) -> None:
+    """The form as the page gives it starts a sync, and leads back to the page."""
+    await sync(site, number("1"))
+    site.users = {USER[0]: hashed(USER[1])}
+    browser = {"sec-fetch-site": "same-origin"}
+    async with site.serve():
+        [token] = re.findall(r'name="csrf_token" value="([^"]+)"', await text(site, PAGE))
+        address = "/connections/acme-sales/sync"
+        done = await site.client.post(address, data={"csrf_token": token}, headers=browser, auth=USER)
+        said = await text(site, f"{PAGE}?done=synced")
+    assert (done.status_code, done.headers["location"]) == (303, "/connections/acme-sales?done=synced")
+    assert site.daemon.done == ["sync acme-sales"]
+    assert "A sync has begun" in said
+
+
+@pytest.mark.parametrize(
+    ("address", "form", "done"),
+    [
+        ("/connections/acme-sales/accept", {"number": "1"}, "accept acme-sales ['1']"),
+        ("/connections/acme-sales/accept", {"all": "yes"}, "accept acme-sales None"),
+        ("/connections/acme-sales/accept", {}, "accept acme-sales []"),
+        ("/deliveries/d1/retry", {}, "retry d1"),
+    ],
+)
+async def test_forms_do_what_they_say(site: Site, address: str, form: dict[str, str], done: str) -> None:
+    """One number, all of them, one delivery; an empty form accepts nothing."""
+    site.users = {USER[0]: hashed(USER[1])}
+    async with site.serve():
+        answer = await site.client.post(address, data={**form, "x": ""}, auth=USER)
+    assert answer.status_code == 303
+    assert site.daemon.done == [done]
+
+
+@pytest.mark.parametrize(
+    ("headers", "form"),
+    [
+        ({"sec-fetch-site": "cross-site"}, {}),
+        ({"origin": "https://evil.example"}, {}),
+        ({"sec-fetch-site": "same-origin"}, {"csrf_token": "forged"}),
+    ],
+    ids=["cross-site", "origin", "token"],
+)
+@pytest.mark.parametrize(
+    "address", ["/connections/acme-sales/sync", "/connections/acme-sales/accept", "/deliveries/d1/retry"]
+)
+async def test_forms_of_other_sites_do_nothing(
+    site: Site, address: str, headers: dict[str, str], form: dict[str, str]
+) -> None:
+    """A page elsewhere cannot act in a visitor's name."""
+    site.users = {USER[0]: hashed(USER[1])}
+    async with site.serve():
+        answer = await site.client.post(address, data={**form, "x": ""}, headers=headers, auth=USER)
+    assert (answer.status_code, site.daemon.done) == (403, [])
+    assert "To the overview" in answer.text
+
+
+async def test_forms_need_a_user(site: Site) -> None:
+    """Where nobody needs a password, nobody acts on these pages."""
+    async with site.serve():
+        answer = await site.client.post("/connections/acme-sales/accept", data={"all": "yes"})
+    assert (answer.status_code, site.daemon.done) == (403, [])
+
+
+@pytest.mark.parametrize(
+    ("fails", "code"),
+    [(UnknownName("no connection has this name"), 404), (Refused("d1: it is delivered, not dead"), 409)],
+    ids=["unknown", "refused"],
+)
+async def test_action_that_cannot_be_done_says_why(
+    site: Site, fails: UnknownName | Refused, code: int
+) -> None:
+    """A no of the daemon is shown as a page."""
+    site.users, site.daemon.fails = {USER[0]: hashed(USER[1])}, fails
+    async with site.serve():
+        answer = await site.client.post("/deliveries/d1/retry", auth=USER)
+    assert answer.status_code == code
+    assert str(fails) in answer.text
+
+
+def lose(database: Database) -> None:
+    """Take the store away: where its file was, there is a folder."""
+    assert database.file is not None
+    database.file.unlink()
+    database.file.mkdir()
+
+
+class Markup(HTMLParser):
+    """Collects what no page of ours has: tags, attributes and addresses that came from outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Look at a tag."""
+        self.found += [tag] if tag not in TAGS else []
+        for name, value in attrs:
+            self.found += [name] if name not in ATTRIBUTES else []
+            if name in ("href", "src", "action") and not (value or "").startswith(
+                ("/", "#", "https://r.example/")
+            ):
+                self.found.append(f"{name}={value}")
+
+
+TAGS = frozenset(
+    [
+        "html",
+        "head",
+        "meta",
+        "title",
+        "link",
+        "script",
+        "noscript",
+        "body",
+        "a",
+        "header",
+        "div",
+        "p",
+        "img",
+        "span",
+        "nav",
+        "main",
+        "h1",
+        "h2",
+        "h3",
+        "section",
+        "article",
+        "b",
+        "ul",
+        "ol",
+        "li",
+        "details",
+        "summary",
+        "time",
+        "button",
+        "footer",
+        "svg",
+        "rect",
+        "dl",
+        "dt",
+        "dd",
+        "form",
+        "input",
+        "label",
+        "select",
+        "option",
+        "table",
+        "caption",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "br",
+    ]
+)
+ATTRIBUTES = frozenset(
+    [
+        "lang",
+        "charset",
+        "name",
+        "content",
+        "rel",
+        "href",
+        "type",
+        "src",
+        "defer",
+        "http-equiv",
+        "data-refresh",
+        "class",
+        "id",
+        "alt",
+        "width",
+        "height",
+        "aria-label",
+        "aria-current",
+        "aria-labelledby",
+        "aria-hidden",
+        "hidden",
+        "role",
+        "tabindex",
+        "open",
+        "datetime",
+        "method",
+        "action",
+        "value",
+        "maxlength",
+        "autocomplete",
+        "for",
+        "selected",
+        "placeholder",
+        "scope",
+        "x",
+        "y",
+        "rx",
+        "viewbox",
+        "preserveaspectratio",
+    ]
+)
+
+
+def foreign(page: str) -> list[str]:
+    """Return what in a page's markup is not ours."""
+    markup = Markup()
+    markup.feed(page)
+    return markup.found
+
+
+def replace_number(one: Number) -> Number:
+    """Return the number with a hostile phone number too."""
+    return Number(
+        key=one.key,
+        phone_number=EVIL,
+        state=one.state,
+        drifting=one.drifting,
+        issues=(EVIL,),
+        action_items=one.action_items,
+    )
+
+
+def _frame(alert: AlertBody) -> dict[str, object]:
+    firing = alert.resolved_at is None
+    return {
+        "status": Status(
+            instance=alert.instance,
+            version="1",
+            connections=[],
+            alerts=[alert],
+            receivers=[],
+            config_error=alert.summary,
+            store_ok=True,
+        ),
+        "now": START,
+        "here": "/alerts",
+        "refresh_s": 10,
+        "acting": False,
+        "lifecycle": False,
+        "token": "",
+        "firing": [alert] if firing else [],
+        "firing_next": None,
+        "recent": [] if firing else [alert],
+        "recent_next": None,
+        "told": {},
+        "dead": [],
+        "alert_id": None,
+        "connection": None,
+        "paged": False,
+        "done": None,
+    }
+
+
+def _alert(severity: Severity, summary: str) -> AlertBody:
+    return msgspec.convert(
+        {
+            **dict.fromkeys(AlertBody.__struct_fields__),
+            **dict.fromkeys(("numbers", "connections", "actions"), ()),
+            **{name: {} for name in ("common", "labels")},
+            **dict.fromkeys(
+                ("version", "numbers_total", "numbers_listed", "numbers_added", "numbers_ended"), 1
+            ),
+            **dict.fromkeys(("started_at", "updated_at"), "2026-03-01T11:00:00.000Z"),
+            "alert_id": "a1",
+            "kind": "drift",
+            "change": "opened",
+            "status": "firing",
+            "severity": severity,
+            "summary": summary,
+            "instance": "prod",
+        },
+        AlertBody,
+    )
