@@ -7,7 +7,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, timedelta
 from typing import TextIO
 
@@ -42,6 +42,7 @@ from monitor.web.server import bind
 
 _SYNC_GRACE_S = 3.0
 _DRAIN_GRACE_S = 3.0
+_RESTART_AFTER_S = 1.0
 _LAG_PROBE_S = 0.5
 _SET_BACK = timedelta(seconds=5)
 _TICK_LATE = timedelta(seconds=10)
@@ -170,8 +171,10 @@ class Daemon:
                 page=address,
             )
             self._started.set()
-            yield address
-            await self._close_work()
+            try:
+                yield address
+            finally:
+                await self._close_work()
         self._log.info("daemon.stopped")
 
     def not_ready(self) -> str | None:
@@ -347,9 +350,9 @@ class Daemon:
 
     def _begin(self, stack: contextlib.AsyncExitStack) -> None:
         self._tasks |= {
-            asyncio.create_task(self._drain.run(), name="drain"),
-            asyncio.create_task(self._posters.run(), name="posters"),
-            asyncio.create_task(self._watch_time(), name="time"),
+            asyncio.create_task(self._keep_up("drain", self._drain.run)),
+            asyncio.create_task(self._keep_up("posters", self._posters.run)),
+            asyncio.create_task(self._keep_up("time", self._watch_time)),
         }
         stack.push_async_callback(self._end_tasks)
         self._scheduler.start()
@@ -374,6 +377,17 @@ class Daemon:
         with contextlib.suppress(MonitorError):  # said already, where it was handled
             await self.reload()
 
+    async def _keep_up(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run what must never end; if a mistake of ours ends it, say so and begin again."""
+        while True:
+            try:
+                await run()
+            except Exception as exc:  # noqa: BLE001 - a task's root: without it nobody would be told any more
+                self._log_internal(name, exc)
+                await self._clock.sleep(_RESTART_AFTER_S)
+            else:
+                return
+
     async def _watch_time(self) -> None:
         """Measure how late the event loop wakes us, and notice a clock that was set back."""
         while True:
@@ -395,5 +409,6 @@ class Daemon:
         self._schedule.look_now()
 
     def _log_internal(self, doing: str, exc: BaseException) -> None:
-        """Log a mistake of ours: the only place that shows a traceback."""
+        """Count and log a mistake of ours: the only place that shows a traceback."""
+        self._metrics.internal_error()
         self._log.error("internal.error", doing=doing, exc_info=exc)

@@ -104,6 +104,11 @@ class Metrics:
             "Operations that the database refused or could not finish.",
             registry=registry,
         )
+        self._internal_errors = Counter(
+            "voicelink_monitor_internal_errors_total",
+            "Mistakes of the program itself; each is in the log as internal.error. Please report them.",
+            registry=registry,
+        )
         self._loop_lag = Gauge(
             "voicelink_monitor_event_loop_lag_seconds",
             "How much later than asked the event loop last woke up.",
@@ -241,6 +246,10 @@ class Metrics:
     def store_error(self) -> None:
         """Count an operation that the store did not do."""
         self._store_errors.inc()
+
+    def internal_error(self) -> None:
+        """Count a mistake of the program itself."""
+        self._internal_errors.inc()
 
     def schedule_delay(self, seconds: float) -> None:
         """Record how much later than due a sync started."""
