@@ -45,6 +45,7 @@ voicelink_monitor_deliveries_pending                          receiver
 voicelink_monitor_deliveries_dead                             receiver
 voicelink_monitor_oldest_pending_delivery_timestamp_seconds   receiver
 voicelink_monitor_store_errors_total
+voicelink_monitor_internal_errors_total
 voicelink_monitor_event_loop_lag_seconds
 process_resident_memory_bytes
 process_cpu_seconds_total
