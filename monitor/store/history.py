@@ -37,7 +37,9 @@ class Moves:
     since: datetime
 
 
-async def drift_moves(tx: AsyncConnection, identity: str, since: datetime) -> Moves:
+async def drift_moves(
+    tx: AsyncConnection, identity: str, since: datetime, *, limit: int = MOST_CHANGES
+) -> Moves:
     """Return how numbers of a connection began and ceased to drift since an instant.
 
     Of a removed number only its issues tell whether it drifted; one that had none counts as ready.
@@ -52,15 +54,16 @@ async def drift_moves(tx: AsyncConnection, identity: str, since: datetime) -> Mo
         )
         .where(changes.c.identity == identity, changes.c.at >= since, changes.c.change.in_(_TROUBLE))
         .order_by(changes.c.id.desc())
-        .limit(MOST_CHANGES)
+        .limit(limit)
         .subquery()
     )
     columns = (newest.c.at, newest.c.change, newest.c.state, newest.c.previous_state, newest.c.had_issues)
     asked = select(*columns, func.count().label("numbers")).group_by(*columns).order_by(newest.c.at.desc())
     rows = list(await tx.execute(asked))
-    found = [move for row in rows if (move := _move(row)) is not None]
-    cut = sum(row.numbers for row in rows) >= MOST_CHANGES
-    return Moves(moves=found, since=rows[-1].at if cut else since)
+    if sum(row.numbers for row in rows) >= limit:
+        since = rows[-1].at  # of that sync only a part may have been read
+        rows = [row for row in rows if row.at > since]
+    return Moves(moves=[move for row in rows if (move := _move(row)) is not None], since=since)
 
 
 def _move(row: Row[Any]) -> Move | None:

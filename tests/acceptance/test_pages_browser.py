@@ -114,7 +114,7 @@ async def test_times_are_the_readers_with_utc_at_hand(
     async with reader(chrome, daemon, java_script_enabled=False) as who:
         await who.page.goto("/")
         await expect(who.page.locator(since)).to_have_text(utc)
-        await who.page.get_by_role("link", name=NAME).first.click()
+        await who.page.get_by_role("link", name=NAME, exact=True).click()
         await expect(who.page.locator("tbody tr")).to_have_count(3)
         await expect(who.page.locator("button#zone")).to_be_hidden()
 
