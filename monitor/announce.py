@@ -12,7 +12,8 @@ from monitor.drift.failures import Streak
 from monitor.drift.snapshot import Change, ChangeKind, Counts, Number
 from monitor.errors import Outcome, SyncError
 from monitor.metrics import ConnectionView, Metrics
-from monitor.store.connections import Claim, Freshness, Named, Standing
+from monitor.store.claims import Claim, Freshness
+from monitor.store.connections import Named, Standing
 from monitor.watchlist import Connection
 
 _EVENTS = {

@@ -32,8 +32,8 @@ from monitor.notify.alertmanager import Posters
 from monitor.notify.drain import Drain
 from monitor.schedule import Schedule
 from monitor.status import StoreStatus
+from monitor.store.claims import free_leases
 from monitor.store.codec import Codec
-from monitor.store.connections import free_leases
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
 from monitor.store.outbox import StoredOutbox, free_delivery_leases

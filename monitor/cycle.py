@@ -22,7 +22,7 @@ from monitor.drift.text import body
 from monitor.errors import LeaseLost, Outcome, StoreUnavailable, SyncError
 from monitor.notify.routing import plan
 from monitor.store.alerts import Plan, Told
-from monitor.store.connections import Claim, Freshness
+from monitor.store.claims import Claim, Freshness
 from monitor.store.ledger import Kept, Work
 from monitor.voicelink.client import Answer
 from monitor.voicelink.decode import decode_sync

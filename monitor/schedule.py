@@ -19,7 +19,7 @@ from monitor.cycle import Done
 from monitor.errors import StoreUnavailable
 from monitor.fleet import FleetWatch
 from monitor.metrics import Metrics
-from monitor.store.connections import (
+from monitor.store.claims import (
     Claim,
     Freshness,
     claim_due,

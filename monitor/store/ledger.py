@@ -11,17 +11,10 @@ from monitor.drift.failures import SCOPE, FleetStep
 from monitor.drift.policy import Records, Step
 from monitor.drift.snapshot import Counts
 from monitor.store.alerts import Plan, Told, save_alerts, save_episodes
+from monitor.store.changes import add_changes
+from monitor.store.claims import Claim, Freshness, State, save
 from monitor.store.codec import Codec
-from monitor.store.connections import (
-    Claim,
-    Freshness,
-    Named,
-    State,
-    add_changes,
-    load_records,
-    save,
-    stop_watching,
-)
+from monitor.store.connections import Named, load_records, stop_watching
 from monitor.store.database import Database
 from monitor.store.fleet import Fleet, save_fleet
 from monitor.store.tables import acceptances

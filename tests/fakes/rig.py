@@ -21,8 +21,9 @@ from monitor.metrics import Metrics
 from monitor.roster import bring_in
 from monitor.simulator import Simulator, build_world
 from monitor.store.alerts import Plan
+from monitor.store.claims import Claim, claim_due, flush, release
 from monitor.store.codec import Codec
-from monitor.store.connections import Claim, Standing, claim_due, flush, release, watched
+from monitor.store.connections import Standing, watched
 from monitor.store.database import Database
 from monitor.store.ledger import Kept, Ledger, Work
 from monitor.store.tables import alerts, deliveries

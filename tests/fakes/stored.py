@@ -11,7 +11,8 @@ from monitor.drift.snapshot import Number, Snapshot, count
 from monitor.drift.text import Watched, Wording, body
 from monitor.errors import Outcome
 from monitor.store.alerts import Plan, Told
-from monitor.store.connections import Claim, Freshness, Named, Watch, begin_watching, claim_due
+from monitor.store.claims import Claim, Freshness, claim_due
+from monitor.store.connections import Named, Watch, begin_watching
 from monitor.store.database import Database
 from monitor.store.ledger import Work
 

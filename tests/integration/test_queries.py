@@ -16,8 +16,9 @@ from monitor.drift.episodes import Track
 from monitor.drift.policy import Records
 from monitor.drift.rules import Ignore, Rules
 from monitor.drift.snapshot import Change, ChangeKind
+from monitor.store.changes import add_changes
 from monitor.store.codec import Codec
-from monitor.store.connections import Named, Watch, add_changes, begin_watching
+from monitor.store.connections import Named, Watch, begin_watching
 from monitor.store.database import Database
 from monitor.store.queries import (
     BadCursor,

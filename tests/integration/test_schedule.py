@@ -18,8 +18,9 @@ from monitor.errors import Outcome, StoreUnavailable
 from monitor.fleet import FleetWatch
 from monitor.metrics import Metrics
 from monitor.schedule import Schedule
+from monitor.store.claims import Claim
 from monitor.store.codec import Codec
-from monitor.store.connections import Claim, watched
+from monitor.store.connections import watched
 from monitor.store.database import Database
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watchlist import Live, Watchlist

@@ -11,7 +11,8 @@ from monitor.announce import Announcer
 from monitor.cycle import Done
 from monitor.metrics import Metrics
 from monitor.schedule import Schedule
-from monitor.store.connections import Claim, Watch, begin_watching
+from monitor.store.claims import Claim
+from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog

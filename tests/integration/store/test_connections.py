@@ -8,19 +8,9 @@ from sqlalchemy import func, select
 
 from monitor.drift.policy import Records
 from monitor.errors import LeaseLost, Outcome, StoreUnavailable
+from monitor.store.claims import claim_one, flush, next_due_at, release, renew
 from monitor.store.codec import Codec
-from monitor.store.connections import (
-    Standing,
-    begin_watching,
-    claim_one,
-    flush,
-    look_again,
-    next_due_at,
-    release,
-    renew,
-    stop_watching,
-    watched,
-)
+from monitor.store.connections import Standing, begin_watching, look_again, stop_watching, watched
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
 from monitor.store.requests import accept

@@ -12,7 +12,8 @@ from sqlalchemy import insert
 from monitor.drift.alert import Kind, Notice, Severity, Status, encode_body
 from monitor.drift.policy import Records
 from monitor.drift.snapshot import Change, ChangeKind, Number, Snapshot
-from monitor.store.connections import Named, add_changes
+from monitor.store.changes import add_changes
+from monitor.store.connections import Named
 from monitor.store.database import Database
 from monitor.store.tables import alerts, deliveries, snapshots
 from tests.fakes.alerts import BODY
