@@ -83,7 +83,9 @@ async def test_drift_appears_on_the_open_page(
         await daemon.until_firing({"drift": 1})
         await expect(who.page.locator(".badge")).to_contain_text("1", timeout=30_000)
         await who.page.get_by_role("link", name="ROUTING_MISSING").click()
-        await expect(who.page.locator(".card.aimed")).to_contain_text("3 numbers ROUTING_MISSING")
+        await expect(who.page.locator(".card.aimed")).to_contain_text(
+            "3 numbers ROUTING_MISSING", timeout=30_000
+        )
 
 
 async def test_lost_monitor_is_said_on_the_open_page(
