@@ -114,10 +114,13 @@ class Pages:
             "token": self.actions.token(request) if acting else "",
             **view.values,
         }
-        # A thousand connections take tens of milliseconds to render: not on the loop.
-        text = await asyncio.to_thread(self._templates.get_template(view.template).render, values)
+        # A thousand connections take tens of milliseconds to render, a template to compile: not on the loop.
+        text = await asyncio.to_thread(self._rendered, view.template, values)
         away = view.code is HTTPStatus.SERVICE_UNAVAILABLE
         return HTMLResponse(text, view.code, {"retry-after": str(STORE_AWAY_RETRY_S)} if away else None)
+
+    def _rendered(self, template: str, values: Mapping[str, Any]) -> str:
+        return self._templates.get_template(template).render(values)
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""The templates, compiled once, and the words they share; everything they print is escaped."""
+"""The templates, and the words they share; everything they print is escaped."""
 
 import glob
 from collections.abc import Mapping
@@ -30,8 +30,6 @@ def build_templates() -> Environment:
         "row_state": row_state,
         "sync_state": sync_state,
     }
-    for name in templates.list_templates():
-        templates.get_template(name)  # compiled now: at the first request it would hold up the loop
     return templates
 
 
