@@ -29,7 +29,8 @@ from monitor.drift.rules import Rules
 from monitor.drift.snapshot import ChangeKind
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
-from monitor.store.queries import Page, alert_bodies, change_rows, delivery_rows, troubles
+from monitor.store.paging import Page
+from monitor.store.queries import alert_bodies, change_rows, delivery_rows, troubles
 from monitor.store.requests import Retried, retry
 from monitor.store.rows import ChangeRow, DeliveryRow, Trouble, TroubleStatus
 

@@ -6,12 +6,10 @@ page's `next` is the `after` that gives the following one. Filters by connection
 
 import types
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-import msgspec
 from sqlalchemy import ColumnElement, Row, Select, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,6 +18,7 @@ from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Number
 from monitor.store.codec import Codec
 from monitor.store.connections import standings
+from monitor.store.paging import LIMIT, Page, T, instant_in, join, number_in, page_of, split
 from monitor.store.rows import (
     ChangeRow,
     ConnectionRow,
@@ -37,32 +36,12 @@ from monitor.store.rows import (
 )
 from monitor.store.tables import alerts, changes, connections, deliveries, snapshots
 
-LIMIT = 100
-"""Rows of a page, unless told."""
-
-_ROW_ID_DIGITS = 18
-"""What fits 64 bits, whatever the digits are."""
-
 _BLOBS = 16
 """Snapshots fetched at once: of 1,000 numbers each some 2 MB unpacked, decoded one by one."""
 _NUMBERS_A_TURN = 200
 """Numbers read before others get a turn: less than a millisecond."""
 _CHUNK = 50
 """Rows fetched at once where each has a body to be decoded."""
-
-T = TypeVar("T")
-
-
-class BadCursor(ValueError):  # noqa: N818 - named for what it is
-    """An `after` that no page gave."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page(Generic[T]):
-    """Some rows, and the `after` of those behind them; None: there are no more."""
-
-    rows: list[T]
-    next: str | None = None
 
 
 RulesOf = Callable[[str], Rules | None]
@@ -112,7 +91,7 @@ async def troubles(
             return False
         return status in (None, row.status) and _in_state(state, row.state, row.issues)
 
-    start = _split(after, 3) if after is not None else None
+    start = split(after, 3) if after is not None else None
     found: list[Trouble] = []
     async for whose, records in _blobs(tx, connection, start[0] if start else None):
         rules = rules_of(whose.identity)
@@ -126,7 +105,7 @@ async def troubles(
         found += [row for row in rows if wanted(row) and (start is None or _trouble_order(row) > start)]
         if len(found) > limit:
             break
-    return _page(found, limit, lambda row: _join(*_trouble_order(row)))
+    return page_of(found, limit, lambda row: join(*_trouble_order(row)))
 
 
 async def numbers(
@@ -148,7 +127,7 @@ async def numbers(
     def wanted(number: Number) -> bool:
         return drifting in (None, number.drifting) and _in_state(state, number.state, number.issues)
 
-    start = _split(after, 2) if after is not None else None
+    start = split(after, 2) if after is not None else None
     found: list[NumberRow] = []
     async for whose, records in _blobs(tx, connection, start[0] if start else None):
         raw = codec.unpack_numbers(records)
@@ -163,7 +142,7 @@ async def numbers(
                 await _yield_to_loop()
         if len(found) > limit:
             break
-    return _page(found, limit, lambda row: _join(row.connection, row.key))
+    return page_of(found, limit, lambda row: join(row.connection, row.key))
 
 
 async def connection_rows(
@@ -182,7 +161,7 @@ async def connection_rows(
     Raises:
         BadCursor: `after` is no page's `next`.
     """
-    behind = _split(after, 1)[0] if after is not None else ""
+    behind = split(after, 1)[0] if after is not None else ""
     owners = [
         owner
         for owner in await _owners(tx, connection)
@@ -199,7 +178,7 @@ async def connection_rows(
         found += [row for row in rows if status in (None, row.status)]
         if len(found) > limit:
             break
-    return _page(found, limit, lambda row: _join(row.name))
+    return page_of(found, limit, lambda row: join(row.name))
 
 
 async def connection_named(
@@ -230,7 +209,7 @@ async def change_rows(
     """
     asked = select(changes).order_by(changes.c.id.desc())
     if after is not None:
-        asked = asked.where(changes.c.id < _number_in(after))
+        asked = asked.where(changes.c.id < number_in(after))
     if since is not None:
         asked = asked.where(changes.c.at >= since)
     if change is not None:
@@ -245,7 +224,7 @@ async def change_rows(
         either = (*found.issues, *found.previous_issues, found.previous_state or "")
         return found if _in_state(state, found.state or "", either) else None
 
-    return _page(await _scan(tx, asked, read, limit), limit, lambda row: str(row.id))
+    return page_of(await _scan(tx, asked, read, limit), limit, lambda row: str(row.id))
 
 
 async def alert_bodies(
@@ -282,9 +261,9 @@ async def alert_bodies(
         alerts.c.started_at.desc(), alerts.c.id.desc()
     )
     if after is not None:
-        at, last = _split(after, 2)
-        same = and_(alerts.c.started_at == _instant(at), alerts.c.id < last)
-        asked = asked.where(or_(alerts.c.started_at < _instant(at), same))
+        at, last = split(after, 2)
+        same = and_(alerts.c.started_at == instant_in(at), alerts.c.id < last)
+        asked = asked.where(or_(alerts.c.started_at < instant_in(at), same))
     for column, value in (("id", alert_id), ("kind", kind), ("status", status), ("severity", severity)):
         if value is not None:
             asked = asked.where(alerts.c[column] == value)
@@ -295,9 +274,9 @@ async def alert_bodies(
         body = decode_body(row.body)
         if not _named(connection, body.connections) or not _in_state(state, body.state or "", ()):
             return None
-        return body, _join(row.started_at.isoformat(), row.id)
+        return body, join(row.started_at.isoformat(), row.id)
 
-    page = _page(await _scan(tx, asked, read, limit), limit, lambda pair: pair[1])
+    page = page_of(await _scan(tx, asked, read, limit), limit, lambda pair: pair[1])
     return Page(rows=[body for body, _ in page.rows], next=page.next)
 
 
@@ -325,7 +304,7 @@ async def delivery_rows(
     if since is not None:
         asked = asked.where(deliveries.c.created_at >= since)
     if after is not None:
-        asked = asked.where(deliveries.c.seq < _number_in(after))
+        asked = asked.where(deliveries.c.seq < number_in(after))
 
     def read(row: Row[Any]) -> tuple[DeliveryRow, str] | None:
         found = delivery_row(row)
@@ -335,7 +314,7 @@ async def delivery_rows(
             return None
         return found, str(row.seq)
 
-    page = _page(await _scan(tx, asked, read, limit), limit, lambda pair: pair[1])
+    page = page_of(await _scan(tx, asked, read, limit), limit, lambda pair: pair[1])
     return Page(rows=[row for row, _ in page.rows], next=page.next)
 
 
@@ -389,11 +368,6 @@ async def _scan(
     return found
 
 
-def _page(found: Sequence[T], limit: int, cursor: Callable[[T], str]) -> Page[T]:
-    rows = list(found[:limit])
-    return Page(rows=rows, next=cursor(rows[-1]) if len(found) > limit and rows else None)
-
-
 def _trouble_order(row: Trouble) -> tuple[str, ...]:
     return row.connection, row.key, row.kind.value
 
@@ -414,30 +388,3 @@ def _like(column: ColumnElement[str], glob: str) -> ColumnElement[bool]:
     escaped = known.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     pattern = escaped.replace("*", "%").replace("?", "_") + ("%" if bracket else "")
     return column.like(pattern, escape="\\")
-
-
-def _join(*parts: str) -> str:
-    return msgspec.json.encode(parts).decode()
-
-
-def _split(after: str, parts: int) -> tuple[str, ...]:
-    try:
-        found = msgspec.json.decode(after, type=tuple[str, ...])
-    except msgspec.DecodeError as exc:
-        raise BadCursor("no page ends there") from exc
-    if len(found) != parts or any("\x00" in part for part in found):
-        raise BadCursor("no page ends there")
-    return found
-
-
-def _number_in(after: str) -> int:
-    if not (after.isascii() and after.isdigit() and len(after) <= _ROW_ID_DIGITS):
-        raise BadCursor("no page ends there")
-    return int(after)
-
-
-def _instant(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError) as exc:
-        raise BadCursor("no page ends there") from exc

@@ -20,9 +20,8 @@ from monitor.store.changes import add_changes
 from monitor.store.codec import Codec
 from monitor.store.connections import Named, Watch, begin_watching
 from monitor.store.database import Database
+from monitor.store.paging import BadCursor, Page
 from monitor.store.queries import (
-    BadCursor,
-    Page,
     alert_bodies,
     change_rows,
     connection_named,

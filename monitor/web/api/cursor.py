@@ -3,7 +3,7 @@
 import base64
 import binascii
 
-from monitor.store.queries import BadCursor
+from monitor.store.paging import BadCursor
 
 CURSOR_LENGTH = 2_000
 

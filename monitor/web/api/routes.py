@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from monitor.errors import UnknownName
-from monitor.store.queries import BadCursor
+from monitor.store.paging import BadCursor
 from monitor.web.actions import Actions
 from monitor.web.api.answers import SyncStarted, encode
 from monitor.web.api.openapi import build_openapi

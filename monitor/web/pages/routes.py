@@ -19,7 +19,7 @@ from monitor.metrics import ConnectionView
 from monitor.store import queries
 from monitor.store.history import Move, drift_moves
 from monitor.store.outbox import DEAD
-from monitor.store.queries import Page
+from monitor.store.paging import Page
 from monitor.store.requests import owner_named
 from monitor.store.rows import ConnectionRow, DeliveryRow, NumberRow, Owner, Trouble
 from monitor.web.api.cursor import wrap

@@ -16,7 +16,8 @@ from monitor.clock import Clock
 from monitor.errors import StoreUnavailable
 from monitor.store.codec import Codec
 from monitor.store.database import Database
-from monitor.store.queries import BadCursor, MaintenanceOf, RulesOf
+from monitor.store.paging import BadCursor
+from monitor.store.queries import MaintenanceOf, RulesOf
 from monitor.web.actions import Actions
 from monitor.web.auth import user_of
 from monitor.web.pages.templates import build_templates
