@@ -20,14 +20,14 @@ import socket
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from http import HTTPStatus
 
 import aiohttp
 import httpx
 
 from monitor.errors import DeliveryError, Refusal
+from monitor.retry_after import parse_retry_after
 
 MAX_ANSWER_BYTES = 8192
 MAX_DESCRIPTION = 200
@@ -165,26 +165,6 @@ def no_answer_reason(exc: BaseException) -> str:
             return words
     errno = causes[-1].errno if isinstance(causes[-1], OSError) else None
     return f"no connection ({os.strerror(errno) if errno else type(causes[-1]).__name__})"
-
-
-def parse_retry_after(value: str, now: datetime) -> float:
-    """Return the seconds that a Retry-After header asks to wait, never negative.
-
-    Args:
-        value: The raw header: delay in seconds, or an HTTP-date.
-        now: Current time, aware; only an HTTP-date is measured against it.
-
-    Raises:
-        ValueError: `value` is neither form.
-
-    Source: RFC 9110, section 10.2.3.
-    """
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value)
-    at = parsedate_to_datetime(value)
-    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (aware - now).total_seconds())
 
 
 def _retry_after_s(value: str | None, now: datetime) -> float | None:

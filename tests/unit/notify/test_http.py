@@ -16,7 +16,6 @@ from monitor.notify.http import (
     Answer,
     describe,
     no_answer_reason,
-    parse_retry_after,
     refusal_of,
     require_taken,
 )
@@ -79,29 +78,6 @@ def test_describe_hides_a_secret_cut_by_the_limit() -> None:
     text = "x" * (MAX_DESCRIPTION - 3) + "hunter2-hunter2"
     said = describe(Answer(status=400, text=text, retry_after_s=None), hide=["hunter2-hunter2"])
     assert "hun" not in said
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        pytest.param("0", 0.0, id="zero"),
-        pytest.param(" 120 ", 120.0, id="seconds"),
-        pytest.param("Sun, 01 Mar 2026 12:01:30 GMT", 90.0, id="date"),
-        pytest.param("Sun, 01 Mar 2026 11:00:00 GMT", 0.0, id="past-date"),
-        pytest.param("Sun, 01 Mar 2026 12:01:30 -0000", 90.0, id="date-without-zone"),
-        pytest.param("9" * 400, float("inf"), id="huge"),
-    ],
-)
-def test_parse_retry_after_reads_both_forms(value: str, seconds: float) -> None:
-    """Seconds and dates are read, never as a negative wait."""
-    assert parse_retry_after(value, NOW) == seconds
-
-
-@pytest.mark.parametrize("value", ["", "soon", "-5", "1.5", "١٢"])
-def test_parse_retry_after_refuses_anything_else(value: str) -> None:
-    """What is neither form is an error, not a guess."""
-    with pytest.raises(ValueError, match=r"."):
-        parse_retry_after(value, NOW)
 
 
 def caused(exc: Exception, *causes: Exception) -> Exception:
