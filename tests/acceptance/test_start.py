@@ -65,7 +65,7 @@ def _budget(daemon: Daemon, given: dict[str, Any]) -> None:
         ),
         pytest.param(_wrong_unit, ["config.toml", "schedule.interval", "15s"], id="wrong unit"),
         pytest.param(_no_secret_file, ["accounts[0].api_key_file", "no such secret file"], id="secret file"),
-        pytest.param(_no_config, ["config.toml", "folder does not exist"], id="no config file"),
+        pytest.param(_no_config, ["config.toml", "No such file"], id="no config file"),
         pytest.param(_budget, ["requests_per_minute", "60", "30"], id="budget"),
         pytest.param(_no_database, ["store", "not a database"], id="store is something else"),
         pytest.param(_store_is_a_folder, ["store", "unable to open"], id="store is a folder"),
