@@ -24,6 +24,8 @@ from monitor.store.reminders import remind
 from monitor.store.retention import BATCH, prune
 
 _STORE_LOST = timedelta(seconds=30)
+_OTHERS_WRITE = timedelta(seconds=5)
+"""Commands and other replicas change the store too; nobody tells us."""
 
 
 class Housekeeping:
@@ -68,6 +70,7 @@ class Housekeeping:
         self._clock = clock
         self._troubles: set[tuple[str, datetime | None, bool]] = set()
         self._read_at = clock.now()
+        self._seen_writes = -1
         self.store_is_away = False
 
     def start(self) -> None:
@@ -95,6 +98,9 @@ class Housekeeping:
         now = self._clock.now()
         for connection in self._installation.live.watchlist.connections.values():
             self._announcer.maintenance(connection.identity, is_open=connection.maintenance(now).open)
+        writes = self._database.writes
+        if not self.store_is_away and writes == self._seen_writes and now - self._read_at < _OTHERS_WRITE:
+            return
         try:
             async with self._database.read() as tx:
                 counted = await firing_by_kind(tx)
@@ -105,7 +111,7 @@ class Housekeeping:
             self.store_is_away = True
             self._metrics.show_connections(shown=now - self._read_at < _STORE_LOST)
             return
-        self.store_is_away, self._read_at = False, now
+        self.store_is_away, self._read_at, self._seen_writes = False, now, writes
         self._metrics.show_connections(shown=True)
         self._metrics.set_alerts_firing(
             {(kind, severity): counted.get((kind, severity), 0) for kind in Kind for severity in Severity}

@@ -193,6 +193,8 @@ class Schedule:
 
     async def tick(self) -> None:
         """Write down what is finished, claim what is due, and rest until there is more."""
+        if self._closing:
+            return  # it was on its way already; `close` writes down what there is
         if self._ticking:
             self._again = True
             return

@@ -64,6 +64,8 @@ class Database:
         self._writer = _engine(self._url, pool_size=1, immediate=True)
         self._readers = _engine(self._url, pool_size=4, immediate=False)
         self._turn = asyncio.Lock()
+        self.writes = 0
+        """Transactions that this process has written; while it stays, only others changed anything."""
 
     @property
     def shown(self) -> str:
@@ -134,6 +136,7 @@ class Database:
             try:
                 async with self._writer.begin() as connection:
                     yield connection
+                self.writes += 1
             except (SQLAlchemyError, OSError) as exc:
                 raise StoreUnavailable(f"the store did not take a write: {_reason(exc)}") from exc
 

@@ -107,3 +107,26 @@ async def test_tick_that_took_longer_than_its_rest_is_followed_by_the_next(tmp_p
         await asyncio.wait_for(fleet.asked.wait(), timeout=30)
         await schedule.close(1.0)
         scheduler.shutdown(wait=False)
+
+
+async def test_tick_that_comes_while_closing_does_nothing(tmp_path: Path) -> None:
+    """One that was on its way when the end began would be cut off in the middle of a write."""
+    clock = FakeClock()
+    fleet = _CountedFleet()
+    metrics = Metrics(version="0")
+    async with Database(f"sqlite:///{tmp_path}/store.db") as database:
+        await database.migrate()
+        schedule = Schedule(
+            scheduler=AsyncIOScheduler(),
+            database=database,
+            cycle=_Quick(clock.now()),
+            fleet=cast("Any", fleet),
+            clock=clock,
+            metrics=metrics,
+            announcer=Announcer(metrics=metrics, log=FakeLog().logger),
+            wake_drain=_never,
+            log_internal=_never,
+        )
+        await schedule.close(0.0)
+        await schedule.tick()
+        assert schedule.ticked_at is None
