@@ -23,6 +23,7 @@ from monitor.errors import ConfigError, MonitorError, StartError, StoreUnavailab
 from monitor.fleet import FleetWatch
 from monitor.heartbeat import Heartbeat
 from monitor.housekeeping import Housekeeping
+from monitor.http.client import build_http
 from monitor.installation import Installation
 from monitor.lifecycle import DaemonLifecycle
 from monitor.listener import Listener, changed_at_next_start
@@ -37,7 +38,6 @@ from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
 from monitor.store.outbox import StoredOutbox, free_delivery_leases
-from monitor.voicelink.transport import build_http
 from monitor.web.server import bind
 
 _SYNC_GRACE_S = 3.0

@@ -30,12 +30,12 @@ from monitor.drift.failures import FleetRules
 from monitor.drift.plausibility import Guard
 from monitor.drift.rules import Ignore, Rules, Severities
 from monitor.drift.text import Wording
+from monitor.http.client import build_http
 from monitor.maintenance import Window
 from monitor.notify.routing import Route
 from monitor.store.connections import Named
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
-from monitor.voicelink.transport import build_http
 from monitor.watchlist import Connection, Watchlist, stable_hash
 
 _PHASES = 1000

@@ -16,6 +16,7 @@ from monitor.config import (
     SlackReceiver,
     WebhookReceiver,
 )
+from monitor.http.client import build_http
 from monitor.notify.alertmanager import AlertmanagerReceiver as Alertmanager
 from monitor.notify.alertmanager import Login, Parts, Terms
 from monitor.notify.apprise import AppriseReceiver as Apprise
@@ -24,7 +25,6 @@ from monitor.notify.log import LogReceiver
 from monitor.notify.pagerduty import PagerDutyReceiver as PagerDuty
 from monitor.notify.slack import SlackReceiver as Slack
 from monitor.notify.webhook import WebhookReceiver as Webhook
-from monitor.voicelink.transport import build_http
 
 MessageReceiver = WebhookReceiver | PagerDutyReceiver | SlackReceiver | AppriseReceiver
 """Those that take messages from the outbox."""

@@ -27,7 +27,7 @@ import aiohttp
 import httpx
 
 from monitor.errors import DeliveryError, Refusal
-from monitor.retry_after import parse_retry_after
+from monitor.http.retry_after import parse_retry_after
 
 MAX_ANSWER_BYTES = 8192
 MAX_DESCRIPTION = 200

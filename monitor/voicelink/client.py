@@ -18,13 +18,13 @@ import msgspec
 
 from monitor.clock import Clock
 from monitor.errors import Outcome, SyncError
-from monitor.retry_after import parse_retry_after
+from monitor.http.client import USER_AGENT
+from monitor.http.retry_after import parse_retry_after
 from monitor.voicelink.body import ACCEPT_ENCODING, read_body, read_start
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.connections import PROVIDER, RemoteConnection, decode_connections
 from monitor.voicelink.decode import yield_to_loop
 from monitor.voicelink.failure import TRANSPORT_ERRORS, overdue, refused, transport_failure
-from monitor.voicelink.transport import USER_AGENT
 
 RETRIES = 2
 """Of a transient failure, within one sync."""

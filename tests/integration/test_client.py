@@ -16,10 +16,10 @@ import pytest
 
 from monitor.clock import SystemClock
 from monitor.errors import Outcome, StartError, SyncError
+from monitor.http.client import USER_AGENT, build_http
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import RETRIES, VoiceLinkClient
 from monitor.voicelink.connections import RemoteConnection
-from monitor.voicelink.transport import USER_AGENT, build_http
 
 KEY = "rg_live_topsecret"
 LIMIT = 300_000

@@ -1,6 +1,6 @@
 """The HTTP client that the API and the receivers are asked with."""
 
-from monitor.voicelink.transport import USER_AGENT, build_http
+from monitor.http.client import USER_AGENT, build_http
 
 
 async def test_every_request_says_who_asks() -> None:
