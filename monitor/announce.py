@@ -14,7 +14,7 @@ from monitor.errors import Outcome, SyncError
 from monitor.metrics import ConnectionView, Metrics
 from monitor.store.claims import Claim, Freshness
 from monitor.store.connections import Named, Standing
-from monitor.watchlist import Connection
+from monitor.watch.watchlist import Connection
 
 _EVENTS = {
     ChangeKind.APPEARED: "drift.appeared",

@@ -24,19 +24,19 @@ from monitor.config import (
 from monitor.config import Connection as ConnectionConfig
 from monitor.config import Receiver as ReceiverConfig
 from monitor.cron import parse_cron
-from monitor.discovery import Discovered, stretched
 from monitor.drift.alert import Kind, Severity
 from monitor.drift.failures import FleetRules
 from monitor.drift.plausibility import Guard
 from monitor.drift.rules import Ignore, Rules, Severities
 from monitor.drift.text import Wording
 from monitor.http.client import build_http
-from monitor.maintenance import Window
 from monitor.notify.routing import Route
 from monitor.store.connections import Named
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
-from monitor.watchlist import Connection, Watchlist, stable_hash
+from monitor.watch.discovery import Discovered, stretched
+from monitor.watch.maintenance import Window
+from monitor.watch.watchlist import Connection, Watchlist, stable_hash
 
 _PHASES = 1000
 """Regular syncs of connections with one interval are spread over so many instants of it."""

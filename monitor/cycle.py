@@ -26,7 +26,7 @@ from monitor.store.claims import Claim, Freshness
 from monitor.store.ledger import Kept, Work
 from monitor.voicelink.client import Answer
 from monitor.voicelink.decode import decode_sync
-from monitor.watchlist import Connection, Live, Watchlist
+from monitor.watch.watchlist import Connection, Live, Watchlist
 
 
 class Ledger(Protocol):

@@ -20,7 +20,7 @@ from monitor.store.database import Database
 from monitor.store.fleet import load_fleet
 from monitor.store.ledger import keep_fleet
 from monitor.store.outbox import Backlog, backlogs
-from monitor.watchlist import Live, Watchlist
+from monitor.watch.watchlist import Live, Watchlist
 
 _OUT_OF_REACH = timedelta(minutes=5)
 """A receiver that took nothing for so long is failing, though nobody refused us."""

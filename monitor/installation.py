@@ -20,7 +20,6 @@ from monitor.build import account_budgets, build_client, build_watchlist
 from monitor.clock import Clock
 from monitor.config import Account, Config
 from monitor.config import Connection as ConnectionConfig
-from monitor.discovery import Discovered, Known, Listed, discover
 from monitor.drift.failures import Streak
 from monitor.drift.text import Watched
 from monitor.errors import Outcome, StoreUnavailable, SyncError
@@ -37,7 +36,8 @@ from monitor.store.database import Database
 from monitor.store.level import StoredLevel
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
-from monitor.watchlist import Discovering, Live, Watchlist
+from monitor.watch.discovery import Discovered, Known, Listed, discover
+from monitor.watch.watchlist import Discovering, Live, Watchlist
 
 DISCOVERY_INTERVAL = timedelta(hours=1)
 _FIRST_DISCOVERY = timedelta(minutes=5)

@@ -13,7 +13,7 @@ from monitor.errors import StartError
 from monitor.metrics import Metrics
 from monitor.store.codec import Codec
 from monitor.store.database import Database
-from monitor.watchlist import Live
+from monitor.watch.watchlist import Live
 from monitor.web.actions import Actions, Lifecycle, action_routes
 from monitor.web.api import Sources, api_routes
 from monitor.web.app import create_app

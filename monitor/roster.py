@@ -7,7 +7,6 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.announce import Announcer
-from monitor.discovery import Discovered
 from monitor.drift.alert import Notice
 from monitor.drift.policy import step
 from monitor.drift.rules import Rules
@@ -28,7 +27,8 @@ from monitor.store.connections import (
 from monitor.store.database import Database
 from monitor.store.ledger import keep_unconfigured
 from monitor.store.outbox import know_receivers
-from monitor.watchlist import Watchlist
+from monitor.watch.discovery import Discovered
+from monitor.watch.watchlist import Watchlist
 
 
 async def bring_in(

@@ -8,7 +8,7 @@ from monitor.errors import StoreUnavailable
 from monitor.store.alerts import firing
 from monitor.store.database import Database
 from monitor.store.outbox import backlogs
-from monitor.watchlist import Live
+from monitor.watch.watchlist import Live
 from monitor.web.status import ReceiverStatus, Status
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from monitor.build import account_budgets, build_client, rules_of
 from monitor.clock import Clock
 from monitor.config import Account, Config
-from monitor.discovery import Listed
-from monitor.discovery import discover as named
 from monitor.errors import ConfigError, SyncError
 from monitor.oneshot import Look, Target, discover, look_at_all
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
+from monitor.watch.discovery import Listed
+from monitor.watch.discovery import discover as named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

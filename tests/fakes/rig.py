@@ -28,7 +28,7 @@ from monitor.store.database import Database
 from monitor.store.ledger import Kept, Ledger, Work
 from monitor.store.tables import alerts, deliveries
 from monitor.voicelink.client import VoiceLinkClient
-from monitor.watchlist import Live, Watchlist
+from monitor.watch.watchlist import Live, Watchlist
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
 

@@ -23,7 +23,7 @@ from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.database import Database
 from monitor.voicelink.client import VoiceLinkClient
-from monitor.watchlist import Live, Watchlist
+from monitor.watch.watchlist import Live, Watchlist
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.log import FakeLog
 from tests.fakes.stored import begin, fresh

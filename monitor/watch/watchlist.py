@@ -11,12 +11,12 @@ from monitor.drift.failures import FleetRules, Streak
 from monitor.drift.plausibility import Guard
 from monitor.drift.rules import Rules
 from monitor.drift.text import Watched, Wording
-from monitor.maintenance import Maintenance, Window, maintenance
 from monitor.notify.routing import Route
 from monitor.secret import Secret
 from monitor.store.connections import Named
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
+from monitor.watch.maintenance import Maintenance, Window, maintenance
 
 _LONGEST_SPREAD = timedelta(seconds=30)
 _HASH_RANGE = 1 << 32

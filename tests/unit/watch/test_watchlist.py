@@ -9,11 +9,11 @@ from apscheduler.triggers.interval import IntervalTrigger
 from monitor.cron import parse_cron
 from monitor.drift.plausibility import Guard
 from monitor.drift.rules import Rules
-from monitor.maintenance import Window
 from monitor.secret import Secret
 from monitor.store.connections import Named
 from monitor.voicelink.budget import AccountBudget
-from monitor.watchlist import Connection
+from monitor.watch.maintenance import Window
+from monitor.watch.watchlist import Connection
 from tests.fakes.clock import START, FakeClock
 
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)

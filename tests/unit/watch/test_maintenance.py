@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.cron import parse_cron
-from monitor.maintenance import Maintenance, Window, maintenance
+from monitor.watch.maintenance import Maintenance, Window, maintenance
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -1,0 +1,1 @@
+"""What is watched, and by which rules: values, without IO."""
