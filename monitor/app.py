@@ -15,12 +15,9 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from structlog.typing import FilteringBoundLogger
 
 from monitor import __version__
-from monitor.announce import Announcer
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.cycle import Cycle
 from monitor.errors import ConfigError, MonitorError, StartError, StoreUnavailable
-from monitor.fleet import FleetWatch
 from monitor.heartbeat import Heartbeat
 from monitor.housekeeping import Housekeeping
 from monitor.http.client import build_http
@@ -31,13 +28,16 @@ from monitor.log import build_logger, route_standard_library
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
 from monitor.notify.drain import Drain
-from monitor.schedule import Schedule
 from monitor.status import StoreStatus
 from monitor.store.claims import free_leases
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
 from monitor.store.outbox import StoredOutbox, free_delivery_leases
+from monitor.sync.announce import Announcer
+from monitor.sync.cycle import Cycle
+from monitor.sync.failures import FleetWatch
+from monitor.sync.schedule import Schedule
 from monitor.web.server import bind
 
 _SYNC_GRACE_S = 3.0

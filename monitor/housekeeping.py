@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from monitor import heartbeat
-from monitor.announce import Announcer
 from monitor.clock import Clock
 from monitor.config.secrets import secrets_of
 from monitor.drift.alert import Kind, Severity
@@ -14,7 +13,6 @@ from monitor.installation import DISCOVERY_INTERVAL, Installation
 from monitor.metrics import Metrics
 from monitor.notify.drain import Drain
 from monitor.receivers import repeat_intervals
-from monitor.schedule import Schedule
 from monitor.store.alerts import firing_by_kind
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
@@ -22,6 +20,8 @@ from monitor.store.database import Database
 from monitor.store.outbox import backlogs
 from monitor.store.reminders import remind
 from monitor.store.retention import BATCH, prune
+from monitor.sync.announce import Announcer
+from monitor.sync.schedule import Schedule
 
 _STORE_LOST = timedelta(seconds=30)
 _OTHERS_WRITE = timedelta(seconds=5)

@@ -15,7 +15,6 @@ from typing import Any
 import httpx
 from structlog.typing import FilteringBoundLogger
 
-from monitor.announce import Announcer
 from monitor.build import account_budgets, build_client, build_watchlist
 from monitor.clock import Clock
 from monitor.config import Account, Config
@@ -34,6 +33,7 @@ from monitor.store.codec import Codec
 from monitor.store.connections import Standing, load_records, watched
 from monitor.store.database import Database
 from monitor.store.level import StoredLevel
+from monitor.sync.announce import Announcer
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.discovery import Discovered, Known, Listed, discover

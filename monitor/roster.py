@@ -6,7 +6,6 @@ from datetime import datetime
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.announce import Announcer
 from monitor.drift.alert import Notice
 from monitor.drift.policy import step
 from monitor.drift.rules import Rules
@@ -27,6 +26,7 @@ from monitor.store.connections import (
 from monitor.store.database import Database
 from monitor.store.ledger import keep_unconfigured
 from monitor.store.outbox import know_receivers
+from monitor.sync.announce import Announcer
 from monitor.watch.discovery import Discovered
 from monitor.watch.watchlist import Watchlist
 

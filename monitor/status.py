@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from monitor import __version__
-from monitor.announce import Announcer
 from monitor.errors import StoreUnavailable
 from monitor.store.alerts import firing
 from monitor.store.database import Database
 from monitor.store.outbox import backlogs
+from monitor.sync.announce import Announcer
 from monitor.watch.watchlist import Live
 from monitor.web.status import ReceiverStatus, Status
 

@@ -16,7 +16,7 @@ from monitor.store.claims import Claim, Freshness, State, save
 from monitor.store.codec import Codec
 from monitor.store.connections import Named, load_records, stop_watching
 from monitor.store.database import Database
-from monitor.store.fleet import Fleet, save_fleet
+from monitor.store.failures import Fleet, save_fleet
 from monitor.store.tables import acceptances
 
 _ASKED = select(acceptances.c.id, acceptances.c.key).where(acceptances.c.identity == bindparam("which"))

@@ -11,12 +11,9 @@ from typing import Any
 import httpx
 from sqlalchemy import select
 
-from monitor.announce import Announcer
 from monitor.build import account_budgets, build_watchlist
 from monitor.config import load_config
-from monitor.cycle import Cycle, Done
 from monitor.drift.text import Watched
-from monitor.fleet import FleetWatch
 from monitor.metrics import Metrics
 from monitor.roster import bring_in
 from monitor.simulator import Simulator, build_world
@@ -27,6 +24,9 @@ from monitor.store.connections import Standing, watched
 from monitor.store.database import Database
 from monitor.store.ledger import Kept, Ledger, Work
 from monitor.store.tables import alerts, deliveries
+from monitor.sync.announce import Announcer
+from monitor.sync.cycle import Cycle, Done
+from monitor.sync.failures import FleetWatch
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.watchlist import Live, Watchlist
 from tests.fakes.clock import FakeClock

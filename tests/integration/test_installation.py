@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from monitor.announce import Announcer
 from monitor.config import Config, load_config
 from monitor.installation import Installation
 from monitor.metrics import Metrics
@@ -19,6 +18,7 @@ from monitor.simulator import Simulator, build_world
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.outbox import StoredOutbox
+from monitor.sync.announce import Announcer
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
 

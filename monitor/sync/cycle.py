@@ -14,7 +14,6 @@ from typing import Protocol
 import xxhash
 from msgspec.structs import replace
 
-from monitor.announce import Announcer
 from monitor.clock import Clock
 from monitor.drift.policy import Records, Step, Verdict, judge, step
 from monitor.drift.snapshot import Counts, count
@@ -24,6 +23,7 @@ from monitor.notify.routing import plan
 from monitor.store.alerts import Plan, Told
 from monitor.store.claims import Claim, Freshness
 from monitor.store.ledger import Kept, Work
+from monitor.sync.announce import Announcer
 from monitor.voicelink.client import Answer
 from monitor.voicelink.decode import decode_sync
 from monitor.watch.watchlist import Connection, Live, Watchlist

@@ -7,13 +7,13 @@ from typing import Any, cast
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from monitor.announce import Announcer
-from monitor.cycle import Done
 from monitor.metrics import Metrics
-from monitor.schedule import Schedule
 from monitor.store.claims import Claim
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
+from monitor.sync.announce import Announcer
+from monitor.sync.cycle import Done
+from monitor.sync.schedule import Schedule
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
 

@@ -7,7 +7,6 @@ runs late, twice or after a crash.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from monitor.announce import Announcer
 from monitor.clock import Clock
 from monitor.drift.alerts import Report
 from monitor.drift.failures import SCOPE, FailingReceiver, FleetStep, Health, kind_of, step
@@ -17,9 +16,10 @@ from monitor.store.alerts import Told
 from monitor.store.codec import Codec
 from monitor.store.connections import Standing, watched
 from monitor.store.database import Database
-from monitor.store.fleet import load_fleet
+from monitor.store.failures import load_fleet
 from monitor.store.ledger import keep_fleet
 from monitor.store.outbox import Backlog, backlogs
+from monitor.sync.announce import Announcer
 from monitor.watch.watchlist import Live, Watchlist
 
 _OUT_OF_REACH = timedelta(minutes=5)

@@ -10,18 +10,18 @@ import httpx
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from monitor.announce import Announcer
-from monitor.cycle import Done
 from monitor.drift.failures import FleetRules
 from monitor.drift.text import Wording
 from monitor.errors import Outcome, StoreUnavailable
-from monitor.fleet import FleetWatch
 from monitor.metrics import Metrics
-from monitor.schedule import Schedule
 from monitor.store.claims import Claim
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.database import Database
+from monitor.sync.announce import Announcer
+from monitor.sync.cycle import Done
+from monitor.sync.failures import FleetWatch
+from monitor.sync.schedule import Schedule
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.watchlist import Live, Watchlist
 from tests.fakes.clock import START, FakeClock

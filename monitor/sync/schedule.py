@@ -13,11 +13,8 @@ from typing import Protocol
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.announce import Announcer
 from monitor.clock import Clock
-from monitor.cycle import Done
 from monitor.errors import StoreUnavailable
-from monitor.fleet import FleetWatch
 from monitor.metrics import Metrics
 from monitor.store.claims import (
     Claim,
@@ -31,6 +28,9 @@ from monitor.store.claims import (
     renew,
 )
 from monitor.store.database import Database
+from monitor.sync.announce import Announcer
+from monitor.sync.cycle import Done
+from monitor.sync.failures import FleetWatch
 
 _LEASE = timedelta(minutes=2)
 _SHORTEST_REST = timedelta(milliseconds=100)
