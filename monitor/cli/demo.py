@@ -11,13 +11,13 @@ from typing import Annotated
 import msgspec
 import typer
 
-from monitor.app import run_daemon
 from monitor.cli.narrator import Narrator
 from monitor.cli.shell import shell_of
 from monitor.cli.simulate import ended_by_signal
 from monitor.cli.terminal import Terminal
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, load_config, parse_duration
+from monitor.daemon.app import run_daemon
 from monitor.simulator import Simulator, World, shipped_scenario
 
 _PORT = 8790

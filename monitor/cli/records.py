@@ -9,7 +9,6 @@ from typing import Annotated, Any, TypeVar
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.build import rules_of
 from monitor.cli.options import (
     DEFAULT_LIMIT,
     ConnectionOption,
@@ -24,6 +23,7 @@ from monitor.cli.shell import Shell, shell_of
 from monitor.cli.terminal import Format
 from monitor.clock import SystemClock
 from monitor.config import Config
+from monitor.daemon.build import rules_of
 from monitor.drift.alert import AlertBody, Kind, Status
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import ChangeKind

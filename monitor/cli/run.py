@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from monitor.app import run_daemon
 from monitor.cli.setup import config_of, reread
 from monitor.cli.shell import Shell, shell_of
+from monitor.daemon.app import run_daemon
 
 
 def run(

@@ -10,19 +10,19 @@ from typing import Annotated
 import httpx
 import typer
 
-from monitor.build import wording_of
 from monitor.cli.options import FormatOption
 from monitor.cli.setup import config_of
 from monitor.cli.shell import shell_of
 from monitor.cli.terminal import Format, Terminal
 from monitor.clock import SystemClock
 from monitor.config import Config
+from monitor.daemon.build import wording_of
+from monitor.daemon.receivers import ReceiverSet
 from monitor.errors import ConfigError
 from monitor.log import build_logger
 from monitor.notify.alertmanager import Parts
 from monitor.notify.log import LogReceiver
 from monitor.plain import plain
-from monitor.receivers import ReceiverSet
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.level import StoredLevel

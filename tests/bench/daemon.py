@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from monitor.app import run_daemon
 from monitor.config import load_config
+from monitor.daemon.app import run_daemon
 from tests.bench.child import answer_commands
 
 _PROBE_S = 0.005

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 from sqlalchemy import select
 
-from monitor.build import account_budgets, build_watchlist
 from monitor.config import load_config
+from monitor.daemon.build import account_budgets, build_watchlist
 from monitor.drift.text import Watched
 from monitor.metrics import Metrics
 from monitor.roster import bring_in

@@ -18,8 +18,8 @@ from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from monitor import __version__
-from monitor.app import run_daemon
 from monitor.config import load_config
+from monitor.daemon.app import run_daemon
 from monitor.simulator import Simulator, build_world
 from monitor.web.api.openapi import build_openapi
 from tests.acceptance.daemon import to_toml

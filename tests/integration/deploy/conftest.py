@@ -9,8 +9,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitor.app import run_daemon
 from monitor.config import load_config
+from monitor.daemon.app import run_daemon
 from monitor.simulator import Simulator, shipped_scenario
 from tests.servers.process import wait_until
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from monitor.config import Config, load_config
-from monitor.installation import Installation
+from monitor.daemon.reload import Installation
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
 from monitor.notify.drain import Drain

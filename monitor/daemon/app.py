@@ -17,18 +17,18 @@ from structlog.typing import FilteringBoundLogger
 from monitor import __version__
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
+from monitor.daemon.actions import DaemonLifecycle
+from monitor.daemon.heartbeat import Heartbeat
+from monitor.daemon.jobs import Housekeeping
+from monitor.daemon.reload import Installation
+from monitor.daemon.status import StoreStatus
+from monitor.daemon.web import Listener, changed_at_next_start
 from monitor.errors import ConfigError, MonitorError, StartError, StoreUnavailable
-from monitor.heartbeat import Heartbeat
-from monitor.housekeeping import Housekeeping
 from monitor.http.client import build_http
-from monitor.installation import Installation
-from monitor.lifecycle import DaemonLifecycle
-from monitor.listener import Listener, changed_at_next_start
 from monitor.log import build_logger, route_standard_library
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
 from monitor.notify.drain import Drain
-from monitor.status import StoreStatus
 from monitor.store.claims import free_leases
 from monitor.store.codec import Codec
 from monitor.store.database import Database

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from monitor.heartbeat import Heartbeat
+from monitor.daemon.heartbeat import Heartbeat
 from monitor.secret import Secret
 from monitor.store.database import Database
 from tests.fakes.clock import FakeClock

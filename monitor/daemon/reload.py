@@ -15,10 +15,11 @@ from typing import Any
 import httpx
 from structlog.typing import FilteringBoundLogger
 
-from monitor.build import account_budgets, build_client, build_watchlist
 from monitor.clock import Clock
 from monitor.config import Account, Config
 from monitor.config import Connection as ConnectionConfig
+from monitor.daemon.build import account_budgets, build_client, build_watchlist
+from monitor.daemon.receivers import ReceiverSet
 from monitor.drift.failures import Streak
 from monitor.drift.text import Watched
 from monitor.errors import Outcome, StoreUnavailable, SyncError
@@ -27,7 +28,6 @@ from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Parts, Posters
 from monitor.notify.drain import Drain
 from monitor.notify.log import LogReceiver
-from monitor.receivers import ReceiverSet
 from monitor.roster import bring_in
 from monitor.store.codec import Codec
 from monitor.store.connections import Standing, load_records, watched

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import httpx
 
-from monitor.build import route_of, wording_of
 from monitor.clock import Clock
 from monitor.config import (
     AlertmanagerReceiver,
@@ -16,6 +15,7 @@ from monitor.config import (
     SlackReceiver,
     WebhookReceiver,
 )
+from monitor.daemon.build import route_of, wording_of
 from monitor.http.client import build_http
 from monitor.notify.alertmanager import AlertmanagerReceiver as Alertmanager
 from monitor.notify.alertmanager import Login, Parts, Terms

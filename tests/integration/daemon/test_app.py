@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from monitor.app import Daemon
 from monitor.clock import SystemClock
 from monitor.config import Config
+from monitor.daemon.app import Daemon
 from tests.fakes.log import FakeLog
 from tests.servers.process import wait_until
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
+from monitor.daemon.actions import DaemonLifecycle
 from monitor.drift.alert import Notice, encode_body
 from monitor.drift.rules import Rules
 from monitor.errors import Refused, UnknownName
-from monitor.lifecycle import DaemonLifecycle
 from monitor.store.codec import Codec
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database

@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from monitor import heartbeat
 from monitor.clock import Clock
 from monitor.config.secrets import secrets_of
+from monitor.daemon import heartbeat
+from monitor.daemon.receivers import repeat_intervals
+from monitor.daemon.reload import DISCOVERY_INTERVAL, Installation
 from monitor.drift.alert import Kind, Severity
 from monitor.errors import StoreUnavailable
-from monitor.installation import DISCOVERY_INTERVAL, Installation
 from monitor.metrics import Metrics
 from monitor.notify.drain import Drain
-from monitor.receivers import repeat_intervals
 from monitor.store.alerts import firing_by_kind
 from monitor.store.codec import Codec
 from monitor.store.connections import watched

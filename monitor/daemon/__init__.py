@@ -1,0 +1,1 @@
+"""The daemon: built from a config, started, reloaded, and closed in order."""
