@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli.options import FormatOption
-from monitor.cli.setup import config_of, store_of
-from monitor.cli.shell import Shell, shell_of
+from monitor.cli.shell import Shell, config_of, shell_of, store_of
 from monitor.cli.targets import unknown_connection
 from monitor.cli.terminal import Format
 from monitor.clock import SystemClock

@@ -107,7 +107,7 @@ CATALOG = (
     ),
     Entry(
         name="test-alert",
-        target="trial:try_alert",
+        target="test_alert:send_test_alert",
         summary="Send a test alert to the receivers, and say what they answer.",
         exits={0: "every receiver took it", 2: _BAD_CONFIG, 3: "some receiver did not"},
         examples=("test-alert", "test-alert --receiver pd"),

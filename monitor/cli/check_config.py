@@ -6,8 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from monitor.cli.options import FormatOption
-from monitor.cli.setup import config_of
-from monitor.cli.shell import shell_of
+from monitor.cli.shell import config_of, shell_of
 from monitor.cli.sync import FAILED, described, look_once, show_looks
 from monitor.cli.terminal import Format, Terminal
 from monitor.clock import SystemClock

@@ -10,8 +10,7 @@ import typer
 
 from monitor.cli.check_config import spoken
 from monitor.cli.options import ConnectionOption, FormatOption
-from monitor.cli.setup import config_of, store_of
-from monitor.cli.shell import shell_of
+from monitor.cli.shell import config_of, shell_of, store_of
 from monitor.cli.terminal import Format, Terminal
 from monitor.config import Config
 from monitor.errors import Outcome, StartError

@@ -9,8 +9,8 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from monitor.cli.build import build_group
 from monitor.cli.catalog import PROGRAM
+from monitor.cli.group import build_group
 from monitor.cli.shell import Shell
 from monitor.cli.terminal import Terminal
 from monitor.errors import MonitorError

@@ -18,8 +18,7 @@ from monitor.cli.options import (
     StateOption,
     since_at,
 )
-from monitor.cli.setup import config_of, store_of
-from monitor.cli.shell import Shell, shell_of
+from monitor.cli.shell import Shell, config_of, shell_of, store_of
 from monitor.cli.terminal import Format
 from monitor.clock import SystemClock
 from monitor.config import Config

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.setup import config_of, reread
-from monitor.cli.shell import Shell, shell_of
+from monitor.cli.shell import Shell, config_of, reread, shell_of
 from monitor.daemon.app import run_daemon
 
 

@@ -7,15 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from monitor.cli.look import Drifting, Look
 from monitor.cli.options import FormatOption
-from monitor.cli.setup import config_of
-from monitor.cli.shell import Shell, shell_of
+from monitor.cli.shell import Shell, config_of, shell_of
 from monitor.cli.targets import looker
-from monitor.cli.terminal import Format, Terminal
+from monitor.cli.terminal import Format, Terminal, plain
 from monitor.clock import SystemClock
 from monitor.config import Config
-from monitor.oneshot import Drifting, Look
-from monitor.plain import plain
 
 READY, DRIFT, FAILED = 0, 1, 3
 _LISTED = 50

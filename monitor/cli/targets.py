@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Seque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from monitor.cli.look import Look, Target, discover, look_at_all
 from monitor.clock import Clock
 from monitor.config import Account, Config
 from monitor.daemon.build import account_budgets, build_client, rules_of
 from monitor.errors import ConfigError, SyncError
-from monitor.oneshot import Look, Target, discover, look_at_all
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.discovery import Listed

@@ -3,8 +3,8 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NoReturn, TextIO
 
@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from monitor.plain import plain
+from monitor.clock import rfc3339
 
 _WIDE = 10_000
 """Where nobody looks at a screen, nothing is cut or wrapped."""
@@ -255,3 +255,25 @@ def _end(stream: TextIO) -> NoReturn:
         os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
     raise typer.Exit(_SIGPIPE)
+
+
+def plain(value: Any) -> Any:
+    """Return dataclasses and structs as objects, instants like the log's, durations as seconds."""
+    match value:
+        case datetime():
+            return rfc3339(value)
+        case timedelta():
+            return value.total_seconds()
+        case dict():
+            return {str(key): plain(each) for key, each in value.items()}
+        case list() | tuple() | frozenset():
+            return [plain(each) for each in value]
+        case _:
+            names = _fields(value)
+            return {name: plain(getattr(value, name)) for name in names} if names else value
+
+
+def _fields(value: Any) -> tuple[str, ...]:
+    if isinstance(value, msgspec.Struct):
+        return value.__struct_fields__
+    return tuple(field.name for field in fields(value)) if is_dataclass(value) else ()

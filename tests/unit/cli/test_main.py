@@ -12,8 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from monitor import __version__
-from monitor.cli.build import LazyCommand, build_group
 from monitor.cli.catalog import CATALOG, PROGRAM, Entry
+from monitor.cli.group import LazyCommand, build_group
 from monitor.cli.main import run
 from monitor.cli.shell import shell_of
 from monitor.errors import ConfigError, StoreUnavailable

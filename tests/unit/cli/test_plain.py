@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from monitor.plain import plain
+from monitor.cli.terminal import plain
 
 
 class Word(StrEnum):

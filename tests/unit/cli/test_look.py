@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from monitor.cli.look import Look, Target, discover, look, look_at_all
 from monitor.drift.rules import Ignore, Rules
 from monitor.errors import Outcome, SyncError
-from monitor.oneshot import Look, Target, discover, look, look_at_all
 from monitor.secret import Secret
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import Answer
