@@ -2,7 +2,7 @@
 
 from monitor.config.accounts import Account, Connection
 from monitor.config.budget import Timing, requests_per_minute
-from monitor.config.load import find_config_file, load_config
+from monitor.config.load import config_schema, find_config_file, load_config
 from monitor.config.receivers import (
     AlertmanagerReceiver,
     AppriseReceiver,
@@ -12,7 +12,6 @@ from monitor.config.receivers import (
     SlackReceiver,
     WebhookReceiver,
 )
-from monitor.config.schema import config_schema
 from monitor.config.settings import Config
 from monitor.config.silence import IgnoreRule, MaintenanceWindow
 from monitor.config.units import format_duration, parse_duration, parse_size

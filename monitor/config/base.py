@@ -1,5 +1,8 @@
 """What all tables of the config have in common."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 from monitor.secret import Secret
@@ -27,3 +30,21 @@ def chosen(value: Secret | None, file: Secret | None) -> Secret:
     if secret is None:
         raise ValueError("this secret was not given")
     return secret
+
+
+def secrets_of(value: Any) -> Iterator[Secret]:
+    """Yield every secret anywhere below a value of the config."""
+    match value:
+        case Secret():
+            yield value
+        case BaseModel():
+            for _, part in value:
+                yield from secrets_of(part)
+        case dict():
+            for part in value.values():
+                yield from secrets_of(part)
+        case tuple() | list():
+            for part in value:
+                yield from secrets_of(part)
+        case _:
+            return

@@ -165,3 +165,13 @@ def _read(model: type[BaseModel], values: Any) -> BaseModel | None:
         return model.model_validate(values)
     except ValidationError:
         return None
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of the whole config, every key described."""
+    schema = Config.model_json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "The config of voicelink-monitor",
+    }

@@ -14,8 +14,7 @@ from monitor.clock import Clock
 from monitor.errors import DeliveryError, StoreUnavailable
 from monitor.notify.http import get, require_taken
 from monitor.secret import Secret
-from monitor.store.database import Database
-from monitor.store.pulse import commit_pulse
+from monitor.store.database import Database, commit_pulse
 
 INTERVAL = timedelta(minutes=1)
 _SYNCS_LATE = timedelta(minutes=2)

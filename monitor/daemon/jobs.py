@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from monitor.clock import Clock
-from monitor.config.secrets import secrets_of
+from monitor.config.base import secrets_of
 from monitor.daemon import heartbeat
 from monitor.daemon.receivers import repeat_intervals
 from monitor.daemon.reload import DISCOVERY_INTERVAL, Installation
@@ -17,8 +17,7 @@ from monitor.store.alerts import firing_by_kind
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.database import Database
-from monitor.store.outbox import backlogs
-from monitor.store.reminders import remind
+from monitor.store.outbox import backlogs, remind
 from monitor.store.retention import BATCH, prune
 from monitor.sync.announce import Announcer
 from monitor.sync.schedule import Schedule

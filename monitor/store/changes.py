@@ -1,14 +1,15 @@
 """The differences that syncs found, one row each."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import insert
+from sqlalchemy import Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.drift.snapshot import Change
+from monitor.drift.snapshot import Change, ChangeKind
 from monitor.store.connections import Named
 from monitor.store.tables import changes
 
@@ -44,3 +45,73 @@ def _change_values(named: Named, sync_id: str, change: Change, at: datetime) -> 
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
+
+
+MOST_CHANGES = 50_000
+"""Changes that are read for one history, newest first: a bound for a connection that flaps without end."""
+
+_TROUBLE = (ChangeKind.APPEARED, ChangeKind.CHANGED, ChangeKind.RESOLVED, ChangeKind.REMOVED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """So many numbers that one sync saw move between states in which they drift.
+
+    `before` and `after` are None where they did not drift.
+    """
+
+    at: datetime
+    before: str | None
+    after: str | None
+    numbers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moves:
+    """The moves since an instant, newest first; `since` is later than asked if there were too many."""
+
+    moves: list[Move]
+    since: datetime
+
+
+async def drift_moves(
+    tx: AsyncConnection, identity: str, since: datetime, *, limit: int = MOST_CHANGES
+) -> Moves:
+    """Return how numbers of a connection began and ceased to drift since an instant.
+
+    Of a removed number only its issues tell whether it drifted; one that had none counts as ready.
+    """
+    newest = (
+        select(
+            changes.c.at,
+            changes.c.change,
+            changes.c.state,
+            changes.c.previous_state,
+            (changes.c.previous_issues != "[]").label("had_issues"),
+        )
+        .where(changes.c.identity == identity, changes.c.at >= since, changes.c.change.in_(_TROUBLE))
+        .order_by(changes.c.id.desc())
+        .limit(limit)
+        .subquery()
+    )
+    columns = (newest.c.at, newest.c.change, newest.c.state, newest.c.previous_state, newest.c.had_issues)
+    asked = select(*columns, func.count().label("numbers")).group_by(*columns).order_by(newest.c.at.desc())
+    rows = list(await tx.execute(asked))
+    if sum(row.numbers for row in rows) >= limit:
+        since = rows[-1].at  # of that sync only a part may have been read
+        rows = [row for row in rows if row.at > since]
+    return Moves(moves=[move for row in rows if (move := _move(row)) is not None], since=since)
+
+
+def _move(row: Row[Any]) -> Move | None:
+    before, after = row.previous_state, row.state
+    match ChangeKind(row.change):
+        case ChangeKind.APPEARED:
+            before = None
+        case ChangeKind.RESOLVED:
+            after = None
+        case ChangeKind.REMOVED if not row.had_issues:
+            return None
+        case _:
+            pass
+    return Move(at=row.at, before=before, after=after, numbers=row.numbers)

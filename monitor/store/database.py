@@ -7,18 +7,20 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, event, inspect, text
+from sqlalchemy import Connection, Engine, event, insert, inspect, text, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from monitor.errors import StartError, StoreUnavailable
-from monitor.store.migrations import REVISIONS
+from monitor.store.migrations import REVISIONS, upgrade
+from monitor.store.tables import pulse
 
 _BUSY_TIMEOUT_S = 10
 
@@ -235,9 +237,6 @@ def _upgrade(connection: Connection) -> None:
         # Replicas that start together must not migrate together.
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7466951)")
     if _current(connection) != REVISIONS[-1]:
-        # Alembic takes longer to import than all the rest of a start, and is needed once a version.
-        from monitor.store.migrate import upgrade  # noqa: PLC0415 - as said above
-
         upgrade(connection)
 
 
@@ -248,3 +247,13 @@ def _reason(exc: BaseException) -> str:
         return cause.strerror
     told = isinstance(exc, (DBAPIError, sqlite3.Error, OSError))
     return str(cause).splitlines()[0] if told else type(exc).__name__
+
+
+_ROW = 1
+
+
+async def commit_pulse(tx: AsyncConnection, at: datetime) -> None:
+    """Write the instant down."""
+    done = await tx.execute(update(pulse).where(pulse.c.id == _ROW).values(at=at))
+    if done.rowcount == 0:
+        await tx.execute(insert(pulse).values(id=_ROW, at=at))

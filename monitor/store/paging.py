@@ -1,5 +1,7 @@
 """Pages of rows, and the cursors between them: what a cursor holds, and what happens to a wrong one."""
 
+import base64
+import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,4 +76,25 @@ def instant_in(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as exc:
+        raise BadCursor("no page ends there") from exc
+
+
+CURSOR_LENGTH = 2_000
+
+
+def wrap(after: str) -> str:
+    """Return a cursor that stands for the end of a page."""
+    return base64.urlsafe_b64encode(after.encode()).decode().rstrip("=")
+
+
+def unwrap(cursor: str) -> str:
+    """Return what `wrap` was given.
+
+    Raises:
+        BadCursor: It never was.
+    """
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+    except (UnicodeError, binascii.Error) as exc:
         raise BadCursor("no page ends there") from exc

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from monitor.drift.snapshot import ChangeKind, Counts
 from monitor.metrics import ConnectionView
-from monitor.store.history import Move
+from monitor.store.changes import Move
 from monitor.store.rows import ChangeRow
 from monitor.web.pages.chart import BUCKETS, COLOURS, REST, Part, colours, history, state_bar
 from monitor.web.pages.filters import change_filter, page_number, text

@@ -16,8 +16,7 @@ API: https://github.com/prometheus/alertmanager/blob/v0.25.0/api/v2/openapi.yaml
 """
 
 from monitor.notify.alertmanager.level import Level, Target
-from monitor.notify.alertmanager.login import Login
-from monitor.notify.alertmanager.poster import Parts, Terms
+from monitor.notify.alertmanager.poster import Login, Parts, Terms
 from monitor.notify.alertmanager.posters import Posters
 from monitor.notify.alertmanager.receiver import AlertmanagerReceiver
 

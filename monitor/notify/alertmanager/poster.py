@@ -7,6 +7,7 @@ read is posted on, so that nothing expires. After a failure it backs off from 1 
 """
 
 import asyncio
+import base64
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,12 +22,12 @@ from monitor.drift.text import Wording
 from monitor.errors import DeliveryError, LeaseLost, Refusal, StoreUnavailable
 from monitor.notify.alertmanager.labels import reconcile, slices
 from monitor.notify.alertmanager.level import LabelSet, Level, State, Target
-from monitor.notify.alertmanager.login import Login
 from monitor.notify.alertmanager.render import Letter, batches, joined
 from monitor.notify.delivery import DeliveryOutcome
 from monitor.notify.drain import POLL_S, DeliveryMetrics
 from monitor.notify.http import Answer, describe, post, refusal_of
 from monitor.notify.routing import Route
+from monitor.secret import Secret
 
 PATH = "/api/v2/alerts"
 FIRST_BACKOFF_S = 1.0
@@ -36,6 +37,28 @@ SLICE = 500
 """Episodes between two turns of the event loop."""
 
 _DOUBLINGS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """A bearer token, or a user name and its password; read at each post."""
+
+    username: str = ""
+    secret: Secret
+    bearer: bool = False
+
+    def headers(self) -> Mapping[str, str]:
+        """Return the header that a request needs. Source: RFC 6750 and RFC 7617."""
+        if self.bearer:
+            return {"authorization": f"Bearer {self.secret.reveal()}"}
+        return {"authorization": f"Basic {self._basic()}"}
+
+    def hidden(self) -> list[str]:
+        """Return what an answer must not bring into a log."""
+        return [self.secret.reveal()] if self.bearer else [self.secret.reveal(), self._basic()]
+
+    def _basic(self) -> str:
+        return base64.b64encode(f"{self.username}:{self.secret.reveal()}".encode()).decode("ascii")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

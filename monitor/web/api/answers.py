@@ -9,9 +9,8 @@ import msgspec
 
 from monitor.clock import rfc3339
 from monitor.drift.alert import AlertBody, Severity
-from monitor.store.paging import Page
+from monitor.store.paging import Page, wrap
 from monitor.store.rows import ConnectionRow, SyncStatus
-from monitor.web.api.cursor import wrap
 from monitor.web.status import ReceiverStatus, Status
 
 T = TypeVar("T")

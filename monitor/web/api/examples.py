@@ -15,6 +15,7 @@ from monitor.drift.alert import (
 )
 from monitor.drift.snapshot import ChangeKind
 from monitor.errors import Outcome
+from monitor.store.paging import wrap
 from monitor.store.rows import ChangeRow, ConnectionRow, DeliveryRow, NumberRow, SyncStatus
 from monitor.web.api.answers import (
     ConnectionDetail,
@@ -24,7 +25,6 @@ from monitor.web.api.answers import (
     NumberTotals,
     detail_of,
 )
-from monitor.web.api.cursor import wrap
 from monitor.web.status import ReceiverStatus
 
 _AT = datetime(2026, 1, 31, 9, 15, tzinfo=UTC)

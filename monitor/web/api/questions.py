@@ -15,8 +15,8 @@ from msgspec import UNSET, Meta, UnsetType
 from monitor.drift.alert import Kind, Severity, Status
 from monitor.drift.snapshot import ChangeKind
 from monitor.store.outbox import CLOSED, DEAD, DELIVERED, PENDING
+from monitor.store.paging import CURSOR_LENGTH
 from monitor.store.rows import SyncStatus
-from monitor.web.api.cursor import CURSOR_LENGTH
 from monitor.web.problems import BadRequest
 
 # No control characters: no name has any, and a database need not take them.

@@ -12,6 +12,7 @@ from monitor.drift.alert import Status as AlertStatus
 from monitor.store import queries
 from monitor.store.codec import Codec
 from monitor.store.database import Database
+from monitor.store.paging import unwrap
 from monitor.store.queries import MaintenanceOf
 from monitor.store.rows import ChangeRow, ConnectionRow, DeliveryRow, NumberRow
 from monitor.web.api import questions as ask
@@ -23,7 +24,6 @@ from monitor.web.api.answers import (
     listing_of,
     status_of,
 )
-from monitor.web.api.cursor import unwrap
 from monitor.web.status import Readiness, StatusSource
 
 

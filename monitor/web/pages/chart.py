@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from monitor.store.history import Move
+from monitor.store.changes import Move
 
 COLOURS = 5
 """States that get a colour of their own; the style knows `s0` to `s4`, and `sx` for the rest."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 from starlette.exceptions import HTTPException
 
 from monitor.drift.snapshot import ChangeKind
-from monitor.web.api.cursor import unwrap
+from monitor.store.paging import unwrap
 
 _LONGEST = 200
 _LONGEST_CURSOR = 2_000

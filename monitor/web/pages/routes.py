@@ -17,12 +17,11 @@ from monitor.drift.alert import Status as AlertStatus
 from monitor.drift.snapshot import ChangeKind
 from monitor.metrics import ConnectionView
 from monitor.store import queries
-from monitor.store.history import Move, drift_moves
+from monitor.store.changes import Move, drift_moves
 from monitor.store.outbox import DEAD
-from monitor.store.paging import Page
+from monitor.store.paging import Page, wrap
 from monitor.store.requests import owner_named
 from monitor.store.rows import ConnectionRow, DeliveryRow, NumberRow, Owner, Trouble
-from monitor.web.api.cursor import wrap
 from monitor.web.pages.chart import History, colours, history, state_bar
 from monitor.web.pages.filters import (
     SPANS,

@@ -2,9 +2,9 @@
 
 from monitor.drift.policy import Records
 from monitor.drift.snapshot import Number
+from monitor.store.changes import drift_moves
 from monitor.store.codec import Codec
 from monitor.store.database import Database
-from monitor.store.history import drift_moves
 from monitor.store.ledger import Ledger
 from tests.fakes.stored import MINUTE, NOW, begin, claim_all, stepped, tell, work
 
