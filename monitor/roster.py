@@ -11,11 +11,11 @@ from monitor.drift.policy import step
 from monitor.drift.rules import Rules
 from monitor.drift.text import Watched, body
 from monitor.notify.routing import plan
-from monitor.store.alerts import Told, add_deliveries, firing
+from monitor.store.alerts import AlertMessage, add_deliveries, firing
 from monitor.store.codec import Codec
 from monitor.store.connections import (
-    Named,
-    Standing,
+    ConnectionName,
+    ConnectionState,
     Watch,
     begin_watching,
     load_records,
@@ -77,7 +77,7 @@ async def bring_in(
 
 async def _end(
     tx: AsyncConnection,
-    standing: Standing,
+    standing: ConnectionState,
     codec: Codec,
     watchlist: Watchlist,
     former: dict[str, Watched],
@@ -88,13 +88,13 @@ async def _end(
     records = await load_records(tx, identity, codec)
     done = step(records, Rules(), now, scope=identity, unconfigured=True)
     told = [
-        Told(
+        AlertMessage(
             report=made,
             body=body(made, scope=identity, watched=former, wording=watchlist.wording, now=now),
         )
         for made in done.reports
     ]
-    named = Named(identity=identity, name=standing.name, account=standing.account)
+    named = ConnectionName(identity=identity, name=standing.name, account=standing.account)
     await keep_unconfigured(
         tx,
         named,

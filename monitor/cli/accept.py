@@ -19,7 +19,7 @@ from monitor.store.requests import Acceptable, acceptable, owner_named
 from monitor.store.requests import accept as ask_to_accept
 
 
-class Refused(Exception):  # noqa: N818 - named for what happened
+class NothingAccepted(Exception):  # noqa: N818 - named for what happened
     """Some of it cannot be accepted; `left` could be."""
 
     def __init__(self, why: str, left: Sequence[Acceptable]) -> None:
@@ -43,7 +43,7 @@ def accept(
     shell = shell_of(ctx)
     try:
         taken = asyncio.run(_accept(shell, connection, numbers or []))
-    except Refused as exc:
+    except NothingAccepted as exc:
         shell.terminal.error(str(exc))
         for row in exc.left:
             shell.terminal.note(f"could be accepted: {row.phone_number} ({row.kind})")
@@ -83,12 +83,14 @@ def _chosen(connection: str, numbers: Sequence[str], found: list[Acceptable]) ->
         Refused: Some of it is not there.
     """
     if not found:
-        raise Refused(f"{connection}: nothing to accept: no number is known as removed or reconfigured", ())
+        raise NothingAccepted(
+            f"{connection}: nothing to accept: no number is known as removed or reconfigured", ()
+        )
     wanted = {_digits(number) for number in numbers}
     unknown = len(wanted - {row.key for row in found})
     if unknown:
         one = "one of these numbers was" if unknown == 1 else f"{unknown} of these numbers were"
-        raise Refused(f"{connection}: {one} neither removed nor reconfigured", found)
+        raise NothingAccepted(f"{connection}: {one} neither removed nor reconfigured", found)
     return [row for row in found if not wanted or row.key in wanted]
 
 

@@ -10,7 +10,14 @@ from monitor.cli.shell import config_of, shell_of
 from monitor.cli.sync import FAILED, described, look_once, show_looks
 from monitor.cli.terminal import Format, Terminal
 from monitor.clock import SystemClock
-from monitor.config import Account, Config, Timing, find_config_file, format_duration, requests_per_minute
+from monitor.config import (
+    AccountConfig,
+    Config,
+    Timing,
+    find_config_file,
+    format_duration,
+    requests_per_minute,
+)
 
 
 def check_config(
@@ -60,7 +67,7 @@ def _show(config: Config, source: str, terminal: Terminal) -> None:
     terminal.line(f"rules       {len(config.ignore)} ignore, {len(config.maintenance)} maintenance")
 
 
-def _account_rows(config: Config, account: Account) -> list[tuple[Any, ...]]:
+def _account_rows(config: Config, account: AccountConfig) -> list[tuple[Any, ...]]:
     about = _account(config, account)
     budget = f"{about['requests_per_minute']:g} of {account.requests_per_minute}"
     rows: list[tuple[Any, ...]] = [
@@ -73,7 +80,7 @@ def _account_rows(config: Config, account: Account) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _account(config: Config, account: Account) -> dict[str, Any]:
+def _account(config: Config, account: AccountConfig) -> dict[str, Any]:
     now = SystemClock().now()
     timings = [config.schedule.timing(connection) for connection in account.connections]
     return {

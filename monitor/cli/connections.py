@@ -15,7 +15,7 @@ from monitor.cli.terminal import Format, Terminal
 from monitor.config import Config
 from monitor.errors import Outcome, StartError
 from monitor.store.codec import Codec
-from monitor.store.connections import Standing, watched
+from monitor.store.connections import ConnectionState, watched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ def connections(
             shell.terminal.note(f"{row.name}: {row.error}")
 
 
-async def _standings(config: Config, terminal: Terminal) -> list[Standing]:
+async def _standings(config: Config, terminal: Terminal) -> list[ConnectionState]:
     try:
         async with store_of(config) as database, database.read() as tx:
             return await watched(tx, Codec())
@@ -98,7 +98,7 @@ async def _standings(config: Config, terminal: Terminal) -> list[Standing]:
         return []
 
 
-def _rows(config: Config, standings: Iterable[Standing]) -> list[Row]:
+def _rows(config: Config, standings: Iterable[ConnectionState]) -> list[Row]:
     known = {standing.identity: standing for standing in standings}
     configured = {
         connection.identity: (account.name, connection.name, connection.id, spoken(timing))
@@ -120,7 +120,7 @@ def _discovering(config: Config) -> Mapping[str, bool]:
 
 
 def _row(
-    account: str, name: str, connection_id: str | None, synced: str | None, standing: Standing | None
+    account: str, name: str, connection_id: str | None, synced: str | None, standing: ConnectionState | None
 ) -> Row:
     counts = standing.counts if standing else None
     return Row(

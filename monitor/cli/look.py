@@ -15,15 +15,15 @@ from monitor.drift.snapshot import Number, Snapshot
 from monitor.errors import Outcome, SyncError
 from monitor.secret import Secret
 from monitor.voicelink.budget import AccountBudget
-from monitor.voicelink.client import Answer
+from monitor.voicelink.client import SyncAnswer
 from monitor.voicelink.connections import RemoteConnection
 from monitor.voicelink.decode import decode_sync
 
 
-class Client(Protocol):
+class LookClient(Protocol):
     """What a look needs of the provider's client."""
 
-    async def sync(self, *, key: str, connection_id: str | None, budget: AccountBudget) -> Answer:
+    async def sync(self, *, key: str, connection_id: str | None, budget: AccountBudget) -> SyncAnswer:
         """Return the provider's answer about one connection."""
         ...
 
@@ -33,7 +33,7 @@ class Client(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class LookTarget:
     """One connection to look at. `rules` say which numbers are ignored."""
 
     name: str
@@ -84,8 +84,8 @@ class Look:
 
 
 async def look_at_all(
-    targets: Iterable[Target],
-    client: Client,
+    targets: Iterable[LookTarget],
+    client: LookClient,
     clock: Clock,
     *,
     at_once: int,
@@ -102,7 +102,7 @@ async def look_at_all(
     """
     turns = asyncio.Semaphore(at_once)
 
-    async def one(target: Target) -> Look:
+    async def one(target: LookTarget) -> Look:
         async with turns:
             found = await look(target, client, clock)
         on_done(found)
@@ -113,7 +113,7 @@ async def look_at_all(
     return [task.result() for task in tasks]
 
 
-async def look(target: Target, client: Client, clock: Clock) -> Look:
+async def look(target: LookTarget, client: LookClient, clock: Clock) -> Look:
     """Look at one connection once; a failure is part of what was found."""
     started_s = clock.monotonic()
     try:
@@ -143,7 +143,7 @@ async def look(target: Target, client: Client, clock: Clock) -> Look:
 
 
 async def discover(
-    client: Client,
+    client: LookClient,
     key: Secret,
     budget: AccountBudget,
 ) -> Sequence[RemoteConnection]:

@@ -39,7 +39,7 @@ REFUSED = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class TableView:
     """How the rows of one question look in a table.
 
     `spare` are the columns to leave out first where a terminal is narrow; `instead` says below the table what
@@ -190,7 +190,7 @@ async def _asked(shell: Shell, ask: Callable[[AsyncConnection, Config], Awaitabl
         return await ask(tx, config)
 
 
-def _answer(shell: Shell, form: Format, view: View, page: Page[Any]) -> None:
+def _answer(shell: Shell, form: Format, view: TableView, page: Page[Any]) -> None:
     if form is Format.JSON:
         shell.terminal.json(page.rows)
     elif page.rows:
@@ -229,7 +229,7 @@ def _to_do(rows: Sequence[Trouble], out: frozenset[str]) -> list[str]:
     ]
 
 
-_DRIFT = View(
+_DRIFT = TableView(
     columns=(
         "connection",
         "number",
@@ -257,7 +257,7 @@ _DRIFT = View(
     instead=_to_do,
 )
 
-_CHANGES = View(
+_CHANGES = TableView(
     columns=("at", "connection", "change", "number", "was", "is", "issues"),
     row=lambda row: (
         row.at,
@@ -272,7 +272,7 @@ _CHANGES = View(
     spare=("issues", "was"),
 )
 
-_ALERTS = View(
+_ALERTS = TableView(
     columns=("started", "status", "severity", "summary", "resolution", "alert"),
     row=lambda body: (
         datetime.fromisoformat(body.started_at),
@@ -286,7 +286,7 @@ _ALERTS = View(
     spare=("alert", "resolution"),
 )
 
-_DELIVERIES = View(
+_DELIVERIES = TableView(
     columns=("queued", "receiver", "change", "status", "tries", "answer", "summary", "delivery"),
     row=lambda row: (
         row.created_at,

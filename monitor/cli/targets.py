@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Seque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from monitor.cli.look import Look, Target, discover, look_at_all
+from monitor.cli.look import Look, LookTarget, discover, look_at_all
 from monitor.clock import Clock
-from monitor.config import Account, Config
+from monitor.config import AccountConfig, Config
 from monitor.daemon.build import account_budgets, build_client, rules_of
 from monitor.errors import ConfigError, SyncError
 from monitor.voicelink.budget import AccountBudget
@@ -21,7 +21,7 @@ from monitor.watch.discovery import discover as named
 class Found:
     """The connections to look at, and the accounts whose connections could not be listed."""
 
-    targets: list[Target]
+    targets: list[LookTarget]
     failed: list[Look]
 
 
@@ -53,7 +53,7 @@ class Looker:
                     await self._add_discovered(account, found)
         return _only(names, found) if names else found
 
-    async def look(self, targets: Sequence[Target], on_done: Callable[[Look], None]) -> list[Look]:
+    async def look(self, targets: Sequence[LookTarget], on_done: Callable[[Look], None]) -> list[Look]:
         """Look at all of them, as many at once as the config allows."""
         return await look_at_all(
             targets,
@@ -63,13 +63,13 @@ class Looker:
             on_done=on_done,
         )
 
-    def _configured(self) -> Iterable[Target]:
+    def _configured(self) -> Iterable[LookTarget]:
         for account in self._config.accounts:
             for connection in account.connections:
                 yield self._target(account, connection.name, connection.id)
 
-    def _target(self, account: Account, name: str, connection_id: str | None) -> Target:
-        return Target(
+    def _target(self, account: AccountConfig, name: str, connection_id: str | None) -> LookTarget:
+        return LookTarget(
             name=name,
             account=account.name,
             connection_id=connection_id,
@@ -78,7 +78,7 @@ class Looker:
             rules=rules_of(self._config, name),
         )
 
-    async def _add_discovered(self, account: Account, found: Found) -> None:
+    async def _add_discovered(self, account: AccountConfig, found: Found) -> None:
         try:
             listed = await discover(self._client, account.secret, self._budget(account))
         except SyncError as exc:
@@ -98,7 +98,7 @@ class Looker:
         for connection in sorted(fit, key=lambda each: each.name):
             found.targets.append(self._target(account, connection.name, connection.id))
 
-    def _budget(self, account: Account) -> AccountBudget:
+    def _budget(self, account: AccountConfig) -> AccountBudget:
         return self._budgets[account.name]
 
 

@@ -26,7 +26,7 @@ from monitor.drift.episodes import Ended, Track
 from monitor.drift.text import Wording, body
 from monitor.errors import ConfigError, DeliveryError
 from monitor.log import build_logger
-from monitor.notify.alertmanager import Parts
+from monitor.notify.alertmanager import PosterParts
 from monitor.notify.delivery import Delivery, Receiver
 from monitor.notify.log import LogReceiver
 from monitor.store.codec import Codec
@@ -50,7 +50,7 @@ class Tested(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class ReceiverTest:
     """How one receiver took the test alert. `answers` are what it said, in order; `error` why it did not."""
 
     receiver: str
@@ -59,9 +59,9 @@ class Trial:
     error: str | None
 
 
-async def try_receivers(
+async def send_test_alerts(
     receivers: Iterable[Receiver], levelled: Iterable[Tested], *, wording: Wording, clock: Clock
-) -> list[Trial]:
+) -> list[ReceiverTest]:
     """Send each receiver a test alert and its end; return how they took it, in order."""
     opened, resolved = test_bodies(wording, clock.now())
     trials = [await _try_messages(receiver, (opened, resolved), clock.now()) for receiver in receivers]
@@ -93,7 +93,7 @@ def test_bodies(wording: Wording, now: datetime) -> tuple[AlertBody, AlertBody]:
     return made[0], made[1]
 
 
-async def _try_messages(receiver: Receiver, bodies: Iterable[AlertBody], now: datetime) -> Trial:
+async def _try_messages(receiver: Receiver, bodies: Iterable[AlertBody], now: datetime) -> ReceiverTest:
     answers: list[str] = []
     try:
         for told in bodies:
@@ -111,19 +111,19 @@ async def _try_messages(receiver: Receiver, bodies: Iterable[AlertBody], now: da
             async with asyncio.timeout(receiver.timeout_s):
                 answers.append(await receiver.send(delivery) or "")
     except DeliveryError as exc:
-        return Trial(receiver=receiver.name, delivered=False, answers=tuple(answers), error=str(exc))
+        return ReceiverTest(receiver=receiver.name, delivered=False, answers=tuple(answers), error=str(exc))
     except TimeoutError:
         late = f"no answer within {receiver.timeout_s:g} s"
-        return Trial(receiver=receiver.name, delivered=False, answers=tuple(answers), error=late)
-    return Trial(receiver=receiver.name, delivered=True, answers=tuple(answers), error=None)
+        return ReceiverTest(receiver=receiver.name, delivered=False, answers=tuple(answers), error=late)
+    return ReceiverTest(receiver=receiver.name, delivered=True, answers=tuple(answers), error=None)
 
 
-async def _try_level(receiver: Tested, opened: AlertBody) -> Trial:
+async def _try_level(receiver: Tested, opened: AlertBody) -> ReceiverTest:
     try:
         answer = await receiver.send_test(opened)
     except DeliveryError as exc:
-        return Trial(receiver=receiver.name, delivered=False, answers=(), error=str(exc))
-    return Trial(receiver=receiver.name, delivered=True, answers=(answer,), error=None)
+        return ReceiverTest(receiver=receiver.name, delivered=False, answers=(), error=str(exc))
+    return ReceiverTest(receiver=receiver.name, delivered=True, answers=(answer,), error=None)
 
 
 def send_test_alert(
@@ -158,20 +158,20 @@ def _known(config: Config, name: str | None) -> None:
     raise ConfigError([f"no receiver is named {name}; {hint}"])
 
 
-async def _try(config: Config, name: str | None) -> list[Trial]:
+async def _try(config: Config, name: str | None) -> list[ReceiverTest]:
     clock = SystemClock()
     log = build_logger("console", "error", sys.stderr)
     async with Database(config.store.secret.reveal()) as database:
 
-        def parts(http: httpx.AsyncClient) -> Parts:
+        def parts(http: httpx.AsyncClient) -> PosterParts:
             level = StoredLevel(database, Codec(), clock, holder="test-alert")
-            return Parts(
+            return PosterParts(
                 level=level, http=http, clock=clock, rng=random.Random(), metrics=_Uncounted(), log=log
             )
 
         made = ReceiverSet(config, clock=clock, log=LogReceiver(log), parts=parts)
         try:
-            return await try_receivers(
+            return await send_test_alerts(
                 [one for one in made.receivers if _wanted(one.name, name)],
                 [one for one in made.alertmanagers if _wanted(one.name, name)],
                 wording=wording_of(config),
@@ -196,7 +196,7 @@ class _Uncounted:
         """Count nothing."""
 
 
-def _show(trials: Sequence[Trial], terminal: Terminal) -> None:
+def _show(trials: Sequence[ReceiverTest], terminal: Terminal) -> None:
     if not trials:
         terminal.line("no receivers are configured: alerts go to the log alone")
         return

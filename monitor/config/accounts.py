@@ -20,7 +20,7 @@ from monitor.config.values import (
 from monitor.secret import Secret
 
 
-class Connection(Section):
+class ConnectionConfig(Section):
     """One VoiceLink connection to watch."""
 
     name: Name
@@ -44,7 +44,7 @@ class Connection(Section):
         return self.id or f"account:{self._account}"
 
 
-class Account(Section):
+class AccountConfig(Section):
     """One API key and the connections that are read with it."""
 
     name: Name
@@ -59,15 +59,17 @@ class Account(Section):
     """The most requests the monitor sends with this key; the provider allows 60 a minute to all its users."""
     discover: Flag = False
     """Watch every active VoiceLink connection of the key, as the provider lists them."""
-    connections: tuple[Connection, ...] = Field(default=(), validate_default=True)
+    connections: tuple[ConnectionConfig, ...] = Field(default=(), validate_default=True)
     """The connections; with none, and `discover` off, one named like the account, without id."""
 
     @field_validator("connections", mode="after")
     @classmethod
-    def _complete(cls, given: tuple[Connection, ...], info: ValidationInfo) -> tuple[Connection, ...]:
+    def _complete(
+        cls, given: tuple[ConnectionConfig, ...], info: ValidationInfo
+    ) -> tuple[ConnectionConfig, ...]:
         account = info.data.get("name", "")
         if not given and account and info.data.get("discover") is False:
-            given = (Connection(name=account),)
+            given = (ConnectionConfig(name=account),)
         without = [f"connections[{index}]" for index, connection in enumerate(given) if connection.id is None]
         if without and len(given) > 1:
             raise problem(f"an account with several connections needs the id of each: {', '.join(without)}")

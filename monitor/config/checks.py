@@ -8,15 +8,17 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
-from monitor.config.accounts import Account
+from monitor.config.accounts import AccountConfig
 from monitor.config.budget import budget_problem
 from monitor.config.keys import Path, dotted
-from monitor.config.settings import Config, Schedule
+from monitor.config.settings import Config, ScheduleConfig
 
 NO_ACCOUNT = "no account: add [[accounts]] to the config file, or set VOICELINK_API_KEY"
 
 
-def unique_problems(raw: Mapping[str, Any], accounts: Mapping[int, Account]) -> Iterator[tuple[Path, str]]:
+def unique_problems(
+    raw: Mapping[str, Any], accounts: Mapping[int, AccountConfig]
+) -> Iterator[tuple[Path, str]]:
     """Yield the names, ids and keys that stand twice.
 
     Args:
@@ -64,14 +66,16 @@ def _connection_names(raw: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     yield from ((path, name) for name, path in implicit.items())
 
 
-def _ids(accounts: Mapping[int, Account]) -> Iterator[tuple[Path, str]]:
+def _ids(accounts: Mapping[int, AccountConfig]) -> Iterator[tuple[Path, str]]:
     for place, account in accounts.items():
         for index, connection in enumerate(account.connections):
             if connection.id is not None:
                 yield ("accounts", place, "connections", index, "id"), connection.id
 
 
-def budget_problems(accounts: Iterable[Account], schedule: Schedule, now: datetime) -> Iterator[str]:
+def budget_problems(
+    accounts: Iterable[AccountConfig], schedule: ScheduleConfig, now: datetime
+) -> Iterator[str]:
     """Yield the accounts whose connections need more requests a minute than they may send."""
     known: dict[object, timedelta] = {}
     for account in accounts:

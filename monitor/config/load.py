@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 
 from monitor.clock import SystemClock
-from monitor.config.accounts import Account
+from monitor.config.accounts import AccountConfig
 from monitor.config.checks import NO_ACCOUNT, budget_problems, questions, unique_problems
 from monitor.config.environment import (
     CONFIG_FILE,
@@ -22,7 +22,7 @@ from monitor.config.environment import (
     with_sole_key,
 )
 from monitor.config.problems import at, explain
-from monitor.config.settings import Config, Schedule
+from monitor.config.settings import Config, ScheduleConfig
 from monitor.errors import ConfigError
 
 SYSTEM_CONFIG_FILE = Path("/etc/voicelink-monitor/config.toml")
@@ -149,15 +149,17 @@ def _validated(file: Mapping[str, Any], found: Environment, now: datetime) -> tu
     return config, problems
 
 
-def _readable_schedule(file: Mapping[str, Any], environment: Mapping[str, Any]) -> Schedule | None:
+def _readable_schedule(file: Mapping[str, Any], environment: Mapping[str, Any]) -> ScheduleConfig | None:
     both = [layer["schedule"] for layer in (file, environment) if isinstance(layer.get("schedule"), dict)]
-    read = _read(Schedule, {key: value for layer in both for key, value in layer.items()})
-    return read if isinstance(read, Schedule) else None
+    read = _read(ScheduleConfig, {key: value for layer in both for key, value in layer.items()})
+    return read if isinstance(read, ScheduleConfig) else None
 
 
-def _readable_accounts(rows: Any) -> dict[int, Account]:
-    read = {place: _read(Account, row) for place, row in enumerate(rows if isinstance(rows, list) else [])}
-    return {place: account for place, account in read.items() if isinstance(account, Account)}
+def _readable_accounts(rows: Any) -> dict[int, AccountConfig]:
+    read = {
+        place: _read(AccountConfig, row) for place, row in enumerate(rows if isinstance(rows, list) else [])
+    }
+    return {place: account for place, account in read.items() if isinstance(account, AccountConfig)}
 
 
 def _read(model: type[BaseModel], values: Any) -> BaseModel | None:

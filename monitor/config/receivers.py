@@ -64,7 +64,7 @@ def _longer_than_two_posts(expire_after: timedelta, info: ValidationInfo) -> tim
     return expire_after
 
 
-class _Receiver(Section):
+class _ReceiverConfig(Section):
     """What every receiver has."""
 
     name: Annotated[Name, AfterValidator(_not_reserved)]
@@ -85,7 +85,7 @@ class _Receiver(Section):
     """The longest that one delivery may take."""
 
 
-class BasicAuth(Section):
+class BasicAuthConfig(Section):
     """User name and password."""
 
     username: Text
@@ -103,7 +103,7 @@ class BasicAuth(Section):
         return chosen(self.password, self.password_file)
 
 
-class AlertmanagerReceiver(_Receiver):
+class AlertmanagerConfig(_ReceiverConfig):
     """Posts every open episode to each Alertmanager."""
 
     type: Literal["alertmanager"]
@@ -114,7 +114,7 @@ class AlertmanagerReceiver(_Receiver):
     """How often all open alerts are posted again."""
     expire_after: Annotated[LongDuration, AfterValidator(_longer_than_two_posts)] = timedelta(minutes=30)
     """When Alertmanager resolves alerts by itself if the monitor is gone; over 2 x `resend_interval`."""
-    basic_auth: BasicAuth | None = None
+    basic_auth: BasicAuthConfig | None = None
     """User name and password, if Alertmanager asks for them."""
     bearer_token: Token = None
     """Bearer token, if Alertmanager asks for one."""
@@ -129,7 +129,7 @@ class AlertmanagerReceiver(_Receiver):
         return self.bearer_token or self.bearer_token_file
 
 
-class WebhookReceiver(_Receiver):
+class WebhookConfig(_ReceiverConfig):
     """Posts CloudEvents, signed the Standard Webhooks way if it has a secret."""
 
     type: Literal["webhook"]
@@ -153,7 +153,7 @@ class WebhookReceiver(_Receiver):
         return self.secret or self.secret_file
 
 
-class PagerDutyReceiver(_Receiver):
+class PagerDutyConfig(_ReceiverConfig):
     """Sends PagerDuty Events v2."""
 
     type: Literal["pagerduty"]
@@ -173,7 +173,7 @@ class PagerDutyReceiver(_Receiver):
         return chosen(self.routing_key, self.routing_key_file)
 
 
-class SlackReceiver(_Receiver):
+class SlackConfig(_ReceiverConfig):
     """Posts to a Slack incoming webhook."""
 
     type: Literal["slack"]
@@ -191,7 +191,7 @@ class SlackReceiver(_Receiver):
         return chosen(self.url, self.url_file)
 
 
-class AppriseReceiver(_Receiver):
+class AppriseConfig(_ReceiverConfig):
     """Sends through Apprise, to any service that it knows."""
 
     type: Literal["apprise"]
@@ -209,7 +209,7 @@ class AppriseReceiver(_Receiver):
         return chosen(self.url, self.url_file)
 
 
-Receiver = Annotated[
-    AlertmanagerReceiver | WebhookReceiver | PagerDutyReceiver | SlackReceiver | AppriseReceiver,
+ReceiverConfig = Annotated[
+    AlertmanagerConfig | WebhookConfig | PagerDutyConfig | SlackConfig | AppriseConfig,
     Field(discriminator="type"),
 ]

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from monitor.config.accounts import Account, Connection
+from monitor.config.accounts import AccountConfig, ConnectionConfig
 from monitor.config.base import Section, chosen
 from monitor.config.budget import Timing
 from monitor.config.public import public
-from monitor.config.receivers import Receiver
-from monitor.config.silence import IgnoreRule, MaintenanceWindow
+from monitor.config.receivers import ReceiverConfig
+from monitor.config.silence import IgnoreConfig, MaintenanceConfig
 from monitor.config.units import DURATION_PATTERN
 from monitor.config.values import (
     Cron,
@@ -62,7 +62,7 @@ OUR_LABELS = frozenset(
 """The labels that the monitor gives its alerts; config labels must not shadow them."""
 
 
-class Api(Section):
+class ApiConfig(Section):
     """The provider's API."""
 
     base_url: PlainUrl = "https://api.vocobase.com/api/v2"
@@ -75,7 +75,7 @@ class Api(Section):
     """Certificates to trust instead of the system's."""
 
 
-class Schedule(Section):
+class ScheduleConfig(Section):
     """When connections are synced."""
 
     timezone: TimeZone = "UTC"
@@ -89,14 +89,14 @@ class Schedule(Section):
     max_concurrent_syncs: Number = Field(default=32, ge=1, le=1000)
     """How many syncs may run at once."""
 
-    def timing(self, connection: Connection) -> Timing:
+    def timing(self, connection: ConnectionConfig) -> Timing:
         """Return when a connection is synced: its own times, or these."""
         if connection.interval is not None:
             return Timing(interval=connection.interval, timezone=self.timezone)
         return Timing(interval=self.interval, cron=connection.cron or self.cron, timezone=self.timezone)
 
 
-class Drift(Section):
+class DriftConfig(Section):
     """When a drift counts, and when it is over."""
 
     confirm_syncs: Number = Field(default=2, ge=1)
@@ -123,7 +123,7 @@ class Drift(Section):
         return self.stale_after or max(3 * interval, timedelta(minutes=5))
 
 
-class Guard(Section):
+class GuardConfig(Section):
     """When an answer is too strange to be believed at once."""
 
     ratio: Fraction = Field(default=0.5, gt=0, le=1, allow_inf_nan=False)
@@ -137,7 +137,7 @@ class Guard(Section):
 _CRITICAL = ("no_bot", "routing_missing", "no_vocobase_agent")
 
 
-class SeverityMap(Section):
+class SeverityConfig(Section):
     """Severity by state, issue code or alert kind; the names are compared case-folded."""
 
     model_config = Section.model_config | {"extra": "allow"}
@@ -163,7 +163,7 @@ def _label_names(labels: dict[str, str]) -> dict[str, str]:
     return labels
 
 
-class Alerts(Section):
+class AlertsConfig(Section):
     """What alerts look like."""
 
     update_interval: Duration = timedelta(minutes=5)
@@ -178,7 +178,7 @@ class Alerts(Section):
     """Labels added to every alert."""
 
 
-class Store(Section):
+class StoreConfig(Section):
     """Where the monitor keeps what it knows."""
 
     url: DatabaseUrl = None
@@ -210,7 +210,7 @@ def _user_names(users: dict[str, Secret]) -> dict[str, Secret]:
     return users
 
 
-class Web(Section):
+class WebConfig(Section):
     """The status page, the metrics and the probes."""
 
     listen: ListenAddress = Listen("127.0.0.1", 8790)
@@ -234,7 +234,7 @@ class Web(Section):
         return value
 
 
-class Heartbeat(Section):
+class HeartbeatConfig(Section):
     """A watchdog elsewhere that notices when the monitor dies."""
 
     url: SecretUrl = None
@@ -248,7 +248,7 @@ class Heartbeat(Section):
         return chosen(self.url, self.url_file) if self.url or self.url_file else None
 
 
-class Metrics(Section):
+class MetricsConfig(Section):
     """What is exported besides counts."""
 
     numbers: Flag = False
@@ -257,7 +257,7 @@ class Metrics(Section):
     """The most of these series."""
 
 
-class Log(Section):
+class LogConfig(Section):
     """How the monitor logs, on standard output."""
 
     format: Literal["json", "console"] = "json"
@@ -280,25 +280,25 @@ class Config(BaseSettings):
 
     instance: Text = "voicelink-monitor"
     """The name of this monitor in alerts; the same on all replicas."""
-    api: Api = Field(default_factory=Api)
-    schedule: Schedule = Field(default_factory=Schedule)
-    drift: Drift = Field(default_factory=Drift)
-    guard: Guard = Field(default_factory=Guard)
-    severity: SeverityMap = Field(default_factory=SeverityMap)
-    accounts: tuple[Account, ...] = ()
+    api: ApiConfig = Field(default_factory=ApiConfig)
+    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
+    drift: DriftConfig = Field(default_factory=DriftConfig)
+    guard: GuardConfig = Field(default_factory=GuardConfig)
+    severity: SeverityConfig = Field(default_factory=SeverityConfig)
+    accounts: tuple[AccountConfig, ...] = ()
     """API keys and their connections."""
-    ignore: tuple[IgnoreRule, ...] = ()
+    ignore: tuple[IgnoreConfig, ...] = ()
     """Numbers that may drift in silence."""
-    maintenance: tuple[MaintenanceWindow, ...] = ()
+    maintenance: tuple[MaintenanceConfig, ...] = ()
     """Times in which no alert opens."""
-    alerts: Alerts = Field(default_factory=Alerts)
-    receivers: tuple[Receiver, ...] = ()
+    alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+    receivers: tuple[ReceiverConfig, ...] = ()
     """Who is told, besides the log."""
-    store: Store = Field(default_factory=Store)
-    web: Web = Field(default_factory=Web)
-    heartbeat: Heartbeat = Field(default_factory=Heartbeat)
-    metrics: Metrics = Field(default_factory=Metrics)
-    log: Log = Field(default_factory=Log)
+    store: StoreConfig = Field(default_factory=StoreConfig)
+    web: WebConfig = Field(default_factory=WebConfig)
+    heartbeat: HeartbeatConfig = Field(default_factory=HeartbeatConfig)
+    metrics: MetricsConfig = Field(default_factory=MetricsConfig)
+    log: LogConfig = Field(default_factory=LogConfig)
     _warnings: list[str] = PrivateAttr(default_factory=list)
 
     @classmethod
@@ -321,7 +321,7 @@ class Config(BaseSettings):
     @classmethod
     def _in_the_schedules_zone(cls, value: Any, info: ValidationInfo) -> Any:
         schedule = info.data.get("schedule")
-        if not isinstance(schedule, Schedule) or not isinstance(value, list):
+        if not isinstance(schedule, ScheduleConfig) or not isinstance(value, list):
             return value
         zone = {"timezone": schedule.timezone}
         return [zone | window if isinstance(window, dict) else window for window in value]

@@ -18,7 +18,7 @@ from monitor.config.values import (
 )
 
 
-class IgnoreRule(Section):
+class IgnoreConfig(Section):
     """Numbers that may drift in silence; it needs at least one of connection, number, issue and state."""
 
     connection: OptionalText = None
@@ -41,7 +41,7 @@ class IgnoreRule(Section):
         return self
 
 
-class MaintenanceWindow(Section):
+class MaintenanceConfig(Section):
     """A time in which no alert opens: `cron` and `duration`, or `start` and `end` for once."""
 
     connections: tuple[Text, ...] = Field(default=("*",), min_length=1)

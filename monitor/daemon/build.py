@@ -15,14 +15,14 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from monitor.clock import Clock
 from monitor.config import (
-    Account,
-    AlertmanagerReceiver,
+    AccountConfig,
+    AlertmanagerConfig,
     Config,
+    ConnectionConfig,
+    ReceiverConfig,
     Timing,
     requests_per_minute,
 )
-from monitor.config import Connection as ConnectionConfig
-from monitor.config import Receiver as ReceiverConfig
 from monitor.cron import parse_cron
 from monitor.drift.alert import Kind, Severity
 from monitor.drift.failures import FleetRules
@@ -31,7 +31,7 @@ from monitor.drift.rules import Ignore, Rules, Severities
 from monitor.drift.text import Wording
 from monitor.http.client import build_http
 from monitor.notify.routing import Route
-from monitor.store.connections import Named
+from monitor.store.connections import ConnectionName
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.discovery import Discovered, stretched
@@ -116,7 +116,7 @@ def build_watchlist(
 
 
 def _timings(
-    config: Config, account: Account, discovered: Sequence[Discovered], now: datetime
+    config: Config, account: AccountConfig, discovered: Sequence[Discovered], now: datetime
 ) -> list[tuple[ConnectionConfig, Timing]]:
     """Return the account's connections with their times; discovered ones fit the budget that is left."""
     explicit = [(connection, config.schedule.timing(connection)) for connection in account.connections]
@@ -133,7 +133,7 @@ def _timings(
 
 def _connection(
     config: Config,
-    account: Account,
+    account: AccountConfig,
     connection: ConnectionConfig,
     timing: Timing,
     budget: AccountBudget,
@@ -141,7 +141,7 @@ def _connection(
 ) -> Connection:
     shortest, longest = timing.gaps(now)
     return Connection(
-        named=Named(identity=connection.identity, name=connection.name, account=account.name),
+        named=ConnectionName(identity=connection.identity, name=connection.name, account=account.name),
         connection_id=connection.id,
         key=account.secret,
         budget=budget,
@@ -213,7 +213,7 @@ def _windows(config: Config) -> list[Window]:
 def routes_of(receivers: Sequence[ReceiverConfig]) -> tuple[Route, ...]:
     """Return who gets messages: all but Alertmanagers, which hear of every episode by themselves."""
     configured = [
-        route_of(receiver) for receiver in receivers if not isinstance(receiver, AlertmanagerReceiver)
+        route_of(receiver) for receiver in receivers if not isinstance(receiver, AlertmanagerConfig)
     ]
     return (Route(receiver="log"), *configured)
 

@@ -8,25 +8,24 @@ import httpx
 
 from monitor.clock import Clock
 from monitor.config import (
-    AlertmanagerReceiver,
-    AppriseReceiver,
+    AlertmanagerConfig,
+    AppriseConfig,
     Config,
-    PagerDutyReceiver,
-    SlackReceiver,
-    WebhookReceiver,
+    PagerDutyConfig,
+    SlackConfig,
+    WebhookConfig,
 )
 from monitor.daemon.build import route_of, wording_of
 from monitor.http.client import build_http
-from monitor.notify.alertmanager import AlertmanagerReceiver as Alertmanager
-from monitor.notify.alertmanager import Login, Parts, Terms
-from monitor.notify.apprise import AppriseReceiver as Apprise
+from monitor.notify.alertmanager import AlertmanagerReceiver, Login, PosterParts, Terms
+from monitor.notify.apprise import AppriseReceiver
 from monitor.notify.delivery import Receiver
 from monitor.notify.log import LogReceiver
-from monitor.notify.pagerduty import PagerDutyReceiver as PagerDuty
-from monitor.notify.slack import SlackReceiver as Slack
-from monitor.notify.webhook import WebhookReceiver as Webhook
+from monitor.notify.pagerduty import PagerDutyReceiver
+from monitor.notify.slack import SlackReceiver
+from monitor.notify.webhook import WebhookReceiver
 
-MessageReceiver = WebhookReceiver | PagerDutyReceiver | SlackReceiver | AppriseReceiver
+MessageReceiverConfig = WebhookConfig | PagerDutyConfig | SlackConfig | AppriseConfig
 """Those that take messages from the outbox."""
 
 _CONNECTIONS = 32
@@ -44,13 +43,13 @@ class ReceiverSet:
         *,
         clock: Clock,
         log: LogReceiver,
-        parts: Callable[[httpx.AsyncClient], Parts],
+        parts: Callable[[httpx.AsyncClient], PosterParts],
     ) -> None:
         self._clients: list[httpx.AsyncClient] = []
         self.receivers: list[Receiver] = [log]
-        self.alertmanagers: list[Alertmanager] = []
+        self.alertmanagers: list[AlertmanagerReceiver] = []
         for receiver in config.receivers:
-            if isinstance(receiver, AlertmanagerReceiver):
+            if isinstance(receiver, AlertmanagerConfig):
                 self.alertmanagers.append(self._build_alertmanager(config, receiver, parts))
             else:
                 self.receivers.append(self._build(receiver, clock))
@@ -69,9 +68,9 @@ class ReceiverSet:
     def _build_alertmanager(
         self,
         config: Config,
-        receiver: AlertmanagerReceiver,
-        parts: Callable[[httpx.AsyncClient], Parts],
-    ) -> Alertmanager:
+        receiver: AlertmanagerConfig,
+        parts: Callable[[httpx.AsyncClient], PosterParts],
+    ) -> AlertmanagerReceiver:
         terms = Terms(
             route=route_of(receiver),
             wording=wording_of(config),
@@ -81,14 +80,14 @@ class ReceiverSet:
             alone=len(receiver.urls) == 1,
             login=_login(receiver),
         )
-        return Alertmanager(receiver.name, urls=receiver.urls, terms=terms, parts=parts(self._http()))
+        return AlertmanagerReceiver(receiver.name, urls=receiver.urls, terms=terms, parts=parts(self._http()))
 
-    def _build(self, receiver: MessageReceiver, clock: Clock) -> Receiver:
+    def _build(self, receiver: MessageReceiverConfig, clock: Clock) -> Receiver:
         """Return a receiver of messages; a new type is one more case."""
         timeout_s = receiver.timeout.total_seconds()
         match receiver:
-            case WebhookReceiver():
-                return Webhook(
+            case WebhookConfig():
+                return WebhookReceiver(
                     receiver.name,
                     receiver.url,
                     secret=receiver.signing,
@@ -97,8 +96,8 @@ class ReceiverSet:
                     timeout_s=timeout_s,
                     clock=clock,
                 )
-            case PagerDutyReceiver():
-                return PagerDuty(
+            case PagerDutyConfig():
+                return PagerDutyReceiver(
                     receiver.name,
                     routing_key=receiver.secret,
                     url=receiver.url,
@@ -106,12 +105,12 @@ class ReceiverSet:
                     timeout_s=timeout_s,
                     clock=clock,
                 )
-            case SlackReceiver():
-                return Slack(
+            case SlackConfig():
+                return SlackReceiver(
                     receiver.name, url=receiver.secret, http=self._http(), timeout_s=timeout_s, clock=clock
                 )
-            case AppriseReceiver():
-                return Apprise(receiver.name, url=receiver.secret, timeout_s=timeout_s)
+            case AppriseConfig():
+                return AppriseReceiver(receiver.name, url=receiver.secret, timeout_s=timeout_s)
 
     def _http(self, ca_file: Path | None = None) -> httpx.AsyncClient:
         http = build_http(ca_file=ca_file, max_connections=_CONNECTIONS)
@@ -128,7 +127,7 @@ def repeat_intervals(config: Config) -> dict[str, timedelta]:
     }
 
 
-def _login(receiver: AlertmanagerReceiver) -> Login | None:
+def _login(receiver: AlertmanagerConfig) -> Login | None:
     if receiver.basic_auth is not None:
         return Login(username=receiver.basic_auth.username, secret=receiver.basic_auth.secret)
     if receiver.bearer is not None:

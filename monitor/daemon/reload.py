@@ -16,8 +16,7 @@ import httpx
 from structlog.typing import FilteringBoundLogger
 
 from monitor.clock import Clock
-from monitor.config import Account, Config
-from monitor.config import Connection as ConnectionConfig
+from monitor.config import AccountConfig, Config, ConnectionConfig
 from monitor.daemon.build import account_budgets, build_client, build_watchlist
 from monitor.daemon.receivers import ReceiverSet
 from monitor.drift.failures import Streak
@@ -25,19 +24,19 @@ from monitor.drift.text import Watched
 from monitor.errors import Outcome, StoreUnavailable, SyncError
 from monitor.log import set_level
 from monitor.metrics import Metrics
-from monitor.notify.alertmanager import Parts, Posters
+from monitor.notify.alertmanager import PosterParts, Posters
 from monitor.notify.drain import Drain
 from monitor.notify.log import LogReceiver
 from monitor.roster import bring_in
 from monitor.store.codec import Codec
-from monitor.store.connections import Standing, load_records, watched
+from monitor.store.connections import ConnectionState, load_records, watched
 from monitor.store.database import Database
 from monitor.store.level import StoredLevel
 from monitor.sync.announce import Announcer
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.discovery import Discovered, Known, Listed, discover
-from monitor.watch.watchlist import Discovering, Live, Watchlist
+from monitor.watch.watchlist import ActiveState, Discovering, Watchlist
 
 DISCOVERY_INTERVAL = timedelta(hours=1)
 _FIRST_DISCOVERY = timedelta(minutes=5)
@@ -90,11 +89,11 @@ class Installation:
         self._config: Config | None = None
         self._client: tuple[httpx.AsyncClient, VoiceLinkClient] | None = None
         self._receivers: ReceiverSet | None = None
-        self._live: Live | None = None
+        self._live: ActiveState | None = None
         self._former: dict[str, Watched] = {}
 
     @property
-    def live(self) -> Live:
+    def live(self) -> ActiveState:
         """What is in force, for everyone who works by it."""
         if self._live is None:
             raise RuntimeError("nothing is installed yet")
@@ -223,7 +222,7 @@ class Installation:
         old_client, old_receivers = self._client, self._receivers
         self._config, self._budgets, self._client, self._receivers = config, budgets, client, receivers
         if self._live is None:
-            self._live = Live(watchlist=watchlist, former=self._former)
+            self._live = ActiveState(watchlist=watchlist, former=self._former)
         self._live.watchlist = watchlist
         self._live.discoveries = {
             account.name: self._live.discoveries.get(account.name) or self._discovering(account.name)
@@ -241,8 +240,8 @@ class Installation:
         if old_client is not None and old_client is not client:
             self._later(self._close_client(old_client[0]))
 
-    def _parts(self, http: httpx.AsyncClient) -> Parts:
-        return Parts(
+    def _parts(self, http: httpx.AsyncClient) -> PosterParts:
+        return PosterParts(
             level=self._level,
             http=http,
             clock=self._clock,
@@ -261,7 +260,7 @@ class Installation:
             return self._client
         return build_client(config, self._clock, self._rng)
 
-    async def _list(self, account: Account) -> bool:
+    async def _list(self, account: AccountConfig) -> bool:
         try:
             remote = await self.live.watchlist.client.list_connections(
                 key=account.secret.reveal(), budget=self._budgets[account.name]
@@ -343,7 +342,7 @@ def _after(before: Discovering, outcome: Outcome, fresh_at: datetime) -> Discove
 
 
 def _discovered(
-    config: Config, standings: Sequence[Standing], listed: Mapping[str, list[Listed]], now: datetime
+    config: Config, standings: Sequence[ConnectionState], listed: Mapping[str, list[Listed]], now: datetime
 ) -> dict[str, list[Discovered]]:
     """Return, for each account that wants it, the connections to watch besides the configured ones."""
     taken = {connection.name for account in config.accounts for connection in account.connections}

@@ -8,8 +8,8 @@ from monitor.store.alerts import firing
 from monitor.store.database import Database
 from monitor.store.outbox import backlogs
 from monitor.sync.announce import Announcer
-from monitor.watch.watchlist import Live
-from monitor.web.status import ReceiverStatus, Status
+from monitor.watch.watchlist import ActiveState
+from monitor.web.status import MonitorStatus, ReceiverStatus
 
 
 class StoreStatus:
@@ -18,14 +18,14 @@ class StoreStatus:
     `config_error` is set by a reload that was refused, and cleared by one that was not.
     """
 
-    def __init__(self, *, live: Live, database: Database, announcer: Announcer) -> None:
+    def __init__(self, *, live: ActiveState, database: Database, announcer: Announcer) -> None:
         self._live = live
         self._database = database
         self._announcer = announcer
-        self._last: Status | None = None
+        self._last: MonitorStatus | None = None
         self.config_error: str | None = None
 
-    async def status(self) -> Status:
+    async def status(self) -> MonitorStatus:
         """Return the state now."""
         try:
             async with self._database.read() as tx:
@@ -33,7 +33,7 @@ class StoreStatus:
                 waiting = await backlogs(tx)
         except StoreUnavailable:
             return self._without_store()
-        self._last = Status(
+        self._last = MonitorStatus(
             instance=self._live.watchlist.wording.instance,
             version=__version__,
             connections=self._announcer.views(),
@@ -53,11 +53,11 @@ class StoreStatus:
         )
         return self._last
 
-    def _without_store(self) -> Status:
+    def _without_store(self) -> MonitorStatus:
         views = self._announcer.views()
         if self._last is not None:
             return replace(self._last, connections=views, config_error=self.config_error, store_ok=False)
-        return Status(
+        return MonitorStatus(
             instance=self._live.watchlist.wording.instance,
             version=__version__,
             connections=views,

@@ -13,7 +13,7 @@ from monitor.errors import StartError
 from monitor.metrics import Metrics
 from monitor.store.codec import Codec
 from monitor.store.database import Database
-from monitor.watch.watchlist import Live
+from monitor.watch.watchlist import ActiveState
 from monitor.web.actions import Actions, Lifecycle, action_routes
 from monitor.web.api import Sources, api_routes
 from monitor.web.app import create_app
@@ -21,7 +21,7 @@ from monitor.web.auth import Gate
 from monitor.web.csrf import CsrfTokens, host_of
 from monitor.web.pages import Pages, PageSources, form_routes, page_routes
 from monitor.web.server import WebServer
-from monitor.web.status import Readiness, StatusSource
+from monitor.web.status import ReadinessSource, StatusSource
 
 
 class Listener:
@@ -49,12 +49,12 @@ class Listener:
         *,
         config: Callable[[], Config],
         sock: socket.socket,
-        live: Live,
+        live: ActiveState,
         database: Database,
         codec: Codec,
         metrics: Metrics,
         status: StatusSource,
-        readiness: Readiness,
+        readiness: ReadinessSource,
         lifecycle: Lifecycle,
         clock: Clock,
         log: FilteringBoundLogger,

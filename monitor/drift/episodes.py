@@ -24,7 +24,7 @@ import msgspec
 from monitor.drift.alert import Kind, Resolution, Severity
 from monitor.drift.plausibility import Hold
 from monitor.drift.rules import Rules
-from monitor.drift.snapshot import Change, ChangeKind, Number, Refs, Snapshot
+from monitor.drift.snapshot import Change, ChangeKind, Dependencies, Number, Snapshot
 
 
 class Episode(msgspec.Struct, frozen=True, array_like=True):
@@ -54,7 +54,7 @@ class Track(msgspec.Struct, frozen=True, array_like=True):
     since: datetime
     number: Number | None = None
     previous_state: str | None = None
-    refs: Refs = Refs()
+    refs: Dependencies = Dependencies()
     detail: str = ""
     seen: int = 1
     good: int = 0

@@ -40,7 +40,7 @@ class Records(msgspec.Struct, frozen=True, array_like=True):
     alerts: tuple[Alert, ...] = ()
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Judgement(msgspec.Struct, frozen=True):
     """Whether an answer is applied. `reason` says why not."""
 
     records: Records
@@ -69,16 +69,18 @@ class Step:
     ignored: int = 0
 
 
-def judge(records: Records, answer: Snapshot, guard: Guard) -> Verdict:
+def judge(records: Records, answer: Snapshot, guard: Guard) -> Judgement:
     """Return whether the answer is applied, and the records with the hold that it begins, goes on or ends."""
     answer = carry_unknown(records.snapshot, answer)
     changes = diff(records.snapshot, answer)
     reason = implausible(records.snapshot, answer, changes, guard)
     if reason is None:
-        return Verdict(records=msgspec.structs.replace(records, hold=None), snapshot=answer, changes=changes)
+        return Judgement(
+            records=msgspec.structs.replace(records, hold=None), snapshot=answer, changes=changes
+        )
     held = hold(records.hold, answer, changes, reason)
     believed = held.count >= guard.confirm_syncs
-    return Verdict(
+    return Judgement(
         records=msgspec.structs.replace(records, hold=held),
         snapshot=answer,
         changes=changes,
@@ -92,7 +94,7 @@ def step(
     now: datetime,
     *,
     scope: str,
-    verdict: Verdict | None = None,
+    verdict: Judgement | None = None,
     accepted: frozenset[str] = frozenset(),
     accept_all: bool = False,
     unconfigured: bool = False,

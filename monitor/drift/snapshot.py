@@ -25,7 +25,7 @@ class ActionItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
     label: str
 
 
-class Refs(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Dependencies(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a number hangs on; None where the answer names nothing. Ids as the provider writes them."""
 
     client_id: int | str | None = None
@@ -33,11 +33,11 @@ class Refs(msgspec.Struct, frozen=True, array_like=True, gc=False):
     routing_target: str | None = None
     agent_id: int | str | None = None
 
-    def or_else(self, before: "Refs | None") -> "Refs":
+    def or_else(self, before: "Dependencies | None") -> "Dependencies":
         """Return these refs, with those of `before` where they are gone now."""
         if before is None:
             return self
-        return Refs(
+        return Dependencies(
             client_id=before.client_id if self.client_id is None else self.client_id,
             bot_id=before.bot_id if self.bot_id is None else self.bot_id,
             routing_target=self.routing_target or before.routing_target,
@@ -59,7 +59,7 @@ class Number(msgspec.Struct, frozen=True, array_like=True, gc=False):
     issues: tuple[str, ...] = ()
     action_items: tuple[ActionItem, ...] = ()
     did_id: int | str | None = None
-    refs: Refs = Refs()
+    refs: Dependencies = Dependencies()
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from monitor.drift.alert import Action, AlertBody, AlertNumber, Kind, Notice, NumberAction, Resolution, Status
 from monitor.drift.alerts import Alert, Report
 from monitor.drift.episodes import Track
-from monitor.drift.snapshot import Refs
+from monitor.drift.snapshot import Dependencies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,12 +228,12 @@ def _common(tracks: Sequence[Track]) -> dict[str, int | str]:
     return shared
 
 
-def _refs(track: Track) -> Refs:
+def _refs(track: Track) -> Dependencies:
     """Return what a member hangs on now, and before the change where that is gone."""
     return track.number.refs.or_else(track.refs) if track.number else track.refs
 
 
-def _ref(refs: Refs, name: str) -> int | str | None:
+def _ref(refs: Dependencies, name: str) -> int | str | None:
     value: int | str | None = getattr(refs, name)
     return value
 

@@ -17,7 +17,7 @@ from monitor.drift.alert import Kind, Severity
 from monitor.drift.snapshot import ChangeKind
 from monitor.errors import Outcome
 from monitor.metrics.connections import ConnectionFamilies, ConnectionView
-from monitor.metrics.exposition import Format, negotiate
+from monitor.metrics.exposition import ExpositionFormat, negotiate
 
 DELIVERY_OUTCOMES = ("delivered", "retried", "dead")
 
@@ -283,7 +283,7 @@ class Metrics:
         pieces.append(self._render_own(form))
         return form.value, pieces
 
-    def _render_own(self, form: Format) -> bytes:
+    def _render_own(self, form: ExpositionFormat) -> bytes:
         """Return the process-wide metrics; in OpenMetrics they end with the end marker, so they come last."""
         encode, _ = choose_encoder(form.value)
         return encode(self._registry)

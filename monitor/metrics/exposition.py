@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Literal
 
 
-class Format(Enum):
+class ExpositionFormat(Enum):
     """A text format; the value is its content type."""
 
     TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -26,10 +26,10 @@ class Family:
     type: Literal["gauge", "counter"]
     help: str
 
-    def header(self, form: Format) -> bytes:
+    def header(self, form: ExpositionFormat) -> bytes:
         """Return the HELP and TYPE lines."""
         name = self.name
-        if form is Format.OPENMETRICS and self.type == "counter":
+        if form is ExpositionFormat.OPENMETRICS and self.type == "counter":
             name = name.removesuffix("_total")
         return f"# HELP {name} {self.help}\n# TYPE {name} {self.type}\n".encode()
 
@@ -39,7 +39,7 @@ def escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def negotiate(accept: str) -> Format:
+def negotiate(accept: str) -> ExpositionFormat:
     """Return the format that an Accept header asks for; text 0.0.4 for whoever does not name OpenMetrics.
 
     Weights count; at equal weight OpenMetrics wins, as in prometheus-client. OpenMetrics of a version other
@@ -54,7 +54,7 @@ def negotiate(accept: str) -> Format:
                 openmetrics = max(openmetrics, weight)
         elif media_type == "text/plain":
             text = max(text, weight)
-    return Format.OPENMETRICS if openmetrics and openmetrics >= text else Format.TEXT
+    return ExpositionFormat.OPENMETRICS if openmetrics and openmetrics >= text else ExpositionFormat.TEXT
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

@@ -59,7 +59,7 @@ _SHORTEST_SECRET = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class HttpAnswer:
     """What the other side said. `text` is the start of its body, empty where that is no plain text."""
 
     status: int
@@ -69,7 +69,7 @@ class Answer:
 
 async def post(
     http: httpx.AsyncClient, url: str, *, content: bytes, headers: Mapping[str, str], now: datetime
-) -> Answer:
+) -> HttpAnswer:
     """POST once and return the answer, whatever its status.
 
     Has no deadline of its own: the drain's covers it.
@@ -87,7 +87,7 @@ async def post(
     return await _ask(http, "POST", url, content=content, headers=headers, now=now)
 
 
-async def get(http: httpx.AsyncClient, url: str, *, now: datetime) -> Answer:
+async def get(http: httpx.AsyncClient, url: str, *, now: datetime) -> HttpAnswer:
     """GET once and return the answer, whatever its status; as `post`.
 
     Raises:
@@ -104,7 +104,7 @@ async def _ask(
     content: bytes | None,
     headers: Mapping[str, str],
     now: datetime,
-) -> Answer:
+) -> HttpAnswer:
     sent_headers = {**headers, "accept-encoding": "identity"}  # no small answer that unpacks into a big one
     try:
         request = http.build_request(method, url, content=content, headers=sent_headers, timeout=None)
@@ -114,10 +114,10 @@ async def _ask(
     # A body that is long, slow or broken is cut short; what counts is the status.
     text = await _read_start(response)
     retry_after_s = _retry_after_s(response.headers.get("retry-after"), now)
-    return Answer(status=response.status_code, text=text, retry_after_s=retry_after_s)
+    return HttpAnswer(status=response.status_code, text=text, retry_after_s=retry_after_s)
 
 
-def require_taken(answer: Answer, *, hide: Iterable[str] = ()) -> str:
+def require_taken(answer: HttpAnswer, *, hide: Iterable[str] = ()) -> str:
     """Return a description of an answer that took the message.
 
     Args:
@@ -145,7 +145,7 @@ def refusal_of(status: int) -> Refusal | None:
     return Refusal.FAILING
 
 
-def describe(answer: Answer, *, hide: Iterable[str] = ()) -> str:
+def describe(answer: HttpAnswer, *, hide: Iterable[str] = ()) -> str:
     """Return an answer in one short line, without the secrets to hide and without phone numbers."""
     text = "".join(char if char.isprintable() else " " for char in answer.text)
     for secret in sorted(hide, key=len, reverse=True):

@@ -26,7 +26,7 @@ from monitor.clock import Clock, SystemClock
 from monitor.drift.alert import AlertBody, Kind, Notice
 from monitor.errors import DeliveryError, Refusal
 from monitor.notify.delivery import Delivery, body_of
-from monitor.notify.http import Answer, post, require_taken
+from monitor.notify.http import HttpAnswer, post, require_taken
 from monitor.notify.wording import Message, clip, labels, links, message, one_line, units, when
 from monitor.secret import Secret
 
@@ -92,7 +92,7 @@ class PagerDutyReceiver:
             raise
 
 
-def _names_key(answer: Answer) -> bool:
+def _names_key(answer: HttpAnswer) -> bool:
     """Whether an answer that refuses an event blames the routing key."""
     text = answer.text.casefold()
     return "routing key" in text or "routing_key" in text

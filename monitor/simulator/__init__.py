@@ -7,19 +7,19 @@ from monitor.simulator.problem import ScenarioError
 from monitor.simulator.scenario import Scenario, load_scenario, parse_scenario, shipped_scenario
 from monitor.simulator.server import Simulator
 from monitor.simulator.steps import VOCABULARY
-from monitor.simulator.world import Account, Connection, World, build_world
+from monitor.simulator.world import SimulatedAccount, SimulatedConnection, World, build_world
 
 __all__ = [
     "BASE_PATH",
     "CONNECTIONS_PATH",
     "SYNC_PATH",
     "VOCABULARY",
-    "Account",
-    "Connection",
     "FaultKind",
     "Scenario",
     "ScenarioError",
     "Seen",
+    "SimulatedAccount",
+    "SimulatedConnection",
     "Simulator",
     "World",
     "build_world",

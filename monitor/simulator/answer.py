@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import msgspec
 import zstandard
 
-from monitor.simulator.inventory import Bot, Inventory, Number
-from monitor.simulator.world import Connection
+from monitor.simulator.inventory import Inventory, SimulatedBot, SimulatedNumber
+from monitor.simulator.world import SimulatedConnection
 
 LABELS = {
     "NO_BOT": "Create an active VoiceLink WebSocket bot for the mapped client",
@@ -40,7 +40,7 @@ _RAW = {
 }
 
 
-class Verdict(NamedTuple):
+class Judged(NamedTuple):
     """How one number stands."""
 
     state: str
@@ -48,20 +48,20 @@ class Verdict(NamedTuple):
     listed: bool
 
 
-def judge(number: Number, active_bots: dict[int, Bot]) -> Verdict:
+def judge(number: SimulatedNumber, active_bots: dict[int, SimulatedBot]) -> Judged:
     """Return a number's state and issues; `active_bots` by the client's id."""
     if number.forced is not None:
-        return Verdict(number.forced.state, number.forced.issues, number.forced.listed)
+        return Judged(number.forced.state, number.forced.issues, number.forced.listed)
     checks = (
         ("NO_BOT", number.client_id not in active_bots),
         ("ROUTING_MISSING", not number.routed),
         ("NO_VOCOBASE_AGENT", number.agent_id is None),
     )
     issues = tuple(code for code, bad in checks if bad)
-    return Verdict(issues[0] if issues else READY, issues, bool(issues))
+    return Judged(issues[0] if issues else READY, issues, bool(issues))
 
 
-def render(connection: Connection) -> dict[str, Any]:
+def render(connection: SimulatedConnection) -> dict[str, Any]:
     """Return the `data` of a sync: plain lists and dicts, new ones each time."""
     inventory = connection.view()
     active = inventory.active_bots()
@@ -82,7 +82,7 @@ def render(connection: Connection) -> dict[str, Any]:
     }
 
 
-def describe(connection: Connection) -> dict[str, Any]:
+def describe(connection: SimulatedConnection) -> dict[str, Any]:
     """Return one element of the list of connections."""
     return {
         "id": connection.id,
@@ -96,11 +96,11 @@ def describe(connection: Connection) -> dict[str, Any]:
     }
 
 
-def _raw(number: Number) -> dict[str, Any]:
+def _raw(number: SimulatedNumber) -> dict[str, Any]:
     return {"did_id": number.did_id, "did_number": number.key, "client_id": number.client_id, **_RAW}
 
 
-def _did(number: Number) -> dict[str, Any]:
+def _did(number: SimulatedNumber) -> dict[str, Any]:
     return {
         "id": number.did_id,
         "did_id": number.did_id,
@@ -113,7 +113,7 @@ def _did(number: Number) -> dict[str, Any]:
     }
 
 
-def _available(connection: Connection, position: int) -> dict[str, Any]:
+def _available(connection: SimulatedConnection, position: int) -> dict[str, Any]:
     did_id = 900_000_000 + position
     digits = f"9199{position:08d}"
     return {
@@ -128,7 +128,7 @@ def _available(connection: Connection, position: int) -> dict[str, Any]:
     }
 
 
-def _bot(bot: Bot) -> dict[str, Any]:
+def _bot(bot: SimulatedBot) -> dict[str, Any]:
     return {
         "id": bot.id,
         "bot_name": bot.name,
@@ -138,7 +138,7 @@ def _bot(bot: Bot) -> dict[str, Any]:
     }
 
 
-def _routing(number: Number) -> dict[str, Any]:
+def _routing(number: SimulatedNumber) -> dict[str, Any]:
     return {
         "id": number.did_id + 500_000_000,
         "did_id": number.did_id,
@@ -153,7 +153,7 @@ def _routing(number: Number) -> dict[str, Any]:
     }
 
 
-def _local(number: Number) -> dict[str, Any]:
+def _local(number: SimulatedNumber) -> dict[str, Any]:
     return {
         "id": f"pn_{number.did_id}",
         "phone_number": f"+{number.key}",
@@ -163,7 +163,7 @@ def _local(number: Number) -> dict[str, Any]:
 
 
 def _readiness(
-    number: Number, verdict: Verdict, inventory: Inventory, active: dict[int, Bot]
+    number: SimulatedNumber, verdict: Judged, inventory: Inventory, active: dict[int, SimulatedBot]
 ) -> dict[str, Any]:
     items = [{"code": code, "label": _label(code)} for code in verdict.issues]
     return {
@@ -187,14 +187,16 @@ def _readiness(
     }
 
 
-def _bot_of(number: Number, inventory: Inventory, active: dict[int, Bot]) -> dict[str, Any] | None:
+def _bot_of(
+    number: SimulatedNumber, inventory: Inventory, active: dict[int, SimulatedBot]
+) -> dict[str, Any] | None:
     """Return the bot that routing leads to if it is active, else another active one of the client."""
     routed = inventory.bots.get(number.bot_id)
     bot = routed if routed is not None and routed.active else active.get(number.client_id)
     return _bot(bot) if bot is not None and number.client_id in active else None
 
 
-def _drift(number: Number, verdict: Verdict) -> dict[str, Any]:
+def _drift(number: SimulatedNumber, verdict: Judged) -> dict[str, Any]:
     return {
         "key": number.key,
         "phone_number": f"+{number.key}",
@@ -226,10 +228,10 @@ class Bodies:
         self._budget_bytes = budget_bytes
         self._plain: OrderedDict[str, bytes] = OrderedDict()
         self._packed: dict[str, bytes] = {}
-        self._stamps: dict[str, tuple[Connection, int]] = {}
+        self._stamps: dict[str, tuple[SimulatedConnection, int]] = {}
         self._held_bytes = 0
 
-    def of(self, connection: Connection) -> bytes:
+    def of(self, connection: SimulatedConnection) -> bytes:
         """Return the body of a sync of this connection as it is now."""
         stamp = self._stamps.get(connection.id)
         if stamp is not None and stamp[0] is connection and stamp[1] == connection.version:

@@ -27,7 +27,7 @@ from monitor.simulator.answer import Bodies, describe, envelope, render
 from monitor.simulator.control import Control
 from monitor.simulator.faults import Fault, alter
 from monitor.simulator.reply import Failure, Reply
-from monitor.simulator.world import Account, Connection, World
+from monitor.simulator.world import SimulatedAccount, SimulatedConnection, World
 
 BASE_PATH = "/api/v2"
 SYNC_PATH = f"{BASE_PATH}/voicelink/sync"
@@ -77,7 +77,7 @@ class Seen:
         return {"at": rfc3339(self.at), **{name: getattr(self, name) for name in names}}
 
 
-class Api:
+class SimulatedApi:
     """The application.
 
     Args:
@@ -126,7 +126,7 @@ class Api:
         answer = self._list(account, request.query.get("provider"))
         return reply.with_faults(answer, self._world.faults.take(account.name, None, self._world.now_s))
 
-    def _sync(self, account: Account, named: Connection | Failure) -> Reply:
+    def _sync(self, account: SimulatedAccount, named: SimulatedConnection | Failure) -> Reply:
         now_s = self._world.now_s
         if isinstance(named, Failure):
             return reply.with_faults(named.reply(), self._world.faults.take(account.name, None, now_s))
@@ -134,7 +134,7 @@ class Api:
         in_the_way = self._world.faults.take(account.name, named.id, now_s)
         return reply.with_faults(Reply(self._body(named, content)), in_the_way)
 
-    def _body(self, connection: Connection, faults: list[Fault]) -> bytes:
+    def _body(self, connection: SimulatedConnection, faults: list[Fault]) -> bytes:
         if not faults:
             return self._bodies.of(connection)
         data = render(connection)
@@ -142,7 +142,7 @@ class Api:
             data = alter(data, fault, self._rng)
         return envelope(data)
 
-    def _list(self, account: Account, providers: list[str] | None) -> Reply:
+    def _list(self, account: SimulatedAccount, providers: list[str] | None) -> Reply:
         listed = [
             describe(connection)
             for connection in account.connections
@@ -150,7 +150,7 @@ class Api:
         ]
         return Reply(envelope(listed if self._world.connections_form == "list" else {"connections": listed}))
 
-    def _authenticate(self, request: Request) -> Account:
+    def _authenticate(self, request: Request) -> SimulatedAccount:
         account = self._account_of(request)
         if account is None or account.revoked:
             raise Failure(401, "missing or invalid API key")
@@ -158,13 +158,13 @@ class Api:
             raise Failure(403, "the account is suspended")
         return account
 
-    def _account_of(self, request: Request) -> Account | None:
+    def _account_of(self, request: Request) -> SimulatedAccount | None:
         scheme, _, key = request.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if scheme.lower() != "bearer":
             return None
         return next((each for each in self._world.accounts if each.key == key.strip()), None)
 
-    def _limit(self, account: Account) -> None:
+    def _limit(self, account: SimulatedAccount) -> None:
         window = int(self._world.now_s // self._world.rate_window_s)
         before, used = self._windows.get(account.key, (window, 0))
         used = used + 1 if before == window else 1
@@ -172,7 +172,7 @@ class Api:
         if self._world.rate_limit and used > self._world.rate_limit:
             raise Failure(429, "too many requests: back off and retry after the window resets")
 
-    def _named(self, account: Account, request: Request) -> Connection | Failure:
+    def _named(self, account: SimulatedAccount, request: Request) -> SimulatedConnection | Failure:
         """Return the connection that a sync means, or why there is none."""
         wanted = request.fields.get("connection_id")
         active = account.active()

@@ -10,7 +10,7 @@ from monitor.clock import Clock
 from monitor.simulator.problem import ScenarioError
 from monitor.simulator.reply import Failure, Reply
 from monitor.simulator.scenario import Story
-from monitor.simulator.step import Step
+from monitor.simulator.step import ScenarioStep
 from monitor.simulator.steps import parse_step
 from monitor.simulator.world import World
 
@@ -54,17 +54,17 @@ class Control:
             await self._clock.sleep(max(0.0, started_s + at - self._clock.monotonic()))
             self.catch_up()
 
-    def do(self, step: Step | Mapping[str, Any]) -> Step:
+    def do(self, step: ScenarioStep | Mapping[str, Any]) -> ScenarioStep:
         """Take one step now; a mapping has the keys of a scenario's step.
 
         Raises:
             ScenarioError: It is no step, or means something that is not there.
         """
-        parsed = step if isinstance(step, Step) else parse_step(step)
+        parsed = step if isinstance(step, ScenarioStep) else parse_step(step)
         self.apply(parsed)
         return parsed
 
-    def apply(self, step: Step) -> None:
+    def apply(self, step: ScenarioStep) -> None:
         """Take a step and tell about it."""
         self._world.now_s = self._clock.monotonic()
         step.apply(self._world)

@@ -15,7 +15,7 @@ _MAX_GROUPS = 1_000
 
 
 @dataclass(slots=True, kw_only=True)
-class Client:
+class SimulatedClient:
     """A customer of the partner, on VoiceLink's side."""
 
     id: int
@@ -24,7 +24,7 @@ class Client:
 
 
 @dataclass(slots=True, kw_only=True)
-class Bot:
+class SimulatedBot:
     """A WebSocket bot; an inactive one answers no calls."""
 
     id: int
@@ -44,7 +44,7 @@ class Forced:
 
 
 @dataclass(slots=True, kw_only=True)
-class Number:
+class SimulatedNumber:
     """One phone number: its DID, and what it hangs on."""
 
     key: str
@@ -61,16 +61,16 @@ class Number:
 class Inventory:
     """Everything of one connection, by id and key, in the order it is answered."""
 
-    clients: dict[int, Client] = field(default_factory=dict)
-    bots: dict[int, Bot] = field(default_factory=dict)
-    numbers: dict[str, Number] = field(default_factory=dict)
-    removed: dict[str, Number] = field(default_factory=dict)
+    clients: dict[int, SimulatedClient] = field(default_factory=dict)
+    bots: dict[int, SimulatedBot] = field(default_factory=dict)
+    numbers: dict[str, SimulatedNumber] = field(default_factory=dict)
+    removed: dict[str, SimulatedNumber] = field(default_factory=dict)
     available: int = 0
     """Purchased DIDs that are mapped to no client."""
 
-    def active_bots(self) -> dict[int, Bot]:
+    def active_bots(self) -> dict[int, SimulatedBot]:
         """Return the first active bot of each client that has one, by the client's id."""
-        found: dict[int, Bot] = {}
+        found: dict[int, SimulatedBot] = {}
         for bot in self.bots.values():
             if bot.active:
                 found.setdefault(bot.client_id, bot)
@@ -79,9 +79,11 @@ class Inventory:
     def ensure(self, client_id: int, bot_id: int) -> None:
         """Make sure that a client and a bot of it exist."""
         if client_id not in self.clients:
-            self.clients[client_id] = Client(id=client_id, first_name="Client", last_name=str(client_id))
+            self.clients[client_id] = SimulatedClient(
+                id=client_id, first_name="Client", last_name=str(client_id)
+            )
         if bot_id not in self.bots:
-            self.bots[bot_id] = Bot(id=bot_id, name=f"Voice bot {bot_id}", client_id=client_id)
+            self.bots[bot_id] = SimulatedBot(id=bot_id, name=f"Voice bot {bot_id}", client_id=client_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +119,7 @@ class Recipe:
         for block in self.blocks:
             made.ensure(block.client_id, block.bot_id)
             for key in block.each_key():
-                made.numbers[key] = Number(
+                made.numbers[key] = SimulatedNumber(
                     key=key,
                     did_id=did_id,
                     client_id=block.client_id,

@@ -6,11 +6,11 @@ import msgspec
 
 from monitor.simulator.faults import Fault, FaultKind
 from monitor.simulator.problem import ScenarioError, seconds
-from monitor.simulator.step import HttpStatus, Positive, Ratio, Step
+from monitor.simulator.step import HttpStatus, Positive, Ratio, ScenarioStep
 from monitor.simulator.world import World
 
 
-class AccountStep(Step, frozen=True, kw_only=True):
+class AccountStep(ScenarioStep, frozen=True, kw_only=True):
     """A step about one account."""
 
     account: str | None = None
@@ -44,7 +44,7 @@ class Unsuspend(AccountStep, frozen=True, kw_only=True, tag="unsuspend"):
         world.account(self.account).suspended = False
 
 
-class SetRateLimit(Step, frozen=True, kw_only=True, tag="rate_limit"):
+class SetRateLimit(ScenarioStep, frozen=True, kw_only=True, tag="rate_limit"):
     """So many requests a window and key; 0 for no limit."""
 
     limit: Annotated[int, msgspec.Meta(ge=0)]
@@ -53,7 +53,7 @@ class SetRateLimit(Step, frozen=True, kw_only=True, tag="rate_limit"):
         world.rate_limit = self.limit
 
 
-class InjectFault(Step, frozen=True, kw_only=True, tag="fault"):
+class InjectFault(ScenarioStep, frozen=True, kw_only=True, tag="fault"):
     """The API answers wrongly, for a time (`for`), some `requests`, or until `clear_faults`.
 
     `status = 503` and `delay = "2s"` need no `kind`.
@@ -102,7 +102,7 @@ class InjectFault(Step, frozen=True, kw_only=True, tag="fault"):
         raise ScenarioError([f"say `status`, `delay` or `kind`; kinds are {', '.join(FaultKind)}"])
 
 
-class ClearFaults(Step, frozen=True, kw_only=True, tag="clear_faults"):
+class ClearFaults(ScenarioStep, frozen=True, kw_only=True, tag="clear_faults"):
     """The faults of an account or a connection end; without one, all."""
 
     account: str | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from monitor.simulator.problem import ScenarioError, nearest, seconds
 from monitor.simulator.shape import ScenarioShape, build, parse_shape
-from monitor.simulator.step import Step
+from monitor.simulator.step import ScenarioStep
 from monitor.simulator.steps import parse_step
 from monitor.simulator.world import World
 
@@ -21,7 +21,7 @@ class Scenario:
     """
 
     shape: ScenarioShape
-    steps: tuple[Step, ...]
+    steps: tuple[ScenarioStep, ...]
     repeat: bool
     length_s: float
 
@@ -47,7 +47,7 @@ class Story:
             return None
         return turn * scenario.length_s + seconds(scenario.steps[position].at)
 
-    def take(self, elapsed_s: float) -> Step | None:
+    def take(self, elapsed_s: float) -> ScenarioStep | None:
         """Return the next step if its time has come; it is handed out once."""
         at = self.next_at()
         if self._scenario is None or at is None or at > elapsed_s:
@@ -110,9 +110,9 @@ def shipped_scenario(name: str) -> Scenario:
     return parse_scenario(folder.joinpath(f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml")
 
 
-def _steps(shape: ScenarioShape) -> tuple[Step, ...]:
+def _steps(shape: ScenarioShape) -> tuple[ScenarioStep, ...]:
     """Return the steps in the order of their time, each tried on a copy of the world."""
-    parsed: list[tuple[str, Step]] = []
+    parsed: list[tuple[str, ScenarioStep]] = []
     for position, table in zip(count(1), shape.steps, strict=False):
         where = f"steps[{position}] ({table.get('do', '?')})"
         try:
@@ -129,7 +129,7 @@ def _steps(shape: ScenarioShape) -> tuple[Step, ...]:
     return tuple(step for _, step in parsed)
 
 
-def _length(shape: ScenarioShape, steps: tuple[Step, ...]) -> float:
+def _length(shape: ScenarioShape, steps: tuple[ScenarioStep, ...]) -> float:
     last_s = max((seconds(step.at) for step in steps), default=0.0)
     length_s = last_s if shape.length is None else seconds(shape.length)
     if length_s < last_s:

@@ -13,11 +13,11 @@ from uvicorn.server import ServerState
 
 from monitor.clock import Clock, SystemClock
 from monitor.errors import StartError
-from monitor.simulator.api import BASE_PATH, Api, Seen
+from monitor.simulator.api import BASE_PATH, Seen, SimulatedApi
 from monitor.simulator.control import Control
 from monitor.simulator.reply import HANG_UP
 from monitor.simulator.scenario import Scenario, Story
-from monitor.simulator.step import Step
+from monitor.simulator.step import ScenarioStep
 from monitor.simulator.world import World
 
 
@@ -41,7 +41,7 @@ class Simulator:
         clock = clock or SystemClock()
         self.world = source if isinstance(source, World) else source.world()
         self._control = Control(self.world, Story(scenario), clock, on_step)
-        self._api = Api(self.world, clock, self._control)
+        self._api = SimulatedApi(self.world, clock, self._control)
 
     @property
     def app(self) -> ASGIApp:
@@ -62,7 +62,7 @@ class Simulator:
         """Return requests by path and status, and refused writes."""
         return self._api.stats()
 
-    def do(self, step: Step | Mapping[str, Any] | str, **keys: Any) -> None:
+    def do(self, step: ScenarioStep | Mapping[str, Any] | str, **keys: Any) -> None:
         """Take one step now: `do("deactivate_bot", bot=93)`, or a mapping like a scenario's step.
 
         Raises:

@@ -9,7 +9,7 @@ import msgspec
 from monitor.simulator.faults import FaultKind
 from monitor.simulator.inventory import MAX_NUMBERS, Block, Ids, Recipe
 from monitor.simulator.problem import ScenarioError, nearest, seconds
-from monitor.simulator.world import Account, Connection, ListForm, World, key_of
+from monitor.simulator.world import ListForm, SimulatedAccount, SimulatedConnection, World, key_of
 
 _UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]+)`")
 
@@ -115,7 +115,9 @@ def build(shape: ScenarioShape) -> World:
         gzip=shape.gzip,
     )
     for account_shape in shape.accounts:
-        account = Account(name=account_shape.name, key=account_shape.key, suspended=account_shape.suspended)
+        account = SimulatedAccount(
+            name=account_shape.name, key=account_shape.key, suspended=account_shape.suspended
+        )
         for connection_shape in account_shape.connections:
             account.add(grow(connection_shape, world.next_ids()))
         world.accounts.append(account)
@@ -123,7 +125,7 @@ def build(shape: ScenarioShape) -> World:
     return world
 
 
-def grow(shape: ConnectionShape, ids: Ids) -> Connection:
+def grow(shape: ConnectionShape, ids: Ids) -> SimulatedConnection:
     """Return a new connection of this shape.
 
     Raises:
@@ -134,7 +136,9 @@ def grow(shape: ConnectionShape, ids: Ids) -> Connection:
     except ScenarioError as exc:
         raise exc.located(f'connection "{shape.name}"') from exc
     recipe = Recipe(first_did_id=ids.first_did, blocks=blocks, available=shape.available)
-    connection = Connection(shape.name, connection_id=shape.id, recipe=recipe, provider=shape.provider)
+    connection = SimulatedConnection(
+        shape.name, connection_id=shape.id, recipe=recipe, provider=shape.provider
+    )
     connection.active = shape.active
     return connection
 

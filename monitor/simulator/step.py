@@ -11,7 +11,7 @@ HttpStatus = Annotated[int, msgspec.Meta(ge=200, le=599)]
 Ratio = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do"):
+class ScenarioStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do"):
     """What all steps have."""
 
     at: str | float = 0

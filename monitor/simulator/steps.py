@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from monitor.simulator.inventory import Forced, Inventory, Number
+from monitor.simulator.inventory import Forced, Inventory, SimulatedNumber
 from monitor.simulator.outages import (
     ClearFaults,
     InjectFault,
@@ -21,15 +21,15 @@ from monitor.simulator.outages import (
 )
 from monitor.simulator.problem import ScenarioError, nearest, seconds
 from monitor.simulator.shape import ConnectionShape, explain, grow
-from monitor.simulator.step import Positive, Step
-from monitor.simulator.world import Connection, World, key_of
+from monitor.simulator.step import Positive, ScenarioStep
+from monitor.simulator.world import SimulatedConnection, World, key_of
 
 
-class Say(Step, frozen=True, kw_only=True, tag="say"):
+class Say(ScenarioStep, frozen=True, kw_only=True, tag="say"):
     """Changes nothing; `say` tells people where the story is."""
 
 
-class BotStep(Step, frozen=True, kw_only=True):
+class BotStep(ScenarioStep, frozen=True, kw_only=True):
     """A step about one bot; `connection` is needed only if several have that bot."""
 
     bot: int
@@ -54,7 +54,7 @@ class ActivateBot(BotStep, frozen=True, kw_only=True, tag="activate_bot"):
         self.set_active(world, active=True)
 
 
-class NumberStep(Step, frozen=True, kw_only=True):
+class NumberStep(ScenarioStep, frozen=True, kw_only=True):
     """A step about one `number`, a list of `numbers`, or a connection's first so many (`numbers = 6`)."""
 
     number: str | None = None
@@ -66,14 +66,14 @@ class NumberStep(Step, frozen=True, kw_only=True):
             inventory = connection.edit()
             self._edit(inventory, inventory.numbers[key])
 
-    def _edit(self, inventory: Inventory, number: Number) -> None:  # noqa: ARG002 - for those who need it
+    def _edit(self, inventory: Inventory, number: SimulatedNumber) -> None:  # noqa: ARG002 - for those who need it
         """Change one of the chosen numbers, or what surrounds it."""
         self._change(number)
 
-    def _change(self, number: Number) -> None:
+    def _change(self, number: SimulatedNumber) -> None:
         """Change nothing but one of the chosen numbers."""
 
-    def chosen(self, world: World) -> Iterator[tuple[Connection, str]]:
+    def chosen(self, world: World) -> Iterator[tuple[SimulatedConnection, str]]:
         """Return the numbers that are meant, each with its connection."""
         if isinstance(self.numbers, int) and self.number is None:
             connection = world.connection(self.connection)
@@ -98,21 +98,21 @@ class NumberStep(Step, frozen=True, kw_only=True):
 class RemoveRouting(NumberStep, frozen=True, kw_only=True, tag="remove_routing"):
     """Calls lead nowhere: ROUTING_MISSING."""
 
-    def _change(self, number: Number) -> None:
+    def _change(self, number: SimulatedNumber) -> None:
         number.routed = False
 
 
 class RestoreRouting(NumberStep, frozen=True, kw_only=True, tag="restore_routing"):
     """Calls are routed again."""
 
-    def _change(self, number: Number) -> None:
+    def _change(self, number: SimulatedNumber) -> None:
         number.routed = True
 
 
 class UnassignAgent(NumberStep, frozen=True, kw_only=True, tag="unassign_agent"):
     """The local phone number has no agent: NO_VOCOBASE_AGENT."""
 
-    def _change(self, number: Number) -> None:
+    def _change(self, number: SimulatedNumber) -> None:
         number.agent_id = None
 
 
@@ -121,28 +121,28 @@ class AssignAgent(NumberStep, frozen=True, kw_only=True, tag="assign_agent"):
 
     agent: str | None = None
 
-    def _change(self, number: Number) -> None:
+    def _change(self, number: SimulatedNumber) -> None:
         number.agent_id = self.agent or f"agent_{number.client_id}"
 
 
 class Expire(NumberStep, frozen=True, kw_only=True, tag="expire"):
     """The DID expires; its state stays what it was."""
 
-    def _change(self, number: Number) -> None:
+    def _change(self, number: SimulatedNumber) -> None:
         number.expired = True
 
 
 class Renew(NumberStep, frozen=True, kw_only=True, tag="renew"):
     """The DID is renewed."""
 
-    def _change(self, number: Number) -> None:
+    def _change(self, number: SimulatedNumber) -> None:
         number.expired = False
 
 
 class RemoveNumber(NumberStep, frozen=True, kw_only=True, tag="remove_number"):
     """The number is gone from the answer."""
 
-    def _edit(self, inventory: Inventory, number: Number) -> None:
+    def _edit(self, inventory: Inventory, number: SimulatedNumber) -> None:
         inventory.removed[number.key] = inventory.numbers.pop(number.key)
 
 
@@ -153,7 +153,7 @@ class MoveNumber(NumberStep, frozen=True, kw_only=True, tag="move_number"):
     bot: int | None = None
     agent: str | None = None
 
-    def _edit(self, inventory: Inventory, number: Number) -> None:
+    def _edit(self, inventory: Inventory, number: SimulatedNumber) -> None:
         if self.client is None and self.bot is None and self.agent is None:
             raise ScenarioError(["say where to: `client`, `bot` or `agent`"])
         number.client_id = number.client_id if self.client is None else self.client
@@ -172,7 +172,7 @@ class SetState(NumberStep, frozen=True, kw_only=True, tag="set_state"):
     issues: tuple[str, ...] = ()
     listed: bool | None = None
 
-    def _change(self, number: Number) -> None:
+    def _change(self, number: SimulatedNumber) -> None:
         listed = bool(self.issues) if self.listed is None else self.listed
         number.forced = Forced(state=self.state, issues=self.issues, listed=listed)
 
@@ -180,11 +180,11 @@ class SetState(NumberStep, frozen=True, kw_only=True, tag="set_state"):
 class ClearState(NumberStep, frozen=True, kw_only=True, tag="clear_state"):
     """The number's state is what it looks like again."""
 
-    def _change(self, number: Number) -> None:
+    def _change(self, number: SimulatedNumber) -> None:
         number.forced = None
 
 
-class AddNumber(Step, frozen=True, kw_only=True, tag="add_number"):
+class AddNumber(ScenarioStep, frozen=True, kw_only=True, tag="add_number"):
     """A removed number returns as it was, or a new one comes: to the first client and bot unless said."""
 
     number: str
@@ -201,7 +201,7 @@ class AddNumber(Step, frozen=True, kw_only=True, tag="add_number"):
         before = inventory.removed.pop(key, None)
         inventory.numbers.setdefault(key, before or self._made(inventory, key))
 
-    def _made(self, inventory: Inventory, key: str) -> Number:
+    def _made(self, inventory: Inventory, key: str) -> SimulatedNumber:
         client = self.client if self.client is not None else next(iter(inventory.clients), 1)
         owned = (bot.id for bot in inventory.bots.values() if bot.client_id == client)
         bot = self.bot if self.bot is not None else next(owned, client)
@@ -209,10 +209,10 @@ class AddNumber(Step, frozen=True, kw_only=True, tag="add_number"):
         everything = (*inventory.numbers.values(), *inventory.removed.values())
         did_id = max((number.did_id for number in everything), default=0) + 1
         agent = self.agent or f"agent_{client}"
-        return Number(key=key, did_id=did_id, client_id=client, bot_id=bot, agent_id=agent)
+        return SimulatedNumber(key=key, did_id=did_id, client_id=client, bot_id=bot, agent_id=agent)
 
 
-class ConnectionStep(Step, frozen=True, kw_only=True):
+class ConnectionStep(ScenarioStep, frozen=True, kw_only=True):
     """A step about one connection, by name or id."""
 
     connection: str | None = None
@@ -242,7 +242,7 @@ class RemoveConnection(ConnectionStep, frozen=True, kw_only=True, tag="remove_co
         account.removed.append(connection)
 
 
-class AddConnection(Step, frozen=True, kw_only=True, tag="add_connection"):
+class AddConnection(ScenarioStep, frozen=True, kw_only=True, tag="add_connection"):
     """A removed connection returns as it was, or a new one comes; keys as under `accounts.connections`."""
 
     name: str
@@ -267,7 +267,7 @@ class AddConnection(Step, frozen=True, kw_only=True, tag="add_connection"):
         account.add(grow(shape, world.next_ids()))
 
 
-class Rename(Step, frozen=True, kw_only=True, tag="rename_connection"):
+class Rename(ScenarioStep, frozen=True, kw_only=True, tag="rename_connection"):
     """The connection gets another name; its id stays."""
 
     connection: str
@@ -318,11 +318,13 @@ AnyStep = (
     | ClearFaults
 )
 
-VOCABULARY: Mapping[str, type[Step]] = {str(each.__struct_config__.tag): each for each in get_args(AnyStep)}
+VOCABULARY: Mapping[str, type[ScenarioStep]] = {
+    str(each.__struct_config__.tag): each for each in get_args(AnyStep)
+}
 """Every word that `do` may be, and its step."""
 
 
-def parse_step(data: Mapping[str, Any]) -> Step:
+def parse_step(data: Mapping[str, Any]) -> ScenarioStep:
     """Return the step that a table of a scenario, or a request to the simulator, describes.
 
     Raises:

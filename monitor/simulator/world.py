@@ -6,14 +6,14 @@ from typing import Literal
 from uuid import NAMESPACE_URL, uuid5
 
 from monitor.simulator.faults import Faults
-from monitor.simulator.inventory import Ids, Inventory, Number, Recipe
+from monitor.simulator.inventory import Ids, Inventory, Recipe, SimulatedNumber
 from monitor.simulator.problem import ScenarioError, nearest
 
 ListForm = Literal["object", "list"]
 """How the list of connections is wrapped: in `data.connections`, or `data` itself."""
 
 
-class Connection:
+class SimulatedConnection:
     """One VoiceLink connection.
 
     Args:
@@ -59,7 +59,7 @@ class Connection:
             return self._recipe.keys(limit)
         return list(self._inventory.numbers)[:limit]
 
-    def number(self, phone_number: str) -> Number:
+    def number(self, phone_number: str) -> SimulatedNumber:
         """Return a number, to read.
 
         Raises:
@@ -72,22 +72,22 @@ class Connection:
 
 
 @dataclass(slots=True, kw_only=True)
-class Account:
+class SimulatedAccount:
     """One API key and what it may see."""
 
     name: str
     key: str
     revoked: bool = False
     suspended: bool = False
-    connections: list[Connection] = field(default_factory=list)
-    removed: list[Connection] = field(default_factory=list)
+    connections: list[SimulatedConnection] = field(default_factory=list)
+    removed: list[SimulatedConnection] = field(default_factory=list)
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: SimulatedConnection) -> None:
         """Add a connection; the first one is the default."""
         connection.is_default = not self.connections
         self.connections.append(connection)
 
-    def active(self) -> list[Connection]:
+    def active(self) -> list[SimulatedConnection]:
         """Return the connections that a sync may mean."""
         return [each for each in self.connections if each.active and each.provider == "voicelink"]
 
@@ -99,7 +99,7 @@ class World:
     `rate_limit` is requests per window and key, 0 for none; `gzip` compresses for those who ask.
     """
 
-    accounts: list[Account] = field(default_factory=list)
+    accounts: list[SimulatedAccount] = field(default_factory=list)
     faults: Faults = field(default_factory=Faults)
     rate_limit: int = 60
     rate_window_s: float = 60.0
@@ -115,11 +115,11 @@ class World:
         self.made += 1
         return Ids(self.made - 1)
 
-    def connections(self) -> Iterator[Connection]:
+    def connections(self) -> Iterator[SimulatedConnection]:
         """Return all connections of all accounts."""
         return (connection for account in self.accounts for connection in account.connections)
 
-    def account(self, name: str | None = None) -> Account:
+    def account(self, name: str | None = None) -> SimulatedAccount:
         """Return an account by its name; without a name, the only one.
 
         Raises:
@@ -132,7 +132,7 @@ class World:
                 return account
         raise _unknown("account", name, [each.name for each in self.accounts])
 
-    def connection(self, name: str | None = None) -> Connection:
+    def connection(self, name: str | None = None) -> SimulatedConnection:
         """Return a connection by its name or id; without a name, the only one.
 
         Raises:
@@ -146,11 +146,11 @@ class World:
                 return connection
         raise _unknown("connection", name, [each.name for each in known])
 
-    def owner(self, connection: Connection) -> Account:
+    def owner(self, connection: SimulatedConnection) -> SimulatedAccount:
         """Return the account that a connection belongs to."""
         return next(account for account in self.accounts if connection in account.connections)
 
-    def holding_bot(self, bot_id: int, connection: str | None = None) -> Connection:
+    def holding_bot(self, bot_id: int, connection: str | None = None) -> SimulatedConnection:
         """Return the connection that has a bot.
 
         Raises:
@@ -167,7 +167,7 @@ class World:
             )
         raise ScenarioError([f"bot {bot_id} is in several connections: say which with `connection`"])
 
-    def holding_number(self, phone_number: str, connection: str | None = None) -> Connection:
+    def holding_number(self, phone_number: str, connection: str | None = None) -> SimulatedConnection:
         """Return the connection that has a number.
 
         Raises:
@@ -180,7 +180,7 @@ class World:
         where = f'connection "{connection}"' if connection else "any connection"
         raise ScenarioError([f"`number` is not a number of {where}"])
 
-    def _among(self, connection: str | None) -> list[Connection]:
+    def _among(self, connection: str | None) -> list[SimulatedConnection]:
         return list(self.connections()) if connection is None else [self.connection(connection)]
 
 
@@ -210,12 +210,13 @@ def build_world(
     """
     world = World(rate_limit=rate_limit)
     world.accounts = [
-        Account(name=f"account-{each}", key=f"rg_live_account_{each}") for each in range(1, accounts + 1)
+        SimulatedAccount(name=f"account-{each}", key=f"rg_live_account_{each}")
+        for each in range(1, accounts + 1)
     ]
     for position in range(connections):
         ids = world.next_ids()
         recipe = Recipe(first_did_id=ids.first_did, blocks=ids.spread(numbers, clients, bots))
-        connection = Connection(f"conn-{position + 1:04d}", recipe=recipe)
+        connection = SimulatedConnection(f"conn-{position + 1:04d}", recipe=recipe)
         world.accounts[position % accounts].add(connection)
     return world
 

@@ -20,7 +20,7 @@ Plan = Callable[[AlertBody, frozenset[str]], Iterable[tuple[str, Notice]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class AlertMessage:
     """A report with the body that people read."""
 
     report: Report
@@ -49,7 +49,7 @@ async def save_episodes(
 
 
 async def save_alerts(
-    tx: AsyncConnection, scope: str, told: Sequence[Told], *, plan: Plan, now: datetime
+    tx: AsyncConnection, scope: str, told: Sequence[AlertMessage], *, plan: Plan, now: datetime
 ) -> None:
     """Record alerts as they stand now, and the deliveries to everyone who is to be told."""
     for item in told:
@@ -109,7 +109,7 @@ async def _already_told(tx: AsyncConnection, alert_id: str) -> frozenset[str]:
     return frozenset(row.receiver for row in rows)
 
 
-async def _save_alert(tx: AsyncConnection, scope: str, item: Told, now: datetime) -> None:
+async def _save_alert(tx: AsyncConnection, scope: str, item: AlertMessage, now: datetime) -> None:
     alert = item.report.alert
     resolved = item.report.status is Status.RESOLVED
     values: dict[str, Any] = {

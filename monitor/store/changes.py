@@ -10,19 +10,19 @@ from sqlalchemy import Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.snapshot import Change, ChangeKind
-from monitor.store.connections import Named
+from monitor.store.connections import ConnectionName
 from monitor.store.tables import changes
 
 
 async def add_changes(
-    tx: AsyncConnection, named: Named, sync_id: str, found: Sequence[Change], at: datetime
+    tx: AsyncConnection, named: ConnectionName, sync_id: str, found: Sequence[Change], at: datetime
 ) -> None:
     """Record the differences that a sync found."""
     if found:
         await tx.execute(insert(changes), [_change_values(named, sync_id, change, at) for change in found])
 
 
-def _change_values(named: Named, sync_id: str, change: Change, at: datetime) -> dict[str, Any]:
+def _change_values(named: ConnectionName, sync_id: str, change: Change, at: datetime) -> dict[str, Any]:
     number, before, after = change.number, change.before, change.after
     return {
         "at": at,
@@ -54,7 +54,7 @@ _TROUBLE = (ChangeKind.APPEARED, ChangeKind.CHANGED, ChangeKind.RESOLVED, Change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class DriftMove:
     """So many numbers that one sync saw move between states in which they drift.
 
     `before` and `after` are None where they did not drift.
@@ -67,16 +67,16 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moves:
+class DriftMoves:
     """The moves since an instant, newest first; `since` is later than asked if there were too many."""
 
-    moves: list[Move]
+    moves: list[DriftMove]
     since: datetime
 
 
 async def drift_moves(
     tx: AsyncConnection, identity: str, since: datetime, *, limit: int = MOST_CHANGES
-) -> Moves:
+) -> DriftMoves:
     """Return how numbers of a connection began and ceased to drift since an instant.
 
     Of a removed number only its issues tell whether it drifted; one that had none counts as ready.
@@ -100,10 +100,10 @@ async def drift_moves(
     if sum(row.numbers for row in rows) >= limit:
         since = rows[-1].at  # of that sync only a part may have been read
         rows = [row for row in rows if row.at > since]
-    return Moves(moves=[move for row in rows if (move := _move(row)) is not None], since=since)
+    return DriftMoves(moves=[move for row in rows if (move := _move(row)) is not None], since=since)
 
 
-def _move(row: Row[Any]) -> Move | None:
+def _move(row: Row[Any]) -> DriftMove | None:
     before, after = row.previous_state, row.state
     match ChangeKind(row.change):
         case ChangeKind.APPEARED:
@@ -114,4 +114,4 @@ def _move(row: Row[Any]) -> Move | None:
             return None
         case _:
             pass
-    return Move(at=row.at, before=before, after=after, numbers=row.numbers)
+    return DriftMove(at=row.at, before=before, after=after, numbers=row.numbers)

@@ -43,7 +43,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Freshness:
+class SyncResult:
     """How a sync went; what every sync leaves behind, whether or not it changed anything.
 
     `applied`: the connection's snapshot is as new as this sync. `error` is for people, without secrets.
@@ -60,7 +60,7 @@ class Freshness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class ConnectionUpdate:
     """What a sync or a step of the policy left of a connection.
 
     `records` are packed; None: they are as they were.
@@ -123,7 +123,7 @@ async def free_leases(tx: AsyncConnection) -> None:
     await tx.execute(update(connections).values(lease_until=None))
 
 
-async def flush(tx: AsyncConnection, finished: Sequence[Freshness]) -> None:
+async def flush(tx: AsyncConnection, finished: Sequence[SyncResult]) -> None:
     """Record how many syncs went in one statement; one whose epoch moved on is dropped in silence."""
     await tx.execute(_FLUSH, [_fresh_values(fresh) for fresh in finished])
     applied = [fresh for fresh in finished if fresh.applied]
@@ -131,7 +131,7 @@ async def flush(tx: AsyncConnection, finished: Sequence[Freshness]) -> None:
         await tx.execute(_FLUSH_APPLIED, [_applied_values(fresh) for fresh in applied])
 
 
-async def flush_singly(tx: AsyncConnection, finished: Sequence[Freshness]) -> list[Freshness]:
+async def flush_singly(tx: AsyncConnection, finished: Sequence[SyncResult]) -> list[SyncResult]:
     """Do as `flush`, one by one; return those that the database does not take, however often it is asked."""
     refused = []
     for fresh in finished:
@@ -144,7 +144,7 @@ async def flush_singly(tx: AsyncConnection, finished: Sequence[Freshness]) -> li
 
 
 async def save(
-    tx: AsyncConnection, claim: Claim, state: State, fresh: Freshness | None, codec: Codec
+    tx: AsyncConnection, claim: Claim, state: ConnectionUpdate, fresh: SyncResult | None, codec: Codec
 ) -> None:
     """Record what a sync or a step left, and give the claim back.
 
@@ -277,7 +277,7 @@ _NEXT_DUE = select(
 )
 
 
-def _fresh_values(fresh: Freshness) -> dict[str, Any]:
+def _fresh_values(fresh: SyncResult) -> dict[str, Any]:
     streak = fresh.streak
     return {
         "which": fresh.claim.identity,
@@ -294,7 +294,7 @@ def _fresh_values(fresh: Freshness) -> dict[str, Any]:
     }
 
 
-def _applied_values(fresh: Freshness) -> dict[str, Any]:
+def _applied_values(fresh: SyncResult) -> dict[str, Any]:
     return {
         "which": fresh.claim.identity,
         "held_epoch": fresh.claim.epoch,

@@ -32,7 +32,7 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class ConnectionState:
     """A connection's row as the gauges, the page and failures see it."""
 
     identity: str
@@ -54,7 +54,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class ConnectionName:
     """A connection's names, for records that outlive it."""
 
     identity: str
@@ -62,13 +62,15 @@ class Named:
     account: str
 
 
-async def watched(tx: AsyncConnection, codec: Codec) -> list[Standing]:
+async def watched(tx: AsyncConnection, codec: Codec) -> list[ConnectionState]:
     """Return every connection that is watched, by name."""
     rows = await tx.execute(select(connections).order_by(connections.c.name))
     return [_standing(row, codec) for row in rows]
 
 
-async def standings(tx: AsyncConnection, identities: Collection[str], codec: Codec) -> dict[str, Standing]:
+async def connection_states(
+    tx: AsyncConnection, identities: Collection[str], codec: Codec
+) -> dict[str, ConnectionState]:
     """Return these of the connections that are watched, by identity."""
     rows = await tx.execute(select(connections).where(connections.c.identity.in_(identities)))
     return {row.identity: _standing(row, codec) for row in rows}
@@ -151,8 +153,8 @@ async def load_records(tx: AsyncConnection, identity: str, codec: Codec) -> Reco
 _RECORDS = select(snapshots.c.records).where(snapshots.c.identity == bindparam("which"))
 
 
-def _standing(row: Row[Any], codec: Codec) -> Standing:
-    return Standing(
+def _standing(row: Row[Any], codec: Codec) -> ConnectionState:
+    return ConnectionState(
         identity=row.identity,
         name=row.name,
         account=row.account,

@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.drift.failures import SCOPE, FleetStep
 from monitor.drift.policy import Records, Step
 from monitor.drift.snapshot import Counts
-from monitor.store.alerts import Plan, Told, save_alerts, save_episodes
+from monitor.store.alerts import AlertMessage, Plan, save_alerts, save_episodes
 from monitor.store.changes import add_changes
-from monitor.store.claims import Claim, Freshness, State, save
+from monitor.store.claims import Claim, ConnectionUpdate, SyncResult, save
 from monitor.store.codec import Codec
-from monitor.store.connections import Named, load_records, stop_watching
+from monitor.store.connections import ConnectionName, load_records, stop_watching
 from monitor.store.database import Database
 from monitor.store.failures import Fleet, save_fleet
 from monitor.store.tables import acceptances
@@ -23,7 +23,7 @@ _ASKED = select(acceptances.c.id, acceptances.c.key).where(acceptances.c.identit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class StoredState:
     """A connection's records, and what people accepted since they were kept."""
 
     records: Records
@@ -33,7 +33,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class StepRecord:
     """What a sync or a step of one connection leaves to be kept.
 
     `step` is None for an answer that is held; `fresh` is None where no sync was made. `same`: the records are
@@ -41,13 +41,13 @@ class Work:
     """
 
     claim: Claim
-    named: Named
+    named: ConnectionName
     records: Records
     counts: Counts
     at: datetime
-    fresh: Freshness | None
+    fresh: SyncResult | None
     step: Step | None = None
-    told: Sequence[Told] = ()
+    told: Sequence[AlertMessage] = ()
     asked: tuple[int, ...] = ()
     same: bool = False
 
@@ -59,7 +59,7 @@ class Ledger:
         self._database = database
         self._codec = codec
 
-    async def load(self, claim: Claim) -> Kept:
+    async def load(self, claim: Claim) -> StoredState:
         """Return what is kept of a connection.
 
         Who accepts something has the policy look again: where that is not due, nobody did.
@@ -67,14 +67,14 @@ class Ledger:
         async with self._database.read() as tx:
             records = await load_records(tx, claim.identity, self._codec)
             asked = list(await tx.execute(_ASKED, {"which": claim.identity})) if claim.policy_due else []
-        return Kept(
+        return StoredState(
             records=records,
             accepted=frozenset(row.key for row in asked if row.key is not None),
             accept_all=any(row.key is None for row in asked),
             asked=tuple(row.id for row in asked),
         )
 
-    async def keep(self, work: Work, plan: Plan) -> None:
+    async def keep(self, work: StepRecord, plan: Plan) -> None:
         """Record the work, all of it or nothing.
 
         Raises:
@@ -82,7 +82,7 @@ class Ledger:
             StoreUnavailable: The database did not take it.
         """
         step, hold = work.step, work.records.hold
-        state = State(
+        state = ConnectionUpdate(
             records=None if work.same else self._codec.pack_records(work.records),
             counts=work.counts,
             settled=step.settled if step is not None else False,
@@ -97,7 +97,7 @@ class Ledger:
             if work.asked:
                 await tx.execute(delete(acceptances).where(acceptances.c.id.in_(work.asked)))
 
-    async def _keep_step(self, tx: AsyncConnection, work: Work, step: Step, plan: Plan) -> None:
+    async def _keep_step(self, tx: AsyncConnection, work: StepRecord, step: Step, plan: Plan) -> None:
         identity = work.claim.identity
         await add_changes(tx, work.named, work.claim.sync_id, step.changes, work.at)
         await save_episodes(
@@ -107,7 +107,13 @@ class Ledger:
 
 
 async def keep_fleet(
-    tx: AsyncConnection, step: FleetStep, told: Sequence[Told], *, plan: Plan, now: datetime, codec: Codec
+    tx: AsyncConnection,
+    step: FleetStep,
+    told: Sequence[AlertMessage],
+    *,
+    plan: Plan,
+    now: datetime,
+    codec: Codec,
 ) -> None:
     """Record what a step over all failures left."""
     await save_fleet(tx, Fleet(records=step.records, wakes_at=step.wakes_at), codec)
@@ -117,9 +123,9 @@ async def keep_fleet(
 
 async def keep_unconfigured(
     tx: AsyncConnection,
-    named: Named,
+    named: ConnectionName,
     step: Step,
-    told: Sequence[Told],
+    told: Sequence[AlertMessage],
     *,
     plan: Plan,
     now: datetime,

@@ -12,7 +12,7 @@ from monitor.clock import Clock
 from monitor.drift.alert import Kind, Resolution, Severity, Status
 from monitor.drift.failures import SCOPE
 from monitor.errors import DeliveryError, Refusal
-from monitor.notify.alertmanager.level import LabelSet, Member, Moves, State, Target
+from monitor.notify.alertmanager.level import LabelMoves, LabelSet, LevelState, Member, PostTarget
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.tables import alerts, connections, episodes, posted, posters, receivers
@@ -51,7 +51,7 @@ class StoredLevel:
         self._head = msgspec.json.Decoder(_Head)
         self._labels = msgspec.json.Decoder(dict[str, str])
 
-    async def hold(self, target: Target, *, lease_s: float) -> bool:
+    async def hold(self, target: PostTarget, *, lease_s: float) -> bool:
         """Make this process the one that posts there; False: another one is."""
         now = self._clock.now()
         values = {"holder": self._holder, "lease_until": now + timedelta(seconds=lease_s)}
@@ -71,7 +71,7 @@ class StoredLevel:
             done = await tx.execute(update(posters).where(*_at(posters, target), free).values(**values))
             return done.rowcount == 1
 
-    async def release(self, target: Target) -> None:
+    async def release(self, target: PostTarget) -> None:
         """Let another process post there."""
         async with self._database.write() as tx:
             await tx.execute(
@@ -80,7 +80,7 @@ class StoredLevel:
                 .values(lease_until=None)
             )
 
-    async def read(self, target: Target) -> State:
+    async def read(self, target: PostTarget) -> LevelState:
         """Return all open episodes, those that were posted and not forgotten, and their label sets."""
         was_posted = select(posted.c.episode_id).where(*_at(posted, target))
         members: dict[str, Member] = {}
@@ -94,7 +94,7 @@ class StoredLevel:
                     members[row.id] = self._member(row, common)
             query = select(posted).where(*_at(posted, target))
             sets = [self._set(row) async for row in _rows(tx, query)]
-        return State(read_at=self._clock.now(), members=members, sets=sets)
+        return LevelState(read_at=self._clock.now(), members=members, sets=sets)
 
     async def marker(self) -> object:
         """Return a value that changes when episodes open or end."""
@@ -105,7 +105,7 @@ class StoredLevel:
             last_end = await tx.execute(select(func.max(episodes.c.ended_at)))
             return tuple(still_open.one()), last_end.scalar()
 
-    async def write(self, target: Target, moves: Moves) -> None:
+    async def write(self, target: PostTarget, moves: LabelMoves) -> None:
         """Write down what is about to be posted there."""
         async with self._database.write() as tx:
             if moves.gone:
@@ -117,7 +117,7 @@ class StoredLevel:
             if moves.begun:
                 await tx.execute(insert(posted), [_values(target, begun) for begun in moves.begun])
 
-    async def accepted(self, target: Target, *, read_at: datetime, at: datetime) -> None:
+    async def accepted(self, target: PostTarget, *, read_at: datetime, at: datetime) -> None:
         """Record that the URL accepted everything that was read at an instant, and is well."""
         waiting = and_(*_at(posted, target), posted.c.accepted_at.is_(None), posted.c.changed_at <= read_at)
         told = and_(
@@ -140,7 +140,7 @@ class StoredLevel:
                 update(receivers).where(receivers.c.name == target.receiver).values(delivered_at=at)
             )
 
-    async def failed(self, target: Target, error: DeliveryError, at: datetime) -> None:
+    async def failed(self, target: PostTarget, error: DeliveryError, at: datetime) -> None:
         """Record that the URL did not accept a post; written only where it says something new."""
         said = {"refused": error.refusal is Refusal.FAILING, "error": str(error)[:_ERROR_LENGTH]}
         async with self._database.read() as tx:
@@ -215,11 +215,11 @@ def _members() -> Select[Any]:
     )
 
 
-def _at(table: Any, target: Target) -> tuple[Any, ...]:
+def _at(table: Any, target: PostTarget) -> tuple[Any, ...]:
     return table.c.receiver == target.receiver, table.c.url == target.url
 
 
-def _key(target: Target, which: LabelSet) -> dict[str, str]:
+def _key(target: PostTarget, which: LabelSet) -> dict[str, str]:
     return {
         "of_receiver": target.receiver,
         "of_url": target.url,
@@ -246,7 +246,7 @@ def _moving(which: LabelSet) -> dict[str, Any]:
     }
 
 
-def _values(target: Target, begun: LabelSet) -> dict[str, Any]:
+def _values(target: PostTarget, begun: LabelSet) -> dict[str, Any]:
     return {
         "receiver": target.receiver,
         "url": target.url,

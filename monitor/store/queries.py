@@ -17,7 +17,7 @@ from monitor.drift.alert import AlertBody, Kind, Severity, Status, decode_body
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Number
 from monitor.store.codec import Codec
-from monitor.store.connections import standings
+from monitor.store.connections import connection_states
 from monitor.store.paging import LIMIT, Page, T, instant_in, join, number_in, page_of, split
 from monitor.store.rows import (
     ChangeRow,
@@ -169,7 +169,9 @@ async def connection_rows(
     ]
     found: list[ConnectionRow] = []
     for start in range(0, len(owners), _CHUNK):
-        known = await standings(tx, [owner.identity for owner in owners[start : start + _CHUNK]], codec)
+        known = await connection_states(
+            tx, [owner.identity for owner in owners[start : start + _CHUNK]], codec
+        )
         rows = [
             connection_row(known[owner.identity], maintenance=maintenance_of(owner.identity))
             for owner in owners[start : start + _CHUNK]
@@ -188,7 +190,7 @@ async def connection_named(
     identity = await tx.scalar(select(connections.c.identity).where(connections.c.name == name))
     if identity is None:
         return None
-    standing = (await standings(tx, [identity], codec)).get(identity)
+    standing = (await connection_states(tx, [identity], codec)).get(identity)
     return connection_row(standing, maintenance=maintenance_of(identity)) if standing else None
 
 

@@ -13,7 +13,7 @@ from monitor.drift.episodes import Track, silent
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import ActionItem, Counts, Number
 from monitor.errors import Outcome
-from monitor.store.connections import Standing
+from monitor.store.connections import ConnectionState
 
 
 class TroubleStatus(StrEnum):
@@ -168,7 +168,7 @@ class Owner:
     account: str
 
 
-def connection_row(standing: Standing, *, maintenance: bool | None) -> ConnectionRow:
+def connection_row(standing: ConnectionState, *, maintenance: bool | None) -> ConnectionRow:
     """Return the row of a connection."""
     counts = standing.counts
     shown = counts or Counts()
@@ -201,7 +201,7 @@ def connection_row(standing: Standing, *, maintenance: bool | None) -> Connectio
     )
 
 
-def _sync_status(standing: Standing) -> SyncStatus:
+def _sync_status(standing: ConnectionState) -> SyncStatus:
     if standing.streak.outcome is None:
         return SyncStatus.WAITING
     if standing.streak.failures:

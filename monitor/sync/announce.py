@@ -12,8 +12,8 @@ from monitor.drift.failures import Streak
 from monitor.drift.snapshot import Change, ChangeKind, Counts, Number
 from monitor.errors import Outcome, SyncError
 from monitor.metrics import ConnectionView, Metrics
-from monitor.store.claims import Claim, Freshness
-from monitor.store.connections import Named, Standing
+from monitor.store.claims import Claim, SyncResult
+from monitor.store.connections import ConnectionName, ConnectionState
 from monitor.watch.watchlist import Connection
 
 _EVENTS = {
@@ -41,7 +41,7 @@ class Announcer:
         self._views: dict[str, ConnectionView] = {}
         self._synced_at: dict[str, datetime] = {}
 
-    def restore(self, standing: Standing, connection: Connection, now: datetime) -> None:
+    def restore(self, standing: ConnectionState, connection: Connection, now: datetime) -> None:
         """Show a connection as the store knows it; one that is shown already changes its names only."""
         view = self._views.get(standing.identity)
         if view is None:
@@ -58,7 +58,7 @@ class Announcer:
             )
         )
 
-    def follow(self, standing: Standing, connection: Connection, now: datetime) -> None:
+    def follow(self, standing: ConnectionState, connection: Connection, now: datetime) -> None:
         """Show a connection as the store knows it, unless we know better."""
         known_at = self._synced_at.get(standing.identity)
         if known_at is not None and (standing.synced_at is None or standing.synced_at <= known_at):
@@ -124,7 +124,7 @@ class Announcer:
             self._show(replace(view, numbers=shown))
 
     def synced(
-        self, connection: Connection, fresh: Freshness, *, counts: Counts | None = None, held: bool = False
+        self, connection: Connection, fresh: SyncResult, *, counts: Counts | None = None, held: bool = False
     ) -> None:
         """Show that a sync ended, and what it found when that changed."""
         identity = connection.identity
@@ -154,7 +154,7 @@ class Announcer:
             self._show(replace(view, counts=counts))
 
     def sync_completed(
-        self, named: Named, claim: Claim, fresh: Freshness, changes: int, counts: Counts | None
+        self, named: ConnectionName, claim: Claim, fresh: SyncResult, changes: int, counts: Counts | None
     ) -> None:
         """Log a sync; at debug level when it found nothing new."""
         write = self._log.info if changes else self._log.debug
@@ -169,7 +169,7 @@ class Announcer:
             drifting=counts.total_drifting if counts else None,
         )
 
-    def sync_failed(self, named: Named, claim: Claim, streak: Streak, error: SyncError) -> None:
+    def sync_failed(self, named: ConnectionName, claim: Claim, streak: Streak, error: SyncError) -> None:
         """Log a sync that failed."""
         self._log.warning(
             "sync.failed",
@@ -181,7 +181,7 @@ class Announcer:
             consecutive_failures=streak.failures,
         )
 
-    def sync_held(self, named: Named, claim: Claim, reason: str, count: int) -> None:
+    def sync_held(self, named: ConnectionName, claim: Claim, reason: str, count: int) -> None:
         """Log an answer that is not believed yet."""
         self._log.warning(
             "sync.held",
@@ -192,7 +192,7 @@ class Announcer:
             held=count,
         )
 
-    def changes(self, named: Named, sync_id: str, found: Iterable[Change]) -> None:
+    def changes(self, named: ConnectionName, sync_id: str, found: Iterable[Change]) -> None:
         """Count and log the differences that a sync found."""
         counted: Counter[ChangeKind] = Counter()
         for change in found:

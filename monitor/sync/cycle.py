@@ -3,7 +3,7 @@
     fetch -> same body as applied? -> decode -> plausible? -> diff, policy -> one transaction -> metrics, log
 
 A sync that changed nothing and has nothing pending writes nothing of its own: what it leaves is its
-`Freshness`, which the schedule flushes in batches.
+`SyncResult`, which the schedule flushes in batches.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,28 +15,28 @@ import xxhash
 from msgspec.structs import replace
 
 from monitor.clock import Clock
-from monitor.drift.policy import Records, Step, Verdict, judge, step
+from monitor.drift.policy import Judgement, Records, Step, judge, step
 from monitor.drift.snapshot import Counts, count
 from monitor.drift.text import body
 from monitor.errors import LeaseLost, Outcome, StoreUnavailable, SyncError
 from monitor.notify.routing import plan
-from monitor.store.alerts import Plan, Told
-from monitor.store.claims import Claim, Freshness
-from monitor.store.ledger import Kept, Work
+from monitor.store.alerts import AlertMessage, Plan
+from monitor.store.claims import Claim, SyncResult
+from monitor.store.ledger import StepRecord, StoredState
 from monitor.sync.announce import Announcer
-from monitor.voicelink.client import Answer
+from monitor.voicelink.client import SyncAnswer
 from monitor.voicelink.decode import decode_sync
-from monitor.watch.watchlist import Connection, Live, Watchlist
+from monitor.watch.watchlist import ActiveState, Connection, Watchlist
 
 
 class Ledger(Protocol):
     """What a sync needs of the store."""
 
-    async def load(self, claim: Claim) -> Kept:
+    async def load(self, claim: Claim) -> StoredState:
         """Return what is kept of a connection."""
         ...
 
-    async def keep(self, work: Work, plan: Plan) -> None:
+    async def keep(self, work: StepRecord, plan: Plan) -> None:
         """Record the work, all of it or nothing."""
         ...
 
@@ -50,7 +50,7 @@ class Done:
     something to look at. `due_at`: when the connection is to be synced next, where that was decided.
     """
 
-    fresh: Freshness | None = None
+    fresh: SyncResult | None = None
     lost: bool = False
     failures_moved: bool = False
     due_at: datetime | None = None
@@ -62,7 +62,7 @@ class Cycle:
     def __init__(
         self,
         *,
-        live: Live,
+        live: ActiveState,
         ledger: Ledger,
         announcer: Announcer,
         clock: Clock,
@@ -119,7 +119,7 @@ class Cycle:
             return await self._hold(connection, claim, verdict, answer)
         return await self._apply(watchlist, connection, claim, verdict, kept, answer, digest)
 
-    def _unchanged(self, connection: Connection, claim: Claim, answer: Answer, digest: str) -> Done:
+    def _unchanged(self, connection: Connection, claim: Claim, answer: SyncAnswer, digest: str) -> Done:
         fresh = self._freshness(connection, claim, Outcome.OK, answer.duration_s, digest=digest)
         self._announcer.synced(connection, fresh)
         self._announcer.sync_completed(connection.named, claim, fresh, 0, None)
@@ -133,7 +133,9 @@ class Cycle:
         self._announcer.sync_failed(connection.named, claim, fresh.streak, error)
         return Done(fresh=fresh, failures_moved=True, due_at=fresh.due_at)
 
-    async def _hold(self, connection: Connection, claim: Claim, verdict: Verdict, answer: Answer) -> Done:
+    async def _hold(
+        self, connection: Connection, claim: Claim, verdict: Judgement, answer: SyncAnswer
+    ) -> Done:
         fresh = self._freshness(
             connection,
             claim,
@@ -144,7 +146,7 @@ class Cycle:
             recheck=True,
         )
         held = verdict.records.hold
-        work = Work(
+        work = StepRecord(
             claim=claim,
             named=connection.named,
             records=verdict.records,
@@ -164,9 +166,9 @@ class Cycle:
         watchlist: Watchlist,
         connection: Connection,
         claim: Claim,
-        verdict: Verdict,
-        kept: Kept,
-        answer: Answer,
+        verdict: Judgement,
+        kept: StoredState,
+        answer: SyncAnswer,
         digest: str,
     ) -> Done:
         now = self._clock.now()
@@ -217,12 +219,12 @@ class Cycle:
         connection: Connection,
         claim: Claim,
         done: Step,
-        kept: Kept,
+        kept: StoredState,
         counts: Counts,
-        fresh: Freshness | None,
+        fresh: SyncResult | None,
     ) -> None:
         now = fresh.at if fresh is not None else self._clock.now()
-        work = Work(
+        work = StepRecord(
             claim=claim,
             named=connection.named,
             records=done.records,
@@ -239,9 +241,9 @@ class Cycle:
         if work.told:
             self._wake_drain()
 
-    def _told(self, watchlist: Watchlist, claim: Claim, done: Step, now: datetime) -> Sequence[Told]:
+    def _told(self, watchlist: Watchlist, claim: Claim, done: Step, now: datetime) -> Sequence[AlertMessage]:
         return [
-            Told(
+            AlertMessage(
                 report=made,
                 body=body(
                     made, scope=claim.identity, watched=watchlist.watched, wording=watchlist.wording, now=now
@@ -269,10 +271,10 @@ class Cycle:
         digest: str | None,
         error: str | None = None,
         recheck: bool = False,
-    ) -> Freshness:
+    ) -> SyncResult:
         now = self._clock.now()
         streak = claim.streak.after(outcome)
-        return Freshness(
+        return SyncResult(
             claim=claim,
             due_at=connection.next_due_at(now, recheck=recheck or claim.identity in self._live.troubled),
             streak=streak,
@@ -289,11 +291,11 @@ def _quiet(claim: Claim) -> bool:
     return claim.settled and not claim.policy_due and not claim.held
 
 
-def _same(records: Records) -> Verdict:
+def _same(records: Records) -> Judgement:
     """Return the verdict on the applied body seen once more: it ends a hold and goes on with the streaks."""
     if records.snapshot is None:
         raise ValueError("there is no applied body without a snapshot")
-    return Verdict(
+    return Judgement(
         records=Records(snapshot=records.snapshot, tracks=records.tracks, alerts=records.alerts),
         snapshot=records.snapshot,
         changes=(),

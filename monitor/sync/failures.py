@@ -12,15 +12,15 @@ from monitor.drift.alerts import Report
 from monitor.drift.failures import SCOPE, FailingReceiver, FleetStep, Health, kind_of, step
 from monitor.drift.text import Watched, body
 from monitor.notify.routing import plan
-from monitor.store.alerts import Told
+from monitor.store.alerts import AlertMessage
 from monitor.store.codec import Codec
-from monitor.store.connections import Standing, watched
+from monitor.store.connections import ConnectionState, watched
 from monitor.store.database import Database
 from monitor.store.failures import load_fleet
 from monitor.store.ledger import keep_fleet
 from monitor.store.outbox import Backlog, backlogs
 from monitor.sync.announce import Announcer
-from monitor.watch.watchlist import Live, Watchlist
+from monitor.watch.watchlist import ActiveState, Watchlist
 
 _OUT_OF_REACH = timedelta(minutes=5)
 """A receiver that took nothing for so long is failing, though nobody refused us."""
@@ -32,7 +32,7 @@ class FleetWatch:
     """Runs the policy of failures when something moved, or when time alone has something to say."""
 
     def __init__(
-        self, *, live: Live, database: Database, codec: Codec, announcer: Announcer, clock: Clock
+        self, *, live: ActiveState, database: Database, codec: Codec, announcer: Announcer, clock: Clock
     ) -> None:
         self._live = live
         self._database = database
@@ -99,7 +99,7 @@ class FleetWatch:
         return bool(told)
 
 
-def _healths(standings: Sequence[Standing], live: Live, now: datetime) -> list[Health]:
+def _healths(standings: Sequence[ConnectionState], live: ActiveState, now: datetime) -> list[Health]:
     now_watched = [one for one in standings if one.identity in live.watchlist.connections]
     discoveries = [
         Health(
@@ -114,7 +114,7 @@ def _healths(standings: Sequence[Standing], live: Live, now: datetime) -> list[H
     return [*(_health(standing, live.watchlist, now) for standing in now_watched), *discoveries]
 
 
-def _health(standing: Standing, watchlist: Watchlist, now: datetime) -> Health:
+def _health(standing: ConnectionState, watchlist: Watchlist, now: datetime) -> Health:
     connection = watchlist.connections[standing.identity]
     # While nobody watched, nothing could be fresh: a start has as long as anybody to get its first snapshot.
     fresh_at = max(standing.applied_at or standing.watched_since, watchlist.since)
@@ -166,7 +166,7 @@ def _others(made: Report, healths: Sequence[Health]) -> int:
     )
 
 
-def _told(done: FleetStep, healths: Sequence[Health], live: Live, now: datetime) -> list[Told]:
+def _told(done: FleetStep, healths: Sequence[Health], live: ActiveState, now: datetime) -> list[AlertMessage]:
     watchlist = live.watchlist
     discoveries = {
         discovery.identity: Watched(name=f"{discovery.account} (discovery)", account=discovery.account)
@@ -174,7 +174,7 @@ def _told(done: FleetStep, healths: Sequence[Health], live: Live, now: datetime)
     }
     names = {**live.former, **discoveries, **watchlist.watched}
     return [
-        Told(
+        AlertMessage(
             report=made,
             body=body(
                 made,

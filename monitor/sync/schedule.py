@@ -18,7 +18,7 @@ from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.store.claims import (
     Claim,
-    Freshness,
+    SyncResult,
     claim_due,
     claim_one,
     flush,
@@ -91,7 +91,7 @@ class Schedule:
         self._log_internal = log_internal
         self._batch = batch
         self._tasks: dict[str, tuple[Claim, asyncio.Task[Done]]] = {}
-        self._fresh: list[Freshness] = []
+        self._fresh: list[SyncResult] = []
         self._moved = False
         self._due_at: datetime | None = None
         self._singly = False
@@ -280,7 +280,7 @@ class Schedule:
             self._renewed_at = now
         return claims, due_at
 
-    async def _flush(self, tx: AsyncConnection, fresh: Sequence[Freshness]) -> None:
+    async def _flush(self, tx: AsyncConnection, fresh: Sequence[SyncResult]) -> None:
         if not self._singly:
             await flush(tx, fresh)
             return

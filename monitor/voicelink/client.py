@@ -37,7 +37,7 @@ _ERROR_BODY_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class SyncAnswer:
     """A 2xx answer: its decompressed body, and the seconds its request took (no waiting for the budget)."""
 
     body: bytes
@@ -90,7 +90,7 @@ class VoiceLinkClient:
         self._rng = rng
         self._slots = asyncio.Semaphore(max_concurrent)
 
-    async def sync(self, *, key: str, connection_id: str | None, budget: AccountBudget) -> Answer:
+    async def sync(self, *, key: str, connection_id: str | None, budget: AccountBudget) -> SyncAnswer:
         """Return the provider's answer about one connection.
 
         Args:
@@ -132,7 +132,7 @@ class VoiceLinkClient:
             raise SyncError(Outcome.UNAUTHORIZED, "the API key has characters that a header cannot carry")
         return {**self._common_headers, "Authorization": f"Bearer {key}"}
 
-    async def _ask(self, request: httpx.Request, key: str, budget: AccountBudget) -> Answer:
+    async def _ask(self, request: httpx.Request, key: str, budget: AccountBudget) -> SyncAnswer:
         """Return the answer of the first try that gets one; every try takes its slot of the budget."""
         retries = 0
         while True:
@@ -153,7 +153,7 @@ class VoiceLinkClient:
         longest_s: float = _BACKOFF_S * _BACKOFF_FACTOR**retries
         return longest_s * self._rng.uniform(0.5, 1.5)
 
-    async def _try(self, request: httpx.Request, key: str) -> Answer:
+    async def _try(self, request: httpx.Request, key: str) -> SyncAnswer:
         """Make one request, within its deadline; every failure becomes a `SyncError`."""
         started_s = self._clock.monotonic()
         try:
@@ -163,7 +163,7 @@ class VoiceLinkClient:
             raise (overdue(self._timeout_s) if deadline.expired() else transport_failure(exc)) from exc
         except TRANSPORT_ERRORS as exc:
             raise transport_failure(exc) from exc
-        return Answer(body=body, duration_s=self._clock.monotonic() - started_s)
+        return SyncAnswer(body=body, duration_s=self._clock.monotonic() - started_s)
 
     async def _exchange(self, request: httpx.Request, key: str) -> bytes:
         response = await self._http.send(request, stream=True, follow_redirects=False)

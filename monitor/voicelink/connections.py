@@ -7,12 +7,12 @@ import msgspec
 from monitor.errors import DecodeError
 from monitor.voicelink.failure import UNREADABLE_JSON, unsuccessful
 from monitor.voicelink.text import NAME_LIMIT, clean_any, is_true
-from monitor.voicelink.wire import Connection, ConnectionList, Outline
+from monitor.voicelink.wire import ConnectionList, Outline, WireConnection
 
 PROVIDER = "voicelink"
 
 _OUTLINE = msgspec.json.Decoder(Outline)
-_LIST = msgspec.json.Decoder(list[Connection])
+_LIST = msgspec.json.Decoder(list[WireConnection])
 _WRAPPED = msgspec.json.Decoder(ConnectionList)
 
 
@@ -47,7 +47,7 @@ def decode_connections(body: bytes) -> list[RemoteConnection]:
     return list({remote.id: remote for remote in map(_read, entries)}.values())
 
 
-def _entries(data: bytes) -> list[Connection]:
+def _entries(data: bytes) -> list[WireConnection]:
     wrapped = data.lstrip()[:1] == b"{"
     path = "data.connections" if wrapped else "data"
     if not data:
@@ -58,12 +58,12 @@ def _entries(data: bytes) -> list[Connection]:
         raise DecodeError(path, str(exc)) from exc
 
 
-def _is_voicelink(entry: Connection) -> bool:
+def _is_voicelink(entry: WireConnection) -> bool:
     """Whether it is VoiceLink's; one that names no provider is, for the request asked for no other."""
     return clean_any(entry.provider, NAME_LIMIT).casefold() in ("", PROVIDER)
 
 
-def _read(entry: Connection) -> RemoteConnection:
+def _read(entry: WireConnection) -> RemoteConnection:
     # Both ids are documented, not their difference; the sync endpoint calls its parameter `connection_id`.
     identity = clean_any(entry.connection_id, NAME_LIMIT) or clean_any(entry.id, NAME_LIMIT)
     if not identity:

@@ -15,18 +15,18 @@ from msgspec import Raw
 from monitor.drift.snapshot import INVENTORY_KINDS, Snapshot
 from monitor.errors import DecodeError
 from monitor.voicelink.failure import UNREADABLE_JSON, unsuccessful
-from monitor.voicelink.mend import mend
 from monitor.voicelink.numbers import Gathering
+from monitor.voicelink.repair import repair
 from monitor.voicelink.text import WARNING_LIMIT, clean, clean_any
 from monitor.voicelink.wire import (
     ARRAYS,
-    Drift,
     Outline,
-    Parts,
     PartsAnswer,
-    Readiness,
     Whole,
     WholeAnswer,
+    WireDrift,
+    WireParts,
+    WireReadiness,
 )
 
 WHOLE_BYTES = 2 * 1024 * 1024
@@ -38,13 +38,13 @@ _WHOLE = msgspec.json.Decoder(WholeAnswer)
 _PARTS = msgspec.json.Decoder(PartsAnswer)
 _OUTLINE = msgspec.json.Decoder(Outline)
 _DATA = msgspec.json.Decoder(dict[str, Raw])
-_READINESS = msgspec.json.Decoder(Readiness)
-_DRIFT = msgspec.json.Decoder(Drift)
+_READINESS = msgspec.json.Decoder(WireReadiness)
+_DRIFT = msgspec.json.Decoder(WireDrift)
 _ANY = msgspec.json.Decoder()
 
 _JSON_TYPES = {b'"': "string", b"{": "object", b"n": "null", b"t": "boolean", b"f": "boolean"}
 
-Entry = TypeVar("Entry", Readiness, Drift)
+Entry = TypeVar("Entry", WireReadiness, WireDrift)
 
 
 @types.coroutine
@@ -99,7 +99,7 @@ def _read_whole(body: bytes) -> Whole | None:
     return answer.data if answer.success is True else None
 
 
-def _read_parts(body: bytes) -> Parts:
+def _read_parts(body: bytes) -> WireParts:
     try:
         answer = _PARTS.decode(body)
     except UNREADABLE_JSON as exc:
@@ -170,18 +170,18 @@ def _read_each(batch: list[Raw], read: Callable[[Raw], Entry], into: Gathering) 
     return entries
 
 
-def _read_drift(raw: Raw) -> Drift:
+def _read_drift(raw: Raw) -> WireDrift:
     try:
         return _DRIFT.decode(raw)
     except msgspec.ValidationError:
-        return mend(_ANY.decode(raw), Drift)
+        return repair(_ANY.decode(raw), WireDrift)
 
 
-def _read_readiness(raw: Raw) -> Readiness:
+def _read_readiness(raw: Raw) -> WireReadiness:
     try:
         return _READINESS.decode(raw)
     except msgspec.ValidationError:
-        return mend(_ANY.decode(raw), Readiness)
+        return repair(_ANY.decode(raw), WireReadiness)
 
 
 def _expect_some(taken: int, listed: int, path: str) -> None:

@@ -17,9 +17,9 @@ from itertools import zip_longest
 
 import msgspec
 
-from monitor.drift.snapshot import EXPIRED, ActionItem, Number, Refs
+from monitor.drift.snapshot import EXPIRED, ActionItem, Dependencies, Number
 from monitor.voicelink.text import LABEL_LIMIT, NAME_LIMIT, clean, clean_id, is_true
-from monitor.voicelink.wire import Did, Drift, Id, LocalNumber, Readiness, Routing
+from monitor.voicelink.wire import Id, WireDid, WireDrift, WireLocalNumber, WireReadiness, WireRouting
 
 UNKNOWN = "UNKNOWN"
 """The state of a number for which the answer gives none, and an issue without a code."""
@@ -36,14 +36,14 @@ class Gathering:
 
     def __init__(self) -> None:
         self.skipped = 0
-        self._drift: dict[str, list[Drift]] = {}
+        self._drift: dict[str, list[WireDrift]] = {}
         self._numbers: dict[str, Number] = {}
         self._again: dict[str, list[Number]] = {}
         self._words: dict[str, str] = {}
         self._targets: dict[tuple[Id, ...], str | None] = {}
-        self._refs: dict[tuple[Id, ...], Refs] = {}
+        self._refs: dict[tuple[Id, ...], Dependencies] = {}
 
-    def add_drift(self, entries: Iterable[Drift]) -> int:
+    def add_drift(self, entries: Iterable[WireDrift]) -> int:
         """Take entries of `drift`; return how many have a key. All of them come before `readiness`."""
         taken = 0
         for entry in entries:
@@ -55,7 +55,7 @@ class Gathering:
                 self.skipped += 1
         return taken
 
-    def add_readiness(self, entries: Iterable[Readiness]) -> int:
+    def add_readiness(self, entries: Iterable[WireReadiness]) -> int:
         """Take entries of `readiness`; return how many have a key."""
         taken = 0
         numbers, drift = self._numbers, self._drift
@@ -83,7 +83,7 @@ class Gathering:
                 self._numbers[key] = self._only_drift(key, listed)
         return self._numbers
 
-    def _number(self, key: str, entry: Readiness) -> Number:
+    def _number(self, key: str, entry: WireReadiness) -> Number:
         """Return the number of a readiness entry, whatever `drift` says of it."""
         phone = entry.phone_number
         if phone != "+" + key:
@@ -107,7 +107,7 @@ class Gathering:
         states = (clean(entry.state or "", NAME_LIMIT) for entry in self._drift.get(key, ()))
         return min(filter(None, states), default="") or next(iter(issues), UNKNOWN)
 
-    def _listed(self, number: Number, listed: list[Drift]) -> Number:
+    def _listed(self, number: Number, listed: list[WireDrift]) -> Number:
         """Return a number that `drift` lists, with what readiness left open filled from there."""
         drift = self._only_drift(number.key, listed)
         refs = number.refs.or_else(drift.refs) if number.refs.client_id is None else number.refs
@@ -119,10 +119,10 @@ class Gathering:
             refs=refs,
         )
 
-    def _only_drift(self, key: str, listed: list[Drift]) -> Number:
+    def _only_drift(self, key: str, listed: list[WireDrift]) -> Number:
         return _one([self._drifting(key, entry) for entry in listed])
 
-    def _drifting(self, key: str, entry: Drift) -> Number:
+    def _drifting(self, key: str, entry: WireDrift) -> Number:
         state = clean(entry.state or "", NAME_LIMIT) or UNKNOWN
         label = clean(entry.action or "", LABEL_LIMIT)
         return Number(
@@ -132,7 +132,7 @@ class Gathering:
             drifting=True,
             action_items=(ActionItem(state, label),) if label else (),
             did_id=clean_id(entry.did_id),
-            refs=Refs(client_id=clean_id(entry.client_id)),
+            refs=Dependencies(client_id=clean_id(entry.client_id)),
         )
 
     def _word(self, text: str) -> str:
@@ -147,7 +147,7 @@ class Gathering:
             return (self._word(codes[0]) or UNKNOWN,)
         return tuple(dict.fromkeys([self._word(code) or UNKNOWN for code in codes]))
 
-    def _items(self, entry: Readiness, issues: tuple[str, ...]) -> tuple[ActionItem, ...]:
+    def _items(self, entry: WireReadiness, issues: tuple[str, ...]) -> tuple[ActionItem, ...]:
         if entry.action_items:
             pairs = [
                 (self._word(item.code or ""), clean(item.label or "", LABEL_LIMIT))
@@ -158,7 +158,7 @@ class Gathering:
             pairs = list(zip_longest(issues[: len(labels)], labels, fillvalue=""))
         return tuple([ActionItem(code, label or code) for code, label in pairs if code or label])
 
-    def _refs_of(self, entry: Readiness, did: Did | None) -> Refs:
+    def _refs_of(self, entry: WireReadiness, did: WireDid | None) -> Dependencies:
         bot, local = entry.bot, entry.local_phone_number
         client_id = None if did is None else did.client_id
         if client_id is None and bot is not None:
@@ -172,11 +172,11 @@ class Gathering:
         refs = self._refs.get(named)
         if refs is None:
             client_id, bot_id, target, agent_id = named
-            refs = Refs(clean_id(client_id), clean_id(bot_id), target, clean_id(agent_id))
+            refs = Dependencies(clean_id(client_id), clean_id(bot_id), target, clean_id(agent_id))
             self._refs[named] = refs
         return refs
 
-    def _target(self, routing: Routing) -> str | None:
+    def _target(self, routing: WireRouting) -> str | None:
         """Return where calls go, like `inbound:bot:93 outbound:sip:7`; else the routing's own id."""
         named = (
             routing.for_inbound_call,
@@ -196,7 +196,7 @@ class Gathering:
         return None if routing_id is None else f"routing:{routing_id}"
 
 
-def _key(entry: Readiness | Drift) -> str:
+def _key(entry: WireReadiness | WireDrift) -> str:
     """Return the digits of `key`, else of `phone_number`; an empty string if there are none, or too many."""
     key = entry.key
     if key is None or not (key.isdecimal() and key.isascii()):
@@ -204,7 +204,7 @@ def _key(entry: Readiness | Drift) -> str:
     return key if len(key) <= _KEY_LIMIT else ""
 
 
-def _agent_id(local: LocalNumber) -> Id:
+def _agent_id(local: WireLocalNumber) -> Id:
     nested = None if local.agent is None else local.agent.id
     candidates = (local.agent_id, local.vocobase_agent_id, local.camel_agent_id, nested)
     return next((agent_id for agent_id in map(clean_id, candidates) if agent_id is not None), None)

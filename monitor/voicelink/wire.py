@@ -27,7 +27,7 @@ ARRAYS = (
 """The parts of `data`; the reference page shows every one as an array."""
 
 
-class Did(Struct, gc=False):
+class WireDid(Struct, gc=False):
     """`remote_did` of a readiness entry."""
 
     did_id: Id = None
@@ -35,14 +35,14 @@ class Did(Struct, gc=False):
     is_expired: bool | int | str | None = None
 
 
-class Bot(Struct, gc=False):
+class WireBot(Struct, gc=False):
     """`bot` of a readiness entry."""
 
     id: Id = None
     client_id: Id = None
 
 
-class Routing(Struct, gc=False):
+class WireRouting(Struct, gc=False):
     """`routing` of a readiness entry: where calls go."""
 
     id: Id = None
@@ -54,19 +54,19 @@ class Routing(Struct, gc=False):
     outbound_sip_trunk_id: Id = None
 
 
-class Agent(Struct, gc=False):
+class WireAgent(Struct, gc=False):
     """The agent inside a local number, where it is an object."""
 
     id: Id = None
 
 
-class LocalNumber(Struct, gc=False):
+class WireLocalNumber(Struct, gc=False):
     """`local_phone_number` of a readiness entry; the name of its agent id is not documented."""
 
     agent_id: Id = None
     vocobase_agent_id: Id = None
     camel_agent_id: Id = msgspec.field(default=None, name="agentId")
-    agent: Agent | None = None
+    agent: WireAgent | None = None
 
 
 class WireActionItem(Struct, gc=False):
@@ -76,22 +76,22 @@ class WireActionItem(Struct, gc=False):
     label: Text = None
 
 
-class Readiness(Struct, gc=False):
+class WireReadiness(Struct, gc=False):
     """One entry of `readiness`. `actions` counts only where `action_items` is missing."""
 
     key: Text = None
     phone_number: Text = None
     state: Text = None
     issues: list[str] | None = None
-    remote_did: Did | None = None
-    local_phone_number: LocalNumber | None = None
-    routing: Routing | None = None
-    bot: Bot | None = None
+    remote_did: WireDid | None = None
+    local_phone_number: WireLocalNumber | None = None
+    routing: WireRouting | None = None
+    bot: WireBot | None = None
     actions: list[str] | None = None
     action_items: list[WireActionItem] | None = None
 
 
-class Drift(Struct, gc=False):
+class WireDrift(Struct, gc=False):
     """One entry of `drift`."""
 
     key: Text = None
@@ -102,7 +102,7 @@ class Drift(Struct, gc=False):
     client_id: Id = None
 
 
-class Parts(Struct, gc=False):
+class WireParts(Struct, gc=False):
     """`data` with its entries unread, to be read one by one."""
 
     clients: list[Raw]
@@ -125,8 +125,8 @@ class Whole(Struct, gc=False):
     bots: list[Raw]
     routing: list[Raw]
     local_phone_numbers: list[Raw]
-    readiness: list[Readiness]
-    drift: list[Drift]
+    readiness: list[WireReadiness]
+    drift: list[WireDrift]
     warnings: list[Raw]
 
 
@@ -141,7 +141,7 @@ class PartsAnswer(Struct, gc=False):
     """A sync's answer with its entries unread."""
 
     success: Any
-    data: Parts
+    data: WireParts
 
 
 class Outline(Struct, gc=False):
@@ -152,7 +152,7 @@ class Outline(Struct, gc=False):
     data: Raw = Raw()
 
 
-class Connection(Struct, gc=False):
+class WireConnection(Struct, gc=False):
     """One entry of the list of connections."""
 
     id: Any = None
@@ -165,4 +165,4 @@ class Connection(Struct, gc=False):
 class ConnectionList(Struct, gc=False):
     """`data` of the list of connections, where it is an object."""
 
-    connections: list[Connection]
+    connections: list[WireConnection]

@@ -13,7 +13,7 @@ from monitor.drift.rules import Rules
 from monitor.drift.text import Watched, Wording
 from monitor.notify.routing import Route
 from monitor.secret import Secret
-from monitor.store.connections import Named
+from monitor.store.connections import ConnectionName
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.maintenance import Maintenance, Window, maintenance
@@ -42,7 +42,7 @@ class Connection:
     def __init__(
         self,
         *,
-        named: Named,
+        named: ConnectionName,
         connection_id: str | None,
         key: Secret,
         budget: AccountBudget,
@@ -139,7 +139,7 @@ class Discovering:
 
 
 @dataclass(slots=True)
-class Live:
+class ActiveState:
     """What is in force now: the watchlist, which a reload exchanges, and what hangs on it.
 
     `discoveries` are by account. `former` are the names of connections that were watched once, for alerts

@@ -18,7 +18,7 @@ from monitor.web.exposition import metrics_routes
 from monitor.web.headers import SECURITY_HEADERS, SecurityHeaders
 from monitor.web.probes import probe_routes
 from monitor.web.problems import HANDLERS, internal_error
-from monitor.web.status import Readiness
+from monitor.web.status import ReadinessSource
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -26,7 +26,7 @@ _STATIC = Path(__file__).parent / "static"
 def create_app(
     *,
     metrics: Metrics,
-    readiness: Readiness,
+    readiness: ReadinessSource,
     routers: Sequence[APIRouter] = (),
     gate: Gate | None = None,
 ) -> FastAPI:

@@ -73,7 +73,7 @@ class BasicAuth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class AccessDecision:
     """Whether a request may pass: as `user` (None: nobody needs a password), unless there is a `status`."""
 
     user: str | None = None
@@ -100,18 +100,18 @@ class Gate:
         self._right: OrderedDict[bytes, float] = OrderedDict()
         self._turns = asyncio.Semaphore(_CHECKS_AT_ONCE)
 
-    async def judge(self, authorization: str | None, address: str) -> Verdict:
+    async def judge(self, authorization: str | None, address: str) -> AccessDecision:
         """Return whether a request with this header, from this address, may pass."""
         users = self._users()
         if not users:
-            return Verdict()
+            return AccessDecision()
         given = parse_basic(authorization)
         if given is None:
             return _UNAUTHORIZED
         name, password = given
         proof = self._proof(users, name, password)
         if self._remembers(proof):
-            return Verdict(user=name)
+            return AccessDecision(user=name)
         client = network_of(address)
         wait_s = self._attempts.begin(client, self._clock.monotonic())
         if wait_s is not None:
@@ -121,11 +121,11 @@ class Gate:
             right = self._remembers(proof) or await asyncio.to_thread(is_right, users, name, password)
         return self._after(client, name, proof, right=right)
 
-    def _after(self, client: str, name: str, proof: bytes, *, right: bool) -> Verdict:
+    def _after(self, client: str, name: str, proof: bytes, *, right: bool) -> AccessDecision:
         if right:
             self._attempts.take_back(client)
             self._remember(proof)
-            return Verdict(user=name)
+            return AccessDecision(user=name)
         if self._attempts.is_news(client):
             # Not the name: people type passwords into that field.
             self._log.warning("auth.refused", client=client)
@@ -235,15 +235,15 @@ def network_of(address: str) -> str:
     return str(ipaddress.ip_network((int(ip), 64), strict=False))
 
 
-_UNAUTHORIZED = Verdict(
+_UNAUTHORIZED = AccessDecision(
     status=HTTPStatus.UNAUTHORIZED,
     detail="a user name and its password are needed",
     headers={"www-authenticate": CHALLENGE},
 )
 
 
-def _too_many(wait_s: float) -> Verdict:
-    return Verdict(
+def _too_many(wait_s: float) -> AccessDecision:
+    return AccessDecision(
         status=HTTPStatus.TOO_MANY_REQUESTS,
         detail="too many wrong passwords from this address: wait",
         headers={"retry-after": str(max(math.ceil(wait_s), 1))},

@@ -3,10 +3,10 @@
 from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
-from monitor.web.status import Readiness
+from monitor.web.status import ReadinessSource
 
 
-def probe_routes(readiness: Readiness) -> APIRouter:
+def probe_routes(readiness: ReadinessSource) -> APIRouter:
     """Return the routes of the two probes."""
     router = APIRouter(prefix="/-", include_in_schema=False)
 

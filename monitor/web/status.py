@@ -21,7 +21,7 @@ class ReceiverStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class MonitorStatus:
     """The state of the whole monitor at one moment.
 
     `alerts` are the firing ones. `config_error` says why the config file on disk was refused, if it was;
@@ -40,12 +40,12 @@ class Status:
 class StatusSource(Protocol):
     """Who knows the state of the monitor."""
 
-    async def status(self) -> Status:
+    async def status(self) -> MonitorStatus:
         """Return the state now. It answers, with what it has, while the store is away."""
         ...
 
 
-class Readiness(Protocol):
+class ReadinessSource(Protocol):
     """Who knows whether the daemon does its work."""
 
     def not_ready(self) -> str | None:

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from monitor.clock import Clock
 from monitor.drift.alert import Kind, Resolution, Severity
 from monitor.drift.episodes import Episode, Track
-from monitor.drift.snapshot import ActionItem, Number, Refs
+from monitor.drift.snapshot import ActionItem, Dependencies, Number
 from monitor.errors import DeliveryError, StoreUnavailable
-from monitor.notify.alertmanager.level import LabelSet, Member, Moves, State, Target
+from monitor.notify.alertmanager.level import LabelMoves, LabelSet, LevelState, Member, PostTarget
 from tests.fakes.clock import START
 
 
@@ -23,7 +23,7 @@ def member(index: int = 1, *, kind: Kind = Kind.DRIFT, opened_at: datetime = STA
             drifting=True,
             issues=("NO_BOT",),
             action_items=(ActionItem("NO_BOT", "Assign a bot"),),
-            refs=Refs(415),
+            refs=Dependencies(415),
         )
     episode = Episode(
         id=f"e{index}",
@@ -83,31 +83,31 @@ class FakeLevel:
         now = self.clock.now()
         self.put(replace(self.members[member_id], ended_at=now, resolution=resolution))
 
-    async def hold(self, target: Target, *, lease_s: float) -> bool:
+    async def hold(self, target: PostTarget, *, lease_s: float) -> bool:
         """Say yes unless another process posts."""
         self._answer()
         return not self.elsewhere
 
-    async def release(self, target: Target) -> None:
+    async def release(self, target: PostTarget) -> None:
         """Take note."""
         self._answer()
         self.released = True
 
-    async def read(self, target: Target) -> State:
+    async def read(self, target: PostTarget) -> LevelState:
         """Return what there is."""
         self._answer()
         posted = {posted.member_id for posted in self.sets.values()}
         members = {
             name: each for name, each in self.members.items() if each.ended_at is None or name in posted
         }
-        return State(read_at=self.clock.now(), members=members, sets=list(self.sets.values()))
+        return LevelState(read_at=self.clock.now(), members=members, sets=list(self.sets.values()))
 
     async def marker(self) -> object:
         """Return how many are open."""
         self._answer()
         return sorted(name for name, each in self.members.items() if each.ended_at is None)
 
-    async def write(self, target: Target, moves: Moves) -> None:
+    async def write(self, target: PostTarget, moves: LabelMoves) -> None:
         """Keep the sets."""
         self._answer()
         for posted in moves.gone:
@@ -115,7 +115,7 @@ class FakeLevel:
         for posted in (*moves.begun, *moves.changed):
             self.sets[posted.member_id, posted.fingerprint] = posted
 
-    async def accepted(self, target: Target, *, read_at: datetime, at: datetime) -> None:
+    async def accepted(self, target: PostTarget, *, read_at: datetime, at: datetime) -> None:
         """Record it."""
         self._answer()
         self.errors.clear()
@@ -125,7 +125,7 @@ class FakeLevel:
             elif posted.ended_at and posted.accepted_at and posted.accepted_at <= at - timedelta(minutes=15):
                 del self.sets[name]
 
-    async def failed(self, target: Target, error: DeliveryError, at: datetime) -> None:
+    async def failed(self, target: PostTarget, error: DeliveryError, at: datetime) -> None:
         """Record it."""
         self._answer()
         self.errors.append(str(error))

@@ -20,15 +20,15 @@ from monitor.simulator import Simulator, build_world
 from monitor.store.alerts import Plan
 from monitor.store.claims import Claim, claim_due, flush, release
 from monitor.store.codec import Codec
-from monitor.store.connections import Standing, watched
+from monitor.store.connections import ConnectionState, watched
 from monitor.store.database import Database
-from monitor.store.ledger import Kept, Ledger, Work
+from monitor.store.ledger import Ledger, StepRecord, StoredState
 from monitor.store.tables import alerts, deliveries
 from monitor.sync.announce import Announcer
 from monitor.sync.cycle import Cycle, Done
 from monitor.sync.failures import FleetWatch
 from monitor.voicelink.client import VoiceLinkClient
-from monitor.watch.watchlist import Live, Watchlist
+from monitor.watch.watchlist import ActiveState, Watchlist
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
 
@@ -50,12 +50,12 @@ class CountingLedger(Ledger):
         self.kept = 0
         self.rewritten = 0
 
-    async def load(self, claim: Claim) -> Kept:
+    async def load(self, claim: Claim) -> StoredState:
         """Count, and load."""
         self.loaded += 1
         return await super().load(claim)
 
-    async def keep(self, work: Work, plan: Plan) -> None:
+    async def keep(self, work: StepRecord, plan: Plan) -> None:
         """Count, and keep."""
         self.kept += 1
         self.rewritten += not work.same
@@ -80,7 +80,7 @@ class Rig:
             clock=self.clock,
             rng=random.Random(1),
         )
-        self.live = Live(watchlist=self.watchlist({}))
+        self.live = ActiveState(watchlist=self.watchlist({}))
 
     def watchlist(self, values: dict[str, Any]) -> Watchlist:
         """Return what a config with these top-level values wants watched."""
@@ -146,7 +146,7 @@ class Rig:
                     if done.lost:
                         await release(tx, [claim], now + timedelta(seconds=2))
 
-    async def standing(self) -> Standing:
+    async def standing(self) -> ConnectionState:
         """Return how the first connection stands."""
         async with self.database.read() as tx:
             return (await watched(tx, self.codec))[0]

@@ -10,11 +10,11 @@ from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Number, Snapshot, count
 from monitor.drift.text import Watched, Wording, body
 from monitor.errors import Outcome
-from monitor.store.alerts import Plan, Told
-from monitor.store.claims import Claim, Freshness, claim_due
-from monitor.store.connections import Named, Watch, begin_watching
+from monitor.store.alerts import AlertMessage, Plan
+from monitor.store.claims import Claim, SyncResult, claim_due
+from monitor.store.connections import ConnectionName, Watch, begin_watching
 from monitor.store.database import Database
-from monitor.store.ledger import Work
+from monitor.store.ledger import StepRecord
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -34,9 +34,9 @@ def watch(identity: str, due_at: datetime = NOW, *, name: str | None = None) -> 
     )
 
 
-def named(identity: str) -> Named:
+def named(identity: str) -> ConnectionName:
     """Return the names that `watch` gives."""
-    return Named(identity=identity, name=f"name of {identity}", account="acme")
+    return ConnectionName(identity=identity, name=f"name of {identity}", account="acme")
 
 
 async def begin(database: Database, *identities: str, due_at: datetime = NOW, now: datetime = NOW) -> None:
@@ -54,9 +54,9 @@ async def claim_all(database: Database, now: datetime = NOW, limit: int = 100) -
 
 def fresh(
     claim: Claim, *, at: datetime = NOW, outcome: Outcome = Outcome.OK, digest: str | None = "d1"
-) -> Freshness:
+) -> SyncResult:
     """Return how a sync of this claim went; the next one is due in a minute."""
-    return Freshness(
+    return SyncResult(
         claim=claim,
         due_at=at + MINUTE,
         streak=claim.streak.after(outcome),
@@ -77,19 +77,19 @@ def stepped(
     return step(records, rules, at, scope=claim.identity, verdict=verdict)
 
 
-def told(done: Step, identity: str, at: datetime = NOW) -> list[Told]:
+def told(done: Step, identity: str, at: datetime = NOW) -> list[AlertMessage]:
     """Return the step's reports with their bodies."""
     watched = {identity: Watched(name=f"name of {identity}", account="acme")}
     return [
-        Told(report=made, body=body(made, scope=identity, watched=watched, wording=Wording(), now=at))
+        AlertMessage(report=made, body=body(made, scope=identity, watched=watched, wording=Wording(), now=at))
         for made in done.reports
     ]
 
 
-def work(claim: Claim, done: Step, *, at: datetime = NOW, asked: tuple[int, ...] = ()) -> Work:
+def work(claim: Claim, done: Step, *, at: datetime = NOW, asked: tuple[int, ...] = ()) -> StepRecord:
     """Return everything that a sync leaves."""
     snapshot = done.records.snapshot or Snapshot(numbers={})
-    return Work(
+    return StepRecord(
         claim=claim,
         named=named(claim.identity),
         records=done.records,

@@ -11,7 +11,7 @@ from monitor.drift.alerts import Alert, Report
 from monitor.drift.episodes import Ended, Track
 from monitor.drift.failures import FailingReceiver, FleetRecords, FleetRules, Health, Streak, step
 from monitor.drift.rules import Ignore, Rules, Severities
-from monitor.drift.snapshot import ActionItem, Number, Refs
+from monitor.drift.snapshot import ActionItem, Dependencies, Number
 from monitor.drift.text import Watched, Wording, body
 from monitor.errors import Outcome
 from tests.unit.drift.build import EVERY_KIND, HOUR, MINUTE, SCOPE, SECOND, START, Watch, ready
@@ -44,7 +44,7 @@ def bad(index: int, *issues: str, client: int = 415) -> Number:
         issues=issues,
         action_items=tuple(ActionItem(code, LABELS[code]) for code in issues),
         did_id=800 + index,
-        refs=Refs(client),
+        refs=Dependencies(client),
     )
 
 
@@ -52,7 +52,9 @@ def inventory(*others: Number, without: Iterable[int] = ()) -> list[Number]:
     """Return the numbers of a connection, two to a bot and a hundred to a client."""
     replaced = {number.key: number for number in others}
     gone = {ready(index).key for index in without}
-    numbers = [ready(index, refs=Refs(400 + index // 100, 90 + index // 10)) for index in range(INVENTORY)]
+    numbers = [
+        ready(index, refs=Dependencies(400 + index // 100, 90 + index // 10)) for index in range(INVENTORY)
+    ]
     return [replaced.get(number.key, number) for number in numbers if number.key not in gone]
 
 
@@ -211,7 +213,7 @@ def number_removed_for_good() -> AlertBody:
 def moved() -> Watch:
     """Return a connection in which two numbers hang on another client."""
     watch = watching()
-    numbers = [ready(index, refs=Refs(499, 93)) for index in (33, 34)]
+    numbers = [ready(index, refs=Dependencies(499, 93)) for index in (33, 34)]
     for _ in range(2):
         watch.sync(*inventory(*numbers))
     return watch

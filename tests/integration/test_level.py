@@ -13,8 +13,8 @@ from monitor.drift.alert import Kind, Resolution
 from monitor.drift.episodes import Ended, Track
 from monitor.drift.failures import SCOPE
 from monitor.errors import DeliveryError, Refusal
-from monitor.notify.alertmanager import Target
-from monitor.notify.alertmanager.level import LabelSet, Moves
+from monitor.notify.alertmanager import PostTarget
+from monitor.notify.alertmanager.level import LabelMoves, LabelSet
 from monitor.store.alerts import save_episodes
 from monitor.store.codec import Codec
 from monitor.store.connections import Watch, begin_watching
@@ -28,8 +28,8 @@ from tests.fakes.level import member
 
 CODEC = Codec()
 MINUTE = timedelta(minutes=1)
-ONE = Target(receiver="am", url="http://am-1:9093")
-TWO = Target(receiver="am", url="http://am-2:9093")
+ONE = PostTarget(receiver="am", url="http://am-1:9093")
+TWO = PostTarget(receiver="am", url="http://am-2:9093")
 SCOPE_OF_ACME = "id-acme"
 
 
@@ -125,10 +125,10 @@ async def test_write_is_read_again_by_that_url_alone(database: Database) -> None
     """What was posted to one URL says nothing of another; an ended episode stays while it was posted."""
     level, track = level_of(database), member(1).track
     await begin(database, track)
-    await level.write(ONE, Moves(begun=[posted(), posted(team="calls")]))
+    await level.write(ONE, LabelMoves(begun=[posted(), posted(team="calls")]))
     await end(database, track)
     over = replace(posted(), ended_at=START + MINUTE)
-    await level.write(ONE, Moves(changed=[over], gone=[posted(team="calls")]))
+    await level.write(ONE, LabelMoves(changed=[over], gone=[posted(team="calls")]))
     state = await level.read(ONE)
     assert list(state.sets) == [over]
     assert state.members["e1"].resolution is Resolution.RECOVERED
@@ -139,13 +139,13 @@ async def test_accepted_empties_the_backlog_and_forgets_old_ends(database: Datab
     """What a URL has not accepted is pending; an end is forgotten 15 minutes after it was accepted."""
     level = level_of(database)
     await begin(database, member(1).track)
-    await level.write(ONE, Moves(begun=[posted()]))
-    await level.write(TWO, Moves(begun=[posted()]))
+    await level.write(ONE, LabelMoves(begun=[posted()]))
+    await level.write(TWO, LabelMoves(begun=[posted()]))
     assert ((await backlog(database)).pending, (await backlog(database)).oldest_at) == (2, START)
     await level.accepted(ONE, read_at=START, at=START + MINUTE)
     assert (await backlog(database)).pending == 1
     over = replace(posted(), ended_at=START, changed_at=START + 2 * MINUTE)
-    await level.write(ONE, Moves(changed=[over]))
+    await level.write(ONE, LabelMoves(changed=[over]))
     await level.accepted(ONE, read_at=START + MINUTE, at=START + 2 * MINUTE)
     assert (await backlog(database)).pending == 2
     for minutes, left in ((3, 1), (17, 1), (18, 0)):
@@ -206,11 +206,11 @@ async def test_marker_changes_when_an_episode_opens_or_ends(database: Database) 
 async def test_url_or_receiver_that_is_configured_no_more_is_forgotten(database: Database) -> None:
     """What waits for it waits no longer, and its trouble is over."""
     level = level_of(database)
-    gone = Target(receiver="gone", url=ONE.url)
+    gone = PostTarget(receiver="gone", url=ONE.url)
     await begin(database, member(1).track)
     for target in (ONE, TWO, gone):
         assert await level.hold(target, lease_s=60)
-        await level.write(target, Moves(begun=[posted()]))
+        await level.write(target, LabelMoves(begun=[posted()]))
     await level.failed(TWO, DeliveryError(Refusal.RETRY, "connection refused"), START)
     await level.forget_others("am", [ONE.url])
     assert [len((await level.read(target)).sets) for target in (ONE, TWO, gone)] == [1, 0, 0]

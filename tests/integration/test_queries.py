@@ -18,7 +18,7 @@ from monitor.drift.rules import Ignore, Rules
 from monitor.drift.snapshot import Change, ChangeKind
 from monitor.store.changes import add_changes
 from monitor.store.codec import Codec
-from monitor.store.connections import Named, Watch, begin_watching
+from monitor.store.connections import ConnectionName, Watch, begin_watching
 from monitor.store.database import Database
 from monitor.store.paging import BadCursor, Page
 from monitor.store.queries import (
@@ -194,15 +194,15 @@ async def record_changes(database: Database) -> None:
     """Record three changes of two connections, a minute apart."""
     changed = [
         (
-            Named(identity=ACME, name="acme_1", account="acme"),
+            ConnectionName(identity=ACME, name="acme_1", account="acme"),
             Change(ChangeKind.APPEARED, key(1), ready(1), broken(1)),
         ),
         (
-            Named(identity=ACME, name="acme_1", account="acme"),
+            ConnectionName(identity=ACME, name="acme_1", account="acme"),
             Change(ChangeKind.RESOLVED, key(1), broken(1), ready(1)),
         ),
         (
-            Named(identity=BETA, name="acmeX1", account="beta"),
+            ConnectionName(identity=BETA, name="acmeX1", account="beta"),
             Change(ChangeKind.REMOVED, key(2), ready(2), None),
         ),
     ]

@@ -21,7 +21,7 @@ from monitor.metrics import ConnectionView, Metrics
 from monitor.web.app import create_app
 from monitor.web.headers import SECURITY_HEADERS
 from monitor.web.server import WebServer, bind
-from monitor.web.status import Status
+from monitor.web.status import MonitorStatus
 
 VIEW = ConnectionView(
     identity="a",
@@ -48,9 +48,9 @@ class Daemon:
         """Return the reason the test set."""
         return self.reason
 
-    async def status(self) -> Status:
+    async def status(self) -> MonitorStatus:
         """Return a small status."""
-        return Status(
+        return MonitorStatus(
             instance="prod",
             version="1.2.3",
             connections=[VIEW],

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from monitor.metrics.exposition import Family, Format, accepts_gzip, escape, negotiate
+from monitor.metrics.exposition import ExpositionFormat, Family, accepts_gzip, escape, negotiate
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -25,21 +25,29 @@ PROMETHEUS_3_TEXT = (
 @pytest.mark.parametrize(
     ("accept", "form"),
     [
-        pytest.param("", Format.TEXT, id="none"),
-        pytest.param("*/*", Format.TEXT, id="curl"),
-        pytest.param("text/html,application/xhtml+xml,*/*;q=0.8", Format.TEXT, id="browser"),
-        pytest.param(PROMETHEUS_2, Format.OPENMETRICS, id="prometheus-2"),
-        pytest.param(PROMETHEUS_3, Format.OPENMETRICS, id="prometheus-3"),
-        pytest.param(PROMETHEUS_3_TEXT, Format.TEXT, id="prometheus-3-that-prefers-text"),
-        pytest.param("application/openmetrics-text", Format.OPENMETRICS, id="openmetrics-of-any-version"),
-        pytest.param("Application/OpenMetrics-Text; Version=1.0.0", Format.OPENMETRICS, id="any-case"),
-        pytest.param("application/openmetrics-text;version=0.0.1", Format.TEXT, id="openmetrics-draft"),
-        pytest.param("application/openmetrics-text;version=2.0.0", Format.TEXT, id="openmetrics-to-come"),
-        pytest.param("application/openmetrics-text;q=0", Format.TEXT, id="openmetrics-forbidden"),
-        pytest.param("application/openmetrics-text;q=x", Format.TEXT, id="weight-unreadable"),
+        pytest.param("", ExpositionFormat.TEXT, id="none"),
+        pytest.param("*/*", ExpositionFormat.TEXT, id="curl"),
+        pytest.param("text/html,application/xhtml+xml,*/*;q=0.8", ExpositionFormat.TEXT, id="browser"),
+        pytest.param(PROMETHEUS_2, ExpositionFormat.OPENMETRICS, id="prometheus-2"),
+        pytest.param(PROMETHEUS_3, ExpositionFormat.OPENMETRICS, id="prometheus-3"),
+        pytest.param(PROMETHEUS_3_TEXT, ExpositionFormat.TEXT, id="prometheus-3-that-prefers-text"),
+        pytest.param(
+            "application/openmetrics-text", ExpositionFormat.OPENMETRICS, id="openmetrics-of-any-version"
+        ),
+        pytest.param(
+            "Application/OpenMetrics-Text; Version=1.0.0", ExpositionFormat.OPENMETRICS, id="any-case"
+        ),
+        pytest.param(
+            "application/openmetrics-text;version=0.0.1", ExpositionFormat.TEXT, id="openmetrics-draft"
+        ),
+        pytest.param(
+            "application/openmetrics-text;version=2.0.0", ExpositionFormat.TEXT, id="openmetrics-to-come"
+        ),
+        pytest.param("application/openmetrics-text;q=0", ExpositionFormat.TEXT, id="openmetrics-forbidden"),
+        pytest.param("application/openmetrics-text;q=x", ExpositionFormat.TEXT, id="weight-unreadable"),
     ],
 )
-def test_negotiate_chooses(accept: str, form: Format) -> None:
+def test_negotiate_chooses(accept: str, form: ExpositionFormat) -> None:
     """Whoever prefers OpenMetrics 1.x gets it, everyone else the text format."""
     assert negotiate(accept) is form
 
@@ -62,11 +70,11 @@ def test_accepts_gzip_reads_the_header(accept_encoding: str, accepted: bool) -> 
 def test_family_header_names_a_counter_as_each_format_wants() -> None:
     """OpenMetrics names a counter's family without `_total`, the text format with it."""
     family = Family("voicelink_syncs_total", "counter", "Syncs.")
-    assert family.header(Format.TEXT) == (
+    assert family.header(ExpositionFormat.TEXT) == (
         b"# HELP voicelink_syncs_total Syncs.\n# TYPE voicelink_syncs_total counter\n"
     )
     assert (
-        family.header(Format.OPENMETRICS)
+        family.header(ExpositionFormat.OPENMETRICS)
         == b"# HELP voicelink_syncs Syncs.\n# TYPE voicelink_syncs counter\n"
     )
 

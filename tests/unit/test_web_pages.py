@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from monitor.drift.snapshot import ChangeKind, Counts
 from monitor.metrics import ConnectionView
-from monitor.store.changes import Move
+from monitor.store.changes import DriftMove
 from monitor.store.rows import ChangeRow
 from monitor.web.pages.chart import BUCKETS, COLOURS, REST, Part, colours, history, state_bar
 from monitor.web.pages.filters import change_filter, page_number, text
@@ -99,9 +99,9 @@ def test_bar_shows_trouble_first() -> None:
 def test_history_goes_back_from_now() -> None:
     """Three lost their bot two days ago, one came back, and one changed its state since."""
     moves = [
-        Move(at=AT - timedelta(hours=1), before="NO_BOT", after=None, numbers=1),
-        Move(at=AT - timedelta(days=1), before="NO_BOT", after="EXPIRED", numbers=1),
-        Move(at=AT - timedelta(days=2), before=None, after="NO_BOT", numbers=3),
+        DriftMove(at=AT - timedelta(hours=1), before="NO_BOT", after=None, numbers=1),
+        DriftMove(at=AT - timedelta(days=1), before="NO_BOT", after="EXPIRED", numbers=1),
+        DriftMove(at=AT - timedelta(days=2), before=None, after="NO_BOT", numbers=3),
     ]
     found = history({"NO_BOT": 1, "EXPIRED": 1}, moves, since=AT - WEEK, now=AT)
     totals = [column.total for column in found.columns]
@@ -114,8 +114,8 @@ def test_history_goes_back_from_now() -> None:
 def test_history_keeps_a_short_peak() -> None:
     """What came and went between two columns is still seen: a column shows its worst moment."""
     moves = [
-        Move(at=AT - timedelta(minutes=50), before="NO_BOT", after=None, numbers=9),
-        Move(at=AT - timedelta(minutes=55), before=None, after="NO_BOT", numbers=9),
+        DriftMove(at=AT - timedelta(minutes=50), before="NO_BOT", after=None, numbers=9),
+        DriftMove(at=AT - timedelta(minutes=55), before=None, after="NO_BOT", numbers=9),
     ]
     found = history({}, moves, since=AT - WEEK, now=AT)
     assert [column.total for column in found.columns] == [0] * 83 + [9]
@@ -125,7 +125,7 @@ def test_history_keeps_a_short_peak() -> None:
     now=st.dictionaries(STATES, st.integers(0, 50)),
     moves=st.lists(
         st.builds(
-            Move,
+            DriftMove,
             at=st.integers(0, 7 * 86_400).map(lambda seconds: AT - timedelta(seconds=seconds)),
             before=st.none() | STATES,
             after=st.none() | STATES,
@@ -134,7 +134,7 @@ def test_history_keeps_a_short_peak() -> None:
         max_size=20,
     ),
 )
-def test_history_is_drawable_whatever_the_records_say(now: dict[str, int], moves: list[Move]) -> None:
+def test_history_is_drawable_whatever_the_records_say(now: dict[str, int], moves: list[DriftMove]) -> None:
     """No column is negative or higher than the peak, and the last holds at least what drifts now."""
     found = history(now, sorted(moves, key=lambda move: move.at, reverse=True), since=AT - WEEK, now=AT)
     assert all(0 <= column.total <= found.peak for column in found.columns)

@@ -15,9 +15,9 @@ one, so each URL has one poster at a time, which reads the state only after its 
 API: https://github.com/prometheus/alertmanager/blob/v0.25.0/api/v2/openapi.yaml
 """
 
-from monitor.notify.alertmanager.level import Level, Target
-from monitor.notify.alertmanager.poster import Login, Parts, Terms
+from monitor.notify.alertmanager.level import Level, PostTarget
+from monitor.notify.alertmanager.poster import Login, PosterParts, Terms
 from monitor.notify.alertmanager.posters import Posters
 from monitor.notify.alertmanager.receiver import AlertmanagerReceiver
 
-__all__ = ["AlertmanagerReceiver", "Level", "Login", "Parts", "Posters", "Target", "Terms"]
+__all__ = ["AlertmanagerReceiver", "Level", "Login", "PostTarget", "PosterParts", "Posters", "Terms"]

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 
 from monitor.drift.alert import Kind
 from monitor.drift.text import Wording
-from monitor.notify.alertmanager.level import LabelSet, Member, Moves, State
+from monitor.notify.alertmanager.level import LabelMoves, LabelSet, LevelState, Member
 from monitor.notify.routing import Route
 
 ALERT_NAMES: Mapping[Kind, str] = {
@@ -64,7 +64,7 @@ def admitted(member: Member, route: Route, *, alone: bool) -> bool:
     return any(fnmatchcase(member.connection, glob) for glob in route.connections)
 
 
-def slices(state: State, size: int) -> Iterator[State]:
+def slices(state: LevelState, size: int) -> Iterator[LevelState]:
     """Yield the state in parts with so many episodes; each may be reconciled by itself."""
     known: dict[str, list[LabelSet]] = {}
     for posted in state.sets:
@@ -80,8 +80,8 @@ def slices(state: State, size: int) -> Iterator[State]:
 
 
 def reconcile(
-    state: State, route: Route, wording: Wording, *, alone: bool, now: datetime
-) -> tuple[State, Moves]:
+    state: LevelState, route: Route, wording: Wording, *, alone: bool, now: datetime
+) -> tuple[LevelState, LabelMoves]:
     """Return the state with the label sets as they are to be posted now, and what changed about them."""
     known: dict[str, list[LabelSet]] = {}
     for posted in state.sets:
@@ -106,7 +106,7 @@ def reconcile(
         begun += [posted for name, posted in new.items() if name not in old]
         changed += [posted for name, posted in new.items() if name in old and posted != old[name]]
         gone += [posted for name, posted in old.items() if name not in new]
-    return replace(state, read_at=now, sets=tuple(sets)), Moves(begun=begun, changed=changed, gone=gone)
+    return replace(state, read_at=now, sets=tuple(sets)), LabelMoves(begun=begun, changed=changed, gone=gone)
 
 
 def _over(member: Member, before: Iterable[LabelSet], route: Route, now: datetime) -> list[LabelSet]:

@@ -14,7 +14,7 @@ from monitor.errors import DeliveryError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class PostTarget:
     """One Alertmanager of one receiver."""
 
     receiver: str
@@ -64,7 +64,7 @@ class LabelSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class LevelState:
     """What is to be posted: all open episodes, those still to be ended, and all label sets at an instant."""
 
     read_at: datetime
@@ -73,7 +73,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moves:
+class LabelMoves:
     """What must be written down before the next post. `changed` and `gone` are sets that the store knows."""
 
     begun: Sequence[LabelSet] = ()
@@ -87,15 +87,15 @@ class Moves:
 class Level(Protocol):
     """What a poster needs of the store. Any method may raise `StoreUnavailable`."""
 
-    async def hold(self, target: Target, *, lease_s: float) -> bool:
+    async def hold(self, target: PostTarget, *, lease_s: float) -> bool:
         """Make this process the one that posts there, for so long; False: another one is."""
         ...
 
-    async def release(self, target: Target) -> None:
+    async def release(self, target: PostTarget) -> None:
         """Let another process post there."""
         ...
 
-    async def read(self, target: Target) -> State:
+    async def read(self, target: PostTarget) -> LevelState:
         """Return what is open and what was posted there."""
         ...
 
@@ -103,15 +103,15 @@ class Level(Protocol):
         """Return a value that changes when episodes open or end, whoever did it; cheap."""
         ...
 
-    async def write(self, target: Target, moves: Moves) -> None:
+    async def write(self, target: PostTarget, moves: LabelMoves) -> None:
         """Write down what is about to be posted there."""
         ...
 
-    async def accepted(self, target: Target, *, read_at: datetime, at: datetime) -> None:
+    async def accepted(self, target: PostTarget, *, read_at: datetime, at: datetime) -> None:
         """Record that the URL accepted everything that was read at an instant, and is well."""
         ...
 
-    async def failed(self, target: Target, error: DeliveryError, at: datetime) -> None:
+    async def failed(self, target: PostTarget, error: DeliveryError, at: datetime) -> None:
         """Record that the URL did not accept a post."""
         ...
 

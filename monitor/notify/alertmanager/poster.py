@@ -21,11 +21,11 @@ from monitor.clock import Clock, rfc3339
 from monitor.drift.text import Wording
 from monitor.errors import DeliveryError, LeaseLost, Refusal, StoreUnavailable
 from monitor.notify.alertmanager.labels import reconcile, slices
-from monitor.notify.alertmanager.level import LabelSet, Level, State, Target
+from monitor.notify.alertmanager.level import LabelSet, Level, LevelState, PostTarget
 from monitor.notify.alertmanager.render import Letter, batches, joined
 from monitor.notify.delivery import DeliveryOutcome
 from monitor.notify.drain import POLL_S, DeliveryMetrics
-from monitor.notify.http import Answer, describe, post, refusal_of
+from monitor.notify.http import HttpAnswer, describe, post, refusal_of
 from monitor.notify.routing import Route
 from monitor.secret import Secret
 
@@ -75,7 +75,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class PosterParts:
     """What a poster works with."""
 
     level: Level
@@ -95,7 +95,7 @@ class Poster:
         parts: What it works with.
     """
 
-    def __init__(self, target: Target, terms: Terms, parts: Parts) -> None:
+    def __init__(self, target: PostTarget, terms: Terms, parts: PosterParts) -> None:
         self._target = target
         self._terms = terms
         self._level = parts.level
@@ -106,7 +106,7 @@ class Poster:
         self._log = parts.log
         self._changed = asyncio.Event()
         self._closing = False
-        self._state: State | None = None
+        self._state: LevelState | None = None
         self._held_s: float | None = None
         self._marker: object = None
         self._refused: dict[str, str] = {}
@@ -170,7 +170,7 @@ class Poster:
         except StoreUnavailable:
             return True  # what we cannot reach, the others hardly can: better twice than not at all
 
-    async def _look(self) -> State | None:
+    async def _look(self) -> LevelState | None:
         """Return what is to be posted now; None if another process posts, or there is nothing to go by."""
         try:
             if not await self._hold():
@@ -185,7 +185,7 @@ class Poster:
             self._store_away = False
         return self._state
 
-    async def _settle(self, found: State) -> State:
+    async def _settle(self, found: LevelState) -> LevelState:
         """Decide on the labels of everything and write down what changed, giving way in between."""
         now = self._clock.now()
         sets: list[LabelSet] = []
@@ -198,7 +198,7 @@ class Poster:
             await self._clock.sleep(0)
         return replace(found, read_at=now, sets=sets)
 
-    async def _post(self, state: State) -> tuple[str, int]:
+    async def _post(self, state: LevelState) -> tuple[str, int]:
         """Post everything; return the last answer and how many alerts were sent.
 
         Raises:
@@ -263,12 +263,12 @@ class Poster:
         await self._send(letters[:middle])
         return await self._send(letters[middle:])
 
-    async def _request(self, content: bytes) -> Answer:
+    async def _request(self, content: bytes) -> HttpAnswer:
         if not await self._still_holds():
             raise LeaseLost("another process posts here now")
         return await self._ask(content)
 
-    async def _ask(self, content: bytes) -> Answer:
+    async def _ask(self, content: bytes) -> HttpAnswer:
         try:
             async with asyncio.timeout(self._terms.timeout_s):
                 return await post(
@@ -302,7 +302,7 @@ class Poster:
             raise DeliveryError(refusal, told, retry_after_s=answer.retry_after_s)
         return told
 
-    async def _accepted(self, state: State, answer: str, sent: int) -> None:
+    async def _accepted(self, state: LevelState, answer: str, sent: int) -> None:
         now = self._clock.now()
         news = sum(1 for posted in state.sets if posted.accepted_at is None)
         self._metrics.delivery(self._target.receiver, DeliveryOutcome.DELIVERED)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from monitor.drift.alert import AlertBody
 from monitor.errors import DeliveryError, StoreUnavailable
-from monitor.notify.alertmanager.level import Target
-from monitor.notify.alertmanager.poster import Parts, Poster, Terms
+from monitor.notify.alertmanager.level import PostTarget
+from monitor.notify.alertmanager.poster import Poster, PosterParts, Terms
 from monitor.notify.alertmanager.render import render_test
 
 
@@ -20,11 +20,11 @@ class AlertmanagerReceiver:
         parts: What its posters work with.
     """
 
-    def __init__(self, name: str, *, urls: Sequence[str], terms: Terms, parts: Parts) -> None:
+    def __init__(self, name: str, *, urls: Sequence[str], terms: Terms, parts: PosterParts) -> None:
         self.name = name
         self._urls = [url.rstrip("/") for url in urls]
         self._parts = parts
-        self._posters = [Poster(Target(receiver=name, url=url), terms, parts) for url in self._urls]
+        self._posters = [Poster(PostTarget(receiver=name, url=url), terms, parts) for url in self._urls]
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:

@@ -12,7 +12,7 @@ from monitor.clock import rfc3339
 from monitor.drift.alert import AlertBody, Kind
 from monitor.drift.text import Wording
 from monitor.notify.alertmanager.labels import ALERT_NAMES, clean
-from monitor.notify.alertmanager.level import LabelSet, Member, State
+from monitor.notify.alertmanager.level import LabelSet, LevelState, Member
 
 MAX_BATCH = 500
 MAX_BATCH_BYTES = 1_000_000
@@ -25,7 +25,7 @@ _LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COMMON_WORDS = {"client_id": "client", "bot_id": "bot", "routing_target": "routing", "agent_id": "agent"}
 
 
-class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+class PostedAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """An alert on the wire. Instants are RFC 3339."""
 
     labels: Mapping[str, str]
@@ -49,7 +49,7 @@ class Letter:
 
 
 def batches(
-    state: State, wording: Wording, *, expire_after: timedelta, now: datetime
+    state: LevelState, wording: Wording, *, expire_after: timedelta, now: datetime
 ) -> Iterator[list[Letter]]:
     """Yield everything that is to be posted, in requests of bearable size.
 
@@ -95,7 +95,7 @@ def distinct(sets: Iterable[LabelSet]) -> list[LabelSet]:
     return list(chosen.values())
 
 
-def problem_of(alert: Alert) -> str | None:
+def problem_of(alert: PostedAlert) -> str | None:
     """Return why Alertmanager would refuse an alert, or None.
 
     One bad alert makes it answer 400 for a whole request.
@@ -122,7 +122,7 @@ def render_test(body: AlertBody, now: datetime) -> bytes:
         "instance": body.instance,
     }
     texts = {"summary": body.summary, "description": "A test of the way here: nothing is wrong."}
-    alert = Alert(
+    alert = PostedAlert(
         labels={name: clean(value) for name, value in labels.items() if value},
         annotations={name: clean(value) for name, value in texts.items()},
         starts_at=rfc3339(now),
@@ -144,11 +144,11 @@ def _rank(posted: LabelSet) -> tuple[bool, datetime]:
 
 
 def _letter(
-    posted: LabelSet, state: State, wording: Wording, expire_after: timedelta, now: datetime
+    posted: LabelSet, state: LevelState, wording: Wording, expire_after: timedelta, now: datetime
 ) -> Letter:
     member = state.members[posted.member_id]
     ends_at = posted.ended_at if posted.ended_at is not None else now + expire_after
-    alert = Alert(
+    alert = PostedAlert(
         labels=posted.labels,
         annotations=annotations(posted, member, wording),
         starts_at=rfc3339(member.opened_at),

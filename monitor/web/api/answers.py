@@ -11,7 +11,7 @@ from monitor.clock import rfc3339
 from monitor.drift.alert import AlertBody, Severity
 from monitor.store.paging import Page, wrap
 from monitor.store.rows import ConnectionRow, SyncStatus
-from monitor.web.status import ReceiverStatus, Status
+from monitor.web.status import MonitorStatus, ReceiverStatus
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class NumberTotals(msgspec.Struct, frozen=True, kw_only=True):
     ignored: int
 
 
-class MonitorStatus(msgspec.Struct, frozen=True, kw_only=True):
+class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The state of the whole monitor.
 
     `not_ready` says why the daemon does not do its work, null if it does. While `store_ok` is false, the rest
@@ -86,13 +86,13 @@ class SyncStarted(msgspec.Struct, frozen=True):
     connection: str
 
 
-def status_of(status: Status, not_ready: str | None) -> MonitorStatus:
+def status_of(status: MonitorStatus, not_ready: str | None) -> StatusAnswer:
     """Return the state of the monitor in numbers."""
     views = status.connections
     counts = [view.counts for view in views if view.counts is not None]
     syncs = [_sync_status(view.up, view.consecutive_failures, held=view.held) for view in views]
     severities = [alert.severity for alert in status.alerts]
-    return MonitorStatus(
+    return StatusAnswer(
         instance=status.instance,
         version=status.version,
         not_ready=not_ready,
@@ -165,7 +165,7 @@ def _plain(value: Any) -> Any:
             return rfc3339(value)
         case Listing(items=[first, *_]) if _holds_instants(first):
             return {"items": [_plain(item) for item in value.items], "next_cursor": value.next_cursor}
-        case MonitorStatus():
+        case StatusAnswer():
             shown = {name: getattr(value, name) for name in value.__struct_fields__}
             return shown | {"receivers": [_plain(each) for each in value.receivers]}
         case msgspec.Struct():

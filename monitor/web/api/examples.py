@@ -21,8 +21,8 @@ from monitor.web.api.answers import (
     ConnectionDetail,
     ConnectionTotals,
     Listing,
-    MonitorStatus,
     NumberTotals,
+    StatusAnswer,
     detail_of,
 )
 from monitor.web.status import ReceiverStatus
@@ -45,8 +45,8 @@ def examples() -> Mapping[str, object]:
     }
 
 
-def _status() -> MonitorStatus:
-    return MonitorStatus(
+def _status() -> StatusAnswer:
+    return StatusAnswer(
         instance="prod",
         version="0.1.0",
         not_ready=None,

@@ -19,12 +19,12 @@ from monitor.web.api import questions as ask
 from monitor.web.api.answers import (
     ConnectionDetail,
     Listing,
-    MonitorStatus,
+    StatusAnswer,
     detail_of,
     listing_of,
     status_of,
 )
-from monitor.web.status import Readiness, StatusSource
+from monitor.web.status import ReadinessSource, StatusSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Sources:
     database: Database
     codec: Codec
     status: StatusSource
-    readiness: Readiness
+    readiness: ReadinessSource
     maintenance_of: MaintenanceOf
 
 
@@ -57,7 +57,7 @@ class Question:
     stored: bool = True
 
 
-async def _status(sources: Sources, _: ask.StatusQuestion) -> MonitorStatus:
+async def _status(sources: Sources, _: ask.StatusQuestion) -> StatusAnswer:
     return status_of(await sources.status.status(), sources.readiness.not_ready())
 
 
@@ -110,7 +110,7 @@ QUESTIONS = (
         path="/status",
         summary="The state of the whole monitor, also while its store is away.",
         asked=ask.StatusQuestion,
-        kind=MonitorStatus,
+        kind=StatusAnswer,
         answer=_status,
         stored=False,
     ),

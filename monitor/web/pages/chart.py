@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from monitor.store.changes import Move
+from monitor.store.changes import DriftMove
 
 COLOURS = 5
 """States that get a colour of their own; the style knows `s0` to `s4`, and `sx` for the rest."""
@@ -62,7 +62,9 @@ def state_bar(total: int, drifting: Mapping[str, int], colour_of: Mapping[str, s
     return _stacked(pieces, max(total, 1))
 
 
-def history(drifting: Mapping[str, int], moves: Sequence[Move], *, since: datetime, now: datetime) -> History:
+def history(
+    drifting: Mapping[str, int], moves: Sequence[DriftMove], *, since: datetime, now: datetime
+) -> History:
     """Return how many numbers drifted, going back from how many do now.
 
     Args:
@@ -89,7 +91,7 @@ def history(drifting: Mapping[str, int], moves: Sequence[Move], *, since: dateti
     return _drawn(at_worst, drifting, since)
 
 
-def _undo(held: dict[str, int], move: Move) -> None:
+def _undo(held: dict[str, int], move: DriftMove) -> None:
     """Take a move back; a count never falls below none, whatever the records lack."""
     if move.after is not None:
         held[move.after] = max(held.get(move.after, 0) - move.numbers, 0)

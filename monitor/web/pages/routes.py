@@ -17,7 +17,7 @@ from monitor.drift.alert import Status as AlertStatus
 from monitor.drift.snapshot import ChangeKind
 from monitor.metrics import ConnectionView
 from monitor.store import queries
-from monitor.store.changes import Move, drift_moves
+from monitor.store.changes import DriftMove, drift_moves
 from monitor.store.outbox import DEAD
 from monitor.store.paging import Page, wrap
 from monitor.store.requests import owner_named
@@ -33,10 +33,10 @@ from monitor.web.pages.filters import (
     page_number,
     text,
 )
-from monitor.web.pages.site import Pages, PageSources, View
+from monitor.web.pages.site import Pages, PageSources, PageView
 from monitor.web.pages.templates import sync_state
 from monitor.web.pages.timeline import timeline
-from monitor.web.status import Status
+from monitor.web.status import MonitorStatus
 
 CONNECTIONS = 50
 NUMBERS = 100
@@ -53,7 +53,7 @@ _LATEST = 8
 _HISTORY = timedelta(days=7)
 
 
-Ask = Callable[[PageSources, Status, Request], Awaitable[View]]
+Ask = Callable[[PageSources, MonitorStatus, Request], Awaitable[PageView]]
 
 
 def page_routes(pages: Pages) -> APIRouter:
@@ -71,7 +71,7 @@ def page_routes(pages: Pages) -> APIRouter:
 
 def _answer(pages: Pages, ask: Ask) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
-        async def found(status: Status) -> View:
+        async def found(status: MonitorStatus) -> PageView:
             return await ask(pages.sources, status, request)
 
         return await pages.answer(request, found)
@@ -79,23 +79,23 @@ def _answer(pages: Pages, ask: Ask) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-async def _overview(_: PageSources, status: Status, request: Request) -> View:
+async def _overview(_: PageSources, status: MonitorStatus, request: Request) -> PageView:
     return overview_of(status, request.query_params)
 
 
-async def _connection(sources: PageSources, _: Status, request: Request) -> View:
+async def _connection(sources: PageSources, _: MonitorStatus, request: Request) -> PageView:
     return await connection_of(sources, request.path_params["name"], request.query_params)
 
 
-async def _alerts(sources: PageSources, _: Status, request: Request) -> View:
+async def _alerts(sources: PageSources, _: MonitorStatus, request: Request) -> PageView:
     return await alerts_of(sources, request.query_params)
 
 
-async def _changes(sources: PageSources, _: Status, request: Request) -> View:
+async def _changes(sources: PageSources, _: MonitorStatus, request: Request) -> PageView:
     return await changes_of(sources, request.query_params)
 
 
-def overview_of(status: Status, query: Mapping[str, str]) -> View:
+def overview_of(status: MonitorStatus, query: Mapping[str, str]) -> PageView:
     """Return the overview; what is bad comes first."""
     asked = text(query, "connection")
     number = page_number(query)
@@ -103,7 +103,7 @@ def overview_of(status: Status, query: Mapping[str, str]) -> View:
     counted = [view.counts for view in status.connections if view.counts]
     succeeded = [view.last_success_at for view in status.connections if view.last_success_at]
     start = (number - 1) * CONNECTIONS
-    return View(
+    return PageView(
         template="overview.html",
         values={
             "alerts": sorted(status.alerts, key=_urgency),
@@ -123,7 +123,7 @@ def overview_of(status: Status, query: Mapping[str, str]) -> View:
     )
 
 
-async def connection_of(sources: PageSources, name: str, query: Mapping[str, str]) -> View:
+async def connection_of(sources: PageSources, name: str, query: Mapping[str, str]) -> PageView:
     """Return the page of a connection.
 
     Raises:
@@ -143,7 +143,7 @@ async def connection_of(sources: PageSources, name: str, query: Mapping[str, str
         alerts = await queries.alert_bodies(tx, connection=glob.escape(name), status=AlertStatus.FIRING)
         latest = await queries.change_rows(tx, connection=glob.escape(name), limit=_LATEST)
         moves = await drift_moves(tx, owner.identity, max(since, row.watched_since))
-    return View(
+    return PageView(
         template="connection.html",
         values={
             "colour_of": colours([row.drifting_states]),
@@ -184,14 +184,16 @@ async def _numbers(
     )
 
 
-def _history(row: ConnectionRow, moves: Sequence[Move], since: datetime, now: datetime) -> History | None:
+def _history(
+    row: ConnectionRow, moves: Sequence[DriftMove], since: datetime, now: datetime
+) -> History | None:
     """Return the history of a connection; None while there is none to be told."""
     if row.numbers is None or since >= now:
         return None
     return history(row.drifting_states, moves, since=since, now=now)
 
 
-async def alerts_of(sources: PageSources, query: Mapping[str, str]) -> View:
+async def alerts_of(sources: PageSources, query: Mapping[str, str]) -> PageView:
     """Return the page of the alerts, or of the one that is asked for.
 
     Raises:
@@ -216,7 +218,7 @@ async def alerts_of(sources: PageSources, query: Mapping[str, str]) -> View:
             for body in (*firing.rows, *recent.rows)
         }
         dead = await queries.delivery_rows(tx, status=DEAD, limit=RECENT) if alert_id is None else None
-    return View(
+    return PageView(
         template="alerts.html",
         values={
             "firing": firing.rows if firing_after else sorted(firing.rows, key=_urgency),
@@ -234,7 +236,7 @@ async def alerts_of(sources: PageSources, query: Mapping[str, str]) -> View:
     )
 
 
-async def changes_of(sources: PageSources, query: Mapping[str, str]) -> View:
+async def changes_of(sources: PageSources, query: Mapping[str, str]) -> PageView:
     """Return the timeline.
 
     Raises:
@@ -253,7 +255,7 @@ async def changes_of(sources: PageSources, query: Mapping[str, str]) -> View:
             limit=CHANGES,
             after=after,
         )
-    return View(
+    return PageView(
         template="changes.html",
         values={
             "asked": asked,

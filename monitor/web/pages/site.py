@@ -22,7 +22,7 @@ from monitor.web.actions import Actions
 from monitor.web.auth import user_of
 from monitor.web.pages.templates import build_templates
 from monitor.web.problems import STORE_AWAY_RETRY_S
-from monitor.web.status import Status, StatusSource
+from monitor.web.status import MonitorStatus, StatusSource
 
 REFRESH_S = 10
 """How often an open page asks for itself again; without scripts the browser does, a third as often."""
@@ -53,7 +53,7 @@ class PageSources:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class PageView:
     """A page to be rendered. `refreshes`: it shows the present, so an open one is kept up to date."""
 
     template: str
@@ -62,7 +62,7 @@ class View:
     refreshes: bool = False
 
 
-Ask = Callable[[Status], Awaitable[View]]
+Ask = Callable[[MonitorStatus], Awaitable[PageView]]
 """Finds out what a page shows."""
 
 
@@ -102,7 +102,7 @@ class Pages:
         """Return a page that says no."""
         return await self.render(request, await self.sources.status.status(), refusal(code, reason))
 
-    async def render(self, request: Request, status: Status, view: View) -> Response:
+    async def render(self, request: Request, status: MonitorStatus, view: PageView) -> Response:
         """Return a view in its frame."""
         acting = self.may_act(request)
         values = {
@@ -136,9 +136,9 @@ class Pages:
             self._turns.release()
 
 
-def refusal(code: HTTPStatus, reason: str) -> View:
+def refusal(code: HTTPStatus, reason: str) -> PageView:
     """Return a page that says no; one that may come back is asked for again."""
     refreshes = code is HTTPStatus.SERVICE_UNAVAILABLE
-    return View(
+    return PageView(
         template="refused.html", values={"code": code, "reason": reason}, code=code, refreshes=refreshes
     )

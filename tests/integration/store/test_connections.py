@@ -10,7 +10,7 @@ from monitor.drift.policy import Records
 from monitor.errors import LeaseLost, Outcome, StoreUnavailable
 from monitor.store.claims import claim_one, flush, next_due_at, release, renew
 from monitor.store.codec import Codec
-from monitor.store.connections import Standing, begin_watching, look_again, stop_watching, watched
+from monitor.store.connections import ConnectionState, begin_watching, look_again, stop_watching, watched
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
 from monitor.store.requests import accept
@@ -33,7 +33,7 @@ from tests.unit.drift.build import broken, ready
 ROWS = (changes, alerts, episodes, deliveries, snapshots)
 
 
-async def standing(database: Database, identity: str = "a") -> Standing:
+async def standing(database: Database, identity: str = "a") -> ConnectionState:
     """Return how a connection stands."""
     async with database.read() as tx:
         found = await watched(tx, Codec())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from monitor.simulator import Connection
+from monitor.simulator import SimulatedConnection
 from monitor.store.requests import accept
 from monitor.store.tables import acceptances
 from tests.fakes.rig import Rig, rig
@@ -23,7 +23,7 @@ async def made(tmp_path: Path) -> AsyncIterator[Rig]:
 
 def numbers(made: Rig, many: int) -> list[str]:
     """Return the first numbers of the double's only connection."""
-    connection: Connection = made.simulator.world.connection()
+    connection: SimulatedConnection = made.simulator.world.connection()
     return connection.keys(many)
 
 

@@ -23,7 +23,7 @@ from monitor.sync.cycle import Done
 from monitor.sync.failures import FleetWatch
 from monitor.sync.schedule import Schedule
 from monitor.voicelink.client import VoiceLinkClient
-from monitor.watch.watchlist import Live, Watchlist
+from monitor.watch.watchlist import ActiveState, Watchlist
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.log import FakeLog
 from tests.fakes.stored import begin, fresh
@@ -98,7 +98,7 @@ class House:
             since=START,
         )
         self.fleet = FleetWatch(
-            live=Live(watchlist=watchlist),
+            live=ActiveState(watchlist=watchlist),
             database=database,
             codec=Codec(),
             announcer=announcer,

@@ -23,7 +23,7 @@ from monitor.web.auth import Gate
 from monitor.web.csrf import CsrfTokens, host_of
 from monitor.web.pages import Pages, PageSources, form_routes, page_routes
 from monitor.web.server import WebServer, bind
-from monitor.web.status import Status
+from monitor.web.status import MonitorStatus
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.log import FakeLog
 
@@ -37,7 +37,7 @@ class FakeDaemon:
         self.done: list[str] = []
         self.fails: MonitorError | None = None
         self.busy: set[str] = set()
-        self.shown = Status(
+        self.shown = MonitorStatus(
             instance="prod",
             version="1.2.3",
             connections=[],
@@ -51,7 +51,7 @@ class FakeDaemon:
         """Return that it is ready."""
         return None
 
-    async def status(self) -> Status:
+    async def status(self) -> MonitorStatus:
         """Return what the test wants to be shown."""
         return self.shown
 

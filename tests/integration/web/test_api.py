@@ -13,7 +13,7 @@ from monitor.drift.alert import Kind, Notice, Severity, Status, encode_body
 from monitor.drift.policy import Records
 from monitor.drift.snapshot import Change, ChangeKind, Number, Snapshot
 from monitor.store.changes import add_changes
-from monitor.store.connections import Named
+from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
 from monitor.store.tables import alerts, deliveries, snapshots
 from tests.fakes.alerts import BODY
@@ -46,7 +46,9 @@ async def fill(site: Site, *, names: int = 3, each: int = 12) -> None:
         for place in range(names):
             await tx.execute(insert(snapshots).values(identity=f"id-acme-{place}", records=blob))
         found = [Change(ChangeKind.ADDED, one.key, None, one) for one in kept.values()]
-        await add_changes(tx, Named(identity="id-acme-0", name="acme-0", account="acme"), "s/1", found, START)
+        await add_changes(
+            tx, ConnectionName(identity="id-acme-0", name="acme-0", account="acme"), "s/1", found, START
+        )
         await tx.execute(insert(alerts), [_alert(place) for place in range(each)])
         await tx.execute(insert(deliveries), [_delivery(place) for place in range(each)])
 

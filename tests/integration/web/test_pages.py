@@ -20,7 +20,7 @@ from monitor.store.database import Database
 from monitor.store.ledger import Ledger
 from monitor.web.headers import SECURITY_HEADERS
 from monitor.web.pages.templates import build_templates, path
-from monitor.web.status import ReceiverStatus, Status
+from monitor.web.status import MonitorStatus, ReceiverStatus
 from tests.fakes.clock import START
 from tests.fakes.hostile import hostile_bodies
 from tests.fakes.stored import begin, claim_all, stepped, tell, work
@@ -555,7 +555,7 @@ def replace_number(one: Number) -> Number:
 def _frame(alert: AlertBody) -> dict[str, object]:
     firing = alert.resolved_at is None
     return {
-        "status": Status(
+        "status": MonitorStatus(
             instance=alert.instance,
             version="1",
             connections=[],

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from monitor.cli.look import Look, Target, discover, look, look_at_all
+from monitor.cli.look import Look, LookTarget, discover, look, look_at_all
 from monitor.drift.rules import Ignore, Rules
 from monitor.errors import Outcome, SyncError
 from monitor.secret import Secret
 from monitor.voicelink.budget import AccountBudget
-from monitor.voicelink.client import Answer
+from monitor.voicelink.client import SyncAnswer
 from monitor.voicelink.connections import RemoteConnection
 from tests.fakes.clock import START, FakeClock
 
@@ -28,7 +28,7 @@ class FakeClient:
         self.asking = 0
         self.most = 0
 
-    async def sync(self, *, key: str, connection_id: str | None, budget: AccountBudget) -> Answer:
+    async def sync(self, *, key: str, connection_id: str | None, budget: AccountBudget) -> SyncAnswer:
         """Answer as told."""
         self.asking += 1
         self.most = max(self.most, self.asking)
@@ -38,7 +38,7 @@ class FakeClient:
         found = self.answers[connection_id or ""]
         if isinstance(found, SyncError):
             raise found
-        return Answer(body=found, duration_s=0.25)
+        return SyncAnswer(body=found, duration_s=0.25)
 
     async def list_connections(self, *, key: str, budget: AccountBudget) -> list[RemoteConnection]:
         """Return one active connection and one that is not."""
@@ -80,9 +80,9 @@ def body(*drifting: tuple[str, str]) -> bytes:
     return msgspec.json.encode({"success": True, "data": data})
 
 
-def target(name: str, rules: Rules | None = None) -> Target:
+def target(name: str, rules: Rules | None = None) -> LookTarget:
     """Return a connection whose id is its name."""
-    return Target(
+    return LookTarget(
         name=name,
         account="acme",
         connection_id=name,

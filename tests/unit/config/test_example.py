@@ -11,12 +11,12 @@ from typing import Any, get_origin
 import pytest
 
 from monitor.config import config_schema, load_config
-from monitor.config.accounts import Account
+from monitor.config.accounts import AccountConfig
 from monitor.config.environment import read_environment, variable_name
 from monitor.config.keys import leaves, tables
-from monitor.config.receivers import Receiver
+from monitor.config.receivers import ReceiverConfig
 from monitor.config.settings import Config
-from monitor.config.silence import IgnoreRule, MaintenanceWindow
+from monitor.config.silence import IgnoreConfig, MaintenanceConfig
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
 GIVEN = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
@@ -43,11 +43,11 @@ def test_example_loads_without_a_question() -> None:
 def test_example_shows_every_key_there_is() -> None:
     """Each key of each table stands in the example, in use or commented out."""
     shown = every_key()
-    receivers = {key for model in tables(Receiver) for key in model.model_fields}
+    receivers = {key for model in tables(ReceiverConfig) for key in model.model_fields}
     lists: dict[str, set[str]] = {
-        "accounts": set(Account.model_fields) - {"connections"},
-        "ignore": set(IgnoreRule.model_fields),
-        "maintenance": set(MaintenanceWindow.model_fields),
+        "accounts": set(AccountConfig.model_fields) - {"connections"},
+        "ignore": set(IgnoreConfig.model_fields),
+        "maintenance": set(MaintenanceConfig.model_fields),
         "receivers": receivers,
     }
     for table, keys in lists.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from monitor.config import AlertmanagerReceiver, Config, Listen, find_config_file, load_config
+from monitor.config import AlertmanagerConfig, Config, Listen, find_config_file, load_config
 from monitor.errors import ConfigError
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -304,7 +304,7 @@ def test_receivers_have_their_defaults() -> None:
     receiver = load(
         {"receivers": [{"name": "am", "type": "alertmanager", "urls": ["http://am:9093/"]}]}
     ).receivers[0]
-    assert isinstance(receiver, AlertmanagerReceiver)
+    assert isinstance(receiver, AlertmanagerConfig)
     assert receiver.urls == ("http://am:9093",)
     assert (receiver.resend_interval, receiver.expire_after) == (timedelta(minutes=1), timedelta(minutes=30))
     assert (receiver.min_severity, receiver.connections, receiver.send_resolved) == ("info", ("*",), True)
@@ -397,7 +397,7 @@ def test_basic_auth_password_is_a_value_or_a_file(tmp_path: Path) -> None:
     receiver: dict[str, Any] = {"name": "r", "type": "alertmanager", "urls": ["http://am"]}
     receiver["basic_auth"] = {"username": "u", "password_file": str(file)}
     (loaded,) = load({"receivers": [receiver]}).receivers
-    assert isinstance(loaded, AlertmanagerReceiver)
+    assert isinstance(loaded, AlertmanagerConfig)
     assert loaded.basic_auth is not None
     assert loaded.basic_auth.secret.reveal() == "pass word"
 

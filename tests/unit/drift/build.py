@@ -8,9 +8,9 @@ import msgspec
 from monitor.drift.alert import AlertBody, Kind, Notice
 from monitor.drift.alerts import Report
 from monitor.drift.plausibility import Guard
-from monitor.drift.policy import Records, Step, Verdict, judge, step
+from monitor.drift.policy import Judgement, Records, Step, judge, step
 from monitor.drift.rules import Rules
-from monitor.drift.snapshot import ActionItem, Number, Refs, Snapshot
+from monitor.drift.snapshot import ActionItem, Dependencies, Number, Snapshot
 from monitor.drift.text import Watched, Wording, body
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -34,7 +34,7 @@ def key(index: int) -> str:
     return f"9180{index:08d}"
 
 
-def ready(index: int, *, state: str = "READY", refs: Refs = Refs(415, 93)) -> Number:  # noqa: B008 - a frozen value
+def ready(index: int, *, state: str = "READY", refs: Dependencies = Dependencies(415, 93)) -> Number:  # noqa: B008 - a frozen value
     """Return the n-th number as it should be."""
     return Number(
         key=key(index), phone_number=f"+{key(index)}", state=state, drifting=False, did_id=index, refs=refs
@@ -46,7 +46,7 @@ def broken(
     state: str = "NO_BOT",
     issues: tuple[str, ...] | None = None,
     *,
-    refs: Refs = Refs(415),  # noqa: B008 - a frozen value
+    refs: Dependencies = Dependencies(415),  # noqa: B008 - a frozen value
 ) -> Number:
     """Return the n-th number in trouble; without `issues` its state is its one issue."""
     codes = (state,) if issues is None else issues
@@ -122,7 +122,7 @@ class Watch:
     def _step(
         self,
         records: Records,
-        verdict: Verdict | None,
+        verdict: Judgement | None,
         after: timedelta,
         *,
         accepted: frozenset[str] = frozenset(),

@@ -10,7 +10,7 @@ from monitor.drift.alert import Severity
 from monitor.drift.plausibility import Guard
 from monitor.drift.policy import Step
 from monitor.drift.rules import Ignore, Rules, Severities
-from monitor.drift.snapshot import Number, Refs, Snapshot
+from monitor.drift.snapshot import Dependencies, Number, Snapshot
 from tests.unit.drift.build import (
     EVERY_KIND,
     HOUR,
@@ -35,7 +35,7 @@ def look(index: int, name: str) -> Number:
         case "ready":
             return ready(index)
         case "moved":
-            return ready(index, refs=Refs(415, 94))
+            return ready(index, refs=Dependencies(415, 94))
         case "both":
             return broken(index, "NO_BOT", ("NO_BOT", "ROUTING_MISSING"))
         case _:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.drift.diff import diff
-from monitor.drift.snapshot import ActionItem, ChangeKind, Number, Refs
+from monitor.drift.snapshot import ActionItem, ChangeKind, Dependencies, Number
 from tests.unit.drift.build import answer, broken, fleet, key, ready
 
 APPEARED, CHANGED, RESOLVED = ChangeKind.APPEARED, ChangeKind.CHANGED, ChangeKind.RESOLVED
@@ -31,11 +31,15 @@ TWO_ISSUES = ("NO_BOT", "ROUTING_MISSING")
         pytest.param(
             broken(1, "NO_BOT", TWO_ISSUES), broken(1, "NO_BOT", TWO_ISSUES[::-1]), [], id="issues_reordered"
         ),
-        pytest.param(broken(1), broken(1, refs=Refs(7)), [], id="drifting_with_other_refs"),
-        pytest.param(ready(1), ready(1, refs=Refs(7, 93)), [RECONFIGURED], id="another_client"),
-        pytest.param(ready(1), ready(1, refs=Refs(415, 94)), [RECONFIGURED], id="another_bot"),
-        pytest.param(ready(1), ready(1, refs=Refs(415, 93, "ws")), [RECONFIGURED], id="another_target"),
-        pytest.param(ready(1), ready(1, refs=Refs(415, 93, None, 5)), [RECONFIGURED], id="another_agent"),
+        pytest.param(broken(1), broken(1, refs=Dependencies(7)), [], id="drifting_with_other_refs"),
+        pytest.param(ready(1), ready(1, refs=Dependencies(7, 93)), [RECONFIGURED], id="another_client"),
+        pytest.param(ready(1), ready(1, refs=Dependencies(415, 94)), [RECONFIGURED], id="another_bot"),
+        pytest.param(
+            ready(1), ready(1, refs=Dependencies(415, 93, "ws")), [RECONFIGURED], id="another_target"
+        ),
+        pytest.param(
+            ready(1), ready(1, refs=Dependencies(415, 93, None, 5)), [RECONFIGURED], id="another_agent"
+        ),
         pytest.param(ready(1), ready(1, state="ACTIVE"), [], id="ready_under_another_name"),
         pytest.param(ready(1), None, [REMOVED], id="gone"),
         pytest.param(broken(1), None, [REMOVED], id="gone_while_drifting"),

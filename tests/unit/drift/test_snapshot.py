@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.drift.snapshot import Change, ChangeKind, Counts, Refs, Snapshot, count
+from monitor.drift.snapshot import Change, ChangeKind, Counts, Dependencies, Snapshot, count
 from tests.unit.drift.build import answer, broken, ready
 
 
@@ -33,13 +33,25 @@ def test_count_takes_over_inventory_warnings_and_skips() -> None:
 @pytest.mark.parametrize(
     ("now", "before", "together"),
     [
-        pytest.param(Refs(1, 2, "ws", 3), Refs(9, 9, "sip", 9), Refs(1, 2, "ws", 3), id="present_wins"),
-        pytest.param(Refs(1), Refs(9, 8, "sip", 7), Refs(1, 8, "sip", 7), id="gone_is_as_before"),
-        pytest.param(Refs(0, 0), Refs(9, 9), Refs(0, 0), id="zero_is_a_value"),
-        pytest.param(Refs(1), None, Refs(1), id="no_before"),
+        pytest.param(
+            Dependencies(1, 2, "ws", 3),
+            Dependencies(9, 9, "sip", 9),
+            Dependencies(1, 2, "ws", 3),
+            id="present_wins",
+        ),
+        pytest.param(
+            Dependencies(1),
+            Dependencies(9, 8, "sip", 7),
+            Dependencies(1, 8, "sip", 7),
+            id="gone_is_as_before",
+        ),
+        pytest.param(Dependencies(0, 0), Dependencies(9, 9), Dependencies(0, 0), id="zero_is_a_value"),
+        pytest.param(Dependencies(1), None, Dependencies(1), id="no_before"),
     ],
 )
-def test_refs_remember_what_is_gone(now: Refs, before: Refs | None, together: Refs) -> None:
+def test_refs_remember_what_is_gone(
+    now: Dependencies, before: Dependencies | None, together: Dependencies
+) -> None:
     """What a number hung on before stands in where the answer names nothing now."""
     assert now.or_else(before) == together
 

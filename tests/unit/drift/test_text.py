@@ -19,7 +19,7 @@ from monitor.drift.alert import (
 from monitor.drift.alerts import Alert, Report
 from monitor.drift.episodes import Ended, Episode, Track
 from monitor.drift.rules import Rules
-from monitor.drift.snapshot import ActionItem, Number, Refs
+from monitor.drift.snapshot import ActionItem, Dependencies, Number
 from monitor.drift.text import Watched, Wording
 from tests.unit.drift.build import (
     EVERY_KIND,
@@ -52,7 +52,7 @@ def member(name: str, *, kind: Kind = Kind.DRIFT, number: Number | None = None, 
         key=name,
         since=START,
         number=number,
-        refs=number.refs if number else Refs(),
+        refs=number.refs if number else Dependencies(),
         detail=detail,
         episode=episode,
     )
@@ -91,7 +91,7 @@ def report_of(
 def test_body_is_the_contracts() -> None:
     """Every key of the contract, in its order, with its form."""
     watch = Watch()
-    lost = [broken(index, refs=Refs(415)) for index in (1, 2, 3)]
+    lost = [broken(index, refs=Dependencies(415)) for index in (1, 2, 3)]
     watch.sync(*fleet(9))
     watch.sync(*fleet(9, *lost))
     watch.sync(*fleet(9, *lost))
@@ -164,19 +164,25 @@ def test_body_lists_the_newest_first() -> None:
 @pytest.mark.parametrize(
     ("refs", "common", "words"),
     [
-        pytest.param([Refs(1, 2), Refs(1, 3)], {"client_id": 1}, ", all of client 1", id="client"),
-        pytest.param([Refs(1, 2), Refs(3, 4)], {}, "", id="nothing"),
-        pytest.param([Refs(1), Refs()], {}, "", id="one_lacks_it"),
         pytest.param(
-            [Refs(None, None, "wss://a", 9)] * 2,
+            [Dependencies(1, 2), Dependencies(1, 3)], {"client_id": 1}, ", all of client 1", id="client"
+        ),
+        pytest.param([Dependencies(1, 2), Dependencies(3, 4)], {}, "", id="nothing"),
+        pytest.param([Dependencies(1), Dependencies()], {}, "", id="one_lacks_it"),
+        pytest.param(
+            [Dependencies(None, None, "wss://a", 9)] * 2,
             {"routing_target": "wss://a", "agent_id": 9},
             ", all of routing wss://a, agent 9",
             id="target_and_agent",
         ),
-        pytest.param([Refs(1, 2)], {"client_id": 1, "bot_id": 2}, "", id="one_number_shares_with_nobody"),
+        pytest.param(
+            [Dependencies(1, 2)], {"client_id": 1, "bot_id": 2}, "", id="one_number_shares_with_nobody"
+        ),
     ],
 )
-def test_common_is_what_all_members_share(refs: list[Refs], common: Mapping[str, object], words: str) -> None:
+def test_common_is_what_all_members_share(
+    refs: list[Dependencies], common: Mapping[str, object], words: str
+) -> None:
     """The likely cause, in the body and in the summary."""
     members = [member(str(i), number=broken(i, refs=on)) for i, on in enumerate(refs)]
     body = told(report_of(*members), START)
@@ -186,7 +192,7 @@ def test_common_is_what_all_members_share(refs: list[Refs], common: Mapping[str,
 
 def test_common_counts_all_members_not_only_the_listed() -> None:
     """A list that was cut does not make a cause."""
-    members = [member(str(i), number=broken(i, refs=Refs(i // 60))) for i in range(100)]
+    members = [member(str(i), number=broken(i, refs=Dependencies(i // 60))) for i in range(100)]
     body = told(report_of(*members), START)
     assert body.common == {}
 
@@ -195,7 +201,7 @@ def test_common_of_reconfigured_numbers_is_what_they_hang_on_now() -> None:
     """Only what is gone now is as it was before."""
     watch = Watch(Rules(alerting=EVERY_KIND))
     watch.sync(*fleet(9))
-    moved = [ready(index, refs=Refs(416, None)) for index in (1, 2)]
+    moved = [ready(index, refs=Dependencies(416, None)) for index in (1, 2)]
     watch.sync(*fleet(9, *moved))
     watch.sync(*fleet(9, *moved))
     body = watch.last_body()
@@ -229,7 +235,7 @@ def summary_of(made: Report) -> str:
             report_of(member("1", number=broken(1))), "acme-sales: 1 number NO_BOT", id="one_number"
         ),
         pytest.param(
-            report_of(*(member(str(i), number=broken(i, refs=Refs())) for i in range(1234))),
+            report_of(*(member(str(i), number=broken(i, refs=Dependencies())) for i in range(1234))),
             "acme-sales: 1,234 numbers NO_BOT",
             id="many_numbers",
         ),

@@ -18,12 +18,12 @@ import pytest
 from monitor.drift.alert import Kind, Resolution, Severity
 from monitor.drift.text import Wording
 from monitor.errors import DeliveryError, Refusal
-from monitor.notify.alertmanager import AlertmanagerReceiver, Login, Parts, Posters, Terms
+from monitor.notify.alertmanager import AlertmanagerReceiver, Login, PosterParts, Posters, Terms
 from monitor.notify.alertmanager.labels import ALERT_NAMES, admitted, labels_of, reconcile
-from monitor.notify.alertmanager.level import LabelSet, Member, State
+from monitor.notify.alertmanager.level import LabelSet, LevelState, Member
 from monitor.notify.alertmanager.render import (
     MAX_BATCH,
-    Alert,
+    PostedAlert,
     annotations,
     batches,
     distinct,
@@ -60,17 +60,19 @@ LABELS = {
 }
 
 
-def state_of(*members: Member, sets: tuple[LabelSet, ...] = ()) -> State:
+def state_of(*members: Member, sets: tuple[LabelSet, ...] = ()) -> LevelState:
     """Return a state with these episodes."""
-    return State(read_at=START, members={each.id: each for each in members}, sets=sets)
+    return LevelState(read_at=START, members={each.id: each for each in members}, sets=sets)
 
 
-def settle(state: State, *, route: Route = ROUTE, wording: Wording = WORDING, now: datetime = START) -> State:
+def settle(
+    state: LevelState, *, route: Route = ROUTE, wording: Wording = WORDING, now: datetime = START
+) -> LevelState:
     """Return a state with its label sets as they are posted."""
     return reconcile(state, route, wording, alone=True, now=now)[0]
 
 
-def later(state: State, *members: Member) -> State:
+def later(state: LevelState, *members: Member) -> LevelState:
     """Return what the store says once these episodes moved on."""
     return replace(state, members={**state.members, **{each.id: each for each in members}})
 
@@ -80,7 +82,9 @@ def ended(each: Member, at: datetime) -> Member:
     return replace(each, ended_at=at, resolution=Resolution.RECOVERED)
 
 
-def alerts_of(state: State, *, now: datetime = START, wording: Wording = WORDING) -> list[dict[str, Any]]:
+def alerts_of(
+    state: LevelState, *, now: datetime = START, wording: Wording = WORDING
+) -> list[dict[str, Any]]:
     """Return what is posted, decoded."""
     return [
         alert
@@ -136,7 +140,7 @@ def test_labels_stay_when_a_connection_is_renamed() -> None:
     assert [posted.labels for posted in after.sets] == [LABELS]
 
 
-MOVED_LABELS: dict[str, Callable[[State], State]] = {
+MOVED_LABELS: dict[str, Callable[[LevelState], LevelState]] = {
     "severity": lambda before: settle(
         later(before, replace(member(), severity=Severity.CRITICAL)), now=START + MINUTE
     ),
@@ -148,7 +152,9 @@ MOVED_LABELS: dict[str, Callable[[State], State]] = {
 
 
 @pytest.mark.parametrize("move", MOVED_LABELS.values(), ids=MOVED_LABELS)
-def test_labels_that_change_end_the_old_set_in_the_same_post(move: Callable[[State], State]) -> None:
+def test_labels_that_change_end_the_old_set_in_the_same_post(
+    move: Callable[[LevelState], LevelState],
+) -> None:
     """The old alert ends and the new one begins with the first startsAt, in one request."""
     after = move(settle(state_of(member())))
     [batch] = batches(after, WORDING, expire_after=EXPIRE, now=START + MINUTE)
@@ -275,7 +281,9 @@ def test_alert_that_would_be_refused_is_known_before(
     labels: dict[str, str], texts: dict[str, str], end: datetime, problem: str | None
 ) -> None:
     """One bad alert would have Alertmanager answer 400 for all of a request."""
-    alert = Alert(labels=labels, annotations=texts, starts_at=START.isoformat(), ends_at=end.isoformat())
+    alert = PostedAlert(
+        labels=labels, annotations=texts, starts_at=START.isoformat(), ends_at=end.isoformat()
+    )
     assert problem_of(alert) == problem
 
 
@@ -384,7 +392,7 @@ class World:
                 alone=True,
                 login=login,
             ),
-            parts=Parts(
+            parts=PosterParts(
                 level=self.level,
                 http=httpx.AsyncClient(transport=httpx.MockTransport(self.alertmanager)),
                 clock=self.clock,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from monitor.errors import DeliveryError, Refusal
 from monitor.notify.http import (
     MAX_DESCRIPTION,
-    Answer,
+    HttpAnswer,
     describe,
     no_answer_reason,
     refusal_of,
@@ -43,7 +43,7 @@ def test_refusal_of_a_status(statuses: list[int], refusal: Refusal | None) -> No
 def test_require_taken_carries_what_the_other_side_asked() -> None:
     """A refusal has the status, the words, and the wait of the answer."""
     with pytest.raises(DeliveryError, match="429 Too Many Requests: slow down") as caught:
-        require_taken(Answer(status=429, text="slow down", retry_after_s=7.0))
+        require_taken(HttpAnswer(status=429, text="slow down", retry_after_s=7.0))
     assert (caught.value.refusal, caught.value.retry_after_s) == (Refusal.RETRY, 7.0)
 
 
@@ -62,13 +62,15 @@ def test_require_taken_carries_what_the_other_side_asked() -> None:
 )
 def test_describe_is_one_clean_line(status: int, text: str, said: str) -> None:
     """An answer is shown without control characters, phone numbers and secrets."""
-    assert describe(Answer(status=status, text=text, retry_after_s=None), hide=["/hooks/s3cr3t", ""]) == said
+    assert (
+        describe(HttpAnswer(status=status, text=text, retry_after_s=None), hide=["/hooks/s3cr3t", ""]) == said
+    )
 
 
 @given(text=st.text(max_size=1000))
 def test_describe_is_short_and_printable(text: str) -> None:
     """Whatever the other side says, it fits into a log line."""
-    said = describe(Answer(status=200, text=text, retry_after_s=None))
+    said = describe(HttpAnswer(status=200, text=text, retry_after_s=None))
     assert len(said) <= MAX_DESCRIPTION + len("200 OK: ") + 1
     assert said.isprintable()
 
@@ -76,7 +78,7 @@ def test_describe_is_short_and_printable(text: str) -> None:
 def test_describe_hides_a_secret_cut_by_the_limit() -> None:
     """A secret is hidden before the text is cut, so no half of it is left."""
     text = "x" * (MAX_DESCRIPTION - 3) + "hunter2-hunter2"
-    said = describe(Answer(status=400, text=text, retry_after_s=None), hide=["hunter2-hunter2"])
+    said = describe(HttpAnswer(status=400, text=text, retry_after_s=None), hide=["hunter2-hunter2"])
     assert "hun" not in said
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from monitor.simulator import CONNECTIONS_PATH, SYNC_PATH, Connection, Simulator, build_world
+from monitor.simulator import CONNECTIONS_PATH, SYNC_PATH, SimulatedConnection, Simulator, build_world
 from tests.fakes.clock import FakeClock
 
 SYNC = {"import_dids": False}
@@ -30,7 +30,7 @@ class Partner:
         return await self.http.post(SYNC_PATH, json={**SYNC, **body})
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> SimulatedConnection:
         """The first connection."""
         return next(self.simulator.world.connections())
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.drift.snapshot import ActionItem, Number, Refs, Snapshot
+from monitor.drift.snapshot import ActionItem, Dependencies, Number, Snapshot
 from monitor.errors import DecodeError, Outcome, SyncError
 from monitor.voicelink.decode import BATCH, decode_sync
 from monitor.voicelink.wire import ARRAYS
@@ -45,7 +45,9 @@ DRIFT = {
     "did_id": 812,
     "client_id": 415,
 }
-REFS = Refs(client_id=415, bot_id=93, routing_target="inbound:bot:93 outbound:sip:7", agent_id="agent-7")
+REFS = Dependencies(
+    client_id=415, bot_id=93, routing_target="inbound:bot:93 outbound:sip:7", agent_id="agent-7"
+)
 
 
 def _answer(**parts: Any) -> bytes:
@@ -73,7 +75,7 @@ async def test_documented_answer_is_read_as_documented() -> None:
         issues=("NO_BOT", "ROUTING_MISSING", "NO_VOCOBASE_AGENT"),
         action_items=items,
         did_id=812,
-        refs=Refs(client_id=415),
+        refs=Dependencies(client_id=415),
     )
     inventory = {
         "clients": 0,
@@ -208,7 +210,7 @@ async def test_actions_are_read_from_items_or_texts(
 async def test_refs_are_read_leniently(change: dict[str, Any], refs: dict[str, Any]) -> None:
     """An id may be missing, of another type or in another place, without another meaning."""
     expected = {name: getattr(REFS, name) for name in REFS.__struct_fields__} | refs
-    assert (await _number(READY | change)).refs == Refs(**expected)
+    assert (await _number(READY | change)).refs == Dependencies(**expected)
 
 
 async def test_listed_number_drifts_without_issues() -> None:
@@ -236,7 +238,7 @@ async def test_number_in_drift_alone_drifts() -> None:
             drifting=True,
             action_items=(ActionItem("NO_BOT", "Mend"),),
             did_id=812,
-            refs=Refs(client_id=415),
+            refs=Dependencies(client_id=415),
         )
     }
 

@@ -10,7 +10,7 @@ from monitor.cron import parse_cron
 from monitor.drift.plausibility import Guard
 from monitor.drift.rules import Rules
 from monitor.secret import Secret
-from monitor.store.connections import Named
+from monitor.store.connections import ConnectionName
 from monitor.voicelink.budget import AccountBudget
 from monitor.watch.maintenance import Window
 from monitor.watch.watchlist import Connection
@@ -28,7 +28,7 @@ def connection(
 ) -> Connection:
     """Return a connection with this trigger, rechecked after 15 seconds."""
     return Connection(
-        named=Named(identity=identity, name=f"name of {identity}", account="acme"),
+        named=ConnectionName(identity=identity, name=f"name of {identity}", account="acme"),
         connection_id=None,
         key=Secret("rg_live_1"),
         budget=AccountBudget(requests_per_minute=30, clock=FakeClock(), on_wait=lambda _: None),

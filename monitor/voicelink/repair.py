@@ -9,22 +9,31 @@ from typing import Any, TypeVar
 import msgspec
 
 from monitor.voicelink.text import LABEL_LIMIT, clean_any, clean_id
-from monitor.voicelink.wire import Agent, Bot, Did, Drift, LocalNumber, Readiness, Routing, WireActionItem
+from monitor.voicelink.wire import (
+    WireActionItem,
+    WireAgent,
+    WireBot,
+    WireDid,
+    WireDrift,
+    WireLocalNumber,
+    WireReadiness,
+    WireRouting,
+)
 
 _OBJECTS: dict[str, type[msgspec.Struct]] = {
-    "remote_did": Did,
-    "local_phone_number": LocalNumber,
-    "routing": Routing,
-    "bot": Bot,
-    "agent": Agent,
+    "remote_did": WireDid,
+    "local_phone_number": WireLocalNumber,
+    "routing": WireRouting,
+    "bot": WireBot,
+    "agent": WireAgent,
 }
 _TEXTS = frozenset({"key", "phone_number", "state", "action", "code", "label"})
 _LISTS = frozenset({"issues", "actions", "action_items"})
 
-Entry = TypeVar("Entry", Readiness, Drift)
+Entry = TypeVar("Entry", WireReadiness, WireDrift)
 
 
-def mend(value: Any, struct: type[Entry]) -> Entry:
+def repair(value: Any, struct: type[Entry]) -> Entry:
     """Return the entry that decoded JSON holds.
 
     Raises:
