@@ -13,6 +13,8 @@ MonitorError
 └── DeliveryError          a receiver did not take a message, with its `Refusal`
 """
 
+import difflib
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -138,3 +140,10 @@ class DeliveryError(MonitorError):
         self.refusal = refusal
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that looks most like this one, for "did you mean"; case does not matter."""
+    by_folded = {candidate.casefold(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
+    return by_folded[close[0]] if close else None

@@ -1,6 +1,5 @@
 """The connections that a config means, ready to be looked at once."""
 
-import difflib
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -10,7 +9,7 @@ from monitor.cli.look import Look, LookTarget, discover, look_at_all
 from monitor.clock import Clock
 from monitor.config import AccountConfig, Config
 from monitor.daemon.build import account_budgets, build_client, rules_of
-from monitor.errors import ConfigError, SyncError
+from monitor.errors import ConfigError, SyncError, nearest
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.discovery import Listed
@@ -115,8 +114,8 @@ async def looker(config: Config, clock: Clock) -> AsyncIterator[Looker]:
 def unknown_connection(name: str, known: Iterable[str]) -> str:
     """Return what to tell somebody who named a connection that is not there."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names) or 'none'}"
+    close = nearest(name, names)
+    hint = f"did you mean {close}?" if close else f"there are {', '.join(names) or 'none'}"
     return f"no connection is called {name}; {hint}"
 
 

@@ -1,7 +1,6 @@
 """`test-alert`: do the receivers take what we send, and what do they say."""
 
 import asyncio
-import difflib
 import random
 import sys
 from collections.abc import Iterable, Sequence
@@ -24,7 +23,7 @@ from monitor.drift.alert import AlertBody, Kind, Notice, Resolution, Severity, e
 from monitor.drift.alerts import Alert, Report, new_id
 from monitor.drift.episodes import Ended, Track
 from monitor.drift.text import Wording, body
-from monitor.errors import ConfigError, DeliveryError
+from monitor.errors import ConfigError, DeliveryError, nearest
 from monitor.log import build_logger
 from monitor.notify.alertmanager import PosterParts
 from monitor.notify.delivery import Delivery, Receiver
@@ -153,8 +152,8 @@ def _known(config: Config, name: str | None) -> None:
     names = [receiver.name for receiver in config.receivers]
     if name is None or name in names:
         return
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names) or 'none but the log'}"
+    near = nearest(name, names)
+    hint = f"did you mean {near}?" if near else f"there are: {', '.join(names) or 'none but the log'}"
     raise ConfigError([f"no receiver is named {name}; {hint}"])
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_origin
 
-from monitor.config.keys import Leaf, is_map, leaves, nearest
+from monitor.config.keys import Leaf, is_map, leaves
 from monitor.config.settings import Config
+from monitor.errors import nearest
 
 PREFIX = "VOICELINK_MONITOR_"
 API_KEY = "VOICELINK_API_KEY"

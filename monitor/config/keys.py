@@ -1,6 +1,5 @@
 """Which keys there are, read off the models: for error messages and for the environment's names."""
 
-import difflib
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -90,13 +89,6 @@ def follow(root: type[BaseModel], location: Sequence[str | int]) -> tuple[Path, 
 def known_keys(holder: Any) -> list[str]:
     """Return the keys of a table."""
     return [key for model in tables(holder)[:1] for key in model.model_fields]
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word most like this one, if one is like it at all; case does not matter."""
-    by_folded = {candidate.casefold(): candidate for candidate in known}
-    close = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.5)
-    return by_folded[close[0]] if close else None
 
 
 def leaves(root: type[BaseModel]) -> Iterator[Leaf]:

@@ -6,9 +6,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from monitor.config.keys import Path, dotted, follow, item, known_keys, nearest, tables
+from monitor.config.keys import Path, dotted, follow, item, known_keys, tables
 from monitor.config.settings import Config
 from monitor.config.values import PROBLEM
+from monitor.errors import nearest
 
 Origins = Mapping[tuple[str, ...], str]
 

@@ -1,10 +1,9 @@
 """What is wrong with a scenario, in words that help to mend it."""
 
-import difflib
 import re
 from collections.abc import Iterable
 
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, nearest
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -18,10 +17,10 @@ class ScenarioError(ConfigError):
         return ScenarioError([f"{where}: {problem}" for problem in self.problems], source or self.source)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ` (did you mean "x"?)` for the known word that looks most like this one, else nothing."""
-    found = difflib.get_close_matches(word, sorted(known), n=1)
-    return f' (did you mean "{found[0]}"?)' if found else ""
+    close = nearest(word, known)
+    return f' (did you mean "{close}"?)' if close else ""
 
 
 def seconds(value: str | float) -> float:

@@ -6,7 +6,7 @@ from importlib import resources
 from itertools import count
 from pathlib import Path
 
-from monitor.simulator.problem import ScenarioError, nearest, seconds
+from monitor.simulator.problem import ScenarioError, did_you_mean, seconds
 from monitor.simulator.shape import ScenarioShape, build, parse_shape
 from monitor.simulator.step import ScenarioStep
 from monitor.simulator.steps import parse_step
@@ -105,7 +105,7 @@ def shipped_scenario(name: str) -> Scenario:
     )
     if name not in known:
         raise ScenarioError(
-            [f'no scenario "{name}" is shipped{nearest(name, known)}; there are {", ".join(known)}']
+            [f'no scenario "{name}" is shipped{did_you_mean(name, known)}; there are {", ".join(known)}']
         )
     return parse_scenario(folder.joinpath(f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml")
 

@@ -8,7 +8,7 @@ import msgspec
 
 from monitor.simulator.faults import FaultKind
 from monitor.simulator.inventory import MAX_NUMBERS, Block, Ids, Recipe
-from monitor.simulator.problem import ScenarioError, nearest, seconds
+from monitor.simulator.problem import ScenarioError, did_you_mean, seconds
 from monitor.simulator.world import ListForm, SimulatedAccount, SimulatedConnection, World, key_of
 
 _UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]+)`")
@@ -82,10 +82,10 @@ def explain(exc: msgspec.ValidationError, root: type[msgspec.Struct]) -> str:
     unknown = _UNKNOWN.search(message)
     if unknown is not None:
         known = [field.encode_name for field in msgspec.structs.fields(table)]
-        message = f"there is no key `{unknown['field']}`{nearest(unknown['field'], known)}"
+        message = f"there is no key `{unknown['field']}`{did_you_mean(unknown['field'], known)}"
     choice = _CHOICE.search(message)
     if choice is not None:
-        message = f'there is no kind "{choice["word"]}"{nearest(choice["word"], FaultKind)}'
+        message = f'there is no kind "{choice["word"]}"{did_you_mean(choice["word"], FaultKind)}'
     message = message.replace("Object missing required field", "it lacks the key")
     return f"{where}: {message}" if where else message
 

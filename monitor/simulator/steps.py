@@ -19,7 +19,7 @@ from monitor.simulator.outages import (
     Suspend,
     Unsuspend,
 )
-from monitor.simulator.problem import ScenarioError, nearest, seconds
+from monitor.simulator.problem import ScenarioError, did_you_mean, seconds
 from monitor.simulator.shape import ConnectionShape, explain, grow
 from monitor.simulator.step import Positive, ScenarioStep
 from monitor.simulator.world import SimulatedConnection, World, key_of
@@ -334,7 +334,7 @@ def parse_step(data: Mapping[str, Any]) -> ScenarioStep:
     if not isinstance(do, str):
         raise ScenarioError(['`do` is missing; it says what happens, like do = "deactivate_bot"'])
     if do not in VOCABULARY:
-        raise ScenarioError([f'no step is called "{do}"{nearest(do, VOCABULARY)}'])
+        raise ScenarioError([f'no step is called "{do}"{did_you_mean(do, VOCABULARY)}'])
     kind = VOCABULARY[do]
     try:
         step = msgspec.convert(dict(data), kind)

@@ -7,7 +7,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from monitor.simulator.faults import Faults
 from monitor.simulator.inventory import Ids, Inventory, Recipe, SimulatedNumber
-from monitor.simulator.problem import ScenarioError, nearest
+from monitor.simulator.problem import ScenarioError, did_you_mean
 
 ListForm = Literal["object", "list"]
 """How the list of connections is wrapped: in `data.connections`, or `data` itself."""
@@ -225,4 +225,4 @@ def _unknown(kind: str, name: str | None, known: Iterable[str]) -> ScenarioError
     names = list(known)
     if name is None:
         return ScenarioError([f"there are {len(names)} {kind}s: say which with `{kind}`"])
-    return ScenarioError([f'there is no {kind} "{name}"{nearest(name, names)}'])
+    return ScenarioError([f'there is no {kind} "{name}"{did_you_mean(name, names)}'])
