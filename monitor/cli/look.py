@@ -169,6 +169,6 @@ def _row(number: Number, rules: Rules, now: datetime) -> Drifting:
         issues=number.issues,
         action=next((item.label or item.code for item in number.action_items), None),
         did_id=number.did_id,
-        client_id=number.refs.client_id,
+        client_id=number.dependencies.client_id,
         ignored=rules.audible_issues(number, now) is None,
     )

@@ -25,7 +25,7 @@ from monitor.config import (
 )
 from monitor.cron import parse_cron
 from monitor.drift.alert import Kind, Severity
-from monitor.drift.failures import FleetRules
+from monitor.drift.failures import FailureRules
 from monitor.drift.plausibility import Guard
 from monitor.drift.rules import Ignore, Rules, Severities
 from monitor.drift.text import Wording
@@ -103,7 +103,7 @@ def build_watchlist(
     return Watchlist(
         connections={connection.identity: connection for connection in connections},
         client=client,
-        fleet_rules=FleetRules(
+        failure_rules=FailureRules(
             failing_after=config.drift.failing_after,
             resolve_syncs=config.drift.resolve_syncs,
             update_interval=config.alerts.update_interval,

@@ -38,7 +38,7 @@ def _kinds(before: Number | None, after: Number | None) -> tuple[ChangeKind, ...
         case True, True:
             return (ChangeKind.CHANGED,) if _trouble(before) != _trouble(after) else ()
         case _:
-            return (ChangeKind.RECONFIGURED,) if before.refs != after.refs else ()
+            return (ChangeKind.RECONFIGURED,) if before.dependencies != after.dependencies else ()
 
 
 def _trouble(number: Number) -> tuple[object, ...]:

@@ -7,10 +7,10 @@ good ones in a row close a pending track. An episode ends when `resolve_syncs` s
 
 What a sync says of a track:
 
-    kind            trouble                     good                    gone
-    drift           the number drifts           it is ready             it is absent
-    number_removed  it is absent                it is present           -
-    reconfigured    ready, hangs on other refs  ready, as it was once   it is absent
+    kind            trouble                        good                            gone
+    drift           the number drifts              it is ready                     it is absent
+    number_removed  it is absent                   it is present                   -
+    reconfigured    ready, dependencies changed    ready, dependencies as before   it is absent
 
 Anything else (unknown numbers; a reconfigured one that drifts) says nothing and leaves the streaks alone,
 as failed and held syncs do.
@@ -45,8 +45,8 @@ class Track(msgspec.Struct, frozen=True, array_like=True):
     """One trouble. `key` is a number's, or a connection's identity, or a receiver's name.
 
     `number` is as the last sync that showed the trouble saw it (as it was, for a removed one); None for the
-    failing of connections and receivers. `refs` are what the number hangs on, or hung on before where that is
-    gone; of a reconfigured number what it hung on before. `detail` is a failure's cause in a word.
+    failing of connections and receivers. `dependencies` are the number's, with earlier ones where the current
+    are gone; for a reconfigured number the earlier ones. `detail` is a failure's cause in a word.
     """
 
     kind: Kind
@@ -54,7 +54,7 @@ class Track(msgspec.Struct, frozen=True, array_like=True):
     since: datetime
     number: Number | None = None
     previous_state: str | None = None
-    refs: Dependencies = Dependencies()
+    dependencies: Dependencies = Dependencies()
     detail: str = ""
     seen: int = 1
     good: int = 0
@@ -188,7 +188,7 @@ def _begin_drift(number: Number, before: Snapshot | None, now: datetime) -> Trac
         since=now,
         number=number,
         previous_state=was.state if was is not None else None,
-        refs=number.refs.or_else(was.refs if was is not None else None),
+        dependencies=number.dependencies.or_else(was.dependencies if was is not None else None),
     )
 
 
@@ -203,7 +203,12 @@ def _begin(change: Change, rules: Rules, now: datetime) -> Track | None:
     else:
         return None
     return Track(
-        kind=kind, key=change.key, since=now, number=number, previous_state=before.state, refs=before.refs
+        kind=kind,
+        key=change.key,
+        since=now,
+        number=number,
+        previous_state=before.state,
+        dependencies=before.dependencies,
     )
 
 
@@ -219,7 +224,7 @@ def _seen(track: Track, snapshot: Snapshot) -> Seen:
         return Seen.TROUBLE if number.drifting else Seen.GOOD
     if number.drifting:
         return Seen.NOTHING
-    return Seen.GOOD if number.refs == track.refs else Seen.TROUBLE
+    return Seen.GOOD if number.dependencies == track.dependencies else Seen.TROUBLE
 
 
 def _advance(track: Track, snapshot: Snapshot, rules: Rules, now: datetime) -> Track:
@@ -245,13 +250,13 @@ def _troubled(track: Track, number: Number | None, rules: Rules) -> Track:
     episode = track.episode
     if episode is not None and track.good:
         episode = msgspec.structs.replace(episode, flaps=episode.flaps + 1)
-    refs = track.refs
+    dependencies = track.dependencies
     if track.kind is Kind.DRIFT and number is not None:
-        refs = number.refs.or_else(track.refs)
+        dependencies = number.dependencies.or_else(track.dependencies)
     return msgspec.structs.replace(
         track,
         number=number or track.number,
-        refs=refs,
+        dependencies=dependencies,
         seen=min(track.seen + 1, rules.confirm_syncs),
         good=0,
         good_since=None,

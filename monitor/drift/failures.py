@@ -24,7 +24,7 @@ from monitor.drift.episodes import Ended, Track, track_id
 from monitor.drift.rules import Severities
 from monitor.errors import Outcome
 
-SCOPE = "fleet"
+SCOPE = "failures"
 
 _KINDS: Mapping[Outcome, Kind] = {
     Outcome.NETWORK: Kind.API_UNAVAILABLE,
@@ -91,7 +91,7 @@ class FailingReceiver:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FleetRules:
+class FailureRules:
     """The rules for failures."""
 
     failing_after: int = 3
@@ -100,7 +100,7 @@ class FleetRules:
     severities: Severities = field(default_factory=Severities)
 
 
-class FleetRecords(msgspec.Struct, frozen=True, array_like=True):
+class FailureRecords(msgspec.Struct, frozen=True, array_like=True):
     """Everything that is remembered of failures between two steps."""
 
     tracks: dict[str, Track] = {}
@@ -108,10 +108,10 @@ class FleetRecords(msgspec.Struct, frozen=True, array_like=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FleetStep:
-    """What a step over the whole fleet did; the fields as in `policy.Step`."""
+class FailureStep:
+    """What a step over all connections and receivers did; the fields as in `policy.Step`."""
 
-    records: FleetRecords
+    records: FailureRecords
     opened: tuple[Track, ...]
     ended: tuple[Ended, ...]
     reports: tuple[Report, ...]
@@ -124,25 +124,25 @@ def kind_of(outcome: Outcome) -> Kind | None:
 
 
 def step(
-    records: FleetRecords,
-    fleet: Sequence[Health],
+    records: FailureRecords,
+    healths: Sequence[Health],
     receivers: Iterable[FailingReceiver],
-    rules: FleetRules,
+    rules: FailureRules,
     now: datetime,
     *,
     configured: Collection[str] | None = None,
-) -> FleetStep:
+) -> FailureStep:
     """Return the records after looking at every connection and receiver.
 
     Args:
         records: As the last step left them.
-        fleet: Every connection that is watched.
+        healths: Every connection that is watched.
         receivers: Those that fail.
         rules: The rules for failures.
         now: The instant of the step.
         configured: The names of all receivers; None: no alert ends because its receiver is gone.
     """
-    by_identity = {health.identity: health for health in fleet}
+    by_identity = {health.identity: health for health in healths}
     failing = {receiver.name: receiver for receiver in receivers}
     kept: dict[str, Track] = {}
     ended: list[Ended] = []
@@ -155,7 +155,7 @@ def step(
             kept[name] = track
         else:
             ended.append(Ended(track=track, at=now, resolution=way))
-    begun = _begun(fleet, failing.values(), kept, rules, now)
+    begun = _begun(healths, failing.values(), kept, rules, now)
     opened, alerts = confirm(
         [(track, _group(track, by_identity), rules.severities.kind(track.kind)) for track in begun],
         records.alerts,
@@ -167,12 +167,12 @@ def step(
     still_open, reports = report(
         alerts, tracks.values(), ended, update_interval=rules.update_interval, now=now
     )
-    return FleetStep(
-        records=FleetRecords(tracks=tracks, alerts=tuple(still_open)),
+    return FailureStep(
+        records=FailureRecords(tracks=tracks, alerts=tuple(still_open)),
         opened=tuple(opened),
         ended=tuple(ended),
         reports=tuple(reports),
-        wakes_at=_wakes_at(fleet, tracks, still_open, rules, now),
+        wakes_at=_wakes_at(healths, tracks, still_open, rules, now),
     )
 
 
@@ -184,7 +184,7 @@ def _receiver_over(
     return None if track.key in failing else Resolution.RECOVERED
 
 
-def _over(track: Track, health: Health | None, rules: FleetRules) -> Resolution | None:
+def _over(track: Track, health: Health | None, rules: FailureRules) -> Resolution | None:
     if health is None:
         return Resolution.UNCONFIGURED
     if track.kind is Kind.SYNC_STALE:
@@ -194,10 +194,10 @@ def _over(track: Track, health: Health | None, rules: FleetRules) -> Resolution 
 
 
 def _begun(
-    fleet: Sequence[Health],
+    healths: Sequence[Health],
     failing: Iterable[FailingReceiver],
     kept: Mapping[str, Track],
-    rules: FleetRules,
+    rules: FailureRules,
     now: datetime,
 ) -> list[Track]:
     begun = [
@@ -206,7 +206,7 @@ def _begun(
         if track_id(Kind.RECEIVER_FAILING, receiver.name) not in kept
     ]
     failing_now = {track.key for track in kept.values() if track.kind is not Kind.RECEIVER_FAILING}
-    for health in fleet:
+    for health in healths:
         kind = (
             None
             if health.muted
@@ -224,7 +224,7 @@ def _cause(health: Health) -> str:
     return "" if outcome in (None, Outcome.OK) else outcome.value
 
 
-def _kind(health: Health, *, in_alert: bool, rules: FleetRules, now: datetime) -> Kind | None:
+def _kind(health: Health, *, in_alert: bool, rules: FailureRules, now: datetime) -> Kind | None:
     """Return the alert that this connection's failing belongs in now.
 
     Failures of mixed causes count together towards the first alert; once a connection is in one, another
@@ -253,17 +253,17 @@ def _group(track: Track, by_identity: Mapping[str, Health]) -> str:
 
 
 def _wakes_at(
-    fleet: Sequence[Health],
+    healths: Sequence[Health],
     tracks: Mapping[str, Track],
     alerts: Iterable[Alert],
-    rules: FleetRules,
+    rules: FailureRules,
     now: datetime,
 ) -> datetime | None:
     in_alert = {track.key for track in tracks.values() if track.kind is not Kind.RECEIVER_FAILING}
     instants = [tells_at(alert, rules.update_interval) for alert in alerts]
     instants += [
         health.fresh_at + health.stale_after
-        for health in fleet
+        for health in healths
         if health.identity not in in_alert and health.fresh_at + health.stale_after > now
     ]
     return min((instant for instant in instants if instant is not None), default=None)

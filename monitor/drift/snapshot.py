@@ -34,7 +34,7 @@ class Dependencies(msgspec.Struct, frozen=True, array_like=True, gc=False):
     agent_id: int | str | None = None
 
     def or_else(self, before: "Dependencies | None") -> "Dependencies":
-        """Return these refs, with those of `before` where they are gone now."""
+        """Return these dependencies, with those of `before` where they are gone now."""
         if before is None:
             return self
         return Dependencies(
@@ -59,7 +59,7 @@ class Number(msgspec.Struct, frozen=True, array_like=True, gc=False):
     issues: tuple[str, ...] = ()
     action_items: tuple[ActionItem, ...] = ()
     did_id: int | str | None = None
-    refs: Dependencies = Dependencies()
+    dependencies: Dependencies = Dependencies()
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):

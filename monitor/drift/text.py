@@ -221,20 +221,20 @@ def _common(tracks: Sequence[Track]) -> dict[str, int | str]:
     """Return what all members hang on, or hung on before it was gone: the likely cause."""
     shared: dict[str, int | str] = {}
     for name in _COMMON_WORDS:
-        values = {_ref(_refs(track), name) for track in tracks}
+        values = {_ref(_dependencies(track), name) for track in tracks}
         value = values.pop() if len(values) == 1 else None
         if value is not None:
             shared[name] = value
     return shared
 
 
-def _refs(track: Track) -> Dependencies:
+def _dependencies(track: Track) -> Dependencies:
     """Return what a member hangs on now, and before the change where that is gone."""
-    return track.number.refs.or_else(track.refs) if track.number else track.refs
+    return track.number.dependencies.or_else(track.dependencies) if track.number else track.dependencies
 
 
-def _ref(refs: Dependencies, name: str) -> int | str | None:
-    value: int | str | None = getattr(refs, name)
+def _ref(dependencies: Dependencies, name: str) -> int | str | None:
+    value: int | str | None = getattr(dependencies, name)
     return value
 
 
@@ -250,7 +250,7 @@ def _number(track: Track) -> AlertNumber:
         issues=list(number.issues),
         action_items=[NumberAction(code=item.code, label=item.label) for item in number.action_items],
         did_id=number.did_id,
-        client_id=_refs(track).client_id,
+        client_id=_dependencies(track).client_id,
         since=_instant(track.since),
         flaps=track.episode.flaps if track.episode else 0,
     )

@@ -39,7 +39,7 @@ def _change_values(named: ConnectionName, sync_id: str, change: Change, at: date
         "previous_issues": _json(before.issues if before else ()),
         "action_items": _json([{"code": item.code, "label": item.label} for item in number.action_items]),
         "did_id": _json(number.did_id),
-        "client_id": _json(number.refs.client_id),
+        "client_id": _json(number.dependencies.client_id),
     }
 
 

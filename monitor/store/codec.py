@@ -4,7 +4,7 @@ import msgspec
 import zstandard
 
 from monitor.drift.episodes import Track
-from monitor.drift.failures import FleetRecords
+from monitor.drift.failures import FailureRecords
 from monitor.drift.policy import Records
 from monitor.drift.snapshot import Counts, Number
 
@@ -45,7 +45,7 @@ class Codec:
         self._tracks = msgspec.msgpack.Decoder(_Tracks)
         self._snapshot = msgspec.msgpack.Decoder(_Snapshot)
         self._number = msgspec.msgpack.Decoder(Number)
-        self._fleet = msgspec.msgpack.Decoder(FleetRecords)
+        self._fleet = msgspec.msgpack.Decoder(FailureRecords)
         self._track = msgspec.msgpack.Decoder(Track)
         self._counts = msgspec.msgpack.Decoder(Counts)
         self._recent: dict[bytes, Records] = {}
@@ -82,11 +82,11 @@ class Codec:
         """Return one of the numbers of `unpack_numbers`."""
         return self._number.decode(raw)
 
-    def pack_fleet(self, records: FleetRecords) -> bytes:
+    def pack_fleet(self, records: FailureRecords) -> bytes:
         """Return the records of failures, compressed."""
         return self._compressor.compress(self._pack.encode(records))
 
-    def unpack_fleet(self, blob: bytes) -> FleetRecords:
+    def unpack_fleet(self, blob: bytes) -> FailureRecords:
         """Return what `pack_fleet` was given."""
         return self._fleet.decode(self._decompressor.decompress(blob))
 

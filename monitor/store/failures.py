@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.drift.failures import FleetRecords
+from monitor.drift.failures import FailureRecords
 from monitor.store.codec import Codec
 from monitor.store.tables import fleet
 
@@ -17,7 +17,7 @@ _ROW = 1
 class Fleet:
     """The records of failures, and when time alone changes them."""
 
-    records: FleetRecords
+    records: FailureRecords
     wakes_at: datetime | None
 
 
@@ -26,7 +26,7 @@ async def load_fleet(tx: AsyncConnection, codec: Codec) -> Fleet:
     found = await tx.execute(select(fleet).where(fleet.c.id == _ROW).with_for_update())
     row = found.first()
     if row is None:
-        return Fleet(records=FleetRecords(), wakes_at=None)
+        return Fleet(records=FailureRecords(), wakes_at=None)
     return Fleet(records=codec.unpack_fleet(row.records), wakes_at=row.wakes_at)
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.drift.failures import SCOPE, FleetStep
+from monitor.drift.failures import SCOPE, FailureStep
 from monitor.drift.policy import Records, Step
 from monitor.drift.snapshot import Counts
 from monitor.store.alerts import AlertMessage, Plan, save_alerts, save_episodes
@@ -108,7 +108,7 @@ class Ledger:
 
 async def keep_fleet(
     tx: AsyncConnection,
-    step: FleetStep,
+    step: FailureStep,
     told: Sequence[AlertMessage],
     *,
     plan: Plan,

@@ -254,9 +254,9 @@ def number_row(whose: Owner, number: Number) -> NumberRow:
         issues=number.issues,
         action_items=tuple(_action_item(item) for item in number.action_items),
         did_id=number.did_id,
-        client_id=number.refs.client_id,
-        bot_id=number.refs.bot_id,
-        agent_id=number.refs.agent_id,
+        client_id=number.dependencies.client_id,
+        bot_id=number.dependencies.bot_id,
+        agent_id=number.dependencies.agent_id,
     )
 
 

@@ -210,7 +210,7 @@ class Announcer:
                 previous_issues=list(before.issues) if before else [],
                 action_items=[{"code": item.code, "label": item.label} for item in number.action_items],
                 did_id=number.did_id,
-                client_id=number.refs.client_id,
+                client_id=number.dependencies.client_id,
                 sync_id=sync_id,
             )
         for kind, count in counted.items():

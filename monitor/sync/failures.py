@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from monitor.clock import Clock
 from monitor.drift.alerts import Report
-from monitor.drift.failures import SCOPE, FailingReceiver, FleetStep, Health, kind_of, step
+from monitor.drift.failures import SCOPE, FailingReceiver, FailureStep, Health, kind_of, step
 from monitor.drift.text import Watched, body
 from monitor.notify.routing import plan
 from monitor.store.alerts import AlertMessage
@@ -78,7 +78,7 @@ class FleetWatch:
                 kept.records,
                 healths,
                 _failing(waiting, now),
-                watchlist.fleet_rules,
+                watchlist.failure_rules,
                 now,
                 configured=[backlog.receiver for backlog in waiting],
             )
@@ -166,7 +166,9 @@ def _others(made: Report, healths: Sequence[Health]) -> int:
     )
 
 
-def _told(done: FleetStep, healths: Sequence[Health], live: ActiveState, now: datetime) -> list[AlertMessage]:
+def _told(
+    done: FailureStep, healths: Sequence[Health], live: ActiveState, now: datetime
+) -> list[AlertMessage]:
     watchlist = live.watchlist
     discoveries = {
         discovery.identity: Watched(name=f"{discovery.account} (discovery)", account=discovery.account)

@@ -110,13 +110,17 @@ class Gathering:
     def _listed(self, number: Number, listed: list[WireDrift]) -> Number:
         """Return a number that `drift` lists, with what readiness left open filled from there."""
         drift = self._only_drift(number.key, listed)
-        refs = number.refs.or_else(drift.refs) if number.refs.client_id is None else number.refs
+        dependencies = (
+            number.dependencies.or_else(drift.dependencies)
+            if number.dependencies.client_id is None
+            else number.dependencies
+        )
         return msgspec.structs.replace(
             number,
             drifting=True,
             action_items=number.action_items or drift.action_items,
             did_id=drift.did_id if number.did_id is None else number.did_id,
-            refs=refs,
+            dependencies=dependencies,
         )
 
     def _only_drift(self, key: str, listed: list[WireDrift]) -> Number:
@@ -132,7 +136,7 @@ class Gathering:
             drifting=True,
             action_items=(ActionItem(state, label),) if label else (),
             did_id=clean_id(entry.did_id),
-            refs=Dependencies(client_id=clean_id(entry.client_id)),
+            dependencies=Dependencies(client_id=clean_id(entry.client_id)),
         )
 
     def _word(self, text: str) -> str:
@@ -236,5 +240,5 @@ def _united(first: Number, second: Number) -> Number:
         issues=tuple(dict.fromkeys(first.issues + second.issues)),
         action_items=tuple(dict.fromkeys(first.action_items + second.action_items)),
         did_id=second.did_id if first.did_id is None else first.did_id,
-        refs=first.refs.or_else(second.refs),
+        dependencies=first.dependencies.or_else(second.dependencies),
     )

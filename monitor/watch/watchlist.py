@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import xxhash
 from apscheduler.triggers.base import BaseTrigger
 
-from monitor.drift.failures import FleetRules, Streak
+from monitor.drift.failures import FailureRules, Streak
 from monitor.drift.plausibility import Guard
 from monitor.drift.rules import Rules
 from monitor.drift.text import Watched, Wording
@@ -109,7 +109,7 @@ class Watchlist:
 
     connections: Mapping[str, Connection]
     client: VoiceLinkClient
-    fleet_rules: FleetRules
+    failure_rules: FailureRules
     wording: Wording
     routes: tuple[Route, ...]
     since: datetime

@@ -23,7 +23,7 @@ def member(index: int = 1, *, kind: Kind = Kind.DRIFT, opened_at: datetime = STA
             drifting=True,
             issues=("NO_BOT",),
             action_items=(ActionItem("NO_BOT", "Assign a bot"),),
-            refs=Dependencies(415),
+            dependencies=Dependencies(415),
         )
     episode = Episode(
         id=f"e{index}",

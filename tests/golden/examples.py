@@ -9,7 +9,7 @@ import msgspec
 from monitor.drift.alert import AlertBody, Kind, Notice, Resolution, Severity
 from monitor.drift.alerts import Alert, Report
 from monitor.drift.episodes import Ended, Track
-from monitor.drift.failures import FailingReceiver, FleetRecords, FleetRules, Health, Streak, step
+from monitor.drift.failures import FailingReceiver, FailureRecords, FailureRules, Health, Streak, step
 from monitor.drift.rules import Ignore, Rules, Severities
 from monitor.drift.snapshot import ActionItem, Dependencies, Number
 from monitor.drift.text import Watched, Wording, body
@@ -44,7 +44,7 @@ def bad(index: int, *issues: str, client: int = 415) -> Number:
         issues=issues,
         action_items=tuple(ActionItem(code, LABELS[code]) for code in issues),
         did_id=800 + index,
-        refs=Dependencies(client),
+        dependencies=Dependencies(client),
     )
 
 
@@ -53,7 +53,8 @@ def inventory(*others: Number, without: Iterable[int] = ()) -> list[Number]:
     replaced = {number.key: number for number in others}
     gone = {ready(index).key for index in without}
     numbers = [
-        ready(index, refs=Dependencies(400 + index // 100, 90 + index // 10)) for index in range(INVENTORY)
+        ready(index, dependencies=Dependencies(400 + index // 100, 90 + index // 10))
+        for index in range(INVENTORY)
     ]
     return [replaced.get(number.key, number) for number in numbers if number.key not in gone]
 
@@ -213,7 +214,7 @@ def number_removed_for_good() -> AlertBody:
 def moved() -> Watch:
     """Return a connection in which two numbers hang on another client."""
     watch = watching()
-    numbers = [ready(index, refs=Dependencies(499, 93)) for index in (33, 34)]
+    numbers = [ready(index, dependencies=Dependencies(499, 93)) for index in (33, 34)]
     for _ in range(2):
         watch.sync(*inventory(*numbers))
     return watch
@@ -245,7 +246,7 @@ def failing(
         )
         for name, streak in streaks.items()
     ]
-    made = step(FleetRecords(), fleet, receivers, FleetRules(), START)
+    made = step(FailureRecords(), fleet, receivers, FailureRules(), START)
     return body(made.reports[0], scope="fleet", watched=WATCHED, wording=WORDING, now=START)
 
 
@@ -264,10 +265,10 @@ def api_back() -> AlertBody:
         fresh_at=START,
         stale_after=HOUR,
     )
-    before = step(FleetRecords(), [outage], (), FleetRules(), START)
+    before = step(FailureRecords(), [outage], (), FailureRules(), START)
     back = replace(outage, streak=Streak(outcome=Outcome.OK, answers=2))
     now = START + 25 * MINUTE
-    made = step(before.records, [back], (), FleetRules(), now)
+    made = step(before.records, [back], (), FailureRules(), now)
     return body(made.reports[0], scope="fleet", watched=WATCHED, wording=WORDING, now=now)
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from monitor.drift.failures import FleetRules
+from monitor.drift.failures import FailureRules
 from monitor.drift.text import Wording
 from monitor.errors import Outcome, StoreUnavailable
 from monitor.metrics import Metrics
@@ -92,7 +92,7 @@ class House:
         watchlist = Watchlist(
             connections={},
             client=client,
-            fleet_rules=FleetRules(),
+            failure_rules=FailureRules(),
             wording=Wording(),
             routes=(),
             since=START,

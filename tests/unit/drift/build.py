@@ -34,10 +34,15 @@ def key(index: int) -> str:
     return f"9180{index:08d}"
 
 
-def ready(index: int, *, state: str = "READY", refs: Dependencies = Dependencies(415, 93)) -> Number:  # noqa: B008 - a frozen value
+def ready(index: int, *, state: str = "READY", dependencies: Dependencies = Dependencies(415, 93)) -> Number:  # noqa: B008 - a frozen value
     """Return the n-th number as it should be."""
     return Number(
-        key=key(index), phone_number=f"+{key(index)}", state=state, drifting=False, did_id=index, refs=refs
+        key=key(index),
+        phone_number=f"+{key(index)}",
+        state=state,
+        drifting=False,
+        did_id=index,
+        dependencies=dependencies,
     )
 
 
@@ -46,7 +51,7 @@ def broken(
     state: str = "NO_BOT",
     issues: tuple[str, ...] | None = None,
     *,
-    refs: Dependencies = Dependencies(415),  # noqa: B008 - a frozen value
+    dependencies: Dependencies = Dependencies(415),  # noqa: B008 - a frozen value
 ) -> Number:
     """Return the n-th number in trouble; without `issues` its state is its one issue."""
     codes = (state,) if issues is None else issues
@@ -58,7 +63,7 @@ def broken(
         issues=codes,
         action_items=tuple(ActionItem(code, f"Mend {code}") for code in codes),
         did_id=index,
-        refs=refs,
+        dependencies=dependencies,
     )
 
 

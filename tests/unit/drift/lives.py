@@ -35,7 +35,7 @@ def look(index: int, name: str) -> Number:
         case "ready":
             return ready(index)
         case "moved":
-            return ready(index, refs=Dependencies(415, 94))
+            return ready(index, dependencies=Dependencies(415, 94))
         case "both":
             return broken(index, "NO_BOT", ("NO_BOT", "ROUTING_MISSING"))
         case _:

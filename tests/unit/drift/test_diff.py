@@ -31,14 +31,21 @@ TWO_ISSUES = ("NO_BOT", "ROUTING_MISSING")
         pytest.param(
             broken(1, "NO_BOT", TWO_ISSUES), broken(1, "NO_BOT", TWO_ISSUES[::-1]), [], id="issues_reordered"
         ),
-        pytest.param(broken(1), broken(1, refs=Dependencies(7)), [], id="drifting_with_other_refs"),
-        pytest.param(ready(1), ready(1, refs=Dependencies(7, 93)), [RECONFIGURED], id="another_client"),
-        pytest.param(ready(1), ready(1, refs=Dependencies(415, 94)), [RECONFIGURED], id="another_bot"),
+        pytest.param(broken(1), broken(1, dependencies=Dependencies(7)), [], id="drifting_with_other_refs"),
         pytest.param(
-            ready(1), ready(1, refs=Dependencies(415, 93, "ws")), [RECONFIGURED], id="another_target"
+            ready(1), ready(1, dependencies=Dependencies(7, 93)), [RECONFIGURED], id="another_client"
         ),
         pytest.param(
-            ready(1), ready(1, refs=Dependencies(415, 93, None, 5)), [RECONFIGURED], id="another_agent"
+            ready(1), ready(1, dependencies=Dependencies(415, 94)), [RECONFIGURED], id="another_bot"
+        ),
+        pytest.param(
+            ready(1), ready(1, dependencies=Dependencies(415, 93, "ws")), [RECONFIGURED], id="another_target"
+        ),
+        pytest.param(
+            ready(1),
+            ready(1, dependencies=Dependencies(415, 93, None, 5)),
+            [RECONFIGURED],
+            id="another_agent",
         ),
         pytest.param(ready(1), ready(1, state="ACTIVE"), [], id="ready_under_another_name"),
         pytest.param(ready(1), None, [REMOVED], id="gone"),

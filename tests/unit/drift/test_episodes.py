@@ -307,13 +307,13 @@ def test_accept_ends_removals_and_reconfigurations_but_no_drift(by: str) -> None
     watch = Watch(Rules(alerting=EVERY_KIND))
     watch.sync(broken(1), ready(2), ready(3))
     for _ in range(2):
-        watch.sync(broken(1), ready(2, refs=Dependencies(7, 93)))
+        watch.sync(broken(1), ready(2, dependencies=Dependencies(7, 93)))
     assert {made.alert.kind for made in watch.reports} == EVERY_KIND
     watch.wait(accepted={key(1), key(2), key(3)} if by == "key" else (), accept_all=by == "all")
     ended = {made.alert.kind: made.resolution for made in watch.reports if made.notice is RESOLVED}
     assert ended == {Kind.NUMBER_REMOVED: Resolution.ACCEPTED, Kind.RECONFIGURED: Resolution.ACCEPTED}
     for _ in range(3):
-        assert watch.sync(broken(1), ready(2, refs=Dependencies(7, 93)), after=HOUR).reports == ()
+        assert watch.sync(broken(1), ready(2, dependencies=Dependencies(7, 93)), after=HOUR).reports == ()
 
 
 def test_accept_of_one_number_leaves_the_others() -> None:
@@ -330,7 +330,7 @@ def test_reconfigured_is_recorded_but_silent_by_default() -> None:
     """The change is there for the log and the page; no alert, nothing pending."""
     watch = Watch()
     watch.sync(ready(1))
-    done = watch.sync(ready(1, refs=Dependencies(7, 93)))
+    done = watch.sync(ready(1, dependencies=Dependencies(7, 93)))
     assert [change.kind.value for change in done.changes] == ["reconfigured"]
     assert (done.records.tracks, done.settled) == ({}, True)
 
@@ -345,11 +345,11 @@ def test_removed_can_be_recorded_only() -> None:
 
 
 def test_reconfigured_fires_until_reverted() -> None:
-    """Other refs still are not the old ones; the old ones again end it."""
+    """Other dependencies still are not the old ones; the old ones again end it."""
     watch = Watch(Rules(alerting=EVERY_KIND, keep_firing_for=timedelta(0)))
     watch.sync(ready(1))
     for bot in (94, 94, 95, 96):
-        watch.sync(ready(1, refs=Dependencies(415, bot)), after=HOUR)
+        watch.sync(ready(1, dependencies=Dependencies(415, bot)), after=HOUR)
     assert watch.notices == [OPENED]
     watch.sync(broken(1))
     watch.sync(ready(1))

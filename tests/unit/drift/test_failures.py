@@ -12,9 +12,9 @@ from monitor.drift.alert import Kind, Notice, Resolution, Severity
 from monitor.drift.alerts import Report
 from monitor.drift.failures import (
     FailingReceiver,
-    FleetRecords,
-    FleetRules,
-    FleetStep,
+    FailureRecords,
+    FailureRules,
+    FailureStep,
     Health,
     Streak,
     kind_of,
@@ -32,19 +32,19 @@ ACCOUNTS = {"id-1": "acme", "id-2": "acme", "id-3": "globex"}
 class Fleet:
     """Three connections of two accounts, stepped after every round of syncs."""
 
-    def __init__(self, rules: FleetRules | None = None) -> None:
-        self.rules = rules or FleetRules()
+    def __init__(self, rules: FailureRules | None = None) -> None:
+        self.rules = rules or FailureRules()
         self.now = START
-        self.records = FleetRecords()
+        self.records = FailureRecords()
         self.streaks = {identity: Streak() for identity in ACCOUNTS}
         self.fresh_at = dict.fromkeys(ACCOUNTS, START)
         self.vanished: set[str] = set()
         self.muted: set[str] = set()
         self.watched = list(ACCOUNTS)
         self.receivers: tuple[FailingReceiver, ...] = ()
-        self.steps: list[FleetStep] = []
+        self.steps: list[FailureStep] = []
 
-    def round(self, *outcomes: Outcome, after: timedelta = RECHECK) -> FleetStep:
+    def round(self, *outcomes: Outcome, after: timedelta = RECHECK) -> FailureStep:
         """Let each connection sync once with its outcome; those without one do not sync."""
         self.now += after
         for identity, outcome in zip(ACCOUNTS, outcomes, strict=False):
@@ -53,7 +53,7 @@ class Fleet:
                 self.fresh_at[identity] = self.now
         return self.step()
 
-    def rounds(self, many: int, *outcomes: Outcome) -> FleetStep:
+    def rounds(self, many: int, *outcomes: Outcome) -> FailureStep:
         """Let so many rounds end alike; return the last."""
         return [self.round(*outcomes) for _ in range(many)][-1]
 
@@ -72,7 +72,7 @@ class Fleet:
             for identity in self.watched
         ]
 
-    def step(self, after: timedelta = timedelta(0)) -> FleetStep:
+    def step(self, after: timedelta = timedelta(0)) -> FailureStep:
         """Step without a sync."""
         self.now += after
         done = step(self.records, self.health(), self.receivers, self.rules, self.now)
@@ -164,7 +164,7 @@ def test_failures_join_however_late() -> None:
     fleet.rounds(2, OK, OK, OK)
     assert fleet.said[-1] == (RESOLVED, Kind.API_UNAVAILABLE, "", 0)
     assert len({made.alert.id for made in fleet.reports}) == 1
-    assert fleet.records == FleetRecords()
+    assert fleet.records == FailureRecords()
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def lived(rounds: list[tuple[timedelta, list[Outcome], bool, set[str]]], *, back
         if backwards:
             fleet.watched = list(reversed(ACCOUNTS))
             raw = msgspec.msgpack.encode(fleet.records)
-            fleet.records = msgspec.msgpack.decode(raw, type=FleetRecords)
+            fleet.records = msgspec.msgpack.decode(raw, type=FailureRecords)
         fleet.receivers = (FailingReceiver(name="hook", since=START, error="e"),) if refused else ()
         fleet.vanished = vanished
         fleet.round(*outcomes, after=after)
@@ -402,7 +402,7 @@ def test_failures_tell_each_alert_from_opened_to_resolved(
     fleet = lived(rounds)
     fleet.vanished, fleet.receivers = set(), ()
     fleet.rounds(3, OK, OK, OK)
-    assert fleet.records == FleetRecords()
+    assert fleet.records == FailureRecords()
     stories: dict[str, list[Report]] = {}
     for made in fleet.reports:
         stories.setdefault(made.alert.id, []).append(made)

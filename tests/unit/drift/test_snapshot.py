@@ -1,4 +1,4 @@
-"""Counts for the gauges, and refs that remember."""
+"""Counts for the gauges, and dependencies that remember."""
 
 import pytest
 

@@ -52,7 +52,7 @@ def member(name: str, *, kind: Kind = Kind.DRIFT, number: Number | None = None, 
         key=name,
         since=START,
         number=number,
-        refs=number.refs if number else Dependencies(),
+        dependencies=number.dependencies if number else Dependencies(),
         detail=detail,
         episode=episode,
     )
@@ -91,7 +91,7 @@ def report_of(
 def test_body_is_the_contracts() -> None:
     """Every key of the contract, in its order, with its form."""
     watch = Watch()
-    lost = [broken(index, refs=Dependencies(415)) for index in (1, 2, 3)]
+    lost = [broken(index, dependencies=Dependencies(415)) for index in (1, 2, 3)]
     watch.sync(*fleet(9))
     watch.sync(*fleet(9, *lost))
     watch.sync(*fleet(9, *lost))
@@ -162,7 +162,7 @@ def test_body_lists_the_newest_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("refs", "common", "words"),
+    ("dependencies", "common", "words"),
     [
         pytest.param(
             [Dependencies(1, 2), Dependencies(1, 3)], {"client_id": 1}, ", all of client 1", id="client"
@@ -181,10 +181,10 @@ def test_body_lists_the_newest_first() -> None:
     ],
 )
 def test_common_is_what_all_members_share(
-    refs: list[Dependencies], common: Mapping[str, object], words: str
+    dependencies: list[Dependencies], common: Mapping[str, object], words: str
 ) -> None:
     """The likely cause, in the body and in the summary."""
-    members = [member(str(i), number=broken(i, refs=on)) for i, on in enumerate(refs)]
+    members = [member(str(i), number=broken(i, dependencies=on)) for i, on in enumerate(dependencies)]
     body = told(report_of(*members), START)
     assert body.common == common
     assert body.summary.endswith(f"NO_BOT{words}")
@@ -192,7 +192,7 @@ def test_common_is_what_all_members_share(
 
 def test_common_counts_all_members_not_only_the_listed() -> None:
     """A list that was cut does not make a cause."""
-    members = [member(str(i), number=broken(i, refs=Dependencies(i // 60))) for i in range(100)]
+    members = [member(str(i), number=broken(i, dependencies=Dependencies(i // 60))) for i in range(100)]
     body = told(report_of(*members), START)
     assert body.common == {}
 
@@ -201,7 +201,7 @@ def test_common_of_reconfigured_numbers_is_what_they_hang_on_now() -> None:
     """Only what is gone now is as it was before."""
     watch = Watch(Rules(alerting=EVERY_KIND))
     watch.sync(*fleet(9))
-    moved = [ready(index, refs=Dependencies(416, None)) for index in (1, 2)]
+    moved = [ready(index, dependencies=Dependencies(416, None)) for index in (1, 2)]
     watch.sync(*fleet(9, *moved))
     watch.sync(*fleet(9, *moved))
     body = watch.last_body()
@@ -235,7 +235,7 @@ def summary_of(made: Report) -> str:
             report_of(member("1", number=broken(1))), "acme-sales: 1 number NO_BOT", id="one_number"
         ),
         pytest.param(
-            report_of(*(member(str(i), number=broken(i, refs=Dependencies())) for i in range(1234))),
+            report_of(*(member(str(i), number=broken(i, dependencies=Dependencies())) for i in range(1234))),
             "acme-sales: 1,234 numbers NO_BOT",
             id="many_numbers",
         ),

@@ -75,7 +75,7 @@ async def test_documented_answer_is_read_as_documented() -> None:
         issues=("NO_BOT", "ROUTING_MISSING", "NO_VOCOBASE_AGENT"),
         action_items=items,
         did_id=812,
-        refs=Dependencies(client_id=415),
+        dependencies=Dependencies(client_id=415),
     )
     inventory = {
         "clients": 0,
@@ -91,7 +91,7 @@ async def test_documented_answer_is_read_as_documented() -> None:
 async def test_ready_number_is_read_with_what_it_hangs_on() -> None:
     """Client, bot, routing target and agent come from wherever the entry names them."""
     assert await _number(READY) == Number(
-        key=KEY, phone_number=f"+{KEY}", state="READY", drifting=False, did_id=812, refs=REFS
+        key=KEY, phone_number=f"+{KEY}", state="READY", drifting=False, did_id=812, dependencies=REFS
     )
 
 
@@ -210,7 +210,7 @@ async def test_actions_are_read_from_items_or_texts(
 async def test_refs_are_read_leniently(change: dict[str, Any], refs: dict[str, Any]) -> None:
     """An id may be missing, of another type or in another place, without another meaning."""
     expected = {name: getattr(REFS, name) for name in REFS.__struct_fields__} | refs
-    assert (await _number(READY | change)).refs == Dependencies(**expected)
+    assert (await _number(READY | change)).dependencies == Dependencies(**expected)
 
 
 async def test_listed_number_drifts_without_issues() -> None:
@@ -218,7 +218,7 @@ async def test_listed_number_drifts_without_issues() -> None:
     number = await _number(READY | {"remote_did": None, "bot": None}, DRIFT)
     assert number.drifting
     assert (number.state, number.issues, number.did_id) == ("READY", (), 812)
-    assert number.refs.client_id == 415
+    assert number.dependencies.client_id == 415
     assert number.action_items == (ActionItem("NO_BOT", "Mend"),)
 
 
@@ -238,7 +238,7 @@ async def test_number_in_drift_alone_drifts() -> None:
             drifting=True,
             action_items=(ActionItem("NO_BOT", "Mend"),),
             did_id=812,
-            refs=Dependencies(client_id=415),
+            dependencies=Dependencies(client_id=415),
         )
     }
 
@@ -254,7 +254,7 @@ async def test_number_listed_twice_is_one() -> None:
     assert snapshots[0] == snapshots[1]
     number = snapshots[0].numbers[KEY]
     assert (number.state, number.drifting, set(number.issues)) == ("BAD", True, {"A", "B"})
-    assert number.refs == REFS
+    assert number.dependencies == REFS
 
 
 @pytest.mark.parametrize(
