@@ -18,7 +18,6 @@ from monitor.web.actions import Actions, Lifecycle, action_routes
 from monitor.web.api import Sources, api_routes
 from monitor.web.app import create_app
 from monitor.web.auth import Gate
-from monitor.web.csrf import CsrfTokens, host_of
 from monitor.web.pages import Pages, PageSources, form_routes, page_routes
 from monitor.web.server import WebServer
 from monitor.web.status import ReadinessSource, StatusSource
@@ -66,8 +65,7 @@ class Listener:
         actions = Actions(
             lifecycle=lifecycle,
             enabled=lambda: config().web.enable_lifecycle,
-            tokens=CsrfTokens(clock),
-            trusted_hosts=host_of(first.alerts.external_url),
+            external_url=first.alerts.external_url,
         )
         sources = Sources(
             database=database,

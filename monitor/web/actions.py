@@ -1,9 +1,9 @@
 """What can be asked of the daemon over the web: reload, sync, accept, retry. Off unless configured."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Protocol
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
@@ -11,13 +11,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from monitor.errors import MonitorError, StoreUnavailable
-from monitor.web.auth import user_of
-from monitor.web.csrf import TOKEN_FIELD, TOKEN_HEADER, CsrfTokens, from_browser, is_cross_site
 from monitor.web.problems import BadRequest
 
-DISABLED = "actions over the web are off: set web.enable_lifecycle = true in the config to allow them"
-_CROSS_SITE = "this request was made by a page of another site"
-_NO_TOKEN = "this form is out of date: load the page again, and send it once more"  # noqa: S105 - words
+DISABLED = "actions over the web are off; set web.enable_lifecycle = true to allow them"
+_CROSS_SITE = "this request comes from a page of another site"
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _MOST_FORM_BYTES = 64 * 1024
 
@@ -71,49 +68,56 @@ class Actions:
 
     Args:
         lifecycle: Does what is asked.
-        enabled: Whether the config in force allows it.
-        tokens: Of forms.
-        trusted_hosts: Ours besides the one a request names.
+        enabled: Whether the active config allows it.
+        external_url: The monitor's address behind a proxy; its pages may act too.
     """
 
     def __init__(
-        self,
-        *,
-        lifecycle: Lifecycle,
-        enabled: Callable[[], bool],
-        tokens: CsrfTokens,
-        trusted_hosts: Collection[str] = (),
+        self, *, lifecycle: Lifecycle, enabled: Callable[[], bool], external_url: str | None = None
     ) -> None:
         self.lifecycle = lifecycle
         self._enabled = enabled
-        self._tokens = tokens
-        self._trusted_hosts = trusted_hosts
+        self._external_host = _host(external_url) if external_url else None
 
     @property
     def enabled(self) -> bool:
         """Whether pages should offer anything to do."""
         return self._enabled()
 
-    def token(self, request: Request) -> str:
-        """Return the token for the forms of a page that answers this request; field `csrf_token`."""
-        return self._tokens.make(user_of(request))
-
     async def admit(self, request: Request) -> dict[str, list[str]]:
-        """Let a request act, and return the fields of its form, empty if it is none.
+        """Let a request act, and return the fields of its form, empty if it has none.
 
         Raises:
             HTTPException: It may not: 403, or the form is too large.
         """
         if not self.enabled:
             raise HTTPException(HTTPStatus.FORBIDDEN, DISABLED)
-        if is_cross_site(request.headers, self._trusted_hosts):
+        if self._is_cross_site(request.headers):
             raise HTTPException(HTTPStatus.FORBIDDEN, _CROSS_SITE)
-        form = await read_form(request)
-        if from_browser(request.headers):
-            token = request.headers.get(TOKEN_HEADER) or form.get(TOKEN_FIELD, [""])[0]
-            if not self._tokens.valid(token, user_of(request)):
-                raise HTTPException(HTTPStatus.FORBIDDEN, _NO_TOKEN)
-        return form
+        return await read_form(request)
+
+    def _is_cross_site(self, headers: Mapping[str, str]) -> bool:
+        """Return whether a browser made this request for a page of another site.
+
+        Browsers say with every POST where it was made. A program that is no browser sends neither header, and
+        has no visitor in whose name another site could act.
+
+        Source: https://www.w3.org/TR/fetch-metadata/ and RFC 6454, section 7.
+        """
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            return True
+        if "origin" not in headers:
+            return False
+        host = _host(headers["origin"])
+        return host is None or host not in (headers.get("host", "").lower(), self._external_host)
+
+
+def _host(url: str) -> str | None:
+    """Return the host (with port) of an address; None if it has none, as in `Origin: null`."""
+    try:
+        return urlsplit(url).netloc.lower() or None
+    except ValueError:
+        return None
 
 
 async def read_form(request: Request) -> dict[str, list[str]]:

@@ -14,7 +14,6 @@ from monitor.web.api.examples import examples
 from monitor.web.api.questions import ConnectionQuestion
 from monitor.web.api.table import QUESTIONS, Question
 from monitor.web.auth import CHALLENGE
-from monitor.web.csrf import TOKEN_HEADER
 from monitor.web.problems import API, PROBLEM_TYPE, Problem
 
 _SCHEMAS = "#/components/schemas/{name}"
@@ -157,19 +156,12 @@ def _parameters(asked: dict[str, Any], path: str) -> list[dict[str, Any]]:
 
 def _sync(parameters: list[dict[str, Any]]) -> dict[str, Any]:
     problems = ["BadRequest", "Unauthorized", "Forbidden", "NotFound", "Conflict", "TooManyRequests"]
-    token = {
-        "name": TOKEN_HEADER,
-        "in": "header",
-        "required": False,
-        "description": "Browsers only: the token of the page. Other programs need none.",
-        "schema": {"type": "string"},
-    }
     return {
         "operationId": "syncConnection",
         "summary": "Sync a connection now, due or not; read-only for the provider.",
         "description": "Needs `web.enable_lifecycle` in the config.",
         "tags": ["act"],
-        "parameters": [*parameters, token],
+        "parameters": parameters,
         "responses": {
             "202": {
                 "description": "It has begun.",

@@ -104,15 +104,13 @@ class Pages:
 
     async def render(self, request: Request, status: MonitorStatus, view: PageView) -> Response:
         """Return a view in its frame."""
-        acting = self.may_act(request)
         values = {
             "status": status,
             "now": self.sources.clock.now(),
             "here": request.url.path,
             "refresh_s": REFRESH_S if view.refreshes else None,
-            "acting": acting,
+            "acting": self.may_act(request),
             "lifecycle": self.actions.enabled,
-            "token": self.actions.token(request) if acting else "",
             **view.values,
         }
         # A thousand connections take tens of milliseconds to render, a template to compile: not on the loop.

@@ -20,7 +20,6 @@ from monitor.web.actions import Actions, action_routes
 from monitor.web.api import Sources, api_routes
 from monitor.web.app import create_app
 from monitor.web.auth import Gate
-from monitor.web.csrf import CsrfTokens, host_of
 from monitor.web.pages import Pages, PageSources, form_routes, page_routes
 from monitor.web.server import WebServer, bind
 from monitor.web.status import MonitorStatus
@@ -125,8 +124,7 @@ class Site:
         self.actions = Actions(
             lifecycle=self.daemon,
             enabled=lambda: self.lifecycle,
-            tokens=CsrfTokens(self.clock),
-            trusted_hosts=host_of(self.external_url),
+            external_url=self.external_url,
         )
         sources = Sources(
             database=self.database,
