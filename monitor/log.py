@@ -38,7 +38,6 @@ def build_logger(
     stream: TextIO,
     *,
     clock: Clock | None = None,
-    colors: bool = False,
 ) -> FilteringBoundLogger:
     """Return a logger that writes to `stream`; `set_level` changes its level later.
 
@@ -47,7 +46,6 @@ def build_logger(
         level: A key of `LEVELS`. What is below costs one call that does nothing.
         stream: Text; flushed after each line. Once its reader is gone, lines are dropped.
         clock: For the timestamps; the machine's if None.
-        colors: Whether `console` may use them.
     """
     # A class of its own for this logger and all that are bound from it: a new level changes its methods, so
     # every component sees it at once, and a call below the level stays an empty function.
@@ -56,7 +54,7 @@ def build_logger(
     def verbose() -> bool:
         return bool(wrapper.is_enabled_for(None, logging.DEBUG))
 
-    render = _render_json if format == "json" else structlog.dev.ConsoleRenderer(colors=colors)
+    render = _render_json if format == "json" else structlog.dev.ConsoleRenderer(colors=False)
     processors: list[Processor] = [
         _head(clock or SystemClock()),
         _describe_exception(verbose),

@@ -4,6 +4,17 @@ from pathlib import Path
 
 from monitor.errors import StartError
 
+FileStamp = tuple[int, int, int]
+
+
+def file_stamp(file: Path) -> FileStamp | None:
+    """Return what tells one state of a file from the next; None if it is not there or unreadable."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
 
 class Secret:
     """A secret that can be revealed on purpose only: `str`, `repr` and pickling show stars.
@@ -20,7 +31,7 @@ class Secret:
 
     def __init__(self, value: str | None = None, *, file: Path | None = None) -> None:
         self._file = file
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: FileStamp | None = None
         self._value = value or ""
         if file is not None:
             self._read(file)
@@ -44,15 +55,15 @@ class Secret:
             return False
         before = self._value
         try:
-            if self._stat(self._file) != self._stamp:
+            if file_stamp(self._file) != self._stamp:
                 self._read(self._file)
-        except (OSError, StartError):
+        except StartError:
             return False
         return self._value != before
 
     def _read(self, file: Path) -> None:
         try:
-            stamp = self._stat(file)
+            stamp = file_stamp(file)
             value = file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
@@ -60,11 +71,6 @@ class Secret:
         if not value:
             raise StartError(f"secret file {file} is empty")
         self._stamp, self._value = stamp, value
-
-    @staticmethod
-    def _stat(file: Path) -> tuple[int, int, int]:
-        stat = file.stat()
-        return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
     def __repr__(self) -> str:
         return "Secret(**********)"

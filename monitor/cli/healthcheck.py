@@ -40,9 +40,8 @@ def healthcheck(
     certificate names another host than this one.
     """
     shell = shell_of(ctx)
-    own = url is None
-    asked = url or own_url(shell.config_file, listen, cert)
-    problem = _problem(asked, verify=not own)
+    asked = own_url(shell.config_file, listen, cert) if url is None else url
+    problem = _problem(asked, verify=url is not None)
     if format is Format.JSON:
         shell.terminal.json({"healthy": problem is None, "url": asked, "problem": problem})
     elif problem is None:

@@ -14,6 +14,7 @@ from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Number, Snapshot
 from monitor.errors import Outcome, SyncError
 from monitor.secret import Secret
+from monitor.store.rows import first_action
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import SyncAnswer
 from monitor.voicelink.connections import RemoteConnection
@@ -167,7 +168,7 @@ def _row(number: Number, rules: Rules, now: datetime) -> Drifting:
         phone_number=number.phone_number,
         state=number.state,
         issues=number.issues,
-        action=next((item.label or item.code for item in number.action_items), None),
+        action=first_action(number),
         did_id=number.did_id,
         client_id=number.dependencies.client_id,
         ignored=rules.audible_issues(number, now) is None,

@@ -10,7 +10,7 @@ from monitor.clock import Clock
 from monitor.errors import Refused, UnknownName
 from monitor.store.codec import Codec
 from monitor.store.database import Database
-from monitor.store.requests import Acceptable, accept, acceptable, owner_named, retry
+from monitor.store.requests import accept, acceptable, chosen, owner_named, retry
 from monitor.store.rows import Owner
 
 
@@ -87,13 +87,13 @@ class DaemonLifecycle:
         owner = await self._owner(name)
         async with self._database.read() as tx:
             found = await acceptable(tx, owner.identity, self._codec)
-        chosen = _chosen(found, numbers)
-        if chosen:
-            keys = None if numbers is None else {row.key for row in chosen}
+        taken = chosen(found, numbers)
+        if taken:
+            keys = None if numbers is None else {row.key for row in taken}
             async with self._database.write() as tx:
                 await accept(tx, owner.identity, keys, self._clock.now())
             self._syncs.look_now()
-        return len(chosen)
+        return len(taken)
 
     async def retry(self, delivery_id: str) -> None:
         """Send a dead delivery again.
@@ -114,16 +114,3 @@ class DaemonLifecycle:
         if owner is None or not self._is_watched(owner.identity):
             raise UnknownName("no connection has this name")
         return owner
-
-
-def _chosen(found: Sequence[Acceptable], numbers: Sequence[str] | None) -> list[Acceptable]:
-    if numbers is None:
-        return list(found)
-    wanted = {_digits(number) for number in numbers}
-    if wanted - {row.key for row in found}:
-        raise UnknownName("some of these numbers were neither removed nor reconfigured")
-    return [row for row in found if row.key in wanted]
-
-
-def _digits(number: str) -> str:
-    return "".join(each for each in number if each.isascii() and each.isdigit())

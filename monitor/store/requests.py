@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Kind
+from monitor.errors import UnknownName
 from monitor.store.codec import Codec
 from monitor.store.outbox import DEAD, PENDING
 from monitor.store.rows import Owner
@@ -49,6 +50,22 @@ async def acceptable(tx: AsyncConnection, identity: str, codec: Codec) -> list[A
         if track.kind is not Kind.DRIFT and track.number is not None
     ]
     return sorted(rows, key=lambda row: (row.key, row.kind))
+
+
+def chosen(found: Sequence[Acceptable], numbers: Sequence[str] | None) -> list[Acceptable]:
+    """Return which of the acceptable numbers are meant: these, written in any form, or all of them (None).
+
+    Raises:
+        UnknownName: Some of these numbers were neither removed nor reconfigured.
+    """
+    if numbers is None:
+        return list(found)
+    wanted = {"".join(each for each in number if each in "0123456789") for number in numbers}
+    unknown = len(wanted - {row.key for row in found})
+    if unknown:
+        which = "one of these numbers was" if unknown == 1 else f"{unknown} of these numbers were"
+        raise UnknownName(f"{which} neither removed nor reconfigured")
+    return [row for row in found if row.key in wanted]
 
 
 async def accept(tx: AsyncConnection, identity: str, keys: Collection[str] | None, now: datetime) -> None:

@@ -4,8 +4,7 @@ import ssl
 from pathlib import Path
 
 from monitor.errors import StartError
-
-_Stamp = tuple[tuple[int, int, int] | None, ...]
+from monitor.secret import FileStamp, file_stamp
 
 
 class Certificate:
@@ -65,16 +64,8 @@ class Certificate:
             raise StartError(f"web.tls_cert_file or web.tls_key_file cannot be used: {_reason(exc)}") from exc
         return context
 
-    def _stamps(self) -> _Stamp:
-        return tuple(_stamp(file) for file in self._files)
-
-
-def _stamp(file: Path) -> tuple[int, int, int] | None:
-    try:
-        stat = file.stat()
-    except OSError:
-        return None
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+    def _stamps(self) -> tuple[FileStamp | None, ...]:
+        return tuple(file_stamp(file) for file in self._files)
 
 
 def _reason(exc: Exception) -> str:

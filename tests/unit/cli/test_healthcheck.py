@@ -95,13 +95,19 @@ def test_url_beats_the_config(tmp_path: Path) -> None:
         "http://",
         "http://127.0.0.1:99999/",
         "http://[::1/",
-        "https://127.0.0.1:1/",
         "nonsense",
     ],
 )
 def test_bad_addresses_are_unhealthy_in_one_line(url: str) -> None:
     """Whatever is wrong, it exits 1 and says so in one line."""
     code, out, err = checked("healthcheck", "--url", url)
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+
+
+def test_https_to_a_plain_server_is_unhealthy() -> None:
+    """A server that speaks no TLS is told about in one line, however healthy it is."""
+    with serving() as port:
+        code, out, err = checked("healthcheck", "--url", f"https://127.0.0.1:{port}/-/healthy")
     assert (code, out, len(err.splitlines())) == (1, "", 1)
 
 
