@@ -9,15 +9,20 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from monitor.cli.catalog import CATALOG
-from monitor.config import load_config
+from monitor.config import ReceiverConfig, load_config
+from monitor.config.environment import read_environment
+from monitor.config.keys import leaves, tables
+from monitor.config.settings import Config
 from monitor.drift.alert import Kind
+from monitor.metrics import Metrics
 from monitor.simulator import build_world
 from tests.acceptance.daemon import to_toml
-from tests.acceptance.scene import Provider, RunDaemon, RunProvider, settings
+from tests.acceptance.scene import Provider, RunProvider, settings
 from tests.servers.process import Process, wait_until
 from tests.servers.webhook import WebhookSink
 
@@ -55,32 +60,79 @@ def test_readme_shows_a_message_as_it_is() -> None:
     assert f"```text\n{golden}\n```" in README
 
 
-def test_readme_names_every_command_kind_and_receiver() -> None:
-    """Nothing that exists goes unmentioned."""
-    for entry in CATALOG:
-        assert re.search(rf"`{entry.name}[ `\[]", README), entry.name
-    for kind in Kind:
-        assert f"| `{kind.value}` |" in README, kind
-    for name in ("log", "alertmanager", "pagerduty", "slack", "webhook", "apprise"):
-        assert re.search(rf"\| `{name}`( \(always on\))? \|", README), name
+def section(title: str) -> str:
+    """Return the text below a heading, up to the next one of its level or a higher one."""
+    [hashes] = re.findall(rf"^(##+) {title}$", README, re.MULTILINE)
+    _, _, rest = README.partition(f"\n{hashes} {title}\n")
+    return re.split(rf"^#{{2,{len(hashes)}}} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
 
 
-async def test_readme_names_exactly_the_metrics_that_are_exported(
-    run_daemon: RunDaemon, provider: RunProvider
-) -> None:
-    """A metric that is renamed, dropped or added without a word here fails."""
-    api = await provider(build_world(1, 10))
-    daemon = run_daemon(settings(api, metrics={"numbers": True}))
-    await daemon.start()
-    await daemon.until("voicelink_up", 1, connection="conn-0001")
-    text = (await daemon.get("/metrics")).text
-    families = set(re.findall(r"^# TYPE (voicelink_\w+)", text, re.MULTILINE))
-    table = README[README.index("## Metrics") : README.index("## Run it for real")]
-    named = set(re.findall(r"`(voicelink_\w+)`", table))
-    # Both appear when there is something to show only.
-    assert named - families <= {"voicelink_monitor_oldest_pending_delivery_timestamp_seconds"}
-    assert families - named <= {"voicelink_monitor_number_series_dropped"}
-    await daemon.stop()
+def first_cells(text: str) -> list[str]:
+    """Return what is in code marks in the first column of the tables."""
+    return [
+        name
+        for cell in re.findall(r"^\|([^|]+)\|", text, re.MULTILINE)
+        for name in re.findall(r"`([^`]+)`", cell)
+    ]
+
+
+def test_readme_contents_link_to_its_sections() -> None:
+    """The table of contents has every section, in order, and no dead link."""
+    headings = re.findall(r"^##+ (.+)$", re.sub(r"```.*?```", "", README, flags=re.DOTALL), re.MULTILINE)
+    anchors = [heading.lower().replace(" ", "-") for heading in headings]
+    contents = README[: README.index("\n## ")]
+    assert re.findall(r"\]\(#([^)]+)\)", contents) == anchors
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= set(anchors)
+
+
+def test_readme_links_to_files_that_exist() -> None:
+    """Every file and folder of this repository that it names is there."""
+    named = re.findall(r"`((?:deploy|monitor|tests|\.ci)/[\w./-]*)`", README)
+    named += re.findall(r'src="([^"]+)"', README)
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_readme_lists_exactly_the_commands() -> None:
+    """A command that is added, renamed or dropped without a word here fails."""
+    assert sorted(name.split()[0] for name in first_cells(section("Commands"))) == sorted(
+        entry.name for entry in CATALOG
+    )
+
+
+def test_readme_lists_exactly_the_kinds_of_alerts() -> None:
+    """Each kind says when it opens and ends."""
+    assert sorted(first_cells(section("Alerts"))) == sorted(Kind)
+
+
+def test_readme_lists_exactly_the_receivers() -> None:
+    """Each type that the config takes, and the log, says what it gets."""
+    types = [get_args(model.model_fields["type"].annotation)[0] for model in tables(ReceiverConfig)]
+    assert len(types) > 1
+    assert sorted(set(first_cells(section("Receivers"))) - {"type"}) == sorted(["log", *types])
+
+
+def test_readme_lists_exactly_the_sections_of_the_config() -> None:
+    """Each part of the config has a line that says what it is for."""
+    assert [name.strip("[]") for name in first_cells(section("Configure"))] == list(Config.model_fields)
+
+
+def test_readme_names_only_keys_that_exist() -> None:
+    """A key like `drift.reconfigured`, or a variable, is one that the config has."""
+    keys = {".".join(leaf.path) for leaf in leaves(Config)}
+    named = re.findall(rf"`((?:{'|'.join(Config.model_fields)})\.[a-z_]+)\b", README)
+    assert named
+    assert set(named) <= keys
+    variables = dict.fromkeys(re.findall(r"`(VOICELINK_MONITOR_\w+__\w+)=", README), "30s")
+    assert variables
+    assert read_environment(variables).problems == []
+
+
+async def test_readme_lists_exactly_the_metrics() -> None:
+    """A metric that is added, renamed or dropped without a word here fails."""
+    _, pieces = await Metrics(version="1").render(accept="")
+    families = re.findall(r"^# TYPE (voicelink_\w+)", b"".join(pieces).decode(), re.MULTILINE)
+    assert sorted(first_cells(section("Metrics"))) == sorted(families)
 
 
 @pytest.fixture
