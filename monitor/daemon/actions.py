@@ -9,9 +9,9 @@ from typing import Protocol
 from monitor.clock import Clock
 from monitor.errors import Refused, UnknownName
 from monitor.store.codec import Codec
+from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
 from monitor.store.requests import accept, acceptable, chosen, owner_named, retry
-from monitor.store.rows import Owner
 
 
 class Syncs(Protocol):
@@ -108,7 +108,7 @@ class DaemonLifecycle:
             raise Refused(f"{delivery_id}: {done.refused[delivery_id]}")
         self._wake_drain()
 
-    async def _owner(self, name: str) -> Owner:
+    async def _owner(self, name: str) -> ConnectionName:
         async with self._database.read() as tx:
             owner = await owner_named(tx, name)
         if owner is None or not self._is_watched(owner.identity):

@@ -1,63 +1,56 @@
-"""The differences that syncs found, one row each."""
+"""Recorded changes of numbers, and how drift came and went by them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-import msgspec
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.snapshot import Change, ChangeKind
 from monitor.store.connections import ConnectionName
-from monitor.store.tables import changes
+from monitor.store.tables import Json, changes
 
 
 async def add_changes(
     tx: AsyncConnection, named: ConnectionName, sync_id: str, found: Sequence[Change], at: datetime
 ) -> None:
     """Record the differences that a sync found."""
-    if found:
-        await tx.execute(insert(changes), [_change_values(named, sync_id, change, at) for change in found])
-
-
-def _change_values(named: ConnectionName, sync_id: str, change: Change, at: datetime) -> dict[str, Any]:
-    number, before, after = change.number, change.before, change.after
-    return {
-        "at": at,
-        "identity": named.identity,
-        "connection": named.name,
-        "account": named.account,
-        "sync_id": sync_id,
-        "change": change.kind,
-        "key": change.key,
-        "phone_number": number.phone_number,
-        "state": after.state if after else None,
-        "previous_state": before.state if before else None,
-        "issues": _json(after.issues if after else ()),
-        "previous_issues": _json(before.issues if before else ()),
-        "action_items": _json([{"code": item.code, "label": item.label} for item in number.action_items]),
-        "did_id": _json(number.did_id),
-        "client_id": _json(number.dependencies.client_id),
-    }
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+    rows = [
+        {
+            "at": at,
+            "identity": named.identity,
+            "connection": named.name,
+            "account": named.account,
+            "sync_id": sync_id,
+            "change": change.kind,
+            "key": change.key,
+            "phone_number": change.number.phone_number,
+            "state": change.after.state if change.after else None,
+            "previous_state": change.before.state if change.before else None,
+            "issues": change.after.issues if change.after else (),
+            "previous_issues": change.before.issues if change.before else (),
+            "action_items": [{"code": item.code, "label": item.label} for item in change.number.action_items],
+            "did_id": change.number.did_id,
+            "client_id": change.number.dependencies.client_id,
+        }
+        for change in found
+    ]
+    if rows:
+        await tx.execute(insert(changes), rows)
 
 
 MOST_CHANGES = 50_000
-"""Changes that are read for one history, newest first: a bound for a connection that flaps without end."""
+"""The most changes read for one history, newest first: a connection may flap without end."""
 
 _TROUBLE = (ChangeKind.APPEARED, ChangeKind.CHANGED, ChangeKind.RESOLVED, ChangeKind.REMOVED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftMove:
-    """So many numbers that one sync saw move between states in which they drift.
+    """How many numbers moved from one drifting state to another in one sync.
 
-    `before` and `after` are None where they did not drift.
+    `before` and `after` are None where the numbers were not drifting.
     """
 
     at: datetime
@@ -68,7 +61,7 @@ class DriftMove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftMoves:
-    """The moves since an instant, newest first; `since` is later than asked if there were too many."""
+    """Moves since an instant, newest first; `since` is later than asked for if there were too many."""
 
     moves: list[DriftMove]
     since: datetime
@@ -77,9 +70,9 @@ class DriftMoves:
 async def drift_moves(
     tx: AsyncConnection, identity: str, since: datetime, *, limit: int = MOST_CHANGES
 ) -> DriftMoves:
-    """Return how numbers of a connection began and ceased to drift since an instant.
+    """Return how numbers of a connection started and stopped drifting since an instant.
 
-    Of a removed number only its issues tell whether it drifted; one that had none counts as ready.
+    For a removed number only its issues tell whether it was drifting; one without any counts as ready.
     """
     newest = (
         select(
@@ -87,7 +80,7 @@ async def drift_moves(
             changes.c.change,
             changes.c.state,
             changes.c.previous_state,
-            (changes.c.previous_issues != "[]").label("had_issues"),
+            (changes.c.previous_issues != literal([], Json)).label("had_issues"),
         )
         .where(changes.c.identity == identity, changes.c.at >= since, changes.c.change.in_(_TROUBLE))
         .order_by(changes.c.id.desc())
@@ -98,20 +91,13 @@ async def drift_moves(
     asked = select(*columns, func.count().label("numbers")).group_by(*columns).order_by(newest.c.at.desc())
     rows = list(await tx.execute(asked))
     if sum(row.numbers for row in rows) >= limit:
-        since = rows[-1].at  # of that sync only a part may have been read
+        since = rows[-1].at  # that sync may have been read in part only
         rows = [row for row in rows if row.at > since]
-    return DriftMoves(moves=[move for row in rows if (move := _move(row)) is not None], since=since)
-
-
-def _move(row: Row[Any]) -> DriftMove | None:
-    before, after = row.previous_state, row.state
-    match ChangeKind(row.change):
-        case ChangeKind.APPEARED:
-            before = None
-        case ChangeKind.RESOLVED:
-            after = None
-        case ChangeKind.REMOVED if not row.had_issues:
-            return None
-        case _:
-            pass
-    return DriftMove(at=row.at, before=before, after=after, numbers=row.numbers)
+    moves = []
+    for row in rows:
+        change = ChangeKind(row.change)
+        if change is not ChangeKind.REMOVED or row.had_issues:
+            before = row.previous_state if change is not ChangeKind.APPEARED else None
+            after = row.state if change is not ChangeKind.RESOLVED else None
+            moves.append(DriftMove(at=row.at, before=before, after=after, numbers=row.numbers))
+    return DriftMoves(moves=moves, since=since)

@@ -10,21 +10,20 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, or_, select
+from sqlalchemy import Row, Select, literal, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import AlertBody, Kind, Severity, Status, decode_body
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Number
 from monitor.store.codec import Codec
-from monitor.store.connections import connection_states
-from monitor.store.paging import LIMIT, Page, T, instant_in, join, number_in, page_of, split
+from monitor.store.connections import ConnectionName, connection_states
+from monitor.store.paging import LIMIT, Instant, Page, RowId, T, Text, cursor_of, page_of, parts_of
 from monitor.store.rows import (
     ChangeRow,
     ConnectionRow,
     DeliveryRow,
     NumberRow,
-    Owner,
     SyncStatus,
     Trouble,
     TroubleStatus,
@@ -34,7 +33,7 @@ from monitor.store.rows import (
     number_row,
     trouble_row,
 )
-from monitor.store.tables import alerts, changes, connections, deliveries, snapshots
+from monitor.store.tables import UtcDateTime, alerts, changes, connections, deliveries, from_row, snapshots
 
 _BLOBS = 16
 """Snapshots fetched at once: of 1,000 numbers each some 2 MB unpacked, decoded one by one."""
@@ -91,7 +90,7 @@ async def troubles(
             return False
         return status in (None, row.status) and _in_state(state, row.state, row.issues)
 
-    start = split(after, 3) if after is not None else None
+    start = parts_of(after, tuple[Text, Text, Text]) if after is not None else None
     found: list[Trouble] = []
     async for whose, records in _blobs(tx, connection, start[0] if start else None):
         rules = rules_of(whose.identity)
@@ -105,7 +104,7 @@ async def troubles(
         found += [row for row in rows if wanted(row) and (start is None or _trouble_order(row) > start)]
         if len(found) > limit:
             break
-    return page_of(found, limit, lambda row: join(*_trouble_order(row)))
+    return page_of(found, limit, lambda row: cursor_of(*_trouble_order(row)))
 
 
 async def numbers(
@@ -127,7 +126,7 @@ async def numbers(
     def wanted(number: Number) -> bool:
         return drifting in (None, number.drifting) and _in_state(state, number.state, number.issues)
 
-    start = split(after, 2) if after is not None else None
+    start = parts_of(after, tuple[Text, Text]) if after is not None else None
     found: list[NumberRow] = []
     async for whose, records in _blobs(tx, connection, start[0] if start else None):
         raw = codec.unpack_numbers(records)
@@ -142,7 +141,7 @@ async def numbers(
                 await _yield_to_loop()
         if len(found) > limit:
             break
-    return page_of(found, limit, lambda row: join(row.connection, row.key))
+    return page_of(found, limit, lambda row: cursor_of(row.connection, row.key))
 
 
 async def connection_rows(
@@ -161,7 +160,7 @@ async def connection_rows(
     Raises:
         BadCursor: `after` is no page's `next`.
     """
-    behind = split(after, 1)[0] if after is not None else ""
+    behind = parts_of(after, tuple[Text])[0] if after is not None else ""
     owners = [
         owner
         for owner in await _owners(tx, connection)
@@ -180,7 +179,7 @@ async def connection_rows(
         found += [row for row in rows if status in (None, row.status)]
         if len(found) > limit:
             break
-    return page_of(found, limit, lambda row: join(row.name))
+    return page_of(found, limit, lambda row: cursor_of(row.name))
 
 
 async def connection_named(
@@ -209,15 +208,17 @@ async def change_rows(
     Raises:
         BadCursor: `after` is no page's `next`.
     """
-    asked = select(changes).order_by(changes.c.id.desc())
+    asked = select(changes).order_by(changes.c.id.desc()).filter_by(**_given(change=change))
     if after is not None:
-        asked = asked.where(changes.c.id < number_in(after))
+        asked = asked.where(changes.c.id < parts_of(after, tuple[RowId])[0])
     if since is not None:
         asked = asked.where(changes.c.at >= since)
-    if change is not None:
-        asked = asked.where(changes.c.change == change)
     if connection is not None:
-        asked = asked.where(_like(changes.c.connection, connection))
+        # LIKE knows no [sets]: from the first one on, anything goes here, and the glob decides below.
+        known, bracket, _ = connection.partition("[")
+        escaped = known.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        pattern = escaped.replace("*", "%").replace("?", "_") + ("%" if bracket else "")
+        asked = asked.where(changes.c.connection.like(pattern, escape="\\"))
 
     def read(row: Row[Any]) -> ChangeRow | None:
         if not _named(connection, [row.connection]):
@@ -226,7 +227,7 @@ async def change_rows(
         either = (*found.issues, *found.previous_issues, found.previous_state or "")
         return found if _in_state(state, found.state or "", either) else None
 
-    return page_of(await _scan(tx, asked, read, limit), limit, lambda row: str(row.id))
+    return await _scan(tx, asked, read, limit, cursor=lambda row: cursor_of(row.id))
 
 
 async def alert_bodies(
@@ -259,27 +260,21 @@ async def alert_bodies(
     Raises:
         BadCursor: `after` is no page's `next`.
     """
-    asked = select(alerts.c.body, alerts.c.started_at, alerts.c.id).order_by(
-        alerts.c.started_at.desc(), alerts.c.id.desc()
-    )
+    newest = (alerts.c.started_at.desc(), alerts.c.id.desc())
+    asked = select(alerts.c.body, alerts.c.started_at, alerts.c.id).order_by(*newest)
+    asked = asked.filter_by(**_given(id=alert_id, kind=kind, status=status, severity=severity))
     if after is not None:
-        at, last = split(after, 2)
-        same = and_(alerts.c.started_at == instant_in(at), alerts.c.id < last)
-        asked = asked.where(or_(alerts.c.started_at < instant_in(at), same))
-    for column, value in (("id", alert_id), ("kind", kind), ("status", status), ("severity", severity)):
-        if value is not None:
-            asked = asked.where(alerts.c[column] == value)
+        at, last = parts_of(after, tuple[Instant, Text])
+        asked = asked.where(tuple_(alerts.c.started_at, alerts.c.id) < tuple_(literal(at, UtcDateTime), last))
     if since is not None:
         asked = asked.where(or_(alerts.c.resolved_at.is_(None), alerts.c.resolved_at >= since))
 
-    def read(row: Row[Any]) -> tuple[AlertBody, str] | None:
+    def read(row: Row[Any]) -> AlertBody | None:
         body = decode_body(row.body)
-        if not _named(connection, body.connections) or not _in_state(state, body.state or "", ()):
-            return None
-        return body, join(row.started_at.isoformat(), row.id)
+        wanted = _named(connection, body.connections) and _in_state(state, body.state or "")
+        return body if wanted else None
 
-    page = page_of(await _scan(tx, asked, read, limit), limit, lambda pair: pair[1])
-    return Page(rows=[body for body, _ in page.rows], next=page.next)
+    return await _scan(tx, asked, read, limit, cursor=lambda row: cursor_of(row.started_at, row.id))
 
 
 async def delivery_rows(
@@ -300,24 +295,18 @@ async def delivery_rows(
         BadCursor: `after` is no page's `next`.
     """
     asked = select(deliveries).order_by(deliveries.c.seq.desc())
-    for column, value in (("receiver", receiver), ("status", status), ("alert_id", alert_id)):
-        if value is not None:
-            asked = asked.where(deliveries.c[column] == value)
+    asked = asked.filter_by(**_given(receiver=receiver, status=status, alert_id=alert_id))
+    if after is not None:
+        asked = asked.where(deliveries.c.seq < parts_of(after, tuple[RowId])[0])
     if since is not None:
         asked = asked.where(deliveries.c.created_at >= since)
-    if after is not None:
-        asked = asked.where(deliveries.c.seq < number_in(after))
 
-    def read(row: Row[Any]) -> tuple[DeliveryRow, str] | None:
-        found = delivery_row(row)
-        if not _named(connection, found.connections):
-            return None
-        if state is not None and not _in_state(state, decode_body(row.body).state or "", ()):
-            return None
-        return found, str(row.seq)
+    def read(row: Row[Any]) -> DeliveryRow | None:
+        body = decode_body(row.body)
+        wanted = _named(connection, body.connections) and _in_state(state, body.state or "")
+        return delivery_row(row, body) if wanted else None
 
-    page = page_of(await _scan(tx, asked, read, limit), limit, lambda pair: pair[1])
-    return Page(rows=[row for row, _ in page.rows], next=page.next)
+    return await _scan(tx, asked, read, limit, cursor=lambda row: cursor_of(row.seq))
 
 
 @types.coroutine
@@ -328,7 +317,7 @@ def _yield_to_loop() -> Generator[None]:
 
 async def _blobs(
     tx: AsyncConnection, glob: str | None, first: str | None
-) -> AsyncIterator[tuple[Owner, bytes]]:
+) -> AsyncIterator[tuple[ConnectionName, bytes]]:
     """Give the records of all connections whose name matches, by name, beginning with `first`."""
     named = [owner for owner in await _owners(tx, glob) if first is None or owner.name >= first]
     for start in range(0, len(named), _BLOBS):
@@ -343,31 +332,37 @@ async def _blobs(
                 await _yield_to_loop()
 
 
-async def _owners(tx: AsyncConnection, glob: str | None) -> list[Owner]:
+async def _owners(tx: AsyncConnection, glob: str | None) -> list[ConnectionName]:
     """Return all connections whose name matches, by name."""
     asked = select(connections.c.identity, connections.c.name, connections.c.account)
-    named = [
-        Owner(identity=row.identity, name=row.name, account=row.account)
-        for row in await tx.execute(asked)
-        if _named(glob, [row.name])
-    ]
-    # Sorted here: the order of a database's collation is not that of our cursors.
+    named = [from_row(ConnectionName, row) for row in await tx.execute(asked) if _named(glob, [row.name])]
+    # Sorted here: a database's collation may order names differently than cursors compare.
     return sorted(named, key=lambda owner: owner.name)
 
 
 async def _scan(
-    tx: AsyncConnection, asked: Select[Any], read: Callable[[Row[Any]], T | None], limit: int
-) -> list[T]:
-    """Return the first rows that `read` takes, one more than the limit if there are as many."""
-    found: list[T] = []
+    tx: AsyncConnection,
+    asked: Select[Any],
+    read: Callable[[Row[Any]], T | None],
+    limit: int,
+    *,
+    cursor: Callable[[Row[Any]], str],
+) -> Page[T]:
+    """Return the page of the first rows for which `read` returns something."""
+    found: list[tuple[T, Row[Any]]] = []
     async with tx.stream(asked.execution_options(yield_per=_CHUNK)) as rows:
         async for row in rows:
-            taken = read(row)
-            if taken is not None:
-                found.append(taken)
+            if (taken := read(row)) is not None:
+                found.append((taken, row))
             if len(found) > limit:
                 break
-    return found
+    page = page_of(found, limit, lambda pair: cursor(pair[1]))
+    return Page(rows=[taken for taken, _ in page.rows], next=page.next)
+
+
+def _given(**filters: str | None) -> dict[str, str]:
+    """Return the filters that were given, by column."""
+    return {column: value for column, value in filters.items() if value is not None}
 
 
 def _trouble_order(row: Trouble) -> tuple[str, ...]:
@@ -378,15 +373,7 @@ def _named(glob: str | None, names: Sequence[str]) -> bool:
     return glob is None or any(fnmatchcase(name, glob) for name in names)
 
 
-def _in_state(wanted: str | None, state: str, issues: Sequence[str]) -> bool:
+def _in_state(wanted: str | None, state: str, issues: Sequence[str] = ()) -> bool:
     if wanted is None:
         return True
     return wanted.casefold() in {state.casefold(), *(issue.casefold() for issue in issues)}
-
-
-def _like(column: ColumnElement[str], glob: str) -> ColumnElement[bool]:
-    """Return a condition that holds wherever the glob matches, and maybe elsewhere: LIKE knows no [sets]."""
-    known, bracket, _ = glob.partition("[")
-    escaped = known.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    pattern = escaped.replace("*", "%").replace("?", "_") + ("%" if bracket else "")
-    return column.like(pattern, escape="\\")

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.drift.alert import Kind
 from monitor.errors import UnknownName
 from monitor.store.codec import Codec
+from monitor.store.connections import ConnectionName
 from monitor.store.outbox import DEAD, PENDING
-from monitor.store.rows import Owner
-from monitor.store.tables import acceptances, connections, deliveries, snapshots
+from monitor.store.tables import acceptances, connections, deliveries, from_row, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +32,11 @@ class Retried:
     refused: dict[str, str]
 
 
-async def owner_named(tx: AsyncConnection, name: str) -> Owner | None:
+async def owner_named(tx: AsyncConnection, name: str) -> ConnectionName | None:
     """Return the watched connection of this name."""
     asked = select(connections.c.identity, connections.c.name, connections.c.account)
     row = (await tx.execute(asked.where(connections.c.name == name))).first()
-    return Owner(identity=row.identity, name=row.name, account=row.account) if row is not None else None
+    return from_row(ConnectionName, row) if row is not None else None
 
 
 async def acceptable(tx: AsyncConnection, identity: str, codec: Codec) -> list[Acceptable]:

@@ -5,15 +5,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-import msgspec
 from sqlalchemy import Row
 
-from monitor.drift.alert import Kind, decode_body
+from monitor.drift.alert import AlertBody, Kind
 from monitor.drift.episodes import Track, silent
 from monitor.drift.rules import Rules
-from monitor.drift.snapshot import ActionItem, Counts, Number
+from monitor.drift.snapshot import Counts, Number
 from monitor.errors import Outcome
-from monitor.store.connections import ConnectionState
+from monitor.store.connections import ConnectionName, ConnectionState
+from monitor.store.tables import from_row
 
 
 class TroubleStatus(StrEnum):
@@ -159,24 +159,21 @@ class ConnectionRow:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """The connection that a number belongs to."""
-
-    identity: str
-    name: str
-    account: str
-
-
 def connection_row(standing: ConnectionState, *, maintenance: bool | None) -> ConnectionRow:
     """Return the row of a connection."""
     counts = standing.counts
     shown = counts or Counts()
+    if standing.streak.outcome is None:
+        status = SyncStatus.WAITING
+    elif standing.streak.failures:
+        status = SyncStatus.FAILING
+    else:
+        status = SyncStatus.HELD if standing.held else SyncStatus.OK
     return ConnectionRow(
         name=standing.name,
         account=standing.account,
         connection_id=standing.connection_id,
-        status=_sync_status(standing),
+        status=status,
         numbers=counts.total if counts else None,
         drifting=counts.total_drifting if counts else None,
         ignored=counts.ignored if counts else None,
@@ -201,17 +198,17 @@ def connection_row(standing: ConnectionState, *, maintenance: bool | None) -> Co
     )
 
 
-def _sync_status(standing: ConnectionState) -> SyncStatus:
-    if standing.streak.outcome is None:
-        return SyncStatus.WAITING
-    if standing.streak.failures:
-        return SyncStatus.FAILING
-    return SyncStatus.HELD if standing.held else SyncStatus.OK
-
-
-def trouble_row(whose: Owner, track: Track, number: Number, rules: Rules | None, now: datetime) -> Trouble:
+def trouble_row(
+    whose: ConnectionName, track: Track, number: Number, rules: Rules | None, now: datetime
+) -> Trouble:
     """Return the row of a number's track; without rules nothing is ignored."""
     episode = track.episode
+    if rules is not None and silent(track, rules, now):
+        status = TroubleStatus.IGNORED
+    elif episode is None:
+        status = TroubleStatus.PENDING
+    else:
+        status = TroubleStatus.ENDING if track.good or track.gone else TroubleStatus.ALERTING
     return Trouble(
         connection=whose.name,
         account=whose.account,
@@ -222,7 +219,7 @@ def trouble_row(whose: Owner, track: Track, number: Number, rules: Rules | None,
         previous_state=track.previous_state,
         issues=number.issues,
         action=first_action(number),
-        status=_status(track, rules, now),
+        status=status,
         since=track.since,
         flaps=episode.flaps if episode else 0,
         alert_id=episode.alert_id if episode else None,
@@ -234,15 +231,7 @@ def first_action(number: Number) -> str | None:
     return next((item.label or item.code for item in number.action_items), None)
 
 
-def _status(track: Track, rules: Rules | None, now: datetime) -> TroubleStatus:
-    if rules is not None and silent(track, rules, now):
-        return TroubleStatus.IGNORED
-    if track.episode is None:
-        return TroubleStatus.PENDING
-    return TroubleStatus.ENDING if track.good or track.gone else TroubleStatus.ALERTING
-
-
-def number_row(whose: Owner, number: Number) -> NumberRow:
+def number_row(whose: ConnectionName, number: Number) -> NumberRow:
     """Return the row of a number."""
     return NumberRow(
         connection=whose.name,
@@ -252,7 +241,7 @@ def number_row(whose: Owner, number: Number) -> NumberRow:
         state=number.state,
         drifting=number.drifting,
         issues=number.issues,
-        action_items=tuple(_action_item(item) for item in number.action_items),
+        action_items=tuple({"code": item.code, "label": item.label} for item in number.action_items),
         did_id=number.did_id,
         client_id=number.dependencies.client_id,
         bot_id=number.dependencies.bot_id,
@@ -260,52 +249,18 @@ def number_row(whose: Owner, number: Number) -> NumberRow:
     )
 
 
-def _action_item(item: ActionItem) -> dict[str, str]:
-    return {"code": item.code, "label": item.label}
-
-
 def change_row(row: Row[Any]) -> ChangeRow:
     """Return the row of a recorded change."""
-    return ChangeRow(
-        id=row.id,
-        at=row.at,
-        connection=row.connection,
-        account=row.account,
-        change=row.change,
-        key=row.key,
-        phone_number=row.phone_number,
-        state=row.state,
-        previous_state=row.previous_state,
-        issues=_json(row.issues),
-        previous_issues=_json(row.previous_issues),
-        action_items=_json(row.action_items),
-        did_id=_json(row.did_id),
-        client_id=_json(row.client_id),
-        sync_id=row.sync_id,
-    )
+    return from_row(ChangeRow, row)
 
 
-def delivery_row(row: Row[Any]) -> DeliveryRow:
+def delivery_row(row: Row[Any], body: AlertBody) -> DeliveryRow:
     """Return the row of a delivery, with what its body says of the alert."""
-    body = decode_body(row.body)
-    return DeliveryRow(
-        id=row.id,
-        receiver=row.receiver,
-        alert_id=row.alert_id,
-        change=row.change,
-        version=row.version,
-        status=row.status,
+    return from_row(
+        DeliveryRow,
+        row,
         kind=body.kind,
         connections=body.connections,
         summary=body.summary,
-        attempts=row.attempts,
-        created_at=row.created_at,
-        due_at=row.due_at,
-        first_failed_at=row.first_failed_at,
-        finished_at=row.finished_at,
         answer=row.answer or None,
     )
-
-
-def _json(text: str | None) -> Any:
-    return msgspec.json.decode(text) if text else None

@@ -6,7 +6,9 @@ alerts, deliveries.
 """
 
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -18,6 +20,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Row,
     Table,
     Text,
     TypeDecorator,
@@ -44,6 +47,39 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         # PostgreSQL answers in the zone of its session.
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value, kept as text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: object, _dialect: Dialect) -> str:
+        """Encode it; None is `null`."""
+        return msgspec.json.encode(value).decode()
+
+    def process_result_value(self, value: str | None, _dialect: Dialect) -> Any:
+        """Decode it; NULL is None too."""
+        return msgspec.json.decode(value) if value else None
+
+
+T = TypeVar("T")
+
+
+def from_row(kind: type[T], row: Row[*tuple[Any, ...]], /, **given: object) -> T:
+    """Return a dataclass filled from the columns named like its fields.
+
+    Args:
+        kind: The dataclass.
+        row: A row that has a column for each field that is not given.
+        given: Fields that are not as the database has them.
+
+    Raises:
+        msgspec.ValidationError: A column holds what its field cannot.
+    """
+    columns = {name: getattr(row, name) for name in kind.__annotations__ if name not in given}
+    return msgspec.convert(columns | given, kind)
 
 
 metadata = MetaData()
@@ -106,11 +142,11 @@ changes = Table(
     Column("phone_number", Text, nullable=False),
     Column("state", Text),
     Column("previous_state", Text),
-    Column("issues", Text, nullable=False),
-    Column("previous_issues", Text, nullable=False),
-    Column("action_items", Text, nullable=False),
-    Column("did_id", Text),
-    Column("client_id", Text),
+    Column("issues", Json, nullable=False),
+    Column("previous_issues", Json, nullable=False),
+    Column("action_items", Json, nullable=False),
+    Column("did_id", Json),
+    Column("client_id", Json),
     Index("changes_at", "at"),
     Index("changes_identity", "identity", "id"),
 )
@@ -193,7 +229,7 @@ posted = Table(
     Column("url", Text, primary_key=True),
     Column("episode_id", Text, primary_key=True),
     Column("fingerprint", Text, primary_key=True),
-    Column("labels", Text, nullable=False),
+    Column("labels", Json, nullable=False),
     Column("changed_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("accepted_at", UtcDateTime),

@@ -9,7 +9,7 @@ import msgspec
 
 from monitor.clock import rfc3339
 from monitor.drift.alert import AlertBody, Severity
-from monitor.store.paging import Page, wrap
+from monitor.store.paging import Page
 from monitor.store.rows import ConnectionRow, SyncStatus
 from monitor.web.status import MonitorStatus, ReceiverStatus
 
@@ -144,7 +144,7 @@ def detail_of(row: ConnectionRow, alerts: Sequence[AlertBody]) -> ConnectionDeta
 
 def listing_of(page: Page[T]) -> Listing[T]:
     """Return a page as the API shows it."""
-    return Listing(items=page.rows, next_cursor=wrap(page.next) if page.next is not None else None)
+    return Listing(items=page.rows, next_cursor=page.next)
 
 
 def encode(value: object) -> bytes:

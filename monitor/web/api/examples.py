@@ -15,7 +15,7 @@ from monitor.drift.alert import (
 )
 from monitor.drift.snapshot import ChangeKind
 from monitor.errors import Outcome
-from monitor.store.paging import wrap
+from monitor.store.paging import cursor_of
 from monitor.store.rows import ChangeRow, ConnectionRow, DeliveryRow, NumberRow, SyncStatus
 from monitor.web.api.answers import (
     ConnectionDetail,
@@ -36,10 +36,10 @@ def examples() -> Mapping[str, object]:
     """Return an answer to each question, by the question's name."""
     return {
         "getStatus": _status(),
-        "listConnections": Listing[ConnectionRow](items=[_connection()], next_cursor=wrap('["acme-sales"]')),
+        "listConnections": Listing[ConnectionRow](items=[_connection()], next_cursor=cursor_of("acme-sales")),
         "getConnection": _detail(),
-        "listNumbers": Listing[NumberRow](items=[_number()], next_cursor=wrap(f'["acme-sales","{_KEY}"]')),
-        "listChanges": Listing[ChangeRow](items=[_change()], next_cursor=wrap("1042")),
+        "listNumbers": Listing[NumberRow](items=[_number()], next_cursor=cursor_of("acme-sales", _KEY)),
+        "listChanges": Listing[ChangeRow](items=[_change()], next_cursor=cursor_of(1042)),
         "listAlerts": Listing[AlertBody](items=[_alert()], next_cursor=None),
         "listDeliveries": Listing[DeliveryRow](items=[_delivery()], next_cursor=None),
     }

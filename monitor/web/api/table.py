@@ -12,7 +12,6 @@ from monitor.drift.alert import Status as AlertStatus
 from monitor.store import queries
 from monitor.store.codec import Codec
 from monitor.store.database import Database
-from monitor.store.paging import unwrap
 from monitor.store.queries import MaintenanceOf
 from monitor.store.rows import ChangeRow, ConnectionRow, DeliveryRow, NumberRow
 from monitor.web.api import questions as ask
@@ -100,7 +99,7 @@ def _filters(asked: msgspec.Struct) -> dict[str, Any]:
     """Return the filters that were given, by the names they have in the store's questions."""
     given = {name: value for name, value in msgspec.structs.asdict(asked).items() if value is not UNSET}
     if "cursor" in given:
-        given["after"] = unwrap(given.pop("cursor"))
+        given["after"] = given.pop("cursor")
     return given
 
 

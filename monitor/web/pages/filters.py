@@ -10,7 +10,6 @@ from typing import TypeVar
 from starlette.exceptions import HTTPException
 
 from monitor.drift.snapshot import ChangeKind
-from monitor.store.paging import unwrap
 
 _LONGEST = 200
 _LONGEST_CURSOR = 2_000
@@ -94,13 +93,12 @@ def cursor(query: Mapping[str, str], name: str = "after") -> str | None:
     """Return where the page before ended.
 
     Raises:
-        BadCursor: No page ended there.
         HTTPException: It is too long.
     """
     value = query.get(name, "")
     if len(value) > _LONGEST_CURSOR:
         raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name}: no page ends there")
-    return unwrap(value) if value else None
+    return value or None
 
 
 def page_number(query: Mapping[str, str]) -> int:

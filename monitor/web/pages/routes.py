@@ -4,7 +4,6 @@ import glob
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,10 +17,11 @@ from monitor.drift.snapshot import ChangeKind
 from monitor.metrics import ConnectionView
 from monitor.store import queries
 from monitor.store.changes import DriftMove, drift_moves
+from monitor.store.connections import ConnectionName
 from monitor.store.outbox import DEAD
-from monitor.store.paging import Page, wrap
+from monitor.store.paging import Page
 from monitor.store.requests import owner_named
-from monitor.store.rows import ConnectionRow, DeliveryRow, NumberRow, Owner, Trouble
+from monitor.store.rows import ConnectionRow, DeliveryRow, NumberRow, Trouble
 from monitor.web.pages.chart import History, colours, history, state_bar
 from monitor.web.pages.filters import (
     SPANS,
@@ -152,7 +152,7 @@ async def connection_of(sources: PageSources, name: str, query: Mapping[str, str
             "show": show,
             "state": state,
             "after": query.get("after"),
-            "next": _next(listed),
+            "next": listed.next,
             "alerts": sorted(alerts.rows, key=_urgency),
             "days": timeline(latest.rows),
             "history": _history(row, moves.moves, moves.since, now),
@@ -164,7 +164,12 @@ async def connection_of(sources: PageSources, name: str, query: Mapping[str, str
 
 
 async def _numbers(
-    tx: AsyncConnection, sources: PageSources, owner: Owner, show: Show, state: str | None, after: str | None
+    tx: AsyncConnection,
+    sources: PageSources,
+    owner: ConnectionName,
+    show: Show,
+    state: str | None,
+    after: str | None,
 ) -> Page[Trouble] | Page[NumberRow]:
     connection = glob.escape(owner.name)
     if show is Show.ALL:
@@ -222,9 +227,9 @@ async def alerts_of(sources: PageSources, query: Mapping[str, str]) -> PageView:
         template="alerts.html",
         values={
             "firing": firing.rows if firing_after else sorted(firing.rows, key=_urgency),
-            "firing_next": _next(firing),
+            "firing_next": firing.next,
             "recent": recent.rows,
-            "recent_next": _next(recent),
+            "recent_next": recent.next,
             "told": told,
             "dead": dead.rows if dead else [],
             "alert_id": alert_id,
@@ -261,7 +266,7 @@ async def changes_of(sources: PageSources, query: Mapping[str, str]) -> PageView
             "asked": asked,
             "given": _given(asked),
             "days": timeline(page.rows),
-            "next": _next(page),
+            "next": page.next,
             "after": query.get("after"),
             "kinds": list(ChangeKind),
             "spans": list(SPANS),
@@ -277,10 +282,6 @@ def _given(asked: ChangeFilter) -> dict[str, str | None]:
         "change": asked.change,
         "since": asked.span,
     }
-
-
-def _next(page: Page[Any]) -> str | None:
-    return wrap(page.next) if page.next is not None else None
 
 
 def _has(name: str, asked: str | None) -> bool:

@@ -189,7 +189,7 @@ async def test_retention_forgets_what_is_over_and_delivered_only(database: Datab
     episode = {"scope": "s", "kind": "drift", "key": "k", "episode_group": "", "severity": "info"}
     delivery = {"receiver": "hook", "change": "opened", "version": 1, "body": b"", "attempts": 0}
     change = {"identity": "i", "connection": "c", "account": "a", "sync_id": "s", "change": "added"}
-    texts = {"key": "k", "phone_number": "", "issues": "[]", "previous_issues": "[]", "action_items": "[]"}
+    texts = {"key": "k", "phone_number": "", "issues": [], "previous_issues": [], "action_items": []}
     async with database.write() as tx:
         for at in (old, young):
             await tx.execute(insert(changes).values(at=at, **change, **texts))
