@@ -10,6 +10,7 @@ MonitorError
 ├── Refused                somebody asked for what cannot be done as things are: say why
 ├── SyncError              a sync that failed, with its `Outcome`
 │   └── DecodeError        the answer could not be read; names the path in it
+├── NoAnswer               a request got no answer, with its `Cause`; in `monitor.http.errors`
 └── DeliveryError          a receiver did not take a message, with its `Refusal`
 """
 

@@ -11,8 +11,9 @@ import httpx
 from structlog.typing import FilteringBoundLogger
 
 from monitor.clock import Clock
-from monitor.errors import DeliveryError, StoreUnavailable
-from monitor.notify.http import get, require_taken
+from monitor.errors import StoreUnavailable
+from monitor.http.errors import NoAnswer
+from monitor.http.request import request
 from monitor.secret import Secret
 from monitor.store.database import Database, commit_pulse
 
@@ -74,12 +75,14 @@ class Heartbeat:
             self._say("heartbeat.withheld", reason)
             return
         try:
-            answer = await get(self._http, url.reveal(), now=self._clock.now())
-            require_taken(answer, hide=(url.reveal(),))
-        except DeliveryError as exc:
+            answer = await request(self._http, "GET", url.reveal(), now=self._clock.now())
+        except NoAnswer as exc:
             self._say("heartbeat.failed", str(exc))
-        else:
+            return
+        if answer.is_success:
             self._trouble = None
+        else:
+            self._say("heartbeat.failed", answer.describe(hide=[url.reveal()]))
 
     async def _unwell(self) -> str | None:
         stuck_since = self._syncs.stuck_since()

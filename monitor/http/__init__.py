@@ -1,1 +1,5 @@
-"""HTTP as every part of the program uses it: one client, one translation of foreign errors, Retry-After."""
+"""HTTP as every part of the program uses it.
+
+`client` builds the one client, `errors` translates what it raises, `request` asks for short answers,
+`retry_after` reads that header, and `text` makes what the other side said fit for a log.
+"""

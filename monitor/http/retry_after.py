@@ -3,6 +3,19 @@
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+import httpx
+
+
+def retry_after_s(response: httpx.Response, now: datetime) -> float | None:
+    """Return the seconds that an answer asks to wait; None if it does not, or nonsensically."""
+    value: str | None = response.headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return parse_retry_after(value, now)
+    except ValueError:
+        return None
+
 
 def parse_retry_after(value: str, now: datetime) -> float:
     """Return the seconds that a Retry-After header asks to wait, never negative.

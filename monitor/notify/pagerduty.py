@@ -25,8 +25,9 @@ import msgspec
 from monitor.clock import Clock, SystemClock
 from monitor.drift.alert import AlertBody, Kind, Notice
 from monitor.errors import DeliveryError, Refusal
+from monitor.http.request import HttpAnswer
 from monitor.notify.delivery import Delivery, body_of
-from monitor.notify.http import HttpAnswer, post, require_taken
+from monitor.notify.http import post, require_taken
 from monitor.notify.wording import Message, clip, labels, links, message, one_line, units, when
 from monitor.secret import Secret
 

@@ -5,11 +5,12 @@ of a bomb that admits its size not a byte is kept, one that lies is refused when
 """
 
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import httpx
 
 from monitor.errors import Outcome, SyncError
+from monitor.http.request import raw_chunks
 
 ACCEPT_ENCODING = "gzip, deflate"
 
@@ -34,7 +35,7 @@ async def read_body(response: httpx.Response, limit_bytes: int, yield_to_loop: Y
     if declared.isdecimal() and int(declared) > limit_bytes:
         raise _too_large(limit_bytes)
     size_bytes, chunks = 0, []
-    async for chunk in _raw(response):
+    async for chunk in raw_chunks(response):
         size_bytes += len(chunk)
         if size_bytes > limit_bytes:
             raise _too_large(limit_bytes)
@@ -44,22 +45,6 @@ async def read_body(response: httpx.Response, limit_bytes: int, yield_to_loop: Y
     if encoding is None or not raw:
         return raw
     return await inflate(raw, encoding, limit_bytes, yield_to_loop)
-
-
-async def read_start(response: httpx.Response, limit_bytes: int) -> bytes:
-    """Return what can be had of an error's body, at most `limit_bytes`; never raises for its content."""
-    size_bytes, chunks = 0, []
-    async for chunk in _raw(response):
-        size_bytes += len(chunk)
-        chunks.append(chunk)
-        if size_bytes >= limit_bytes:
-            break
-    raw = b"".join(chunks)[:limit_bytes]
-    try:
-        engine = _engine(raw, response.headers.get("content-encoding", ""))
-        return engine.decompress(raw, limit_bytes) if engine else raw
-    except (zlib.error, SyncError):
-        return b""
 
 
 async def inflate(raw: bytes, encoding: str, limit_bytes: int, yield_to_loop: YieldToLoop) -> bytes:
@@ -106,14 +91,6 @@ async def _drain(
         if room <= 0 or engine.eof or (not piece and not rest):
             return b"".join(pieces), bound_bytes + 1 - room
         await yield_to_loop()
-
-
-async def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Give the bytes as sent. Not `aiter_raw`: it refuses a response that a test transport made of bytes."""
-    if not isinstance(response.stream, httpx.AsyncByteStream):
-        raise TypeError("the response of an async client streams asynchronously")
-    async for chunk in response.stream:
-        yield chunk
 
 
 def _engine(raw: bytes, encoding: str) -> "zlib._Decompress | None":

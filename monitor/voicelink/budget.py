@@ -38,18 +38,16 @@ class AccountBudget:
         self._next_s = clock.monotonic()
         self._paused_until_s = clock.monotonic()
 
-    @property
-    def paused_s(self) -> float:
-        """Seconds until the pause after a 429 ends; 0.0 without one."""
-        return max(self._paused_until_s - self._clock.monotonic(), 0.0)
-
     async def acquire(self) -> None:
         """Wait for the next slot. A caller that is cancelled while waiting takes none."""
         came_s = self._clock.monotonic()
         try:
             # The lock queues in order of arrival; only its holder watches the clock.
             async with self._turn:
-                slot_s = await self._wait_for_slot()
+                slot_s = max(self._next_s, self._paused_until_s)
+                while (wait_s := slot_s - self._clock.monotonic()) > _GRAIN_S:
+                    await self._clock.sleep(wait_s)
+                    slot_s = max(slot_s, self._paused_until_s)  # a pause may have come meanwhile
                 # Counted from the slot, not from the waking, so that timers that fire late do not add up.
                 self._next_s = max(max(slot_s, came_s) + self._spacing_s, self._clock.monotonic())
         finally:
@@ -61,11 +59,3 @@ class AccountBudget:
         """Hand out nothing for so many seconds; None: for a whole window, its start being unknown."""
         seconds = WINDOW_S if retry_after_s is None else min(max(retry_after_s, 0.0), LONGEST_PAUSE_S)
         self._paused_until_s = max(self._paused_until_s, self._clock.monotonic() + seconds)
-
-    async def _wait_for_slot(self) -> float:
-        while True:
-            slot_s = max(self._next_s, self._paused_until_s)
-            wait_s = slot_s - self._clock.monotonic()
-            if wait_s <= _GRAIN_S:
-                return slot_s
-            await self._clock.sleep(wait_s)  # a pause may have come meanwhile: look again

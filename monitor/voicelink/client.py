@@ -19,12 +19,14 @@ import msgspec
 from monitor.clock import Clock
 from monitor.errors import Outcome, SyncError
 from monitor.http.client import USER_AGENT
-from monitor.http.retry_after import parse_retry_after
-from monitor.voicelink.body import ACCEPT_ENCODING, read_body, read_start
+from monitor.http.errors import NoAnswer, translated
+from monitor.http.request import read_start
+from monitor.http.retry_after import retry_after_s
+from monitor.voicelink.body import ACCEPT_ENCODING, read_body
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.connections import PROVIDER, RemoteConnection, decode_connections
 from monitor.voicelink.decode import yield_to_loop
-from monitor.voicelink.failure import TRANSPORT_ERRORS, overdue, refused, transport_failure
+from monitor.voicelink.failure import refused, unanswered
 
 RETRIES = 2
 """Of a transient failure, within one sync."""
@@ -146,23 +148,22 @@ class VoiceLinkClient:
                 asked_s = exc.retry_after_s or 0.0
                 if not exc.outcome.transient or retries == RETRIES or asked_s > _PATIENCE_S:
                     raise
-            await self._clock.sleep(max(self._backoff_s(retries), asked_s))
+            backoff_s = _BACKOFF_S * _BACKOFF_FACTOR**retries * self._rng.uniform(0.5, 1.5)
+            await self._clock.sleep(max(backoff_s, asked_s))
             retries += 1
-
-    def _backoff_s(self, retries: int) -> float:
-        longest_s: float = _BACKOFF_S * _BACKOFF_FACTOR**retries
-        return longest_s * self._rng.uniform(0.5, 1.5)
 
     async def _try(self, request: httpx.Request, key: str) -> SyncAnswer:
         """Make one request, within its deadline; every failure becomes a `SyncError`."""
         started_s = self._clock.monotonic()
         try:
-            async with asyncio.timeout(self._timeout_s) as deadline:
-                body = await self._exchange(request, key)
+            async with asyncio.timeout(self._timeout_s):
+                with translated():
+                    body = await self._exchange(request, key)
         except TimeoutError as exc:
-            raise (overdue(self._timeout_s) if deadline.expired() else transport_failure(exc)) from exc
-        except TRANSPORT_ERRORS as exc:
-            raise transport_failure(exc) from exc
+            message = f"no complete answer within {self._timeout_s:g} s"
+            raise SyncError(Outcome.TIMEOUT, message) from exc
+        except NoAnswer as exc:
+            raise unanswered(exc) from exc
         return SyncAnswer(body=body, duration_s=self._clock.monotonic() - started_s)
 
     async def _exchange(self, request: httpx.Request, key: str) -> bytes:
@@ -170,23 +171,8 @@ class VoiceLinkClient:
         try:
             if response.is_success:
                 return await read_body(response, self._max_response_bytes, yield_to_loop)
-            raise await self._refusal(response, key)
+            said = await read_start(response, _ERROR_BODY_BYTES)
+            wait_s = retry_after_s(response, self._clock.now())
+            raise refused(response.status_code, said, key=key, retry_after_s=wait_s)
         finally:
             await response.aclose()
-
-    async def _refusal(self, response: httpx.Response, key: str) -> SyncError:
-        """Return the error for a status other than 2xx, with what can be had of its body."""
-        try:
-            body = await read_start(response, _ERROR_BODY_BYTES)
-        except TRANSPORT_ERRORS:
-            body = b""  # the status says enough
-        return refused(response.status_code, body, key=key, retry_after_s=self._retry_after_s(response))
-
-    def _retry_after_s(self, response: httpx.Response) -> float | None:
-        value: str | None = response.headers.get("retry-after")
-        if value is None:
-            return None
-        try:
-            return parse_retry_after(value, self._clock.now())
-        except ValueError:
-            return None

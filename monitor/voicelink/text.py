@@ -1,7 +1,8 @@
-"""Values from outside, made fit to keep and show: short, printable, of one type."""
+"""Values of the provider's, made fit to keep and show: short, printable, of one type."""
 
-import re
 from typing import Any
+
+from monitor.http.text import one_line
 
 NAME_LIMIT = 100
 """Characters of a state, an issue, a code, an id."""
@@ -13,24 +14,18 @@ WARNING_LIMIT = 200
 _INT64_DIGITS = 18
 _INT64 = range(-(2**63), 2**63)
 _TRUE_WORDS = frozenset({"1", "true"})
-_KEY_LIKE = re.compile(r"rg_[A-Za-z0-9]+_\S+|(?i:bearer)\s+\S+")
-_PHONE_LIKE = re.compile(r"\+?\d[\d ().-]{5,}\d")
 
 
-def clean(text: str, limit: int) -> str:
-    """Return the text on one line: stripped, without control characters, at most `limit` characters."""
-    if not text.isprintable():
-        text = "".join(filter(str.isprintable, " ".join(text.split())))
-    return text[: limit * 2].strip()[:limit].rstrip()
+def as_text(value: Any) -> str:
+    """Return a string or number as text; an empty string for anything else."""
+    if isinstance(value, str):
+        return value
+    return repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
 
 
 def clean_any(value: Any, limit: int) -> str:
-    """Return a string or number cleaned; an empty string for anything else."""
-    if isinstance(value, str):
-        return clean(value, limit)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return clean(repr(value), limit)
-    return ""
+    """Return a string or number as one short line; an empty string for anything else."""
+    return one_line(as_text(value), limit)
 
 
 def clean_id(value: Any) -> int | str | None:
@@ -41,7 +36,7 @@ def clean_id(value: Any) -> int | str | None:
     if type(value) is int:
         return value if value in _INT64 else str(value)[:NAME_LIMIT]
     if type(value) is str:
-        value = clean(value, NAME_LIMIT)
+        value = one_line(value, NAME_LIMIT)
         if value.isdecimal() and value.isascii() and len(value) <= _INT64_DIGITS and str(int(value)) == value:
             return int(value)
         return value or None
@@ -55,12 +50,3 @@ def is_true(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip().casefold() in _TRUE_WORDS
     return value is True or (type(value) is int and value == 1)
-
-
-def redact(text: str, limit: int, *, key: str = "") -> str:
-    """Return the text cleaned and without anything that looks like a key or a phone number."""
-    text = text[: limit * 20]
-    if key:
-        text = text.replace(key, "***")
-    text = _KEY_LIKE.sub("***", clean(text, limit * 20))
-    return clean(_PHONE_LIKE.sub("***", text), limit)

@@ -208,7 +208,7 @@ async def test_webhook_to_what_is_no_http_server_is_tried_again(
 ) -> None:
     """An answer that is not HTTP is an answer that did not come."""
     error = await refused(webhook(http, await serve(answer)))
-    assert (error.refusal, str(error)) == (Refusal.RETRY, "its answer is not HTTP")
+    assert (error.refusal, str(error)) == (Refusal.RETRY, "the answer is not HTTP")
 
 
 class Uncounted:

@@ -20,12 +20,13 @@ from structlog.typing import FilteringBoundLogger
 from monitor.clock import Clock, rfc3339
 from monitor.drift.text import Wording
 from monitor.errors import DeliveryError, LeaseLost, Refusal, StoreUnavailable
+from monitor.http.request import HttpAnswer
 from monitor.notify.alertmanager.labels import reconcile, slices
 from monitor.notify.alertmanager.level import LabelSet, Level, LevelState, PostTarget
 from monitor.notify.alertmanager.render import Letter, batches, joined
 from monitor.notify.delivery import DeliveryOutcome
 from monitor.notify.drain import POLL_S, DeliveryMetrics
-from monitor.notify.http import HttpAnswer, describe, post, refusal_of
+from monitor.notify.http import post, refusal_of
 from monitor.notify.routing import Route
 from monitor.secret import Secret
 
@@ -247,7 +248,7 @@ class Poster:
         """
         answer = await self._request(joined(letters))
         refusal = refusal_of(answer.status)
-        told = describe(answer, hide=self._hidden())
+        told = answer.describe(hide=self._hidden())
         if refusal is None:
             return told
         if refusal is not Refusal.DEAD:
@@ -296,7 +297,7 @@ class Poster:
             DeliveryError: It was not taken.
         """
         answer = await self._ask(content)
-        told = describe(answer, hide=self._hidden())
+        told = answer.describe(hide=self._hidden())
         refusal = refusal_of(answer.status)
         if refusal is not None:
             raise DeliveryError(refusal, told, retry_after_s=answer.retry_after_s)

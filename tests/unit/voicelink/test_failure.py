@@ -1,14 +1,12 @@
-"""Failures translated."""
+"""The provider's refusals, and requests without an answer."""
 
 import json
-import ssl
 
-import aiohttp
-import httpx
 import pytest
 
 from monitor.errors import Outcome
-from monitor.voicelink.failure import outcome_of_status, refused, transport_failure
+from monitor.http.errors import Cause, NoAnswer
+from monitor.voicelink.failure import outcome_of_status, refused, unanswered
 
 
 @pytest.mark.parametrize(
@@ -64,32 +62,11 @@ def test_refusal_is_short() -> None:
     assert len(str(refused(400, body, key="k" * 30, retry_after_s=None))) < 300
 
 
-def _behind(outer: Exception, cause: Exception) -> Exception:
-    outer.__cause__ = cause
-    return outer
+OUTCOMES = {Cause.TIMEOUT: Outcome.TIMEOUT, Cause.NOT_HTTP: Outcome.INVALID_RESPONSE}
 
 
-@pytest.mark.parametrize(
-    ("exc", "outcome"),
-    [
-        pytest.param(httpx.ReadTimeout("t"), Outcome.TIMEOUT, id="a timeout of httpx"),
-        pytest.param(
-            _behind(httpx.ConnectTimeout("t"), aiohttp.ServerDisconnectedError()),
-            Outcome.NETWORK,
-            id="a hang-up that was mapped to a timeout",
-        ),
-        pytest.param(
-            _behind(httpx.ConnectTimeout("t"), aiohttp.ConnectionTimeoutError()),
-            Outcome.TIMEOUT,
-            id="a timeout of aiohttp",
-        ),
-        pytest.param(aiohttp.ClientPayloadError("cut"), Outcome.NETWORK, id="raw payload error"),
-        pytest.param(ConnectionResetError(104, "reset"), Outcome.NETWORK, id="raw reset"),
-        pytest.param(TimeoutError(), Outcome.NETWORK, id="the kernel gave up"),
-        pytest.param(ssl.SSLError(1, "bad"), Outcome.NETWORK, id="raw TLS error"),
-        pytest.param(httpx.RemoteProtocolError("odd"), Outcome.NETWORK, id="another error of httpx"),
-    ],
-)
-def test_transport_failure_is_classified_by_its_cause(exc: Exception, outcome: Outcome) -> None:
-    """What httpx-aiohttp calls a timeout is one only if time ran out."""
-    assert transport_failure(exc).outcome is outcome
+@pytest.mark.parametrize("cause", list(Cause))
+def test_request_without_an_answer_has_the_outcome_of_the_contract(cause: Cause) -> None:
+    """Whatever keeps an answer away is the network, unless time ran out or it was no HTTP."""
+    error = unanswered(NoAnswer(cause, "why"))
+    assert (error.outcome, str(error)) == (OUTCOMES.get(cause, Outcome.NETWORK), "why")

@@ -1,0 +1,110 @@
+"""One request and the short answer to it, as receivers and the heartbeat use them."""
+
+import asyncio
+import contextlib
+import zlib
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+
+import httpx
+
+from monitor.http.errors import FOREIGN, translated
+from monitor.http.retry_after import retry_after_s
+from monitor.http.text import redact
+
+MAX_ANSWER_BYTES = 8192
+MAX_DESCRIPTION = 200
+READ_S = 2.0
+
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpAnswer:
+    """What the other side said. `text` is the start of its body."""
+
+    status: int
+    text: str
+    retry_after_s: float | None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is of the class 2xx."""
+        return 200 <= self.status <= 299  # noqa: PLR2004 - RFC 9110, section 15.3
+
+    def describe(self, *, hide: Iterable[str] = ()) -> str:
+        """Return the answer in one short line, without the secrets to hide and without phone numbers."""
+        try:
+            status = f"{self.status} {HTTPStatus(self.status).phrase}"
+        except ValueError:
+            status = str(self.status)
+        text = redact(self.text, MAX_DESCRIPTION, hide=hide)
+        return f"{status}: {text}" if text else status
+
+
+async def request(
+    http: httpx.AsyncClient,
+    method: str,
+    url: str,
+    *,
+    content: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    now: datetime,
+) -> HttpAnswer:
+    """Send one request and return the answer, whatever its status.
+
+    Redirects are not followed: a signature, a key and a customer's numbers must not travel on. There is no
+    deadline but the caller's.
+
+    Args:
+        http: The client; its transport, certificates and proxies.
+        method: GET or POST.
+        url: Where to.
+        content: The body.
+        headers: Added to those of HTTP itself.
+        now: Current time, aware; a Retry-After date is measured against it.
+
+    Raises:
+        NoAnswer: There was no answer.
+    """
+    # No small answer that unpacks into a big one is asked for.
+    sent = {**(headers or {}), "accept-encoding": "identity"}
+    with translated():
+        asked = http.build_request(method, url, content=content, headers=sent, timeout=None)
+        response = await http.send(asked, stream=True, follow_redirects=False)
+    try:
+        text = (await read_start(response, MAX_ANSWER_BYTES)).decode(errors="replace")
+    finally:
+        with contextlib.suppress(*FOREIGN):
+            await response.aclose()
+    return HttpAnswer(status=response.status_code, text=text, retry_after_s=retry_after_s(response, now))
+
+
+async def read_start(response: httpx.Response, limit_bytes: int) -> bytes:
+    """Return the start of a body that people are to read, decompressed.
+
+    What is long, slow, broken or compressed in an unknown way is cut short: the status says enough.
+    """
+    start = bytearray()
+    with contextlib.suppress(*FOREIGN):
+        async with asyncio.timeout(READ_S):
+            async for chunk in raw_chunks(response):
+                start += chunk
+                if len(start) >= limit_bytes:
+                    break
+    if response.headers.get("content-encoding", "identity").strip().lower() in ("", "identity"):
+        return bytes(start[:limit_bytes])
+    try:
+        return zlib.decompressobj(_GZIP_OR_ZLIB).decompress(start, limit_bytes)
+    except zlib.error:
+        return b""
+
+
+async def raw_chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Yield the body as sent. Not `aiter_raw`: it refuses a response that a test transport made of bytes."""
+    if not isinstance(response.stream, httpx.AsyncByteStream):
+        raise TypeError("the response of an async client streams asynchronously")
+    async for chunk in response.stream:
+        yield chunk
