@@ -1,11 +1,15 @@
-"""The runbooks: a page for each alert there is, found by the link that its alert carries."""
+"""The runbooks: one for every alert, at the link that its alert carries."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+from monitor.cli.catalog import CATALOG
+from monitor.config.keys import leaves
+from monitor.config.settings import Config
 from monitor.drift.alert import Kind
+from monitor.metrics import Metrics
 from tests.integration.deploy.shipped import DEPLOY, RULE_FILES, RUNBOOK_URL, RUNBOOKS, alert_names
 
 PAGES = sorted(RUNBOOKS.glob("*/README.md"))
@@ -17,11 +21,12 @@ def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
-def test_page_says_what_to_look_at_what_to_mend_and_when_it_is_over(page: Path) -> None:
-    """A page that is opened at night has the same parts in the same places."""
+def test_page_says_what_to_check_how_to_fix_it_and_when_it_resolves(page: Path) -> None:
+    """Every runbook has the same parts in the same places, and numbered first steps."""
     text = page.read_text()
     assert text.startswith(f"# {page.parent.name}: ")
-    assert re.findall(r"^## (.+)$", text, flags=re.MULTILINE) == ["Look", "Mend", "It is over when"]
+    assert "## Check first\n\n1. " in text
+    assert re.findall(r"^## (.+)$", text, flags=re.MULTILINE) == ["Check first", "Fix", "Resolves when"]
 
 
 @pytest.mark.parametrize("page", [RUNBOOKS / "README.md", *PAGES], ids=lambda page: page.parent.name)
@@ -37,3 +42,20 @@ def test_page_links_to_what_exists(page: Path) -> None:
 def test_shipped_configs_link_to_the_runbooks(config: str) -> None:
     """An alert of a shipped deployment leads to its page."""
     assert f'runbook_base_url = "{RUNBOOK_URL}"' in (DEPLOY / config).read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_page_names_commands_that_exist(page: Path) -> None:
+    """On-call can type every command of a runbook as it stands there."""
+    commands = {entry.name for entry in CATALOG}
+    assert set(re.findall(r"`voicelink-monitor ([\w-]+)", page.read_text())) <= commands
+
+
+async def test_pages_name_metrics_and_keys_that_exist() -> None:
+    """No runbook sends on-call to a metric or a config key that has another name."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    _, pieces = await Metrics(version="1").render(accept="")
+    exported = set(re.findall(r"^# TYPE (\w+)", b"".join(pieces).decode(), re.MULTILINE))
+    keys = {".".join(leaf.path) for leaf in leaves(Config)}
+    assert set(re.findall(r"`(voicelink_\w+)", text)) <= exported
+    assert set(re.findall(rf"`((?:{'|'.join(Config.model_fields)})\.\w+)", text)) <= keys
