@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import monitor
 from monitor.cli.catalog import CATALOG
 from monitor.config.keys import leaves
 from monitor.config.settings import Config
@@ -13,6 +14,7 @@ from monitor.metrics import Metrics
 from tests.integration.deploy.shipped import DEPLOY, RULE_FILES, RUNBOOK_URL, RUNBOOKS, alert_names
 
 PAGES = sorted(RUNBOOKS.glob("*/README.md"))
+TEXT = "\n".join(page.read_text() for page in PAGES)
 
 
 def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
@@ -51,11 +53,16 @@ def test_page_names_commands_that_exist(page: Path) -> None:
     assert set(re.findall(r"`voicelink-monitor ([\w-]+)", page.read_text())) <= commands
 
 
-async def test_pages_name_metrics_and_keys_that_exist() -> None:
-    """No runbook sends on-call to a metric or a config key that has another name."""
-    text = "\n".join(page.read_text() for page in PAGES)
+async def test_pages_name_metrics_that_exist() -> None:
+    """No runbook sends on-call to a metric that has another name."""
     _, pieces = await Metrics(version="1").render(accept="")
     exported = set(re.findall(r"^# TYPE (\w+)", b"".join(pieces).decode(), re.MULTILINE))
+    assert set(re.findall(r"`(voicelink_\w+)", TEXT)) <= exported
+
+
+def test_pages_name_keys_and_events_that_exist() -> None:
+    """No runbook sends on-call to a config key or a log event that has another name."""
     keys = {".".join(leaf.path) for leaf in leaves(Config)}
-    assert set(re.findall(r"`(voicelink_\w+)", text)) <= exported
-    assert set(re.findall(rf"`((?:{'|'.join(Config.model_fields)})\.\w+)", text)) <= keys
+    source = "\n".join(file.read_text() for file in Path(monitor.__path__[0]).rglob("*.py"))
+    events = set(re.findall(r'"([a-z]+\.[a-z_]+)"', source))
+    assert set(re.findall(r"`([a-z]+\.[a-z_]+)", TEXT)) <= keys | events
