@@ -75,7 +75,7 @@ def test_bodies(wording: Wording, now: datetime) -> tuple[AlertBody, AlertBody]:
         group="",
         started_at=now,
         updated_at=now,
-        told_at=now,
+        notified_at=now,
         severity=Severity.INFO,
         version=1,
     )

@@ -1,8 +1,8 @@
-"""Alerts: open episodes grouped for people, and when there is something to tell.
+"""Groups episodes into alerts, and decides when receivers are notified.
 
 The first confirmed episode of a group opens an alert. Those confirmed within `update_interval` join it, later
 ones open a new one: a known broken number must not swallow the page for 499 new ones. (Failures of
-connections always join: one cause is one alert.) Between opening and end, one `updated` at most per
+connections always join: one cause is one alert.) Between opening and end at most one `updated` per
 `update_interval` is sent, when members, their states or issues changed; a rise of severity is sent at once.
 An alert ends with its last episode.
 """
@@ -19,11 +19,11 @@ from monitor.drift.episodes import Ended, Episode, Track
 
 
 class Alert(msgspec.Struct, frozen=True, array_like=True):
-    """An open alert, with what was last told about it.
+    """An open alert, and what the last message about it said.
 
-    `told` are the ids of the episodes in the last message, `told_digest` their content then; `shown_digest`
-    is the content as last recorded. `ended` are the episodes that ended since the last message,
-    `resolutions` the ways in which members ended so far.
+    `notified` are the ids of the episodes in the last message, `notified_digest` their content then;
+    `shown_digest` is the content as last recorded. `ended` are the episodes that ended since the last
+    message, `resolutions` the ways in which members ended so far.
     """
 
     id: str
@@ -31,11 +31,11 @@ class Alert(msgspec.Struct, frozen=True, array_like=True):
     group: str
     started_at: datetime
     updated_at: datetime
-    told_at: datetime
+    notified_at: datetime
     severity: Severity
     version: int = 0
-    told: frozenset[str] = frozenset()
-    told_digest: int = 0
+    notified: frozenset[str] = frozenset()
+    notified_digest: int = 0
     shown_digest: int = 0
     ended: tuple[Ended, ...] = ()
     resolutions: tuple[Resolution, ...] = ()
@@ -44,9 +44,9 @@ class Alert(msgspec.Struct, frozen=True, array_like=True):
 class Report(msgspec.Struct, frozen=True):
     """An alert as it stands after a step.
 
-    `notice` is why receivers are told, None if only the record changes. `members` are its open episodes;
-    `ended` those that ended since the last message before this one; `added` how many joined since, also of
-    those that ended again: told before + added - ended = members.
+    `notice` is why receivers are notified, None if only the record changes. `members` are its open episodes,
+    `ended` those that ended since the last message. `added` counts those that joined since, including those
+    that ended again: members of the last message + added - ended = members.
     """
 
     alert: Alert
@@ -70,7 +70,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def new_id(*parts: str) -> str:
-    """Return an identity made of nothing but its parts, so that replaying a step gives the same."""
+    """Return an identity made of its parts alone, so that replaying a step gives the same one."""
     return blake2b("\0".join(parts).encode(), digest_size=12).hexdigest()
 
 
@@ -87,7 +87,7 @@ def confirm(
     Args:
         tracks: The confirmed tracks with their group and severity.
         alerts: The open alerts.
-        scope: What these tracks belong to: a connection's identity, or the fleet.
+        scope: What these tracks belong to: a connection's identity, or `failures.SCOPE`.
         update_interval: For how long after its opening an alert may be joined.
         now: The instant of confirmation.
 
@@ -111,7 +111,7 @@ def confirm(
                 group=group,
                 started_at=now,
                 updated_at=now,
-                told_at=now,
+                notified_at=now,
                 severity=severity,
             )
             joinable[track.kind, group] = alert
@@ -135,7 +135,7 @@ def report(
     update_interval: timedelta,
     now: datetime,
 ) -> tuple[list[Alert], list[Report]]:
-    """Decide for each alert whether there is something to tell or to record.
+    """Decide for each alert whether receivers are notified, or only the record changes.
 
     Returns:
         The alerts that stay open, and a report of every alert that changed.
@@ -148,17 +148,20 @@ def report(
     for end in ended:
         if end.track.episode is not None:
             gone[end.track.episode.alert_id].append(end)
-    reports = [_report(alert, members[alert.id], gone[alert.id], update_interval, now) for alert in alerts]
-    still_open = [made.alert if made.notice is None else _told(made, now) for made in reports if made.members]
-    changed = [
-        made for made, alert in zip(reports, alerts, strict=True) if made.notice or made.alert != alert
-    ]
+    still_open: list[Alert] = []
+    changed: list[Report] = []
+    for alert in alerts:
+        made = _report(alert, members[alert.id], gone[alert.id], update_interval, now)
+        if made.notice or made.alert != alert:
+            changed.append(made)
+        if made.members:
+            still_open.append(made.alert if made.notice is None else _notified(made, now))
     return still_open, changed
 
 
-def tells_at(alert: Alert, update_interval: timedelta) -> datetime | None:
-    """Return the instant at which an update of this alert becomes due, None if there is nothing to tell."""
-    return alert.told_at + update_interval if alert.shown_digest != alert.told_digest else None
+def update_due_at(alert: Alert, update_interval: timedelta) -> datetime | None:
+    """Return the instant at which an update of this alert is sent; None if nothing changed."""
+    return alert.notified_at + update_interval if alert.shown_digest != alert.notified_digest else None
 
 
 def _report(
@@ -182,7 +185,7 @@ def _report(
         resolutions=tuple(ways),
     )
     met = [*members, *(end.track for end in current.ended)]
-    added = sum(1 for track in met if track.episode and track.episode.id not in alert.told)
+    added = sum(1 for track in met if track.episode and track.episode.id not in alert.notified)
     return Report(alert=current, notice=notice, members=tuple(members), ended=current.ended, added=added)
 
 
@@ -200,17 +203,17 @@ def _notice(
         return Notice.RESOLVED
     if worst is not alert.severity:
         return Notice.UPDATED
-    if digest != alert.told_digest and now >= alert.told_at + update_interval:
+    if digest != alert.notified_digest and now >= alert.notified_at + update_interval:
         return Notice.UPDATED
     return None
 
 
-def _told(made: Report, now: datetime) -> Alert:
+def _notified(made: Report, now: datetime) -> Alert:
     return msgspec.structs.replace(
         made.alert,
-        told_at=now,
-        told=frozenset(track.episode.id for track in made.members if track.episode),
-        told_digest=made.alert.shown_digest,
+        notified_at=now,
+        notified=frozenset(track.episode.id for track in made.members if track.episode),
+        notified_digest=made.alert.shown_digest,
         ended=(),
     )
 

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from monitor.drift.alert import Kind, Resolution
-from monitor.drift.alerts import Alert, Report, confirm, report, tells_at
+from monitor.drift.alerts import Alert, Report, confirm, report, update_due_at
 from monitor.drift.episodes import Ended, Track, track_id
 from monitor.drift.rules import Severities
 from monitor.errors import Outcome
@@ -219,7 +219,7 @@ def _begun(
 
 def _cause(health: Health) -> str:
     if health.vanished:
-        return "vanished"
+        return "unlisted"
     outcome = health.streak.outcome
     return "" if outcome in (None, Outcome.OK) else outcome.value
 
@@ -260,7 +260,7 @@ def _wakes_at(
     now: datetime,
 ) -> datetime | None:
     in_alert = {track.key for track in tracks.values() if track.kind is not Kind.RECEIVER_FAILING}
-    instants = [tells_at(alert, rules.update_interval) for alert in alerts]
+    instants = [update_due_at(alert, rules.update_interval) for alert in alerts]
     instants += [
         health.fresh_at + health.stale_after
         for health in healths

@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 
 from monitor.drift.alert import Kind, Resolution
-from monitor.drift.alerts import Alert, Report, confirm, report, tells_at
+from monitor.drift.alerts import Alert, Report, confirm, report, update_due_at
 from monitor.drift.diff import diff
 from monitor.drift.episodes import (
     Ended,
@@ -230,6 +230,6 @@ def _wakes_at(
     instants = [
         rules.wakes_at(now),
         *(ends_at(track, rules) for track in tracks.values()),
-        *(tells_at(alert, rules.update_interval) for alert in alerts),
+        *(update_due_at(alert, rules.update_interval) for alert in alerts),
     ]
     return min((instant for instant in instants if instant is not None), default=None)

@@ -1,7 +1,7 @@
-"""What people read: the alert body and its summary, made from an alert's members."""
+"""Writes the alert body and its one-line summary from an alert's members."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -31,7 +31,7 @@ class Wording:
 
 
 def body(
-    made: Report,
+    report: Report,
     *,
     scope: str,
     watched: Mapping[str, Watched],
@@ -42,93 +42,91 @@ def body(
     """Return the body of one message about an alert.
 
     Args:
-        made: The alert, its members and what happened since the last message.
+        report: The alert, its members and what happened since the last message.
         scope: The identity of the connection whose numbers are its members; for failures anything.
         watched: Every connection by identity.
         wording: What the configuration adds.
         now: The instant of the message.
         others: How many other connections have begun to fail for the same cause.
     """
-    alert = made.alert
-    open_now = made.status is Status.FIRING
-    tracks = _told_of(made)
-    numbers = [track for track in tracks if track.number is not None]
-    numbers.sort(key=lambda track: track.key)
+    alert, kind = report.alert, report.alert.kind
+    tracks = _last_members(report)
+    # The newest first; of the same age, the lowest key.
+    numbers = sorted((track for track in tracks if track.number is not None), key=lambda track: track.key)
     numbers.sort(key=lambda track: track.since, reverse=True)
     common = _common(numbers)
-    connection = _connection(alert, scope, watched)
     listed = numbers[: wording.max_listed_numbers]
+    connection = _connection(alert, scope, watched)
+    if connection is not None:
+        account: str | None = connection.account
+        connections = [connection.name]
+    else:
+        account = alert.group if kind is Kind.ACCOUNT_REJECTED else None
+        # The members of a receiver's alert are receivers, which may be called like an identity.
+        affected = [] if kind is Kind.RECEIVER_FAILING else tracks
+        connections = sorted(watched[track.key].name for track in affected if track.key in watched)
     return AlertBody(
         alert_id=alert.id,
-        kind=alert.kind,
-        change=made.notice or Notice.UPDATED,
-        status=made.status,
-        resolution=made.resolution,
+        kind=kind,
+        change=report.notice or Notice.UPDATED,
+        status=report.status,
+        resolution=report.resolution,
         severity=alert.severity,
-        summary=summary(made, connection, watched, common, others=others),
+        summary=_summary(report, connection, watched, common, others),
         instance=wording.instance,
         connection=connection.name if connection else None,
-        account=connection.account if connection else _account(alert),
-        state=_state(alert),
+        account=account,
+        state=alert.group if kind in (Kind.DRIFT, Kind.RECEIVER_FAILING) else None,
         started_at=_instant(alert.started_at),
-        updated_at=_instant(alert.updated_at if made.notice is None else now),
-        resolved_at=None if open_now else _instant(now),
+        updated_at=_instant(alert.updated_at if report.notice is None else now),
+        resolved_at=None if report.status is Status.FIRING else _instant(now),
         version=alert.version,
         numbers_total=len(numbers),
         numbers_listed=len(listed),
         numbers=[_number(track) for track in listed],
-        numbers_added=made.added if alert.kind.about_numbers else 0,
-        numbers_ended=len(made.ended) if alert.kind.about_numbers else 0,
-        connections=_connections(alert, tracks, connection, watched),
+        numbers_added=report.added if kind.about_numbers else 0,
+        numbers_ended=len(report.ended) if kind.about_numbers else 0,
+        connections=connections,
         common=common,
         actions=_actions(numbers),
         labels=dict(wording.labels),
         url=f"{wording.external_url}/alerts#{alert.id}" if wording.external_url else None,
-        runbook_url=f"{wording.runbook_base_url}/{alert.kind.value}" if wording.runbook_base_url else None,
+        runbook_url=f"{wording.runbook_base_url}/{kind.value}" if wording.runbook_base_url else None,
     )
 
 
-def summary(
-    made: Report,
-    connection: Watched | None,
-    watched: Mapping[str, Watched],
-    common: Mapping[str, int | str],
-    *,
-    others: int = 0,
-) -> str:
-    """Return one line that says where, how many, what, and how it ended."""
-    alert = made.alert
-    tracks = _told_of(made)
-    if alert.kind.about_numbers:
-        name = connection.name if connection else "unknown connection"
-        line = f"{name}: {_numbers_phrase(alert, len(tracks))}{_shared_phrase(common, len(tracks))}"
-    else:
-        line = _failure_phrase(alert, tracks, connection, watched)
-    if made.status is Status.FIRING:
-        return f"{line}, {_others_phrase(others)}" if others else line
-    lasted = duration(made.ended[-1].at - alert.started_at) if made.ended else "a moment"
-    return f"{line} - {_ending(made.resolution, alert.kind)} after {lasted}"
+def headline(kind: Kind, *, where: str, subject: str = "", group: str = "", cause: str = "") -> str:
+    """Return what happened, in a line.
+
+    Args:
+        kind: What the alert is about.
+        where: The connection, or how many of them.
+        subject: The number, or how many of them.
+        group: The state, the account or the receiver that it is about.
+        cause: Why syncs or messages fail, if that is known.
+    """
+    phrases = {
+        Kind.DRIFT: f"{where}: {subject} {group}",
+        Kind.NUMBER_REMOVED: f"{where}: {subject} gone from the inventory",
+        Kind.RECONFIGURED: f"{where}: {subject} reconfigured",
+        Kind.API_UNAVAILABLE: f"VoiceLink API unavailable for {where}",
+        Kind.ACCOUNT_REJECTED: f"account {group}: API key rejected for {where}",
+        Kind.CONNECTION_REJECTED: f"{where}: the API rejects this connection",
+        Kind.ANSWER_UNREADABLE: f"{where}: the API's answer is unreadable",
+        Kind.SYNC_STALE: f"no recent snapshot of {where}",
+        Kind.RECEIVER_FAILING: f"receiver {group} is not accepting alerts",
+        Kind.TEST: "test alert: nothing is wrong",
+    }
+    return f"{phrases[kind]} ({cause})" if cause else phrases[kind]
 
 
-def _told_of(made: Report) -> tuple[Track, ...]:
-    """Return the members; of a resolved alert the last ones, a number that ended twice as it was last."""
-    if made.members:
-        return made.members
-    return tuple({end.track.key: end.track for end in made.ended}.values())
+def in_common(common: Mapping[str, int | str]) -> str:
+    """Return what all members share, in words: `client 415, bot 93 and agent 7`; empty if nothing."""
+    parts = [f"{word} {common[name]}" for name, word in _DEPENDENCY_WORDS.items() if name in common]
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
-def _numbers_phrase(alert: Alert, count: int) -> str:
-    counted = f"{count:,} number{'s' if count != 1 else ''}"
-    match alert.kind:
-        case Kind.NUMBER_REMOVED:
-            return f"{counted} gone from the inventory"
-        case Kind.RECONFIGURED:
-            return f"{counted} reconfigured"
-        case _:
-            return f"{counted} {alert.group}"
-
-
-_COMMON_WORDS = {
+_DEPENDENCY_WORDS = {
     "client_id": "client",
     "bot_id": "bot",
     "routing_target": "routing",
@@ -136,58 +134,64 @@ _COMMON_WORDS = {
 }
 
 
-def _shared_phrase(common: Mapping[str, int | str], count: int) -> str:
-    if not common or count < 2:  # noqa: PLR2004 - one number shares nothing with itself
-        return ""
-    # A routing that leads to the bot they share says the same twice.
-    said = [name for name in common if name != "routing_target" or "bot_id" not in common]
-    parts = [f"{word} {common[name]}" for name, word in _COMMON_WORDS.items() if name in said]
-    return f", all of {', '.join(parts)}"
-
-
-def _failure_phrase(
-    alert: Alert, tracks: Sequence[Track], connection: Watched | None, watched: Mapping[str, Watched]
+def _summary(
+    report: Report,
+    connection: Watched | None,
+    watched: Mapping[str, Watched],
+    common: Mapping[str, int | str],
+    others: int,
 ) -> str:
-    causes = ", ".join(sorted({track.detail for track in tracks if track.detail}))
-    because = f" ({causes})" if causes else ""
-    name = connection.name if connection else alert.group
-    some = f"{len(tracks):,} connection{'s' if len(tracks) != 1 else ''}"
-    if len(tracks) == 1 and tracks[0].key in watched:
-        some = watched[tracks[0].key].name
-    phrases = {
-        Kind.API_UNAVAILABLE: f"VoiceLink API unavailable for {some}",
-        Kind.ACCOUNT_REJECTED: f"account {alert.group}: the API key is rejected for {some}",
-        Kind.CONNECTION_REJECTED: f"{name}: the API rejects this connection",
-        Kind.ANSWER_UNREADABLE: f"{name}: the API's answer cannot be read",
-        Kind.SYNC_STALE: f"no fresh snapshot of {some}",
-        Kind.RECEIVER_FAILING: f"receiver {alert.group} does not take alerts",
-        Kind.TEST: "test alert: nothing is wrong",
-    }
-    return f"{phrases[alert.kind]}{because}"
-
-
-def _others_phrase(others: int) -> str:
-    return (
-        "1 other connection is failing too"
-        if others == 1
-        else f"{others:,} other connections are failing too"
-    )
+    """Return one line that says where, how many, what, and how it ended."""
+    alert, tracks = report.alert, _last_members(report)
+    if alert.kind.about_numbers:
+        where = connection.name if connection else "unknown connection"
+        line = headline(alert.kind, where=where, subject=counted(len(tracks), "number"), group=alert.group)
+        if common and len(tracks) > 1:
+            # A routing that leads to the bot they share says the same twice.
+            hidden = "routing_target" if "bot_id" in common else ""
+            shared = in_common({name: value for name, value in common.items() if name != hidden})
+            line += f", {'both' if len(tracks) == 2 else 'all'} on {shared}"  # noqa: PLR2004 - two are both
+    else:
+        names = [watched[track.key].name for track in tracks if track.key in watched]
+        where = names[0] if len(names) == len(tracks) == 1 else counted(len(tracks), "connection")
+        if not names and alert.kind in (Kind.CONNECTION_REJECTED, Kind.ANSWER_UNREADABLE):
+            where = alert.group
+        causes = ", ".join(sorted({track.detail for track in tracks if track.detail}))
+        line = headline(alert.kind, where=where, group=alert.group, cause=causes)
+    if report.resolution is not None:
+        lasted = duration(report.ended[-1].at - alert.started_at) if report.ended else "a moment"
+        return f"{line} - {_ending(alert.kind, report.resolution, lasted)}"
+    if others:
+        return f"{line}, {counted(others, 'other connection')} {'is' if others == 1 else 'are'} failing too"
+    return line
 
 
 _ENDINGS: Mapping[Resolution, str] = {
-    Resolution.RECOVERED: "recovered",
-    Resolution.REMOVED: "removed from the inventory",
-    Resolution.ACCEPTED: "accepted as it is now",
-    Resolution.IGNORED: "ignored by a rule, not recovered,",
-    Resolution.UNCONFIGURED: "no longer watched, not recovered,",
-    Resolution.MIXED: "over in several ways",
+    Resolution.RECOVERED: "recovered after {}",
+    Resolution.REMOVED: "removed from the inventory after {}",
+    Resolution.ACCEPTED: "accepted after {}",
+    Resolution.IGNORED: "ignored by a rule after {}, not recovered",
+    Resolution.UNCONFIGURED: "no longer configured after {}, not recovered",
+    Resolution.MIXED: "ended in several ways after {}",
 }
 
 
-def _ending(resolution: Resolution | None, kind: Kind) -> str:
-    if resolution is Resolution.REMOVED and kind is Kind.NUMBER_REMOVED:
-        return "still gone, closed"
-    return _ENDINGS[resolution or Resolution.RECOVERED]
+def _ending(kind: Kind, resolution: Resolution, lasted: str) -> str:
+    if kind is Kind.NUMBER_REMOVED and resolution is Resolution.REMOVED:
+        return f"still missing after {lasted}, alert expired"
+    if kind is Kind.TEST and resolution is Resolution.RECOVERED:
+        return f"finished after {lasted}"
+    return _ENDINGS[resolution].format(lasted)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return how many there are: `1 number`, `1,234 numbers`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _last_members(report: Report) -> tuple[Track, ...]:
+    """Return the members; of a resolved alert the last ones, a number that ended twice as it was last."""
+    return report.members or tuple({end.track.key: end.track for end in report.ended}.values())
 
 
 def _connection(alert: Alert, scope: str, watched: Mapping[str, Watched]) -> Watched | None:
@@ -198,30 +202,11 @@ def _connection(alert: Alert, scope: str, watched: Mapping[str, Watched]) -> Wat
     return None
 
 
-def _account(alert: Alert) -> str | None:
-    return alert.group if alert.kind is Kind.ACCOUNT_REJECTED else None
-
-
-def _state(alert: Alert) -> str | None:
-    """Return the group's state; of a failing receiver its name."""
-    return alert.group if alert.kind in (Kind.DRIFT, Kind.RECEIVER_FAILING) else None
-
-
-def _connections(
-    alert: Alert, tracks: Iterable[Track], connection: Watched | None, watched: Mapping[str, Watched]
-) -> list[str]:
-    if connection is not None:
-        return [connection.name]
-    if alert.kind is Kind.RECEIVER_FAILING:
-        return []
-    return sorted(watched[track.key].name for track in tracks if track.key in watched)
-
-
 def _common(tracks: Sequence[Track]) -> dict[str, int | str]:
-    """Return what all members hang on, or hung on before it was gone: the likely cause."""
+    """Return what all members depend on, or depended on before it was gone: the likely cause."""
     shared: dict[str, int | str] = {}
-    for name in _COMMON_WORDS:
-        values = {_ref(_dependencies(track), name) for track in tracks}
+    for name in _DEPENDENCY_WORDS:
+        values = {getattr(_dependencies(track), name) for track in tracks}
         value = values.pop() if len(values) == 1 else None
         if value is not None:
             shared[name] = value
@@ -229,13 +214,8 @@ def _common(tracks: Sequence[Track]) -> dict[str, int | str]:
 
 
 def _dependencies(track: Track) -> Dependencies:
-    """Return what a member hangs on now, and before the change where that is gone."""
+    """Return what a member depends on now, and before the change where that is gone."""
     return track.number.dependencies.or_else(track.dependencies) if track.number else track.dependencies
-
-
-def _ref(dependencies: Dependencies, name: str) -> int | str | None:
-    value: int | str | None = getattr(dependencies, name)
-    return value
 
 
 def _number(track: Track) -> AlertNumber:

@@ -1,8 +1,8 @@
 """Apprise: a hundred other services, by their Apprise URL. Best effort.
 
 An optional extra: the library is imported when a receiver of this type is built. It sends in a thread and
-says no more than whether it worked, so every failure is tried again. Its own log lines may quote an address
-with its credentials, so they are dropped.
+reports only success or failure, so every failure is tried again. Its own log lines may quote a URL with
+credentials, so they are dropped.
 
 Library: https://github.com/caronc/apprise
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from monitor.errors import ConfigError, DeliveryError, Refusal
 from monitor.notify.delivery import Delivery, body_of
-from monitor.notify.wording import Tone, message, plain_text
+from monitor.notify.wording import Tone, compose, plain_text
 from monitor.secret import Secret
 
 _TYPES = {
@@ -36,7 +36,7 @@ class AppriseReceiver:
         library: The module to import.
 
     Raises:
-        ConfigError: The extra is not installed, or the URL is not exactly one that Apprise knows.
+        ConfigError: The extra is not installed, or the URL is not exactly one that Apprise supports.
     """
 
     def __init__(self, name: str, *, url: Secret, timeout_s: float, library: str = "apprise") -> None:
@@ -47,27 +47,27 @@ class AppriseReceiver:
         self._service()
 
     async def send(self, delivery: Delivery) -> str:
-        """Send the message; return that it was taken.
+        """Send the message; return that it was accepted.
 
         Raises:
-            DeliveryError: It was not taken, for whatever reason (`RETRY`), or the URL that its file holds now
-                cannot be used (`FAILING`).
+            DeliveryError: It was not accepted, whatever the reason (`RETRY`), or the URL that its file now
+                holds is unusable (`FAILING`).
         """
-        told = message(body_of(delivery))
-        title, text, kind = told.title, plain_text(told), _TYPES[told.tone]
+        message = compose(body_of(delivery))
+        title, text, kind = message.title, plain_text(message), _TYPES[message.tone]
         try:
             async with asyncio.timeout(self.timeout_s):
-                taken = await asyncio.to_thread(self._notify, title, text, kind)
+                accepted = await asyncio.to_thread(self._notify, title, text, kind)
         except TimeoutError as exc:
-            raise DeliveryError(Refusal.RETRY, "no answer in time") from exc
+            raise DeliveryError(Refusal.RETRY, "timed out") from exc
         except ConfigError as exc:
             raise DeliveryError(Refusal.FAILING, str(exc)) from exc
-        if not taken:
-            raise DeliveryError(Refusal.RETRY, "not taken (Apprise does not say why)")
-        return "taken"
+        if not accepted:
+            raise DeliveryError(Refusal.RETRY, "not accepted (Apprise gives no reason)")
+        return "accepted"
 
     def _notify(self, title: str, text: str, kind: str) -> bool:
-        taken = self._service().notify(
+        accepted = self._service().notify(
             body=text,
             title=title,
             notify_type=kind,
@@ -75,22 +75,22 @@ class AppriseReceiver:
             interpret_escapes=False,
             timeout=self.timeout_s,
         )
-        return bool(taken)
+        return bool(accepted)
 
     def _service(self) -> Any:
-        """Return an Apprise with the one URL; a fresh one, for its file may have been replaced.
+        """Return a new Apprise with the URL as its file holds it now.
 
         Raises:
-            ConfigError: It is not exactly one that Apprise knows. Never quotes it.
+            ConfigError: It is not exactly one that Apprise supports. Never quotes it.
         """
         asset = self._library.AppriseAsset(
             app_id="voicelink-monitor", async_mode=False, interpret_emojis=False, secure_logging=True
         )
         service = self._library.Apprise(asset=asset)
         if not service.add(self._url.reveal()):
-            raise ConfigError([f"receiver {self.name!r}: url is none that Apprise knows"])
+            raise ConfigError([f"receiver {self.name!r}: url is not one that Apprise supports"])
         if len(service) != 1:
-            raise ConfigError([f"receiver {self.name!r}: url holds several; give each its own receiver"])
+            raise ConfigError([f"receiver {self.name!r}: url holds several URLs; give each its own receiver"])
         return service
 
 
@@ -99,6 +99,6 @@ def _load(name: str, library: str) -> Any:
         module = importlib.import_module(library)
     except ImportError as exc:
         wanted = "pip install voicelink-drift-monitor[apprise]"
-        raise ConfigError([f'receiver {name!r}: type "apprise" needs an extra: {wanted}']) from exc
+        raise ConfigError([f'receiver {name!r}: type "apprise" needs an extra; run: {wanted}']) from exc
     logging.getLogger("apprise").disabled = True
     return module

@@ -1,15 +1,15 @@
 """PagerDuty: Events API v2.
 
 An alert is one PagerDuty alert, by `dedup_key`. `opened`, `updated` and `reminder` are triggers: the later
-ones add fresh details to the open incident and page nobody again (where somebody had closed it by hand, they
-open a new one: the trouble goes on). `resolved` is a resolve.
+ones add details to the open incident and page no one again (if it was closed by hand, they open a new one,
+because the problem persists). `resolved` is a resolve.
 
-What PagerDuty shows: the first trigger's summary is the incident's title and stays so; details, links and
-client come from the triggers. A resolve closes the incident whatever the cause, and PagerDuty's own examples
-send it without a payload: nothing of it is shown on the incident, only in the log entry of the event. So the
-resolve's summary says how it ended, "not recovered" included, for whoever looks there, and for automation
-that reads it (event orchestration, webhooks). One more trigger before the resolve would show it more plainly,
-but where somebody had closed the incident by hand it would open a new one and page: that is worse.
+What PagerDuty shows: the first trigger's summary stays the incident's title; details, links and client come
+from the triggers. A resolve closes the incident whatever the cause; nothing of its payload is shown on the
+incident, only in the log entry of the event. So the resolve's summary says how it ended, "not recovered"
+included, for people who look there and for automation that reads it (event orchestration, webhooks). Another
+trigger before the resolve would show it better, but if the incident had been closed by hand it would open a
+new one and page, which is worse.
 
 Limits: https://developer.pagerduty.com/docs/events-api-v2/trigger-events/ (summary 1,024 characters,
 dedup_key 255), https://developer.pagerduty.com/docs/events-api-v2/overview/ (512 kB a request; answers 202,
@@ -28,7 +28,7 @@ from monitor.errors import DeliveryError, Refusal
 from monitor.http.request import HttpAnswer
 from monitor.notify.delivery import Delivery, body_of
 from monitor.notify.http import post, require_taken
-from monitor.notify.wording import Message, clip, labels, links, message, one_line, units, when
+from monitor.notify.wording import Message, clip, compose, labels, links, one_line, units, when
 from monitor.secret import Secret
 
 MAX_SUMMARY = 1024
@@ -73,7 +73,7 @@ class PagerDutyReceiver:
         """Post the event; return what PagerDuty answered.
 
         Raises:
-            DeliveryError: It was not taken.
+            DeliveryError: It was not accepted.
         """
         routing_key = self._routing_key.reveal()
         event = {"routing_key": routing_key, **render(body_of(delivery))}
@@ -88,7 +88,7 @@ class PagerDutyReceiver:
             return require_taken(answer, hide=[routing_key])
         except DeliveryError as exc:
             if _names_key(answer):
-                # PagerDuty says 400 to a wrong key too, but the message is fine: somebody must mend the key.
+                # PagerDuty answers 400 to a wrong key too: the message is fine, the receiver needs fixing.
                 raise DeliveryError(Refusal.FAILING, str(exc)) from exc
             raise
 
@@ -110,16 +110,16 @@ def render(body: AlertBody) -> dict[str, Any]:
 
 
 def _event(body: AlertBody, items: int) -> dict[str, Any]:
-    told = message(body, max_items=items)
+    message = compose(body, max_items=items)
     event: dict[str, Any] = {
         "event_action": "resolve" if body.change is Notice.RESOLVED else "trigger",
         "dedup_key": dedup_key(body.alert_id),
         "client": one_line(f"VoiceLink drift monitor {body.instance}", MAX_FIELD),
-        "payload": _payload(body, told),
+        "payload": _payload(body, message),
     }
-    if told.url and len(told.url) <= MAX_URL:
-        event["client_url"] = told.url
-    pages = [{"href": url, "text": name} for name, url in links(told) if len(url) <= MAX_URL]
+    if message.url and len(message.url) <= MAX_URL:
+        event["client_url"] = message.url
+    pages = [{"href": url, "text": name} for name, url in links(message) if len(url) <= MAX_URL]
     if pages:
         event["links"] = pages
     return event
@@ -132,45 +132,36 @@ def dedup_key(alert_id: str) -> str:
     return hashlib.sha256(alert_id.encode()).hexdigest()
 
 
-def _payload(body: AlertBody, told: Message) -> dict[str, Any]:
+def _payload(body: AlertBody, message: Message) -> dict[str, Any]:
     where = f"{body.instance}/{body.connection}" if body.connection else body.instance
+    component = body.state if body.kind is Kind.RECEIVER_FAILING else body.connection
+    drifting = body.kind is Kind.DRIFT and body.state
+    # PagerDuty shows the severity beside the title, so only a test carries its tag.
+    summary = message.title if body.kind is Kind.TEST else message.headline
     payload = {
-        "summary": clip(_summary(body, told), MAX_SUMMARY),
+        "summary": clip(summary, MAX_SUMMARY),
         "source": one_line(where, MAX_FIELD) or "voicelink-monitor",
         "severity": body.severity.value,
         "timestamp": body.updated_at,
-        "component": one_line(_component(body) or "", MAX_FIELD),
+        "component": one_line(component or "", MAX_FIELD),
         "group": one_line(body.account or "", MAX_FIELD),
-        "class": one_line(_class(body), MAX_FIELD),
-        "custom_details": _details(body, told),
+        "class": one_line(drifting or body.kind.value, MAX_FIELD),
+        "custom_details": _details(body, message),
     }
     return {name: value for name, value in payload.items() if value}
 
 
-def _class(body: AlertBody) -> str:
-    return body.state if body.kind is Kind.DRIFT and body.state else body.kind.value
-
-
-def _component(body: AlertBody) -> str | None:
-    return body.state if body.kind is Kind.RECEIVER_FAILING else body.connection
-
-
-def _summary(body: AlertBody, told: Message) -> str:
-    """Return the title of the incident; PagerDuty shows the severity beside it, so only a test is marked."""
-    return told.title if body.kind is Kind.TEST else told.headline
-
-
-def _details(body: AlertBody, told: Message) -> dict[str, Any]:
-    """Return what stands in the incident's table of details, and what event rules can read."""
-    members = [*told.members, *filter(None, [told.more_line])]
+def _details(body: AlertBody, message: Message) -> dict[str, Any]:
+    """Return the incident's table of details, which event rules can read."""
+    members = [*message.members, *filter(None, [message.more_line])]
     details = {
-        "what_to_do": list(told.to_do),
-        "how_it_ended": told.ending,
-        "likely_cause": told.cause,
-        "since_the_last_message": told.changed,
+        "what_to_do": list(message.to_do),
+        "how_it_ended": message.ending,
+        "likely_cause": message.cause,
+        "since_the_last_message": message.changed,
         "numbers" if body.kind.about_numbers else "connections": members,
         "numbers_total": body.numbers_total or None,
-        "when": when(told),
+        "when": when(message),
         "kind": body.kind.value,
         "state": one_line(body.state, MAX_FIELD) if body.state else None,
         "labels": labels(body),

@@ -1,12 +1,13 @@
 """Slack: an incoming webhook, Block Kit.
 
-The webhook's URL is the credential. Slack answers `200 ok`, or says why not in a word: 400 `invalid_payload`
-or `invalid_blocks` (dead: this message never), 403 `action_prohibited`, 404 `channel_not_found` or
-`no_service`, 410 `channel_is_archived` (failing: mend the receiver), 429 with Retry-After, 5xx (tried again).
+The webhook's URL is the credential. Slack answers `200 ok`, or names the reason: 400 `invalid_payload` or
+`invalid_blocks` (dead: this message is never accepted), 403 `action_prohibited`, 404 `channel_not_found` or
+`no_service`, 410 `channel_is_archived` (failing: the receiver needs fixing), 429 with Retry-After and 5xx
+(tried again).
 
-Everything from outside is escaped as Slack asks, in every kind of text: what is not ours can neither mention
-(`<!channel>`, `<@U…>`) nor link; `verbatim` keeps bare addresses and `#names` from becoming links, while our
-own dates and links still work.
+Text from outside is escaped as Slack asks, wherever it stands: it can neither mention (`<!channel>`,
+`<@U…>`) nor link. `verbatim` keeps bare addresses and `#names` from becoming links, while the monitor's own
+dates and links still work.
 
 Limits: https://docs.slack.dev/reference/block-kit/blocks (50 blocks; section 3,000 characters; header 150;
 context 10 elements), escaping and dates: https://docs.slack.dev/messaging/formatting-message-text,
@@ -24,7 +25,7 @@ from monitor.clock import Clock, SystemClock
 from monitor.drift.alert import AlertBody
 from monitor.notify.delivery import Delivery, body_of
 from monitor.notify.http import post, require_taken
-from monitor.notify.wording import Message, Tone, instant, links, message, units
+from monitor.notify.wording import Message, Tone, compose, instant, links, units, when
 from monitor.secret import Secret
 
 MAX_SECTION = 3000
@@ -74,7 +75,7 @@ class SlackReceiver:
         """Post the message; return what Slack answered.
 
         Raises:
-            DeliveryError: It was not taken.
+            DeliveryError: It was not accepted.
         """
         url = self._url.reveal()
         answer = await post(
@@ -89,31 +90,32 @@ class SlackReceiver:
 
 def render(body: AlertBody) -> dict[str, Any]:
     """Return the message of an alert body; `text` is what notifications and screen readers get."""
-    told = message(body)
+    message = compose(body)
     return {
-        "text": _escaped(f"{_MARKS[told.tone]} {told.title}", MAX_TEXT),
-        "blocks": list(_blocks(told)),
+        "text": _escaped(f"{_MARKS[message.tone]} {message.title}", MAX_TEXT),
+        "blocks": list(_blocks(message)),
     }
 
 
-def _blocks(told: Message) -> Iterator[dict[str, Any]]:
-    title = f"{_MARKS[told.tone]} {told.title}"
+def _blocks(message: Message) -> Iterator[dict[str, Any]]:
+    title = f"{_MARKS[message.tone]} {message.title}"
     header = _escaped(title, MAX_HEADER)
     yield {"type": "header", "text": {"type": "plain_text", "text": header, "emoji": False}}
     if header.endswith("…") and not title.endswith("…"):
-        yield _section(_escaped(told.headline, MAX_SECTION))
-    if told.to_do:
-        yield _section(_paragraph("What to do", told.to_do))
-    if told.ending:
-        yield _section(_escaped(told.ending, MAX_SECTION))
-    if told.cause:
-        yield _section(f"*Likely cause:* {_escaped(told.cause, MAX_SECTION - 50)}")
-    if told.changed:
-        yield _section(f"*Since the last message:* {_escaped(told.changed, MAX_SECTION - 50)}")
-    if told.members:
-        yield _section(_paragraph(told.members_title, told.members, more=told.more, url=told.url))
-    yield _context([_when(told), *(f"<{_address(url)}|{name}>" for name, url in links(told) if _fits(url))])
-    yield _context([_escaped(", ".join(told.facts), MAX_SECTION)])
+        yield _section(_escaped(message.headline, MAX_SECTION))
+    if message.to_do:
+        yield _section(_paragraph("What to do", message.to_do))
+    if message.ending:
+        yield _section(_escaped(message.ending, MAX_SECTION))
+    if message.cause:
+        yield _section(_escaped(message.cause, MAX_SECTION))
+    if message.changed:
+        yield _section(f"*Since the last message:* {_escaped(message.changed, MAX_SECTION - 50)}")
+    if message.members:
+        yield _section(_paragraph(message.members_title, message.members, more=message.more, url=message.url))
+    pages = [f"<{_address(url)}|{name}>" for name, url in links(message) if _fits(url)]
+    yield _context([when(message, _date), *pages])
+    yield _context([_escaped(", ".join(message.facts), MAX_SECTION)])
 
 
 def _section(text: str) -> dict[str, Any]:
@@ -126,7 +128,7 @@ def _context(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _paragraph(title: str, lines: Sequence[str], *, more: int = 0, url: str | None = None) -> str:
-    """Return a title and as many lines as fit into a section, then how many more there are, and where."""
+    """Return a title, the lines that fit into a section, and how many more there are."""
     text = f"*{title}*"
     room = MAX_SECTION - _ROOM_FOR_MORE
     for index, line in enumerate(lines):
@@ -139,13 +141,6 @@ def _paragraph(title: str, lines: Sequence[str], *, more: int = 0, url: str | No
         return text
     link = f", <{_address(url)}|see all>" if url and _fits(url) else ""
     return f"{text}\nand {more:,} more{link}"
-
-
-def _when(told: Message) -> str:
-    first = f" (first seen {_date(told.first_seen_at)})" if told.first_seen_at else ""
-    if told.ended_at is None:
-        return f"Since {_date(told.started_at)}{first}"
-    return f"From {_date(told.started_at)} to {_date(told.ended_at)}, {told.lasted}{first}"
 
 
 def _date(at: datetime) -> str:
@@ -181,7 +176,7 @@ def _escaped(text: str, limit: int) -> str:
 
 
 def _hidden(url: str) -> Iterator[str]:
-    """Yield what an answer must not bring into a log: the URL's path is the credential."""
+    """Yield what must not reach the log through an answer: the URL's path is the credential."""
     yield url
     path = url.partition("://")[2].partition("/")[2]
     yield path

@@ -1,4 +1,4 @@
-"""The webhook: a CloudEvents 1.0 JSON event, signed as Standard Webhooks says.
+"""The webhook: a CloudEvents 1.0 JSON event, signed as Standard Webhooks specifies.
 
 Event: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
 Signature: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
@@ -91,10 +91,10 @@ class WebhookReceiver:
         self._clock = clock
 
     async def send(self, delivery: Delivery) -> str:
-        """Post the event; return what the other side answered.
+        """Post the event; return what the server answered.
 
         Raises:
-            DeliveryError: It was not taken.
+            DeliveryError: It was not accepted.
         """
         now = self._clock.now()
         content = render(delivery)
@@ -109,13 +109,13 @@ class WebhookReceiver:
         if self._secret is not None:
             try:
                 key = signing_key(self._secret.reveal())
-            except ValueError as exc:  # the file behind it was replaced by something else
-                raise DeliveryError(Refusal.FAILING, f"its secret cannot be used: {exc}") from exc
+            except ValueError as exc:  # its file was replaced by something else
+                raise DeliveryError(Refusal.FAILING, f"its secret is unusable: {exc}") from exc
             headers["webhook-signature"] = sign(key, delivery_id, timestamp, content)
         return headers
 
     def _hidden(self) -> Iterator[str]:
-        """Yield what an answer must not bring into a log: servers like to quote a path or a header."""
+        """Yield what must not reach the log through an answer: servers may quote a path or a header."""
         url = httpx.URL(self._url)
         yield from (url.raw_path.decode("ascii"), url.path, url.password, url.query.decode("ascii"))
         yield from map(_reveal, self._headers.values())
@@ -165,7 +165,7 @@ def signing_key(secret: str) -> bytes:
     try:
         key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except (binascii.Error, ValueError) as exc:
-        raise ValueError(f"it must be {_SECRET_PREFIX} and base64") from exc
+        raise ValueError(f"it must be {_SECRET_PREFIX} followed by base64") from exc
     if not key:
         raise ValueError("it is empty")
     return key
@@ -183,14 +183,14 @@ def _problems(secret: Secret | None, headers: Mapping[str, Secret | str]) -> Ite
         try:
             signing_key(secret.reveal())
         except ValueError as exc:
-            yield f"secret cannot be used: {exc}"
+            yield f"secret is unusable: {exc}"
     for name, value in headers.items():
         if name.lower() in _OURS:
             yield f"headers.{name} is set by the monitor itself; remove it"
         elif not _HEADER_NAME.fullmatch(name):
-            yield f"headers: {name!r} is no name of a header"
+            yield f"headers: {name!r} is not a valid header name"
         elif not _HEADER_VALUE.fullmatch(_reveal(value)):
-            yield f"headers.{name} has characters that a header cannot carry"
+            yield f"headers.{name} holds characters that are not allowed in a header"
 
 
 def _reveal(value: Secret | str) -> str:

@@ -1,17 +1,17 @@
-"""What people read of an alert, in sentences that every receiver for people shares (pure).
+"""Puts an alert body into the sentences that all receivers for people share (pure).
 
-Written for somebody who was woken by it: first what to do, then what the numbers have in common, which ones,
-since when, what is new since the last message, and at the end how it ended. Everything that came from
-outside is one clean line here; a receiver only adds the marks of its own format.
+Written for someone it has just woken: first what to do, then what the numbers have in common, what is new
+since the last message, which numbers, since when, and finally how it ended. Text from outside is cleaned to
+single lines here; a receiver adds only the markup of its own format.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from monitor.drift.alert import AlertBody, AlertNumber, Kind, Notice, Resolution
-from monitor.drift.text import duration
+from monitor.drift.text import counted, duration, in_common
 
 MAX_ITEMS = 15
 MAX_ACTIONS = 8
@@ -20,7 +20,7 @@ MAX_LINE = 180
 MAX_HEADLINE = 900
 MAX_NAME = 80
 
-_WORTH_TELLING = timedelta(minutes=2)  # between first sight and alert there are always some seconds
+_NOTEWORTHY = timedelta(minutes=2)  # an alert always opens some seconds after the first sight
 
 
 class Tone(StrEnum):
@@ -31,16 +31,16 @@ class Tone(StrEnum):
     INFO = "info"
     RECOVERED = "recovered"
     CLOSED = "closed"
-    """Over, but nobody can say that the trouble is gone."""
+    """Over, but not known to have recovered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """An alert in words.
 
-    `tag` and `headline` are the title. `members` are lines about numbers, or names of connections, `more`
-    those that are not shown. `first_seen_at` is only there if it was well before the alert. Texts from
-    outside hold no line breaks and no control characters, and are of bounded length; the URLs are as given.
+    `tag` and `headline` are the title. `members` are lines about numbers, or names of connections; `more`
+    counts those not shown. `first_seen_at` is set only if it was well before the alert. Texts from outside
+    hold no line breaks or control characters and are of bounded length; the URLs are as given.
     """
 
     tone: Tone
@@ -63,17 +63,17 @@ class Message:
 
     @property
     def title(self) -> str:
-        """The one line that a phone shows."""
+        """The line that a phone shows."""
         return f"[{self.tag}] {self.headline}"
 
     @property
     def more_line(self) -> str | None:
-        """What stands below `members` if not all are there."""
+        """The line below `members` if not all are shown."""
         return f"and {self.more:,} more" if self.more else None
 
 
-def message(body: AlertBody, *, max_items: int = MAX_ITEMS) -> Message:
-    """Return an alert body in words, with at most so many members."""
+def compose(body: AlertBody, *, max_items: int = MAX_ITEMS) -> Message:
+    """Return an alert body in words, with at most `max_items` members listed."""
     started_at = datetime.fromisoformat(body.started_at)
     ended_at = datetime.fromisoformat(body.resolved_at) if body.resolved_at else None
     shown = tuple(clip(line, MAX_LINE) for line in _member_lines(body, max_items))
@@ -84,8 +84,10 @@ def message(body: AlertBody, *, max_items: int = MAX_ITEMS) -> Message:
         to_do=() if ended_at else tuple(_to_do(body)),
         cause=_cause(body),
         changed=_changed(body),
-        ending=_ending(body),
-        members_title=_members_title(body),
+        ending=ending(body.kind, body.resolution) if body.resolution else None,
+        members_title=("Numbers" if body.numbers_total > 1 else "Number")
+        if body.kind.about_numbers
+        else "Connections",
         members=shown,
         more=_total(body) - len(shown),
         started_at=started_at,
@@ -98,38 +100,38 @@ def message(body: AlertBody, *, max_items: int = MAX_ITEMS) -> Message:
     )
 
 
-def plain_text(told: Message) -> str:
+def plain_text(message: Message) -> str:
     """Return a message as plain text, without its title."""
     parts = [
-        _listed("What to do:", told.to_do),
-        told.ending,
-        f"Likely cause: {told.cause}" if told.cause else None,
-        f"Since the last message: {told.changed}" if told.changed else None,
-        _listed(f"{told.members_title}:", [*told.members, *filter(None, [told.more_line])]),
-        when(told),
-        ", ".join(told.facts),
-        "\n".join(f"{name}: {url}" for name, url in links(told)),
+        _listed("What to do:", message.to_do),
+        message.ending,
+        message.cause,
+        f"Since the last message: {message.changed}" if message.changed else None,
+        _listed(f"{message.members_title}:", [*message.members, *filter(None, [message.more_line])]),
+        when(message),
+        ", ".join(message.facts),
+        "\n".join(f"{name}: {url}" for name, url in links(message)),
     ]
     return "\n\n".join(part for part in parts if part)
-
-
-def when(told: Message) -> str:
-    """Return since when, or from when to when, in UTC."""
-    first = f" (first seen {instant(told.first_seen_at)})" if told.first_seen_at else ""
-    if told.ended_at is None:
-        return f"Since {instant(told.started_at)}{first}."
-    return f"From {instant(told.started_at)} to {instant(told.ended_at)}, {told.lasted}{first}."
-
-
-def links(told: Message) -> list[tuple[str, str]]:
-    """Return the name and address of each page about the alert."""
-    named = (("Alert", told.url), ("Runbook", told.runbook_url))
-    return [(name, url) for name, url in named if url]
 
 
 def instant(at: datetime) -> str:
     """Return an instant for people: `2026-03-01 12:00 UTC`."""
     return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def when(message: Message, show: Callable[[datetime], str] = instant) -> str:
+    """Return since when the alert is open, or from when to when it was; `show` writes an instant."""
+    first = f" (first seen {show(message.first_seen_at)})" if message.first_seen_at else ""
+    if message.ended_at is None:
+        return f"Open since {show(message.started_at)}{first}."
+    return f"Open from {show(message.started_at)} to {show(message.ended_at)}, {message.lasted}{first}."
+
+
+def links(message: Message) -> list[tuple[str, str]]:
+    """Return the name and address of each page about the alert."""
+    named = (("Alert", message.url), ("Runbook", message.runbook_url))
+    return [(name, url) for name, url in named if url]
 
 
 def one_line(text: str, limit: int) -> str:
@@ -152,7 +154,7 @@ def clip(text: str, limit: int) -> str:
 
 
 def units(text: str) -> int:
-    """Return the length in UTF-16 units: whoever counts characters otherwise counts no more."""
+    """Return the length in UTF-16 units, the most that any service counts."""
     return len(text) + sum(char > "\uffff" for char in text)
 
 
@@ -181,24 +183,25 @@ def _tag(body: AlertBody) -> str:
             return "RESOLVED" if _tone(body) is Tone.RECOVERED else "CLOSED"
 
 
+_UNSEEN = "Until this is fixed, drift goes undetected."
+
 _ADVICE: Mapping[Kind, str] = {
-    Kind.DRIFT: "The API names no action: look at the numbers in VoiceLink and in Vocobase.",
-    Kind.NUMBER_REMOVED: "Find out why the provider lists them no more. "
-    "If that is meant to be: voicelink-monitor accept {connection}",
-    Kind.RECONFIGURED: "Check that client, routing, bot and agent are meant to have changed. "
-    "If they are: voicelink-monitor accept {connection}",
-    Kind.API_UNAVAILABLE: "Check that the VoiceLink API answers, and the network between it and the monitor. "
-    "Until then nobody sees numbers break.",
-    Kind.ACCOUNT_REJECTED: "Check the API key in the config, and with the provider that the account is not "
-    "suspended or out of balance. Until then nobody sees its numbers break.",
-    Kind.CONNECTION_REJECTED: "Check with the provider that the connection exists and is active, and that "
-    "its id in the config is right. Until then nobody sees its numbers break.",
-    Kind.ANSWER_UNREADABLE: "Read in the monitor's log what is wrong with the answer, and tell the provider; "
-    "too_large: raise api.max_response_size. Until then nobody sees numbers break.",
-    Kind.SYNC_STALE: "Read in the monitor's log why no answer is applied (rate limits, held answers, slow "
-    "syncs). Until then nobody sees numbers break.",
-    Kind.RECEIVER_FAILING: "Mend the receiver's address or credentials. Its messages wait, and go out then.",
-    Kind.TEST: "Nothing. Somebody is testing that alerts arrive here.",
+    Kind.DRIFT: "The API names no action; check the numbers in VoiceLink and Vocobase.",
+    Kind.NUMBER_REMOVED: "Find out why the provider no longer lists these numbers. If they were removed on "
+    "purpose, run: voicelink-monitor accept {connection}",
+    Kind.RECONFIGURED: "Check whether the client, routing, bot or agent was changed on purpose. If so, run: "
+    "voicelink-monitor accept {connection}",
+    Kind.API_UNAVAILABLE: "Check that the VoiceLink API is up and reachable from the monitor. " + _UNSEEN,
+    Kind.ACCOUNT_REJECTED: "Check the API key in the config, and ask the provider whether the account is "
+    "suspended or out of balance. " + _UNSEEN,
+    Kind.CONNECTION_REJECTED: "Check that the connection exists and is active at the provider, and that its "
+    "id in the config is right. " + _UNSEEN,
+    Kind.ANSWER_UNREADABLE: "Look in the monitor's log for what is wrong with the answer, and report it to "
+    "the provider; for too_large, raise api.max_response_size. " + _UNSEEN,
+    Kind.SYNC_STALE: "Look in the monitor's log for why no answer is applied: rate limits, held answers or "
+    "slow syncs. " + _UNSEEN,
+    Kind.RECEIVER_FAILING: "Fix the receiver's URL or credentials; queued messages are then delivered.",
+    Kind.TEST: "Nothing. Someone is testing that alerts arrive here.",
 }
 
 
@@ -212,7 +215,7 @@ def _to_do(body: AlertBody) -> Iterator[str]:
         what = f"{label} ({code})" if label and code and label != code else label or code or "(unnamed)"
         yield f"{what}{_share(action.numbers, body.numbers_total)}"
     if len(body.actions) > MAX_ACTIONS:
-        yield f"and {len(body.actions) - MAX_ACTIONS:,} more kinds of action"
+        yield f"and {counted(len(body.actions) - MAX_ACTIONS, 'more action')}"
 
 
 def _share(count: int, total: int) -> str:
@@ -221,38 +224,34 @@ def _share(count: int, total: int) -> str:
     return f": all {total:,} numbers" if count == total else f": {count:,} of {total:,} numbers"
 
 
-_COMMON_WORDS = {"client_id": "client", "bot_id": "bot", "routing_target": "routing", "agent_id": "agent"}
-
-
 def _cause(body: AlertBody) -> str | None:
     alone = body.numbers_total < 2  # noqa: PLR2004 - one number shares nothing with itself
     if alone or not body.common or body.resolution is not None:
         return None
-    parts = [
-        f"{word} {one_line(str(body.common[name]), MAX_NAME)}"
-        for name, word in _COMMON_WORDS.items()
-        if name in body.common
-    ]
-    who = "both numbers" if body.numbers_total == 2 else f"all {body.numbers_total:,} numbers"  # noqa: PLR2004 - two are both
-    if body.kind is Kind.RECONFIGURED:
-        return f"{who} hang on {_and(parts)} now."
-    verb = "hung" if body.kind is Kind.NUMBER_REMOVED else "hang"
-    return f"{who} {verb} on {_and(parts)}; look there first."
+    shared = in_common({name: one_line(str(value), MAX_NAME) for name, value in body.common.items()})
+    who = "Both numbers" if body.numbers_total == 2 else f"All {body.numbers_total:,} numbers"  # noqa: PLR2004 - two are both
+    match body.kind:
+        case Kind.RECONFIGURED:
+            return f"{who} now share {shared}."
+        case Kind.NUMBER_REMOVED:
+            return f"{who} shared {shared}; start there."
+        case _:
+            return f"{who} share {shared}; start there."
 
 
 def _changed(body: AlertBody) -> str | None:
     if body.change is not Notice.UPDATED:
         return None
     if not body.kind.about_numbers:
-        return "connections or causes changed."
+        return "other connections or other causes."
     moves = []
     if body.numbers_added:
         moves.append(f"{body.numbers_added:,} joined")
     if body.numbers_ended:
         moves.append(f"{body.numbers_ended:,} ended")
     if not moves:
-        return f"no number joined or ended, but states, issues or the severity (now {body.severity}) changed."
-    return f"{', '.join(moves)}; {body.numbers_total:,} now."
+        return f"the same numbers, but states, issues or severity (now {body.severity}) changed."
+    return f"{', '.join(moves)}; now {counted(body.numbers_total, 'number')}."
 
 
 _RECOVERED: Mapping[Kind, str] = {
@@ -262,38 +261,29 @@ _RECOVERED: Mapping[Kind, str] = {
     Kind.API_UNAVAILABLE: "Recovered: the API answers again.",
     Kind.ACCOUNT_REJECTED: "Recovered: the API accepts the account again.",
     Kind.CONNECTION_REJECTED: "Recovered: the API accepts the connection again.",
-    Kind.ANSWER_UNREADABLE: "Recovered: the answers can be read again.",
-    Kind.SYNC_STALE: "Recovered: fresh snapshots again.",
-    Kind.RECEIVER_FAILING: "Recovered: the receiver takes messages again.",
+    Kind.ANSWER_UNREADABLE: "Recovered: the API's answers are readable again.",
+    Kind.SYNC_STALE: "Recovered: snapshots are up to date again.",
+    Kind.RECEIVER_FAILING: "Recovered: the receiver is accepting alerts again.",
     Kind.TEST: "The test is over.",
 }
-
-
 _NOT_RECOVERED: Mapping[Resolution, str] = {
-    Resolution.REMOVED: "Not recovered: gone from the inventory.",
-    Resolution.ACCEPTED: "Accepted: somebody said that it is meant to be as it is now.",
-    Resolution.IGNORED: "Not recovered: a rule in the config ignores this now. It may still be broken.",
-    Resolution.UNCONFIGURED: "Not recovered: no longer watched. It may still be broken; the monitor cannot "
-    "tell.",
-    Resolution.MIXED: "Over in several ways: not everything recovered. The rest was removed, accepted or "
-    "ignored, or is no longer watched.",
+    Resolution.REMOVED: "Not recovered: removed from the inventory.",
+    Resolution.ACCEPTED: "Accepted: a user confirmed that this is intended.",
+    Resolution.IGNORED: "Not recovered: an ignore rule now covers this. It may still be broken.",
+    Resolution.UNCONFIGURED: "Not recovered: no longer configured, so the monitor no longer checks it. "
+    "It may still be broken.",
+    Resolution.MIXED: "Ended in several ways: not everything recovered. The rest was removed, accepted or "
+    "ignored, or is no longer checked.",
 }
 
 
-def _ending(body: AlertBody) -> str | None:
-    if body.resolution is None:
-        return None
-    if body.resolution is Resolution.RECOVERED:
-        return _RECOVERED[body.kind]
-    if body.resolution is Resolution.REMOVED and body.kind is Kind.NUMBER_REMOVED:
-        return "Not recovered: still gone after so long that this alert closes by itself."
-    return _NOT_RECOVERED[body.resolution]
-
-
-def _members_title(body: AlertBody) -> str:
-    if not body.kind.about_numbers:
-        return "Connections"
-    return "Number" if body.numbers_total == 1 else "Numbers"
+def ending(kind: Kind, resolution: Resolution) -> str:
+    """Return the sentence that says how an alert or an episode of a kind ended."""
+    if resolution is Resolution.RECOVERED:
+        return _RECOVERED[kind]
+    if resolution is Resolution.REMOVED and kind is Kind.NUMBER_REMOVED:
+        return "Not recovered: still missing; the alert expired."
+    return _NOT_RECOVERED[resolution]
 
 
 def _member_lines(body: AlertBody, most: int) -> Iterator[str]:
@@ -312,7 +302,7 @@ def _total(body: AlertBody) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """What all listed numbers share, so that their lines need not repeat it."""
+    """What all listed numbers have in common, so that their lines need not repeat it."""
 
     previous_state: bool
     client: bool
@@ -328,7 +318,7 @@ class _Shared:
 
 
 def _number_line(number: AlertNumber, body: AlertBody, shared: _Shared) -> str:
-    """Return a number with whatever the rest of the message does not say of it."""
+    """Return a number with what the rest of the message does not say about it."""
     parts = []
     codes = dict.fromkeys([number.state, *number.issues])
     if body.kind is Kind.DRIFT and list(codes) != [body.state]:
@@ -338,20 +328,20 @@ def _number_line(number: AlertNumber, body: AlertBody, shared: _Shared) -> str:
     if number.client_id is not None and not shared.client:
         parts.append(f"client {one_line(str(number.client_id), MAX_NAME)}")
     since = datetime.fromisoformat(number.since)
-    if not shared.since and abs(since - datetime.fromisoformat(body.started_at)) >= _WORTH_TELLING:
+    if not shared.since and abs(since - datetime.fromisoformat(body.started_at)) >= _NOTEWORTHY:
         parts.append(f"since {instant(since)}")
     if number.flaps:
-        parts.append(f"flapped {number.flaps:,} time{'' if number.flaps == 1 else 's'}")
+        parts.append(f"flapped {counted(number.flaps, 'time')}")
     return ": ".join(filter(None, [one_line(number.phone_number, MAX_NAME), "; ".join(parts)]))
 
 
 def _first_seen_at(body: AlertBody) -> datetime | None:
-    """Return when all numbers went bad together, if that was well before the alert (a maintenance window)."""
+    """Return when all numbers broke together, if that was well before the alert (a maintenance window)."""
     minutes = {number.since[:16] for number in body.numbers}
     if len(minutes) != 1:
         return None
     first = min(datetime.fromisoformat(number.since) for number in body.numbers)
-    return first if datetime.fromisoformat(body.started_at) - first >= _WORTH_TELLING else None
+    return first if datetime.fromisoformat(body.started_at) - first >= _NOTEWORTHY else None
 
 
 def _facts(body: AlertBody) -> Iterator[str]:
@@ -363,13 +353,9 @@ def _facts(body: AlertBody) -> Iterator[str]:
 
 
 def labels(body: AlertBody) -> dict[str, str]:
-    """Return the labels of the config, as far as people read them."""
+    """Return the labels from the config, cleaned, up to `MAX_LABELS`."""
     first = list(body.labels.items())[:MAX_LABELS]
     return {one_line(name, MAX_NAME): one_line(value, MAX_NAME) for name, value in first}
-
-
-def _and(parts: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 def _listed(title: str, lines: Sequence[str]) -> str | None:

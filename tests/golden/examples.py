@@ -286,7 +286,7 @@ def trial(*, over: bool) -> AlertBody:
         group="",
         started_at=START,
         updated_at=START,
-        told_at=START,
+        notified_at=START,
         severity=Severity.INFO,
         version=1,
         resolutions=(Resolution.RECOVERED,) if over else (),

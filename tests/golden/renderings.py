@@ -6,15 +6,15 @@ from pathlib import Path
 
 from monitor.drift.alert import AlertBody
 from monitor.notify import pagerduty, slack
-from monitor.notify.wording import message, plain_text
+from monitor.notify.wording import compose, plain_text
 from tests.golden.examples import EXAMPLES
 
 HERE = Path(__file__).parent
 
 
 def _text(body: AlertBody) -> str:
-    told = message(body)
-    return f"{told.title}\n\n{plain_text(told)}\n"
+    message = compose(body)
+    return f"{message.title}\n\n{plain_text(message)}\n"
 
 
 def _json(value: object) -> str:

@@ -48,7 +48,7 @@ async def refused(chat: AppriseReceiver) -> DeliveryError:
 async def test_apprise_sends_title_text_and_type(webhook_sink: WebhookSink, example: str, kind: str) -> None:
     """The text is the plain one, as it is kept among the golden files."""
     chat = receiver(address(webhook_sink))
-    assert await chat.send(delivery_of(EXAMPLES[example]())) == "taken"
+    assert await chat.send(delivery_of(EXAMPLES[example]())) == "accepted"
     [request] = webhook_sink.requests
     sent = request.json()
     kept = Path(__file__).parent.parent / "golden" / "text" / f"{example}.txt"
@@ -68,7 +68,7 @@ async def test_apprise_failure_is_tried_again_and_says_nothing_of_the_url(
     caplog.set_level(logging.DEBUG, logger="apprise")
     webhook_sink.script([answer])
     error = await refused(receiver(address(webhook_sink)))
-    assert (error.refusal, str(error)) == (Refusal.RETRY, "not taken (Apprise does not say why)")
+    assert (error.refusal, str(error)) == (Refusal.RETRY, "not accepted (Apprise gives no reason)")
     assert [record for record in caplog.records if record.name.startswith("apprise")] == []
 
 
@@ -82,9 +82,9 @@ async def test_apprise_that_hangs_is_given_up(webhook_sink: WebhookSink) -> None
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        pytest.param("s3cr3t://us3r@nowhere", "none that Apprise knows", id="unknown"),
-        pytest.param("nonsense s3cr3t", "none that Apprise knows", id="no-url"),
-        pytest.param("json://s3cr3t-a, json://s3cr3t-b", "holds several", id="several"),
+        pytest.param("s3cr3t://us3r@nowhere", "not one that Apprise supports", id="unknown"),
+        pytest.param("nonsense s3cr3t", "not one that Apprise supports", id="no-url"),
+        pytest.param("json://s3cr3t-a, json://s3cr3t-b", "holds several URLs", id="several"),
     ],
 )
 def test_apprise_url_that_cannot_be_used_is_an_error_at_the_start(url: str, problem: str) -> None:
@@ -103,7 +103,7 @@ async def test_apprise_url_that_was_replaced_by_a_bad_one_is_failing(
     file.write_text(address(webhook_sink))
     secret = Secret(file=file)
     chat = AppriseReceiver("chat", url=secret, timeout_s=10.0)
-    assert await chat.send(delivery_of(BODY)) == "taken"
+    assert await chat.send(delivery_of(BODY)) == "accepted"
     file.write_text("s3cr3t of another kind")
     secret.refresh()
     error = await refused(chat)

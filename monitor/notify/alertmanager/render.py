@@ -1,4 +1,4 @@
-"""One alert for each episode, as `POST /api/v2/alerts` takes it (pure)."""
+"""Renders each episode as one alert for `POST /api/v2/alerts` (pure)."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,19 +10,20 @@ import msgspec
 
 from monitor.clock import rfc3339
 from monitor.drift.alert import AlertBody, Kind
-from monitor.drift.text import Wording
+from monitor.drift.snapshot import Number
+from monitor.drift.text import Wording, counted, headline, in_common
 from monitor.notify.alertmanager.labels import ALERT_NAMES, clean
 from monitor.notify.alertmanager.level import LabelSet, LevelState, Member
+from monitor.notify.wording import ending, instant, one_line
 
 MAX_BATCH = 500
 MAX_BATCH_BYTES = 1_000_000
 TEST_LASTS = timedelta(minutes=2)
-"""A test alert that ended at once would be over before `group_wait`, and nobody would be told."""
+"""A test alert that ended at once would be over before `group_wait`, and never be notified."""
 
 _MAX_ACTIONS = 8
 _MAX_TEXT = 300
 _LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_COMMON_WORDS = {"client_id": "client", "bot_id": "bot", "routing_target": "routing", "agent_id": "agent"}
 
 
 class PostedAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -37,9 +38,9 @@ class PostedAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """An alert ready to be sent, and whose it is. `digest` names its content, `endsAt` aside.
+    """An alert ready to be sent, and its episode. `digest` names its content, `endsAt` aside.
 
-    `problem` says why Alertmanager would not take it.
+    `problem` says why Alertmanager would refuse it.
     """
 
     member: Member
@@ -51,7 +52,7 @@ class Letter:
 def batches(
     state: LevelState, wording: Wording, *, expire_after: timedelta, now: datetime
 ) -> Iterator[list[Letter]]:
-    """Yield everything that is to be posted, in requests of bearable size.
+    """Yield everything that is to be posted, in requests of bounded size.
 
     The sets of one episode travel together, so that it never seems to be over between two requests.
 
@@ -102,10 +103,10 @@ def problem_of(alert: PostedAlert) -> str | None:
     Source: https://github.com/prometheus/common/blob/v0.38.0/model/alert.go (Validate).
     """
     if not alert.labels.get("alertname"):
-        return "it has no name"
+        return "it has no alertname"
     for name in (*alert.labels, *alert.annotations):
         if not _LABEL_NAME.fullmatch(name):
-            return f"{name!r} is no name of a label"
+            return f"{name!r} is not a valid label name"
     if not all(alert.labels.values()):
         return "a label is empty"
     if alert.starts_at > alert.ends_at:
@@ -121,7 +122,10 @@ def render_test(body: AlertBody, now: datetime) -> bytes:
         "severity": body.severity.value,
         "instance": body.instance,
     }
-    texts = {"summary": body.summary, "description": "A test of the way here: nothing is wrong."}
+    texts = {
+        "summary": body.summary,
+        "description": "Someone is testing that alerts arrive here; nothing is wrong.",
+    }
     alert = PostedAlert(
         labels={name: clean(value) for name, value in labels.items() if value},
         annotations={name: clean(value) for name, value in texts.items()},
@@ -165,10 +169,10 @@ def _letter(
 
 
 def annotations(posted: LabelSet, member: Member, wording: Wording) -> dict[str, str]:
-    """Return what people read of an episode."""
+    """Return the texts of an episode."""
     texts = {"summary": _summary(posted, member), "description": " ".join(_sentences(posted, member))}
     if posted.ended_at is not None:
-        # Not over, but going on under other labels: the word says so.
+        # An episode that goes on under other labels was replaced, not resolved.
         texts["resolution"] = member.resolution.value if member.resolution is not None else "replaced"
     if wording.runbook_base_url:
         texts["runbook_url"] = f"{wording.runbook_base_url}/{member.kind.value}"
@@ -177,51 +181,54 @@ def annotations(posted: LabelSet, member: Member, wording: Wording) -> dict[str,
 
 def _summary(posted: LabelSet, member: Member) -> str:
     labels = posted.labels
-    where = _line(labels.get("connection", "unknown connection"))
-    number = labels.get("phone_number", "a number")
-    account = _line(labels.get("account", "unknown account"))
-    cause = f" ({_line(member.track.detail)})" if member.track.detail else ""
-    phrases = {
-        Kind.DRIFT: f"{where}: {number} {_line(labels.get('state', 'drifting'))}",
-        Kind.NUMBER_REMOVED: f"{where}: {number} gone from the inventory",
-        Kind.RECONFIGURED: f"{where}: {number} reconfigured",
-        Kind.API_UNAVAILABLE: f"VoiceLink API unavailable for {where}{cause}",
-        Kind.ACCOUNT_REJECTED: f"account {account}: the API key is rejected for {where}{cause}",
-        Kind.CONNECTION_REJECTED: f"{where}: the API rejects this connection{cause}",
-        Kind.ANSWER_UNREADABLE: f"{where}: the API's answer cannot be read{cause}",
-        Kind.SYNC_STALE: f"no fresh snapshot of {where}{cause}",
-        Kind.RECEIVER_FAILING: f"receiver {labels.get('receiver', '')} does not take alerts{cause}",
-        Kind.TEST: "test alert: nothing is wrong",
+    group = {
+        Kind.DRIFT: labels.get("state", "drifting"),
+        Kind.ACCOUNT_REJECTED: labels.get("account", "unknown account"),
+        Kind.RECEIVER_FAILING: labels.get("receiver", ""),
     }
-    return phrases[member.kind]
+    return headline(
+        member.kind,
+        where=_line(labels.get("connection", "unknown connection")),
+        subject=labels.get("phone_number", "a number"),
+        group=_line(group.get(member.kind, "")),
+        cause=_line(member.track.detail),
+    )
 
 
 def _sentences(posted: LabelSet, member: Member) -> Iterator[str]:
-    if posted.ended_at is not None and member.resolution is None:
-        yield f"Goes on with other labels (severity {member.severity.value})."
-    track, number = member.track, member.track.number
-    since = f"since {track.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    """Yield how it ended, the state, and what to do."""
+    over = member.resolution is not None
+    if member.resolution is not None:
+        yield ending(member.kind, member.resolution)
+    elif posted.ended_at is not None:
+        yield f"Continues with other labels (severity {member.severity.value})."
+    since = instant(member.track.since.astimezone(UTC))
+    number = member.track.number
     if number is None:
-        yield f"Failing {since}."
-        return
-    was = f" (was {_line(track.previous_state)})" if track.previous_state else ""
-    yield f"State {_line(number.state)}{was} {since}."
-    flaps = track.episode.flaps if track.episode is not None else 0
+        yield f"{'Had been failing' if over else 'Failing'} since {since}."
+    elif member.kind is Kind.NUMBER_REMOVED:
+        missing = "Had been missing" if over else "Missing"
+        yield f"{missing} since {since}; its last state was {_line(number.state)}."
+    else:
+        was = f" (was {_line(member.track.previous_state)})" if member.track.previous_state else ""
+        yield f"{'Had been' if over else 'State'} {_line(number.state)}{was} since {since}."
+    if number is not None:
+        yield from _findings(member, number)
+
+
+def _findings(member: Member, number: Number) -> Iterator[str]:
+    flaps = member.track.episode.flaps if member.track.episode is not None else 0
     if flaps:
-        yield f"It was ready in between {flaps} time{'s' if flaps > 1 else ''}."
+        yield f"Flapped {counted(flaps, 'time')}."
     if number.issues:
         yield f"Issues: {', '.join(map(_line, number.issues[:_MAX_ACTIONS]))}."
     to_do = list(dict.fromkeys(_line(item.label or item.code) for item in number.action_items))
     if to_do and member.ended_at is None:
         yield f"To do: {'; '.join(to_do[:_MAX_ACTIONS])}."
-    shared = [
-        f"{word} {member.common[name]}" for name, word in _COMMON_WORDS.items() if name in member.common
-    ]
+    shared = _line(in_common(member.common))
     if shared:
-        yield f"Likely cause: all numbers of this alert share {_line(', '.join(shared))}."
+        yield f"All numbers of this alert share {shared}; start there."
 
 
 def _line(text: str) -> str:
-    """Return a text from outside as one line of bounded length."""
-    printable = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(printable.split())[:_MAX_TEXT]
+    return one_line(text, _MAX_TEXT)

@@ -290,7 +290,7 @@ def test_vanished_connection_is_rejected_at_once() -> None:
     fleet.vanished.add("id-2")
     (made,) = fleet.step(SECOND).reports
     assert fleet.said == [(OPENED, Kind.CONNECTION_REJECTED, "id-2", 1)]
-    assert made.members[0].detail == "vanished"
+    assert made.members[0].detail == "unlisted"
     fleet.rounds(2, OK, OK, OK)
     assert not any(done.ended for done in fleet.steps)
     fleet.vanished.clear()

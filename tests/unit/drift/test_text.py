@@ -74,7 +74,7 @@ def report_of(
         group=group,
         started_at=START,
         updated_at=START,
-        told_at=START,
+        notified_at=START,
         severity=Severity.WARNING,
         version=1,
         resolutions=resolutions,
@@ -111,7 +111,7 @@ def test_body_is_the_contracts() -> None:
         "status": "firing",
         "resolution": None,
         "severity": "warning",
-        "summary": "acme-sales: 3 numbers NO_BOT, all of client 415, bot 93",
+        "summary": "acme-sales: 3 numbers NO_BOT, all on client 415 and bot 93",
         "instance": "prod",
         "connection": "acme-sales",
         "account": "acme",
@@ -165,14 +165,14 @@ def test_body_lists_the_newest_first() -> None:
     ("dependencies", "common", "words"),
     [
         pytest.param(
-            [Dependencies(1, 2), Dependencies(1, 3)], {"client_id": 1}, ", all of client 1", id="client"
+            [Dependencies(1, 2), Dependencies(1, 3)], {"client_id": 1}, ", both on client 1", id="client"
         ),
         pytest.param([Dependencies(1, 2), Dependencies(3, 4)], {}, "", id="nothing"),
         pytest.param([Dependencies(1), Dependencies()], {}, "", id="one_lacks_it"),
         pytest.param(
             [Dependencies(None, None, "wss://a", 9)] * 2,
             {"routing_target": "wss://a", "agent_id": 9},
-            ", all of routing wss://a, agent 9",
+            ", both on routing wss://a and agent 9",
             id="target_and_agent",
         ),
         pytest.param(
@@ -207,7 +207,7 @@ def test_common_of_reconfigured_numbers_is_what_they_hang_on_now() -> None:
     body = watch.last_body()
     assert body.common == {"client_id": 416, "bot_id": 93}
     assert [number.client_id for number in body.numbers] == [416, 416]
-    assert body.summary == "acme-sales: 2 numbers reconfigured, all of client 416, bot 93"
+    assert body.summary == "acme-sales: 2 numbers reconfigured, both on client 416 and bot 93"
 
 
 def test_actions_count_numbers_most_first() -> None:
@@ -266,27 +266,27 @@ def summary_of(made: Report) -> str:
         ),
         pytest.param(
             report_of(member("id-1", detail="unauthorized"), kind=Kind.ACCOUNT_REJECTED, group="acme"),
-            "account acme: the API key is rejected for acme-sales (unauthorized)",
+            "account acme: API key rejected for acme-sales (unauthorized)",
             id="account",
         ),
         pytest.param(
-            report_of(member("id-2", detail="vanished"), kind=Kind.CONNECTION_REJECTED, group="id-2"),
-            "acme-care: the API rejects this connection (vanished)",
+            report_of(member("id-2", detail="unlisted"), kind=Kind.CONNECTION_REJECTED, group="id-2"),
+            "acme-care: the API rejects this connection (unlisted)",
             id="connection",
         ),
         pytest.param(
             report_of(member("id-2", detail="too_large"), kind=Kind.ANSWER_UNREADABLE, group="id-2"),
-            "acme-care: the API's answer cannot be read (too_large)",
+            "acme-care: the API's answer is unreadable (too_large)",
             id="unreadable",
         ),
         pytest.param(
             report_of(member("id-3"), kind=Kind.SYNC_STALE, group=""),
-            "no fresh snapshot of globex",
+            "no recent snapshot of globex",
             id="stale",
         ),
         pytest.param(
             report_of(member("hook", detail="HTTP 401"), kind=Kind.RECEIVER_FAILING, group="hook"),
-            "receiver hook does not take alerts (HTTP 401)",
+            "receiver hook is not accepting alerts (HTTP 401)",
             id="receiver",
         ),
     ],
@@ -301,12 +301,14 @@ def test_summary_says_where_how_many_and_what(made: Report, words: str) -> None:
     [
         pytest.param((Resolution.RECOVERED,), "recovered after 1m", id="recovered"),
         pytest.param((Resolution.REMOVED,), "removed from the inventory after 1m", id="removed"),
-        pytest.param((Resolution.ACCEPTED,), "accepted as it is now after 1m", id="accepted"),
-        pytest.param((Resolution.IGNORED,), "ignored by a rule, not recovered, after 1m", id="ignored"),
+        pytest.param((Resolution.ACCEPTED,), "accepted after 1m", id="accepted"),
+        pytest.param((Resolution.IGNORED,), "ignored by a rule after 1m, not recovered", id="ignored"),
         pytest.param(
-            (Resolution.UNCONFIGURED,), "no longer watched, not recovered, after 1m", id="unconfigured"
+            (Resolution.UNCONFIGURED,), "no longer configured after 1m, not recovered", id="unconfigured"
         ),
-        pytest.param((Resolution.RECOVERED, Resolution.REMOVED), "over in several ways after 1m", id="mixed"),
+        pytest.param(
+            (Resolution.RECOVERED, Resolution.REMOVED), "ended in several ways after 1m", id="mixed"
+        ),
     ],
 )
 def test_summary_says_how_it_ended(resolutions: tuple[Resolution, ...], words: str) -> None:

@@ -267,9 +267,9 @@ def test_episode_that_is_forgotten_is_forgotten_here_too() -> None:
 
 
 BAD = {
-    "no name": ({"alertname": ""}, {}, START, "it has no name"),
-    "label name": ({"alertname": "A", "1x": "y"}, {}, START, "'1x' is no name of a label"),
-    "annotation name": ({"alertname": "A"}, {"a-b": "y"}, START, "'a-b' is no name of a label"),
+    "no name": ({"alertname": ""}, {}, START, "it has no alertname"),
+    "label name": ({"alertname": "A", "1x": "y"}, {}, START, "'1x' is not a valid label name"),
+    "annotation name": ({"alertname": "A"}, {"a-b": "y"}, START, "'a-b' is not a valid label name"),
     "empty value": ({"alertname": "A", "x": ""}, {}, START, "a label is empty"),
     "ends early": ({"alertname": "A"}, {}, START - MINUTE, "it ends before it starts"),
     "fit": ({"alertname": "A", "x": "y"}, {"summary": "z"}, START, None),
@@ -294,12 +294,12 @@ def test_texts_that_are_no_utf8_are_mended() -> None:
 
 
 def test_description_tells_flaps_and_the_likely_cause() -> None:
-    """On-call sees that it comes and goes, and what all of them hang on."""
+    """On-call sees that it comes and goes, and what all of them share."""
     each = replace(member(flaps=2), common={"client_id": 415, "bot_id": 93})
     state = settle(state_of(each))
     text = annotations(state.sets[0], each, WORDING)["description"]
-    assert "It was ready in between 2 times." in text
-    assert "Likely cause: all numbers of this alert share client 415, bot 93." in text
+    assert "Flapped 2 times." in text
+    assert "All numbers of this alert share client 415 and bot 93; start there." in text
 
 
 def test_batches_of_a_big_fleet_are_bearable_and_complete() -> None:
@@ -639,7 +639,7 @@ async def test_alert_that_would_be_refused_is_not_sent() -> None:
         await world.clock.advance(120)
         assert alertmanager.sizes == [0, 0, 0]
     assert world.counts == {("am", "dead"): 1, ("am", "delivered"): 3}
-    assert [line["error"] for line in world.log.of("delivery.dead")] == ["'1x' is no name of a label"]
+    assert [line["error"] for line in world.log.of("delivery.dead")] == ["'1x' is not a valid label name"]
 
 
 async def test_url_that_refuses_everything_is_failing() -> None:

@@ -91,7 +91,7 @@ def test_slack_drops_lines_that_do_not_fit_and_counts_them() -> None:
 def test_slack_shows_instants_in_the_readers_time_zone() -> None:
     """A date for Slack, with the time in UTC for whoever cannot show it."""
     texts = list(texts_of(render(BODY)))
-    assert "Since <!date^1772366400^{date_short_pretty} {time}|2026-03-01 12:00 UTC>" in texts
+    assert "Open since <!date^1772366400^{date_short_pretty} {time}|2026-03-01 12:00 UTC>." in texts
 
 
 def test_slack_leaves_out_a_link_that_is_too_long() -> None:

@@ -13,7 +13,7 @@ from monitor.notify.wording import (
     Message,
     Tone,
     clip,
-    message,
+    compose,
     one_line,
     plain_text,
     units,
@@ -40,7 +40,7 @@ def over(resolution: Resolution, kind: Kind = Kind.DRIFT) -> Message:
         resolution=resolution,
         resolved_at=LATER,
     )
-    return message(body)
+    return compose(body)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -67,7 +67,7 @@ def test_examples_cover_what_can_be_told() -> None:
 @given(body=hostile_bodies())
 def test_message_is_bounded_and_clean(body: AlertBody) -> None:
     """Whatever the provider writes: single lines, of bounded length, that all count up."""
-    told = message(body)
+    told = compose(body)
     lines = [told.headline, *told.to_do, *told.members, *told.facts, told.cause or "", told.changed or ""]
     assert all(line.isprintable() for line in lines)
     assert units(told.headline) <= MAX_HEADLINE
@@ -111,7 +111,7 @@ def test_one_line_of_a_text_from_outside(text: str, line: str) -> None:
 )
 def test_tag_of_an_open_alert(change: Notice, tag: str) -> None:
     """The first word says how bad it is, and whether it is new."""
-    assert message(changed(change=change)).title == f"[{tag}] acme-sales: 1 number NO_BOT"
+    assert compose(changed(change=change)).title == f"[{tag}] acme-sales: 1 number NO_BOT"
 
 
 @pytest.mark.parametrize("resolution", Resolution)
@@ -123,13 +123,13 @@ def test_only_what_recovered_is_told_as_recovered(resolution: Resolution) -> Non
     else:
         assert (told.tone, told.tag) == (Tone.CLOSED, "CLOSED")
         assert told.ending is not None
-        assert told.ending.startswith(("Not recovered", "Accepted", "Over in several ways"))
+        assert told.ending.startswith(("Not recovered", "Accepted", "Ended in several ways"))
 
 
 @pytest.mark.parametrize("kind", Kind)
 def test_every_kind_says_what_to_do_and_how_it_recovered(kind: Kind) -> None:
     """An open alert without actions still says what to do; a resolved one asks for nothing."""
-    assert all(message(changed(kind=kind, actions=[])).to_do)
+    assert all(compose(changed(kind=kind, actions=[])).to_do)
     told = over(Resolution.RECOVERED, kind)
     assert (told.to_do, bool(told.ending)) == ((), True)
 
@@ -137,32 +137,32 @@ def test_every_kind_says_what_to_do_and_how_it_recovered(kind: Kind) -> None:
 def test_actions_are_counted_against_all_numbers() -> None:
     """Who reads it sees how much is to be done."""
     actions = [Action(code="A", label="Do A", numbers=3), Action(code="B", label="B", numbers=1)]
-    told = message(changed(actions=actions, numbers_total=3))
+    told = compose(changed(actions=actions, numbers_total=3))
     assert told.to_do == ("Do A (A): all 3 numbers", "B: 1 of 3 numbers")
 
 
 def test_action_without_label_is_its_code() -> None:
     """The code is better than nothing."""
-    told = message(changed(actions=[Action(code="NO_BOT", label=" ", numbers=1)]))
+    told = compose(changed(actions=[Action(code="NO_BOT", label=" ", numbers=1)]))
     assert told.to_do == ("NO_BOT",)
 
 
 def test_many_kinds_of_action_are_counted() -> None:
     """A list that was cut says so."""
     actions = [Action(code=f"A{index}", label="", numbers=1) for index in range(11)]
-    assert message(changed(actions=actions)).to_do[-1] == "and 3 more kinds of action"
+    assert compose(changed(actions=actions)).to_do[-1] == "and 3 more actions"
 
 
 @pytest.mark.parametrize(
     ("added", "ended", "words"),
     [
-        pytest.param(2, 1, "2 joined, 1 ended; 7 now.", id="both"),
-        pytest.param(2, 0, "2 joined; 7 now.", id="joined"),
-        pytest.param(0, 1000, "1,000 ended; 7 now.", id="ended"),
+        pytest.param(2, 1, "2 joined, 1 ended; now 7 numbers.", id="both"),
+        pytest.param(2, 0, "2 joined; now 7 numbers.", id="joined"),
+        pytest.param(0, 1000, "1,000 ended; now 7 numbers.", id="ended"),
         pytest.param(
             0,
             0,
-            "no number joined or ended, but states, issues or the severity (now critical) changed.",
+            "the same numbers, but states, issues or severity (now critical) changed.",
             id="neither",
         ),
     ],
@@ -170,12 +170,12 @@ def test_many_kinds_of_action_are_counted() -> None:
 def test_changed_since_the_last_message(added: int, ended: int, words: str) -> None:
     """An update says what is new in it."""
     body = changed(change=Notice.UPDATED, numbers_added=added, numbers_ended=ended, numbers_total=7)
-    assert message(body).changed == words
+    assert compose(body).changed == words
 
 
 def test_changed_is_for_updates_only() -> None:
     """To the reader of a first message everything is new."""
-    assert message(changed(numbers_added=3)).changed is None
+    assert compose(changed(numbers_added=3)).changed is None
 
 
 @pytest.mark.parametrize(
@@ -195,33 +195,33 @@ def test_changed_is_for_updates_only() -> None:
 )
 def test_number_line_says_what_the_rest_does_not(fields: dict[str, object], line: str) -> None:
     """Its state only where it is not the alert's, and what it was before."""
-    assert message(changed(numbers=[msgspec.structs.replace(NUMBER, **fields)])).members == (line,)
+    assert compose(changed(numbers=[msgspec.structs.replace(NUMBER, **fields)])).members == (line,)
 
 
 def test_number_lines_do_not_repeat_what_all_share() -> None:
     """What was READY, all of it, need not be said five times; what differs is said."""
     other = msgspec.structs.replace(NUMBER, phone_number="+2", client_id=9, since=LATER)
-    told = message(changed(numbers=[NUMBER, other], numbers_total=2, common={}))
+    told = compose(changed(numbers=[NUMBER, other], numbers_total=2, common={}))
     assert told.members == ("+918011223344: client 415", "+2: client 9; since 2026-03-01 15:05 UTC")
 
 
 def test_first_seen_is_told_if_it_was_long_before_the_alert() -> None:
     """After a maintenance window: since when calls have been failing."""
-    told = message(changed(started_at=LATER, updated_at=LATER))
+    told = compose(changed(started_at=LATER, updated_at=LATER))
     assert told.first_seen_at is not None
-    assert "Since 2026-03-01 15:05 UTC (first seen 2026-03-01 12:00 UTC)." in plain_text(told)
+    assert "Open since 2026-03-01 15:05 UTC (first seen 2026-03-01 12:00 UTC)." in plain_text(told)
     assert "since" not in told.members[0]
 
 
 def test_how_long_it_took_is_told_at_the_end() -> None:
     """From, to, and the time between."""
     text = plain_text(over(Resolution.RECOVERED))
-    assert "From 2026-03-01 12:00 UTC to 2026-03-01 15:05 UTC, 3h 5m." in text
+    assert "Open from 2026-03-01 12:00 UTC to 2026-03-01 15:05 UTC, 3h 5m." in text
 
 
 def test_a_single_connection_is_not_listed_again() -> None:
     """The summary names it."""
     fields = {"kind": Kind.API_UNAVAILABLE, "numbers": [], "numbers_total": 0}
-    assert message(changed(**fields, connections=["a"])).members == ()
-    told = message(changed(**fields, connections=["a", "b"]), max_items=1)
+    assert compose(changed(**fields, connections=["a"])).members == ()
+    told = compose(changed(**fields, connections=["a", "b"]), max_items=1)
     assert (told.members, told.more, told.more_line) == (("a",), 1, "and 1 more")
