@@ -264,7 +264,7 @@ async def test_chain_where_prometheus_alerts(chain: Start) -> None:
     assert (drifting.receiver, drifting.together) == ("on-call", 1)
     assert "3 numbers ROUTING_MISSING" in drifting.annotations["summary"]
     await running.knows(f"({glance('Drifting now')}) == 3")
-    await running.knows(f"({glance('Is the monitor well?')}) == 0")
+    await running.knows(f"({glance('Is the monitor healthy?')}) == 0")
 
     down_at = datetime.now(UTC)
     await running.provider.down()
@@ -285,7 +285,7 @@ async def test_chain_where_prometheus_alerts(chain: Start) -> None:
     await running.daemon.kill()
     dead = await on_call.hears("firing", "VoiceLinkMonitorDown")
     assert dead.receiver == "on-call"
-    await running.knows(f"({glance('Is the monitor well?')}) > 0")
+    await running.knows(f"({glance('Is the monitor healthy?')}) > 0")
     back_at = datetime.now(UTC)
     await running.daemon.start()
     check_times(killed_at, dead, back_at, await on_call.hears("resolved", "VoiceLinkMonitorDown"))

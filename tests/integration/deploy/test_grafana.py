@@ -58,7 +58,7 @@ def test_dashboard_answers_at_a_glance() -> None:
     """The questions that it is for are its rows, in this order."""
     rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
     assert rows[:3] == ["Is anything drifting?", "Where, and since when?", "What changed?"]
-    assert rows[-1] == "Is the monitor itself well?"
+    assert rows[-1] == "Is the monitor itself healthy?"
 
 
 def test_dashboard_asks_the_chosen_data_source() -> None:
@@ -90,11 +90,11 @@ async def test_dashboard_queries_are_understood(prometheus: StartPrometheus) -> 
 async def test_dashboard_says_zero_not_nothing(prometheus: StartPrometheus) -> None:
     """The first numbers that people look at are there also when all is well."""
     server = await prometheus({"scrape_configs": []})
-    for title in ("Drifting now", "Connections blind", "Is the monitor well?"):
+    for title in ("Drifting now", "Connections blind", "Is the monitor healthy?"):
         [expression] = [expression for name, expression in expressions() if name == title]
         [answer] = await server.query(asked(expression))
-        # Nothing is scraped here, so one thing is not well: the monitor is absent.
-        assert float(answer["value"][1]) == (title == "Is the monitor well?")
+        # Nothing is scraped here, so one alert fires: the monitor is absent.
+        assert float(answer["value"][1]) == (title == "Is the monitor healthy?")
 
 
 def test_provisioning_finds_the_dashboard() -> None:
