@@ -1,4 +1,4 @@
-"""`python -m monitor`, and the entry point of the command `voicelink-monitor`."""
+"""Entry point of the command `voicelink-monitor` and of `python -m monitor`."""
 
 from monitor.cli.main import main
 

@@ -1,4 +1,4 @@
-"""The one place that reads clocks; everyone else receives a `Clock`."""
+"""The clock, which everything else is given; nothing else reads the time."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time as the shell sees it; tests bring one that they move by hand."""
+    """Interface of a clock; tests have one that they move by hand."""
 
     def now(self) -> datetime:
         """Return the current instant, aware, UTC."""
@@ -18,7 +18,7 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait so many seconds."""
+        """Wait for a number of seconds."""
         ...
 
 
@@ -34,10 +34,10 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait so many seconds."""
+        """Wait for a number of seconds."""
         await asyncio.sleep(seconds)
 
 
 def rfc3339(at: datetime) -> str:
-    """Return an instant the way logs, bodies and the API write it: `2026-01-31T09:15:00.123Z`."""
+    """Return an instant as logs, alert bodies and the API write it: `2026-01-31T09:15:00.123Z`."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""Cron expressions: five fields, weekdays by name, in a time zone."""
+"""Cron expressions with five fields, weekdays by name, and a time zone."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,17 +1,17 @@
-"""Every error the program raises on purpose; one class per decision that a handler makes.
+"""The errors that the program raises on purpose, one class per decision of a handler.
 
 MonitorError
-├── ConfigError            the configuration cannot be used: say every problem, exit 2
-├── StartError             the surroundings do not let us start (port taken, store locked): exit 2
+├── ConfigError            the config cannot be used: print every problem, exit 2
+├── StartError             the environment prevents a start (port taken, store locked): exit 2
 ├── StoreError
-│   ├── StoreUnavailable   the database is away, full or locked: count it, try again
-│   └── LeaseLost          somebody else works on this now: drop our result
-├── UnknownName            somebody asked for what is not there: say so
-├── Refused                somebody asked for what cannot be done as things are: say why
+│   ├── StoreUnavailable   the database is down, full or locked: count it, try again
+│   └── LeaseLost          another process has taken over this work: drop the result
+├── UnknownName            a user asked for something that does not exist: say so
+├── Refused                a user asked for something that is not possible now: say why
 ├── SyncError              a sync that failed, with its `Outcome`
 │   └── DecodeError        the answer could not be read; names the path in it
 ├── NoAnswer               a request got no answer, with its `Cause`; in `monitor.http.errors`
-└── DeliveryError          a receiver did not take a message, with its `Refusal`
+└── DeliveryError          a receiver did not accept a message, with its `Refusal`
 """
 
 import difflib
@@ -50,15 +50,15 @@ class Refusal(StrEnum):
     """What a failed delivery means for the next try."""
 
     RETRY = "retry"
-    """Network, timeout, 408, 429, 5xx: back off and try for ever."""
+    """Network, timeout, 408, 429, 5xx: back off and retry without limit."""
     FAILING = "failing"
-    """401, 403, 404, 410: somebody must mend the receiver; try every five minutes and say so."""
+    """401, 403, 404, 410: the receiver's settings need fixing; retry every five minutes and alert."""
     DEAD = "dead"
-    """400, 413, 422: this message will never be taken."""
+    """400, 413, 422: this message will never be accepted."""
 
 
 class MonitorError(Exception):
-    """The root of all errors raised on purpose; its text is fit for a user."""
+    """The root of these errors; its text can be shown to users."""
 
 
 class ConfigError(MonitorError):
@@ -77,27 +77,27 @@ class ConfigError(MonitorError):
 
 
 class StartError(MonitorError):
-    """The surroundings do not let the program start, for a reason the user can mend."""
+    """The environment prevents a start, for a reason that the user can fix."""
 
 
 class StoreError(MonitorError):
-    """The store did not do what was asked; nothing was half written."""
+    """A store operation failed, and left nothing half written."""
 
 
 class StoreUnavailable(StoreError):  # noqa: N818 - named for the state it reports
-    """The database is away, locked, full or read-only right now."""
+    """The database is down, locked, full or read-only right now."""
 
 
 class LeaseLost(StoreError):  # noqa: N818 - named for what happened
-    """The epoch moved on: another process owns this work, ours must be dropped."""
+    """Another process has taken over this work; the result must be dropped."""
 
 
 class UnknownName(MonitorError):  # noqa: N818 - named for what happened
-    """Somebody asked for something that is not there."""
+    """A user asked for something that does not exist."""
 
 
 class Refused(MonitorError):  # noqa: N818 - named for what happened
-    """Somebody asked for something that cannot be done as things are."""
+    """A user asked for something that is not possible now."""
 
 
 class SyncError(MonitorError):
@@ -129,7 +129,7 @@ class DecodeError(SyncError):
 
 
 class DeliveryError(MonitorError):
-    """A receiver did not take a message.
+    """A receiver did not accept a message.
 
     Args:
         refusal: What it means for the next try.
@@ -144,7 +144,7 @@ class DeliveryError(MonitorError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that looks most like this one, for "did you mean"; case does not matter."""
+    """Return the closest known name, ignoring case, for "did you mean"."""
     by_folded = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
     return by_folded[close[0]] if close else None

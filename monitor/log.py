@@ -1,7 +1,7 @@
-"""The log: one JSON object a line, or lines for people; the standard library's records join it.
+"""The structured log, as JSON lines or as text, which includes the standard library's records.
 
 The pieces are values: nothing here touches structlog's global configuration. The one thing that is global by
-nature, the root logger of `logging`, is taken by `route_standard_library` and given back by what it returns.
+nature, the root logger of `logging`, is taken over by `route_standard_library`, whose result restores it.
 """
 
 import logging
@@ -43,7 +43,7 @@ def build_logger(
 
     Args:
         format: `json`, or `console` for people.
-        level: A key of `LEVELS`. What is below costs one call that does nothing.
+        level: A key of `LEVELS`. Calls below it do nothing, and cost next to nothing.
         stream: Text; flushed after each line. Once its reader is gone, lines are dropped.
         clock: For the timestamps; the machine's if None.
     """
@@ -66,7 +66,7 @@ def build_logger(
 
 
 def set_level(logger: FilteringBoundLogger, level: str) -> None:
-    """Change the level of a logger of `build_logger`, and of all that were bound from it."""
+    """Change the level of a logger from `build_logger`, and of all loggers bound from it."""
     methods = vars(structlog.make_filtering_bound_logger(LEVELS[level]))
     for name, method in methods.items():
         if not name.startswith("__"):
@@ -88,7 +88,7 @@ def route_standard_library(logger: FilteringBoundLogger) -> Callable[[], None]:
 
 
 class _Bridge(logging.Handler):
-    """Writes standard-library records as events: their message, with the logger's name as a field."""
+    """Writes standard-library records as events, with the logger's name as a field."""
 
     def __init__(self, logger: FilteringBoundLogger) -> None:
         super().__init__(logging.WARNING)
@@ -103,12 +103,12 @@ class _Bridge(logging.Handler):
 
 
 def _known_level(level: int) -> int:
-    """Return the greatest of the five levels that is not above `level`, a warning at least."""
+    """Return the highest of the five levels that does not exceed `level`, at least WARNING."""
     return max(known for known in LEVELS.values() if known <= max(level, logging.WARNING))
 
 
 class _LineWriter:
-    """Writes lines to a stream, and drops them once nobody reads there any more."""
+    """Writes lines to a stream, and drops them once its reader is gone."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -153,7 +153,7 @@ def _head(clock: Clock) -> Processor:
 def _describe_exception(verbose: Callable[[], bool]) -> Processor:
     """Return a processor that turns `exc_info` into `error`.
 
-    Where it comes from is told of errors that nobody raised on purpose, and of all if `verbose` says so.
+    Adds a traceback to errors that were not raised on purpose, and to all errors if `verbose` says so.
     """
 
     def describe(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
@@ -189,7 +189,7 @@ _UNSAYABLE = (TypeError, ValueError, OverflowError, RecursionError)
 
 
 def _sayable(value: Any) -> Any:
-    """Return a value as it is if JSON can say it, else its repr."""
+    """Return a value as it is if JSON can represent it, else its repr."""
     try:
         msgspec.json.encode(value, enc_hook=_foreign)
     except _UNSAYABLE:
@@ -198,7 +198,7 @@ def _sayable(value: Any) -> Any:
 
 
 def _foreign(value: object) -> str:
-    """Return a text for what JSON has no type for; it may not fail, whatever the value does."""
+    """Return text for a value that JSON has no type for; must never fail."""
     try:
         match value:
             case BaseException():

@@ -1,4 +1,4 @@
-"""Secrets: given as a value or as a file that is read again when it changes; never shown."""
+"""Secrets from a value or from a file that is read again when it changes."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ FileStamp = tuple[int, int, int]
 
 
 def file_stamp(file: Path) -> FileStamp | None:
-    """Return what tells one state of a file from the next; None if it is not there or unreadable."""
+    """Return what changes whenever the file does; None if it is missing or unreadable."""
     try:
         stat = file.stat()
     except OSError:
@@ -17,7 +17,7 @@ def file_stamp(file: Path) -> FileStamp | None:
 
 
 class Secret:
-    """A secret that can be revealed on purpose only: `str`, `repr` and pickling show stars.
+    """A secret that only `reveal` shows; `str`, `repr` and pickling give stars.
 
     Args:
         value: The secret itself, or
@@ -38,18 +38,18 @@ class Secret:
 
     @property
     def file(self) -> Path | None:
-        """The file it comes from, if it does."""
+        """The file that it comes from, if any."""
         return self._file
 
     def reveal(self) -> str:
-        """Return the secret. Reads no file: `refresh` does."""
+        """Return the secret, without reading the file again."""
         return self._value
 
     def refresh(self) -> bool:
-        """Read the file again if it changed; return whether the secret is another now.
+        """Read the file again if it changed; return whether the secret changed.
 
-        Blocks on the file system: call it from a thread. A file that went away or became unreadable
-        keeps the secret as it was (a mount that is being replaced has such moments).
+        Blocks on the file system: call it from a thread. If the file is missing or unreadable,
+        the secret stays as it was (this happens while a mount is being replaced).
         """
         if self._file is None:
             return False

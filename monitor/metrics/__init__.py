@@ -1,4 +1,4 @@
-"""What Prometheus reads: the connections' gauges and counters, and the monitor's own."""
+"""The metrics of the connections and of the monitor itself."""
 
 from monitor.metrics.connections import ConnectionView
 from monitor.metrics.exporter import Metrics

@@ -1,8 +1,8 @@
-"""The per-connection metrics, written by ourselves because there are tens of thousands of them.
+"""The per-connection metrics, rendered here because there are tens of thousands of them.
 
-prometheus-client takes 126 ms to render 20,000 series, all in one go. Here a connection's lines that hang on
-its snapshot are rendered when that changes, and kept as bytes per family; the few that change with every
-sync are formatted at the scrape. A family is always taken in one piece, so that a rename between two
+prometheus-client takes 126 ms to render 20,000 series, all in one go. Here the lines that depend on a
+connection's snapshot are rendered when it changes, and kept as bytes per family; the few that change with
+every sync are formatted at the scrape. A family is always rendered in one piece, so that a rename between two
 families never shows a series twice in one.
 """
 
@@ -19,7 +19,7 @@ from monitor.metrics.exposition import Family, escape
 class ConnectionView:
     """What the gauges and the overview show of one connection.
 
-    `connection_id` is None where the account has one connection that nobody named by id; `counts` is None
+    `connection_id` is None if the account's only connection is configured without id; `counts` is None
     before the first applied snapshot, `up` before the first sync. `numbers` are (phone_number, state), empty
     unless the user opted in. `last_duration_s` is in seconds.
     """
@@ -39,7 +39,7 @@ class ConnectionView:
 
 
 class _Series:
-    """One connection: its view, its counters, and the lines that were rendered from them."""
+    """A connection's view and counters, with their rendered lines."""
 
     __slots__ = (
         "change_lines",
@@ -60,7 +60,7 @@ class _Series:
         self._render(view)
 
     def apply(self, view: ConnectionView) -> None:
-        """Take a new view; render only if its snapshot, names or numbers are others."""
+        """Take a new view; render only if its snapshot, names or numbers differ."""
         before = self.view
         if (
             view.counts is before.counts
@@ -82,13 +82,13 @@ class _Series:
         self.number_limit = -1
 
     def render_changes(self) -> bytes:
-        """Return the lines of the change counters, which move seldom."""
+        """Return the lines of the change counters, which seldom change."""
         if self.change_lines is None:
             self.change_lines = _encode(_labelled(CHANGES, self.connection, "change", self.changes))
         return self.change_lines
 
     def render_numbers(self, limit: int) -> bytes:
-        """Return the lines of at most `limit` numbers, rendered again only if these or the limit changed."""
+        """Return the lines of up to `limit` numbers, rendered again only if they or the limit changed."""
         limit = min(limit, len(self.view.numbers))
         if limit != self.number_limit:
             head = f'{NUMBER_STATE.name}{{connection="{self.connection}",phone_number="'
@@ -245,12 +245,12 @@ def _info(connection: str, view: ConnectionView) -> str:
 SYNCS = Family(
     "voicelink_syncs_total",
     "counter",
-    "Syncs of the connection that this process ran, by how they ended.",
+    "Syncs of the connection that this process ran, by outcome.",
 )
 CHANGES = Family(
     "voicelink_changes_total",
     "counter",
-    "Differences between two snapshots that this process found, by kind.",
+    "Changes between two snapshots that this process found, by kind.",
 )
 INFO = Family(
     "voicelink_connection_info",
@@ -284,9 +284,7 @@ _STABLE = (
         lambda counts: counts.issues,
     ),
     _of_counts(
-        Family(
-            "voicelink_ignored_numbers", "gauge", "Drifting phone numbers that an ignore rule keeps silent."
-        ),
+        Family("voicelink_ignored_numbers", "gauge", "Drifting phone numbers that an ignore rule silences."),
         lambda counts: counts.ignored,
     ),
     _of_labels(
@@ -302,7 +300,7 @@ _STABLE = (
         Family(
             "voicelink_sync_skipped_entries",
             "gauge",
-            "Entries of the last applied answer that were unreadable.",
+            "Entries of the last applied answer that could not be read.",
         ),
         lambda counts: counts.skipped,
     ),
@@ -315,7 +313,7 @@ _VOLATILE = (
         lambda view: None if view.up is None else int(view.up),
     ),
     _of_view(
-        Family("voicelink_sync_held", "gauge", "Whether an implausible answer is held back, not applied."),
+        Family("voicelink_sync_held", "gauge", "Whether an implausible answer is being held back."),
         lambda view: int(view.held),
     ),
     _of_view(

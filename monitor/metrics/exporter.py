@@ -1,4 +1,4 @@
-"""All metrics of the process, behind one object that the shell is given."""
+"""The `Metrics` object, which records and renders all metrics."""
 
 import asyncio
 import platform
@@ -26,11 +26,11 @@ _DELAY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _EPISODE_BUCKETS_S = (60, 300, 900, 1800, 3600, 4 * 3600, 12 * 3600, 86400, 3 * 86400, 7 * 86400)
 
 _VISITS_PER_TURN = 5000
-"""Connections looked at between two turns of the event loop: a few milliseconds."""
+"""Connections rendered between two turns of the event loop: a few milliseconds."""
 
 
 class _WithoutCreated(Collector):
-    """A registry without the `_created` samples: in the text format each would be a series of its own."""
+    """A registry without `_created` samples, which the text format would show as series."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -42,7 +42,7 @@ class _WithoutCreated(Collector):
 
 
 class Metrics:
-    """What `/metrics` shows. Its methods are cheap and never wait, but for `render`.
+    """What `/metrics` shows. Its methods are cheap and never wait, except `render`.
 
     Args:
         version: The program's.
@@ -58,7 +58,7 @@ class Metrics:
             collector(registry=registry)
         Gauge(
             "voicelink_monitor_build_info",
-            "Always 1; the version that runs.",
+            "Always 1; the running version.",
             ("version", "revision", "python"),
             registry=registry,
         ).labels(version, revision, platform.python_version()).set(1)
@@ -75,48 +75,48 @@ class Metrics:
         )
         self._config_at = Gauge(
             "voicelink_monitor_config_last_reload_success_timestamp_seconds",
-            "When the config was last loaded with success.",
+            "When the config was last loaded successfully.",
             registry=registry,
         )
 
     def _register_work(self, registry: CollectorRegistry) -> None:
         self._sync_duration = Histogram(
             "voicelink_monitor_sync_duration_seconds",
-            "How long syncs took, from the claim to the commit.",
+            "How long syncs took, from claim to commit.",
             buckets=_SYNC_BUCKETS_S,
             registry=registry,
         )
         self._schedule_delay = Histogram(
             "voicelink_monitor_schedule_delay_seconds",
-            "How much later than due syncs started.",
+            "How late syncs started.",
             buckets=_DELAY_BUCKETS_S,
             registry=registry,
         )
         self._accounts: set[str] = set()
         self._budget_wait = Counter(
             "voicelink_monitor_budget_wait_seconds_total",
-            "Time that requests waited for their account's request budget.",
+            "Time that requests spent waiting for their account's request budget.",
             ("account",),
             registry=registry,
         )
         self._store_errors = Counter(
             "voicelink_monitor_store_errors_total",
-            "Operations that the database refused or could not finish.",
+            "Store operations that failed.",
             registry=registry,
         )
         self._internal_errors = Counter(
             "voicelink_monitor_internal_errors_total",
-            "Mistakes of the program itself; each is in the log as internal.error. Please report them.",
+            "Bugs that the monitor ran into; each is in the log as internal.error. Please report them.",
             registry=registry,
         )
         self._loop_lag = Gauge(
             "voicelink_monitor_event_loop_lag_seconds",
-            "How much later than asked the event loop last woke up.",
+            "How late the event loop last woke up.",
             registry=registry,
         )
         self._dropped_numbers = Gauge(
             "voicelink_monitor_number_series_dropped",
-            "Phone numbers without a voicelink_number_state because of metrics.max_number_series.",
+            "Phone numbers without a voicelink_number_state series, beyond metrics.max_number_series.",
             registry=registry,
         )
 
@@ -138,31 +138,31 @@ class Metrics:
         self._receivers: frozenset[str] = frozenset()
         self._deliveries = Counter(
             "voicelink_monitor_deliveries_total",
-            "Tries to deliver a message, by how they ended.",
+            "Attempts to deliver a message, by outcome.",
             ("receiver", "outcome"),
             registry=registry,
         )
         self._pending = Gauge(
             "voicelink_monitor_deliveries_pending",
-            "Messages that wait for delivery.",
+            "Messages queued for delivery.",
             ("receiver",),
             registry=registry,
         )
         self._dead = Gauge(
             "voicelink_monitor_deliveries_dead",
-            "Messages that were given up and can be re-sent by command.",
+            "Messages that were given up; the command `deliveries --retry` sends them again.",
             ("receiver",),
             registry=registry,
         )
         self._oldest_pending = Gauge(
             "voicelink_monitor_oldest_pending_delivery_timestamp_seconds",
-            "When the oldest message that waits was written; absent while none does.",
+            "When the oldest queued message was written; absent while none is queued.",
             ("receiver",),
             registry=registry,
         )
 
     def set_connection(self, view: ConnectionView) -> None:
-        """Show a connection this way; cheap unless its snapshot, names or numbers changed."""
+        """Show a connection; cheap unless its snapshot, names or numbers changed."""
         self._connections.set(view)
 
     def remove_connection(self, identity: str) -> None:
@@ -183,7 +183,7 @@ class Metrics:
         self._sync_duration.observe(duration_s)
 
     def count_change(self, identity: str, kind: ChangeKind, n: int = 1) -> None:
-        """Count differences between two snapshots. `set_connection` comes first."""
+        """Count changes between two snapshots. `set_connection` comes first."""
         self._connections.count_change(identity, kind, n)
 
     def set_receivers(self, names: Iterable[str]) -> None:
@@ -203,14 +203,14 @@ class Metrics:
         self._receivers = receivers
 
     def delivery(self, receiver: str, outcome: str) -> None:
-        """Count a try: `delivered`, `retried` or `dead`. One for a receiver that is gone is not counted."""
+        """Count an attempt: `delivered`, `retried` or `dead`; those of removed receivers are not counted."""
         if outcome not in DELIVERY_OUTCOMES:
             raise ValueError(f"unknown delivery outcome {outcome!r}")
         if receiver in self._receivers:
             self._deliveries.labels(receiver, outcome).inc()
 
     def set_backlog(self, receiver: str, pending: int, dead: int, oldest_at: datetime | None) -> None:
-        """Show what waits for a receiver; `oldest_at` is None while nothing does."""
+        """Show a receiver's queue; `oldest_at` is None while it is empty."""
         if receiver not in self._receivers:
             return
         self._pending.labels(receiver).set(pending)
@@ -235,7 +235,7 @@ class Metrics:
         self._budget_wait.labels(account).inc(seconds)
 
     def set_alerts_firing(self, firing: Mapping[tuple[Kind, Severity], int]) -> None:
-        """Show how many alerts fire; what is not named is 0."""
+        """Show how many alerts are firing; combinations not given are 0."""
         for key, gauge in self._firing.items():
             gauge.set(firing.get(key, 0))
 
@@ -244,15 +244,15 @@ class Metrics:
         self._episode_durations[kind].observe(seconds)
 
     def store_error(self) -> None:
-        """Count an operation that the store did not do."""
+        """Count a store operation that failed."""
         self._store_errors.inc()
 
     def internal_error(self) -> None:
-        """Count a mistake of the program itself."""
+        """Count a bug that the program ran into."""
         self._internal_errors.inc()
 
     def schedule_delay(self, seconds: float) -> None:
-        """Record how much later than due a sync started."""
+        """Record how late a sync started."""
         self._schedule_delay.observe(seconds)
 
     def loop_lag(self, seconds: float) -> None:

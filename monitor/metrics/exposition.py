@@ -1,4 +1,4 @@
-"""The two text formats: which one a scraper wants, and how names and labels are written in it.
+"""The Prometheus text and OpenMetrics formats: negotiation, headers, escaping.
 
 Sources: https://prometheus.io/docs/instrumenting/exposition_formats/ (text format 0.0.4) and
 https://prometheus.io/docs/specs/om/open_metrics_spec/ (OpenMetrics 1.0.0). A sample line reads the same in
@@ -40,10 +40,10 @@ def escape(value: str) -> str:
 
 
 def negotiate(accept: str) -> ExpositionFormat:
-    """Return the format that an Accept header asks for; text 0.0.4 for whoever does not name OpenMetrics.
+    """Return the format that an Accept header asks for; text 0.0.4 by default.
 
     Weights count; at equal weight OpenMetrics wins, as in prometheus-client. OpenMetrics of a version other
-    than 1.x is not ours to give.
+    than 1.x is not supported.
 
     Source: RFC 9110, section 12.5.1.
     """
