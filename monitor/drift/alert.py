@@ -1,4 +1,4 @@
-"""The alert body: one shape for the log, the webhook, the page and the API.
+"""Defines the alert body: one shape for the log, the webhook, the page and the API.
 
 The order of the fields is their order on the wire.
 """
@@ -61,7 +61,7 @@ _RANKS = {severity: rank for rank, severity in enumerate(Severity)}
 
 
 class Resolution(StrEnum):
-    """How an episode or an alert ended; people read the word."""
+    """How an episode or an alert ended."""
 
     RECOVERED = "recovered"
     REMOVED = "removed"

@@ -1,4 +1,4 @@
-"""The differences between two snapshots of a connection. The order of lists never matters."""
+"""Finds the differences between two snapshots of a connection; the order of lists never matters."""
 
 from monitor.drift.snapshot import Change, ChangeKind, Number, Snapshot
 
@@ -6,7 +6,7 @@ from monitor.drift.snapshot import Change, ChangeKind, Number, Snapshot
 def diff(before: Snapshot | None, after: Snapshot) -> tuple[Change, ...]:
     """Return what changed, ordered by key.
 
-    Of a first snapshot (`before` is None) only what is broken is a change: nobody added its numbers just now.
+    Of a first snapshot (`before` is None) only what is broken is a change: its numbers were not just added.
     A new number that drifts is both `added` and `appeared`. Unknown numbers never differ: they were carried
     over.
     """
@@ -36,10 +36,10 @@ def _kinds(before: Number | None, after: Number | None) -> tuple[ChangeKind, ...
         case True, False:
             return (ChangeKind.RESOLVED,)
         case True, True:
-            return (ChangeKind.CHANGED,) if _trouble(before) != _trouble(after) else ()
+            return (ChangeKind.CHANGED,) if _problem(before) != _problem(after) else ()
         case _:
             return (ChangeKind.RECONFIGURED,) if before.dependencies != after.dependencies else ()
 
 
-def _trouble(number: Number) -> tuple[object, ...]:
+def _problem(number: Number) -> tuple[object, ...]:
     return number.state, frozenset(number.issues), frozenset(number.action_items)

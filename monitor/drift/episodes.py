@@ -1,18 +1,19 @@
-"""Tracks and episodes: how a trouble is confirmed and how it ends.
+"""Follows each problem from first sight to its end: tracks and episodes.
 
-A *track* follows one trouble of one number (or the failing of one connection) from the first sync that saw
+A *track* follows one problem of one number (or the failing of one connection) from the first sync that saw
 it. It becomes an *episode* when `confirm_syncs` syncs saw it, not necessarily in a row: only `resolve_syncs`
 good ones in a row close a pending track. An episode ends when `resolve_syncs` syncs in a row were good and
-`keep_firing_for` has passed since the first of them; trouble inside that is a flap and continues it.
+`keep_firing_for` has passed since the first of them; the problem seen again before that is a flap, and the
+episode continues.
 
-What a sync says of a track:
+What a sync shows of a track:
 
-    kind            trouble                        good                            gone
+    kind            bad                            good                            gone
     drift           the number drifts              it is ready                     it is absent
     number_removed  it is absent                   it is present                   -
     reconfigured    ready, dependencies changed    ready, dependencies as before   it is absent
 
-Anything else (unknown numbers; a reconfigured one that drifts) says nothing and leaves the streaks alone,
+Anything else (unknown numbers; a reconfigured one that drifts) shows nothing and leaves the streaks alone,
 as failed and held syncs do.
 """
 
@@ -28,7 +29,7 @@ from monitor.drift.snapshot import Change, ChangeKind, Dependencies, Number, Sna
 
 
 class Episode(msgspec.Struct, frozen=True, array_like=True):
-    """A confirmed trouble: member of one alert from `opened_at` to its end.
+    """A confirmed problem: member of one alert from `opened_at` to its end.
 
     `group` is fixed at confirmation: the state for a drift, see `failures` for the rest.
     """
@@ -42,9 +43,9 @@ class Episode(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Track(msgspec.Struct, frozen=True, array_like=True):
-    """One trouble. `key` is a number's, or a connection's identity, or a receiver's name.
+    """One problem. `key` is a number's, or a connection's identity, or a receiver's name.
 
-    `number` is as the last sync that showed the trouble saw it (as it was, for a removed one); None for the
+    `number` is as the last sync that showed the problem saw it (as it was, for a removed one); None for the
     failing of connections and receivers. `dependencies` are the number's, with earlier ones where the current
     are gone; for a reconfigured number the earlier ones. `detail` is a failure's cause in a word.
     """
@@ -72,12 +73,16 @@ class Ended(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Seen(Enum):
-    """What a sync says of a track."""
+    """What a sync shows of a track."""
 
-    TROUBLE = auto()
+    BAD = auto()
     GOOD = auto()
     GONE = auto()
     NOTHING = auto()
+
+
+_KINDS = {ChangeKind.REMOVED: Kind.NUMBER_REMOVED, ChangeKind.RECONFIGURED: Kind.RECONFIGURED}
+"""The changes that begin a track of their own."""
 
 
 def track_id(kind: Kind, key: str) -> str:
@@ -93,17 +98,33 @@ def observe(
     rules: Rules,
     now: datetime,
 ) -> dict[str, Track]:
-    """Return the tracks after one more applied snapshot: the old ones advanced, new troubles begun."""
+    """Return the tracks after one more applied snapshot: the old ones advanced, new ones begun."""
     advanced = {name: _advance(track, snapshot, rules, now) for name, track in tracks.items()}
     for number in snapshot.numbers.values():
         if number.drifting and number.key not in snapshot.unknown:
             name = track_id(Kind.DRIFT, number.key)
+            was = before.numbers.get(number.key) if before is not None else None
             if name not in advanced:
-                advanced[name] = _begin_drift(number, before, now)
+                advanced[name] = Track(
+                    kind=Kind.DRIFT,
+                    key=number.key,
+                    since=now,
+                    number=number,
+                    previous_state=was.state if was is not None else None,
+                    dependencies=number.dependencies.or_else(was.dependencies if was is not None else None),
+                )
     for change in changes:
-        begun = _begin(change, rules, now)
-        if begun is not None:
-            advanced.setdefault(track_id(begun.kind, begun.key), begun)
+        kind = _KINDS.get(change.kind)
+        if kind is not None and kind in rules.alerting and change.before is not None:
+            track = Track(
+                kind=kind,
+                key=change.key,
+                since=now,
+                number=change.number,
+                previous_state=change.before.state,
+                dependencies=change.before.dependencies,
+            )
+            advanced.setdefault(track_id(kind, change.key), track)
     return advanced
 
 
@@ -118,7 +139,7 @@ def count_held(
 
     def counted(track: Track) -> Track:
         extra = sightings.get(track.kind, {}).get(track.key, 0)
-        if extra and _seen(track, snapshot) is Seen.TROUBLE:
+        if extra and _seen(track, snapshot) is Seen.BAD:
             extra -= 1  # what the applied answer showed was counted already
         seen = max(track.seen, min(track.seen + extra, confirm_syncs))
         return msgspec.structs.replace(track, seen=seen) if seen != track.seen else track
@@ -141,7 +162,7 @@ def finished(track: Track, rules: Rules, now: datetime) -> Resolution | None:
 
 
 def ends_at(track: Track, rules: Rules) -> datetime | None:
-    """Return the instant at which the track is over if no sync says otherwise."""
+    """Return the instant at which the track is over unless a sync says otherwise."""
     if track.kind is Kind.NUMBER_REMOVED and track.good < rules.resolve_syncs:
         return track.since + rules.removed_after
     if track.episode is not None and track.good >= rules.resolve_syncs and track.good_since is not None:
@@ -150,7 +171,7 @@ def ends_at(track: Track, rules: Rules) -> datetime | None:
 
 
 def unsettled(track: Track, rules: Rules) -> bool:
-    """Whether one more sync with the same answer would bring this track further."""
+    """Whether one more sync with the same answer would advance this track."""
     if track.good:
         return track.good < rules.resolve_syncs
     if track.gone:
@@ -159,7 +180,7 @@ def unsettled(track: Track, rules: Rules) -> bool:
 
 
 def silent(track: Track, rules: Rules, now: datetime) -> bool:
-    """Whether the rules keep this trouble from alerting, whatever the clock says."""
+    """Whether the rules keep this problem from alerting, whatever its age."""
     if track.kind not in rules.alerting:
         return True
     if track.number is None:
@@ -170,7 +191,7 @@ def silent(track: Track, rules: Rules, now: datetime) -> bool:
 
 
 def severity(track: Track, rules: Rules, now: datetime) -> Severity:
-    """Return how bad the trouble is now; an open episode's severity only rises."""
+    """Return how bad the problem is now; an open episode's severity only rises."""
     if track.kind is Kind.DRIFT and track.number is not None:
         current = rules.severities.number(track.number.state, rules.audible_issues(track.number, now) or ())
     else:
@@ -180,51 +201,19 @@ def severity(track: Track, rules: Rules, now: datetime) -> Severity:
     return max(current, track.episode.severity, key=lambda severity: severity.rank)
 
 
-def _begin_drift(number: Number, before: Snapshot | None, now: datetime) -> Track:
-    was = before.numbers.get(number.key) if before is not None else None
-    return Track(
-        kind=Kind.DRIFT,
-        key=number.key,
-        since=now,
-        number=number,
-        previous_state=was.state if was is not None else None,
-        dependencies=number.dependencies.or_else(was.dependencies if was is not None else None),
-    )
-
-
-def _begin(change: Change, rules: Rules, now: datetime) -> Track | None:
-    before = change.before
-    if before is None:
-        return None
-    if change.kind is ChangeKind.REMOVED and Kind.NUMBER_REMOVED in rules.alerting:
-        kind, number = Kind.NUMBER_REMOVED, before
-    elif change.kind is ChangeKind.RECONFIGURED and Kind.RECONFIGURED in rules.alerting:
-        kind, number = Kind.RECONFIGURED, change.number
-    else:
-        return None
-    return Track(
-        kind=kind,
-        key=change.key,
-        since=now,
-        number=number,
-        previous_state=before.state,
-        dependencies=before.dependencies,
-    )
-
-
 def _seen(track: Track, snapshot: Snapshot) -> Seen:
     number = snapshot.numbers.get(track.key)
     if track.key in snapshot.unknown or (number is None and snapshot.skipped):
         return Seen.NOTHING  # it may be among the entries that could not be read
     if track.kind is Kind.NUMBER_REMOVED:
-        return Seen.TROUBLE if number is None else Seen.GOOD
+        return Seen.BAD if number is None else Seen.GOOD
     if number is None:
         return Seen.GONE
     if track.kind is Kind.DRIFT:
-        return Seen.TROUBLE if number.drifting else Seen.GOOD
+        return Seen.BAD if number.drifting else Seen.GOOD
     if number.drifting:
         return Seen.NOTHING
-    return Seen.GOOD if number.dependencies == track.dependencies else Seen.TROUBLE
+    return Seen.GOOD if number.dependencies == track.dependencies else Seen.BAD
 
 
 def _advance(track: Track, snapshot: Snapshot, rules: Rules, now: datetime) -> Track:
@@ -242,24 +231,20 @@ def _advance(track: Track, snapshot: Snapshot, rules: Rules, now: datetime) -> T
                 good_since=track.good_since or now,
                 gone=0,
             )
-        case Seen.TROUBLE:
-            return _troubled(track, snapshot.numbers.get(track.key), rules)
-
-
-def _troubled(track: Track, number: Number | None, rules: Rules) -> Track:
-    episode = track.episode
-    if episode is not None and track.good:
-        episode = msgspec.structs.replace(episode, flaps=episode.flaps + 1)
-    dependencies = track.dependencies
-    if track.kind is Kind.DRIFT and number is not None:
-        dependencies = number.dependencies.or_else(track.dependencies)
-    return msgspec.structs.replace(
-        track,
-        number=number or track.number,
-        dependencies=dependencies,
-        seen=min(track.seen + 1, rules.confirm_syncs),
-        good=0,
-        good_since=None,
-        gone=0,
-        episode=episode,
-    )
+        case Seen.BAD:
+            number, episode = snapshot.numbers.get(track.key), track.episode
+            if episode is not None and track.good:
+                episode = msgspec.structs.replace(episode, flaps=episode.flaps + 1)
+            dependencies = track.dependencies
+            if track.kind is Kind.DRIFT and number is not None:
+                dependencies = number.dependencies.or_else(dependencies)
+            return msgspec.structs.replace(
+                track,
+                number=number or track.number,
+                dependencies=dependencies,
+                seen=min(track.seen + 1, rules.confirm_syncs),
+                good=0,
+                good_since=None,
+                gone=0,
+                episode=episode,
+            )

@@ -1,4 +1,4 @@
-"""The failing of connections and receivers: which alert each cause belongs to, and when it is over.
+"""Decides which alert a failing connection or receiver belongs to, and when that is over.
 
     outcomes                             alert                 one for
     network timeout server_error         api_unavailable       all connections
@@ -6,7 +6,7 @@
     not_found rejected, vanished         connection_rejected   a connection
     invalid_response too_large           answer_unreadable     a connection
     (any, and in no alert above)         sync_stale            all connections
-    a receiver that refuses us           receiver_failing      a receiver
+    a receiver that refuses messages     receiver_failing      a receiver
 
 A failure alert ends only when its connections answer again, `resolve_syncs` times in a row; `sync_stale` when
 a snapshot is applied. `held` and `rate_limited` have no alert of their own: staleness sees them.
@@ -68,8 +68,8 @@ class Streak:
 class Health:
     """How the syncs of one connection have been going.
 
-    `fresh_at` is when a snapshot was last applied, or the watching began. `vanished`: discovery lists it no
-    more. `muted`: in a maintenance window.
+    `fresh_at` is when a snapshot was last applied, or the watching began. `vanished`: discovery no longer
+    lists it. `muted`: in a maintenance window.
     """
 
     identity: str
@@ -83,7 +83,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailingReceiver:
-    """A receiver that refuses our messages, or has been out of reach for long."""
+    """A receiver that refuses messages, or has been out of reach for long."""
 
     name: str
     since: datetime
@@ -101,7 +101,7 @@ class FailureRules:
 
 
 class FailureRecords(msgspec.Struct, frozen=True, array_like=True):
-    """Everything that is remembered of failures between two steps."""
+    """Everything remembered about failures between two steps."""
 
     tracks: dict[str, Track] = {}
     alerts: tuple[Alert, ...] = ()
@@ -109,7 +109,7 @@ class FailureRecords(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureStep:
-    """What a step over all connections and receivers did; the fields as in `policy.Step`."""
+    """What a step over all connections and receivers did; fields as in `policy.Step`."""
 
     records: FailureRecords
     opened: tuple[Track, ...]
@@ -137,7 +137,7 @@ def step(
     Args:
         records: As the last step left them.
         healths: Every connection that is watched.
-        receivers: Those that fail.
+        receivers: The failing ones.
         rules: The rules for failures.
         now: The instant of the step.
         configured: The names of all receivers; None: no alert ends because its receiver is gone.
@@ -148,13 +148,15 @@ def step(
     ended: list[Ended] = []
     for name, track in records.tracks.items():
         if track.kind is Kind.RECEIVER_FAILING:
-            way = _receiver_over(track, failing, configured)
+            gone = configured is not None and track.key not in configured
+            resolution = None if track.key in failing else Resolution.RECOVERED
+            resolution = Resolution.UNCONFIGURED if gone else resolution
         else:
-            way = _over(track, by_identity.get(track.key), rules)
-        if way is None:
+            resolution = _over(track, by_identity.get(track.key), rules)
+        if resolution is None:
             kept[name] = track
         else:
-            ended.append(Ended(track=track, at=now, resolution=way))
+            ended.append(Ended(track=track, at=now, resolution=resolution))
     begun = _begun(healths, failing.values(), kept, rules, now)
     opened, alerts = confirm(
         [(track, _group(track, by_identity), rules.severities.kind(track.kind)) for track in begun],
@@ -174,14 +176,6 @@ def step(
         reports=tuple(reports),
         wakes_at=_wakes_at(healths, tracks, still_open, rules, now),
     )
-
-
-def _receiver_over(
-    track: Track, failing: Mapping[str, FailingReceiver], configured: Collection[str] | None
-) -> Resolution | None:
-    if configured is not None and track.key not in configured:
-        return Resolution.UNCONFIGURED
-    return None if track.key in failing else Resolution.RECOVERED
 
 
 def _over(track: Track, health: Health | None, rules: FailureRules) -> Resolution | None:
@@ -207,25 +201,18 @@ def _begun(
     ]
     failing_now = {track.key for track in kept.values() if track.kind is not Kind.RECEIVER_FAILING}
     for health in healths:
-        kind = (
-            None
-            if health.muted
-            else _kind(health, in_alert=health.identity in failing_now, rules=rules, now=now)
-        )
-        if kind is not None and track_id(kind, health.identity) not in kept:
-            begun.append(Track(kind=kind, key=health.identity, since=now, detail=_cause(health)))
+        kind = _kind(health, in_alert=health.identity in failing_now, rules=rules, now=now)
+        if kind is None or health.muted or track_id(kind, health.identity) in kept:
+            continue
+        outcome = health.streak.outcome
+        cause = "" if outcome in (None, Outcome.OK) else outcome.value
+        cause = "unlisted" if health.vanished else cause
+        begun.append(Track(kind=kind, key=health.identity, since=now, detail=cause))
     return begun
 
 
-def _cause(health: Health) -> str:
-    if health.vanished:
-        return "unlisted"
-    outcome = health.streak.outcome
-    return "" if outcome in (None, Outcome.OK) else outcome.value
-
-
 def _kind(health: Health, *, in_alert: bool, rules: FailureRules, now: datetime) -> Kind | None:
-    """Return the alert that this connection's failing belongs in now.
+    """Return the kind of alert that this connection's failures belong to now.
 
     Failures of mixed causes count together towards the first alert; once a connection is in one, another
     cause needs `failing_after` of its own in a row.

@@ -1,4 +1,4 @@
-"""Whether an answer may be believed: a partial answer must neither page nor resolve anything.
+"""Judges whether an answer is plausible: a partial one must neither page nor resolve anything.
 
 An answer is implausible when at least `min_numbers` and more than `ratio` of the connection's numbers would
 go missing, start drifting or stop drifting in one step, or when it is empty where there were numbers. It is
@@ -24,7 +24,7 @@ class Guard:
 
 
 class Hold(msgspec.Struct, frozen=True, array_like=True):
-    """Implausible answers in a row, and how often they showed each number in trouble or missing."""
+    """Implausible answers in a row, and how often they showed each number drifting or missing."""
 
     count: int
     reason: str
@@ -42,7 +42,7 @@ _SUSPECT = {
 def implausible(
     before: Snapshot | None, after: Snapshot, changes: tuple[Change, ...], guard: Guard
 ) -> str | None:
-    """Return why the answer is not to be believed at once, or None."""
+    """Return why the answer is implausible, or None."""
     if before is None or not before.numbers:
         return None
     known = len(before.numbers)

@@ -1,8 +1,8 @@
-"""What one connection's records become: after a sync, on a timer, after a reload.
+"""Advances one connection's records: after a sync, on a timer, after a reload.
 
-`judge` decides whether an answer is believed, `step` does the rest: confirm, end, group, tell. Both are pure
-functions of the records, which are all that is kept between two calls: replaying from any stored point gives
-the same.
+`judge` decides whether an answer is believed, `step` does the rest: confirm, end, group, report. Both are
+pure functions of the records, which are all that is kept between two calls: replaying from any stored point
+gives the same.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ from monitor.drift.snapshot import Change, Snapshot
 
 
 class Records(msgspec.Struct, frozen=True, array_like=True):
-    """Everything that is remembered of one connection between two steps."""
+    """Everything remembered about one connection between two steps."""
 
     snapshot: Snapshot | None = None
     hold: Hold | None = None
@@ -107,7 +107,7 @@ def step(
         now: The instant of the step.
         scope: The connection's identity.
         verdict: The answer that is applied.
-        accepted: Keys whose removal or reconfiguration somebody accepted.
+        accepted: Keys whose removal or reconfiguration a user accepted.
         accept_all: Accept every removal and reconfiguration.
         unconfigured: The connection is no longer watched; every episode ends.
     """
@@ -133,7 +133,7 @@ def step(
         ready, records.alerts, scope=scope, update_interval=rules.update_interval, now=now
     )
     opened = {track_id(track.kind, track.key): track for track in confirmed}
-    tracks = _raise_severity(tracks | opened, rules, now)
+    tracks = {name: _raised(track, rules, now) for name, track in (tracks | opened).items()}
     still_open, reports = report(
         alerts, tracks.values(), ended, update_interval=rules.update_interval, now=now
     )
@@ -151,22 +151,19 @@ def step(
         reports=tuple(reports),
         wakes_at=_wakes_at(tracks, still_open, rules, now),
         settled=not any(unsettled(track, rules) for track in tracks.values()),
-        ignored=sum(1 for track in tracks.values() if _unheard(track, rules, now)),
+        ignored=sum(
+            1
+            for track in tracks.values()
+            if track.kind is Kind.DRIFT and not track.good and not track.gone and silent(track, rules, now)
+        ),
     )
 
 
 def _opens(track: Track, rules: Rules, now: datetime) -> bool:
-    """Whether the track becomes an episode now: confirmed, in trouble, and nothing keeps it silent."""
+    """Whether the track becomes an episode now: confirmed, still bad, and not silenced."""
     if track.episode is not None or track.good or track.gone or rules.muted:
         return False
     return track.seen >= rules.confirm_syncs and not silent(track, rules, now)
-
-
-def _unheard(track: Track, rules: Rules, now: datetime) -> bool:
-    """Whether the number drifts, as far as the last sync saw, and a rule keeps it silent."""
-    if track.kind is not Kind.DRIFT or track.good or track.gone:
-        return False
-    return silent(track, rules, now)
 
 
 def _end(
@@ -181,34 +178,30 @@ def _end(
     kept: dict[str, Track] = {}
     ended: list[Ended] = []
     for name, track in tracks.items():
-        way = finished(track, rules, now)
+        resolution = finished(track, rules, now)
         if unconfigured:
-            way = Resolution.UNCONFIGURED
+            resolution = Resolution.UNCONFIGURED
         elif track.kind is not Kind.DRIFT and (accept_all or track.key in accepted):
-            way = Resolution.ACCEPTED
-        if way is None and track.episode is not None and silent(track, rules, now):
-            # The trouble goes on unseen: it may alert again when the rule is gone.
+            resolution = Resolution.ACCEPTED
+        if resolution is None and track.episode is not None and silent(track, rules, now):
+            # The problem persists in silence: it may alert again when the rule is gone.
             pending = msgspec.structs.replace(track, episode=None)
             if finished(pending, rules, now) is None:
                 kept[name] = pending
             ended.append(Ended(track=track, at=now, resolution=Resolution.IGNORED))
-        elif way is None:
+        elif resolution is None:
             kept[name] = track
         elif track.episode is not None:
-            ended.append(Ended(track=track, at=now, resolution=way))
+            ended.append(Ended(track=track, at=now, resolution=resolution))
     return kept, ended
 
 
-def _raise_severity(tracks: Mapping[str, Track], rules: Rules, now: datetime) -> dict[str, Track]:
-    risen: dict[str, Track] = {}
-    for name, track in tracks.items():
-        worse = severity(track, rules, now) if track.episode is not None else None
-        if track.episode is None or worse is None or worse is track.episode.severity:
-            risen[name] = track
-        else:
-            episode = msgspec.structs.replace(track.episode, severity=worse)
-            risen[name] = msgspec.structs.replace(track, episode=episode)
-    return risen
+def _raised(track: Track, rules: Rules, now: datetime) -> Track:
+    """Return the track with the severity that its episode has now."""
+    if track.episode is None:
+        return track
+    episode = msgspec.structs.replace(track.episode, severity=severity(track, rules, now))
+    return msgspec.structs.replace(track, episode=episode) if episode != track.episode else track
 
 
 def _moved(before: Mapping[str, Track], after: Mapping[str, Track]) -> list[Track]:

@@ -1,4 +1,4 @@
-"""The rules of one connection, as values: confirmation, silence, severity."""
+"""Holds the rules of one connection as values: confirmation, silence, severity."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -41,7 +41,7 @@ _KIND_SEVERITY = {
     Kind.RECEIVER_FAILING: Severity.CRITICAL,
     Kind.TEST: Severity.INFO,
 }
-"""A monitor that is blind, or cannot speak, is as bad as the worst that it may be missing."""
+"""A monitor that sees nothing, or cannot notify, is as bad as the worst that it may be missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Severities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Everything that policy must know about one connection besides its records.
+    """Everything that policy needs to know about one connection, apart from its records.
 
     `muted`: a maintenance window is open. `changes_at`: the next instant at which a window opens or ends.
     """
@@ -85,9 +85,9 @@ class Rules:
     changes_at: datetime | None = None
 
     def audible_issues(self, number: Number, now: datetime) -> tuple[str, ...] | None:
-        """Return the issues that no rule takes away; None if the number is silent.
+        """Return the issues that no rule ignores; None if the number is silent.
 
-        A drifting number without issues counts as having its state for one.
+        A drifting number without issues counts as having its state as its issue.
         """
         if not self.ignores:
             return number.issues or (number.state,)
@@ -100,11 +100,11 @@ class Rules:
         return left or None
 
     def silent_when_gone(self, number: Number, now: datetime) -> bool:
-        """Whether a rule silences the whole number, so that its removal is of no interest either."""
+        """Whether a rule silences the whole number, its removal included."""
         return any(rule.issue is None and rule.covers(number, now) for rule in self.ignores)
 
     def wakes_at(self, now: datetime) -> datetime | None:
-        """Return the next instant at which a rule begins or ceases to hold."""
+        """Return the next instant at which a rule starts or stops applying."""
         instants = [rule.until for rule in self.ignores if rule.until is not None and rule.until > now]
         if self.changes_at is not None:
             instants.append(self.changes_at)

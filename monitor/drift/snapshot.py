@@ -1,10 +1,10 @@
-"""What one sync found, normalised: numbers by key, and the counts that the gauges show.
+"""Holds what one sync found, normalised: numbers by key, and the counts that the gauges show.
 
 A number is *drifting* when the answer's `drift[]` lists it or its readiness has issues, or when it would be
 ready but its DID is expired (state and issue `EXPIRED`). Else it is *ready*, whatever its state is called:
 the vocabulary of states is open.
 
-There are many numbers: they and what they hold are outside the garbage collector (`gc=False`), for values
+There are many numbers, so they and what they hold stay outside the garbage collector (`gc=False`): values
 like these form no cycles.
 """
 
@@ -26,7 +26,7 @@ class ActionItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Dependencies(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a number hangs on; None where the answer names nothing. Ids as the provider writes them."""
+    """What a number depends on; None where the answer names nothing. Ids as the provider writes them."""
 
     client_id: int | str | None = None
     bot_id: int | str | None = None

@@ -166,26 +166,20 @@ class ConnectionFamilies:
 
     def render(self) -> Iterator[tuple[Family, bytes]]:
         """Yield each family with its lines; connections may come and go between two of them."""
-        yield SYNCS, _encode("".join(_syncs(series) for series in self._series.values()))
+        syncs = [_labelled(SYNCS, one.connection, "outcome", one.syncs) for one in self._series.values()]
+        yield SYNCS, _encode("".join(syncs))
         yield CHANGES, b"".join([series.render_changes() for series in self._series.values()])
         if not self.shown:
             return
         for family, line in _VOLATILE:
-            yield (
-                family,
-                _encode("".join([line(series.connection, series.view) for series in self._series.values()])),
-            )
+            yield family, _encode("".join([line(one.connection, one.view) for one in self._series.values()]))
         for index, (family, _) in enumerate(_STABLE):
             yield family, b"".join([series.stable[index] for series in self._series.values()])
-        yield NUMBER_STATE, self._render_numbers()
-
-    def _render_numbers(self) -> bytes:
-        left = self.max_number_series
-        parts = []
+        left, numbers = self.max_number_series, []
         for series in self._series.values():
-            parts.append(series.render_numbers(left))
+            numbers.append(series.render_numbers(left))
             left -= series.number_limit
-        return b"".join(parts)
+        yield NUMBER_STATE, b"".join(numbers)
 
 
 def _encode(lines: str) -> bytes:
@@ -193,40 +187,16 @@ def _encode(lines: str) -> bytes:
     return lines.encode(errors="replace")
 
 
-def _plain(family: Family, connection: str, value: float) -> str:
-    return f'{family.name}{{connection="{connection}"}} {value}\n'
-
-
 def _labelled(family: Family, connection: str, label: str, values: Mapping[str, int]) -> str:
     head = f'{family.name}{{connection="{connection}",{label}="'
     return "".join([f'{head}{escape(value)}"}} {count}\n' for value, count in values.items()])
 
 
-def _syncs(series: _Series) -> str:
-    return _labelled(SYNCS, series.connection, "outcome", series.syncs)
+_Lines = Callable[[str, ConnectionView], str]
+"""Writes a family's lines for a connection, whose name is escaped already."""
 
 
-def _of_counts(
-    family: Family, read: Callable[[Counts], int]
-) -> tuple[Family, Callable[[str, ConnectionView], str]]:
-    def line(connection: str, view: ConnectionView) -> str:
-        return "" if view.counts is None else _plain(family, connection, read(view.counts))
-
-    return family, line
-
-
-def _of_labels(
-    family: Family, label: str, read: Callable[[Counts], Mapping[str, int]]
-) -> tuple[Family, Callable[[str, ConnectionView], str]]:
-    def lines(connection: str, view: ConnectionView) -> str:
-        return "" if view.counts is None else _labelled(family, connection, label, read(view.counts))
-
-    return family, lines
-
-
-def _of_view(
-    family: Family, read: Callable[[ConnectionView], float | None]
-) -> tuple[Family, Callable[[str, ConnectionView], str]]:
+def _of_view(family: Family, read: Callable[[ConnectionView], float | None]) -> tuple[Family, _Lines]:
     head = f'{family.name}{{connection="'
 
     def line(connection: str, view: ConnectionView) -> str:
@@ -234,6 +204,19 @@ def _of_view(
         return "" if value is None else f'{head}{connection}"}} {value}\n'
 
     return family, line
+
+
+def _of_counts(family: Family, read: Callable[[Counts], int]) -> tuple[Family, _Lines]:
+    return _of_view(family, lambda view: None if view.counts is None else read(view.counts))
+
+
+def _of_labels(
+    family: Family, label: str, read: Callable[[Counts], Mapping[str, int]]
+) -> tuple[Family, _Lines]:
+    def lines(connection: str, view: ConnectionView) -> str:
+        return "" if view.counts is None else _labelled(family, connection, label, read(view.counts))
+
+    return family, lines
 
 
 def _info(connection: str, view: ConnectionView) -> str:

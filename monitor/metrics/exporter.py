@@ -4,6 +4,8 @@ import asyncio
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
@@ -17,7 +19,7 @@ from monitor.drift.alert import Kind, Severity
 from monitor.drift.snapshot import ChangeKind
 from monitor.errors import Outcome
 from monitor.metrics.connections import ConnectionFamilies, ConnectionView
-from monitor.metrics.exposition import ExpositionFormat, negotiate
+from monitor.metrics.exposition import negotiate
 
 DELIVERY_OUTCOMES = ("delivered", "retried", "dead")
 
@@ -56,109 +58,88 @@ class Metrics:
         self._registry = _WithoutCreated(registry)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
-        Gauge(
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+
+        info = gauge(
             "voicelink_monitor_build_info",
             "Always 1; the running version.",
             ("version", "revision", "python"),
-            registry=registry,
-        ).labels(version, revision, platform.python_version()).set(1)
-        self._register_config(registry)
-        self._register_work(registry)
-        self._register_alerts(registry)
-        self._register_deliveries(registry)
-
-    def _register_config(self, registry: CollectorRegistry) -> None:
-        self._config_ok = Gauge(
+        )
+        info.labels(version, revision, platform.python_version()).set(1)
+        self._config_ok = gauge(
             "voicelink_monitor_config_last_reload_successful",
             "Whether the last attempt to load the config succeeded.",
-            registry=registry,
         )
-        self._config_at = Gauge(
+        self._config_at = gauge(
             "voicelink_monitor_config_last_reload_success_timestamp_seconds",
             "When the config was last loaded successfully.",
-            registry=registry,
         )
 
-    def _register_work(self, registry: CollectorRegistry) -> None:
-        self._sync_duration = Histogram(
+        self._sync_duration = histogram(
             "voicelink_monitor_sync_duration_seconds",
             "How long syncs took, from claim to commit.",
             buckets=_SYNC_BUCKETS_S,
-            registry=registry,
         )
-        self._schedule_delay = Histogram(
+        self._schedule_delay = histogram(
             "voicelink_monitor_schedule_delay_seconds",
             "How late syncs started.",
             buckets=_DELAY_BUCKETS_S,
-            registry=registry,
         )
         self._accounts: set[str] = set()
-        self._budget_wait = Counter(
+        self._budget_wait = counter(
             "voicelink_monitor_budget_wait_seconds_total",
             "Time that requests spent waiting for their account's request budget.",
             ("account",),
-            registry=registry,
         )
-        self._store_errors = Counter(
+        self._store_errors = counter(
             "voicelink_monitor_store_errors_total",
             "Store operations that failed.",
-            registry=registry,
         )
-        self._internal_errors = Counter(
+        self._internal_errors = counter(
             "voicelink_monitor_internal_errors_total",
             "Bugs that the monitor ran into; each is in the log as internal.error. Please report them.",
-            registry=registry,
         )
-        self._loop_lag = Gauge(
+        self._loop_lag = gauge(
             "voicelink_monitor_event_loop_lag_seconds",
             "How late the event loop last woke up.",
-            registry=registry,
         )
-        self._dropped_numbers = Gauge(
+        self._dropped_numbers = gauge(
             "voicelink_monitor_number_series_dropped",
             "Phone numbers without a voicelink_number_state series, beyond metrics.max_number_series.",
-            registry=registry,
         )
 
-    def _register_alerts(self, registry: CollectorRegistry) -> None:
-        firing = Gauge("voicelink_alerts_firing", "Firing alerts.", ("kind", "severity"), registry=registry)
-        self._firing = {
-            (kind, severity): firing.labels(kind, severity) for kind in Kind for severity in Severity
-        }
-        durations = Histogram(
+        firing = gauge("voicelink_alerts_firing", "Firing alerts.", ("kind", "severity"))
+        self._firing = {key: firing.labels(*key) for key in product(Kind, Severity)}
+        durations = histogram(
             "voicelink_episode_duration_seconds",
             "How long episodes lasted, from confirmation to end.",
             ("kind",),
             buckets=_EPISODE_BUCKETS_S,
-            registry=registry,
         )
         self._episode_durations = {kind: durations.labels(kind) for kind in Kind}
 
-    def _register_deliveries(self, registry: CollectorRegistry) -> None:
         self._receivers: frozenset[str] = frozenset()
-        self._deliveries = Counter(
+        self._deliveries = counter(
             "voicelink_monitor_deliveries_total",
             "Attempts to deliver a message, by outcome.",
             ("receiver", "outcome"),
-            registry=registry,
         )
-        self._pending = Gauge(
+        self._pending = gauge(
             "voicelink_monitor_deliveries_pending",
             "Messages queued for delivery.",
             ("receiver",),
-            registry=registry,
         )
-        self._dead = Gauge(
+        self._dead = gauge(
             "voicelink_monitor_deliveries_dead",
             "Messages that were given up; the command `deliveries --retry` sends them again.",
             ("receiver",),
-            registry=registry,
         )
-        self._oldest_pending = Gauge(
+        self._oldest_pending = gauge(
             "voicelink_monitor_oldest_pending_delivery_timestamp_seconds",
             "When the oldest queued message was written; absent while none is queued.",
             ("receiver",),
-            registry=registry,
         )
 
     def set_connection(self, view: ConnectionView) -> None:
@@ -244,11 +225,11 @@ class Metrics:
         self._episode_durations[kind].observe(seconds)
 
     def store_error(self) -> None:
-        """Count a store operation that failed."""
+        """Count an operation that the store failed to do."""
         self._store_errors.inc()
 
     def internal_error(self) -> None:
-        """Count a bug that the program ran into."""
+        """Count a bug in the program itself."""
         self._internal_errors.inc()
 
     def schedule_delay(self, seconds: float) -> None:
@@ -280,10 +261,7 @@ class Metrics:
                 visits = 0
                 await asyncio.sleep(0)  # noqa: TID251 - a turn of the loop, no time passes
         self._dropped_numbers.set(self._connections.dropped_numbers)
-        pieces.append(self._render_own(form))
-        return form.value, pieces
-
-    def _render_own(self, form: ExpositionFormat) -> bytes:
-        """Return the process-wide metrics; in OpenMetrics they end with the end marker, so they come last."""
+        # In OpenMetrics the process-wide metrics end with the end marker, so they come last.
         encode, _ = choose_encoder(form.value)
-        return encode(self._registry)
+        pieces.append(encode(self._registry))
+        return form.value, pieces
