@@ -1,5 +1,5 @@
-# The base names its patch level and its Debian release, so that a rebuild changes Python only when this line does;
-# whoever publishes the image adds the digest that their registry answered (…@sha256:…) through the same argument.
+# The tag pins Python's patch level and the Debian release, so that a rebuild changes Python only when this line does.
+# Publishers can pin the digest as well, through the same argument (…@sha256:…).
 ARG PYTHON_IMAGE=docker.io/library/python:3.13.15-slim-trixie
 
 # hadolint ignore=DL3006
@@ -7,7 +7,7 @@ FROM ${PYTHON_IMAGE} AS builder
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 
-# Two environments: what builds never reaches the final image, and what runs has no pip.
+# Two environments: build tools never reach the final image, and the runtime environment has no pip.
 WORKDIR /src
 COPY deploy/image/build.txt deploy/image/requirements.txt deploy/image/
 RUN python -m venv /opt/build \
@@ -16,7 +16,7 @@ RUN python -m venv /opt/build \
  && /opt/build/bin/pip --python /opt/venv/bin/python install --no-compile --only-binary :all: \
       --require-hashes -r deploy/image/requirements.txt
 
-# Compiled here, because the file system it runs on is read-only; unchecked, because no source changes there.
+# Compiled now, as the file system is read-only at run time; unchecked, as no source changes there.
 COPY pyproject.toml README.md ./
 COPY monitor monitor
 RUN /opt/build/bin/pip --python /opt/build/bin/python wheel --no-deps --no-build-isolation -w /dist . \
@@ -43,7 +43,7 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     VOICELINK_MONITOR_STORE__URL=sqlite:////data/voicelink-monitor.db \
     VOICELINK_MONITOR_WEB__LISTEN=0.0.0.0:8790
 
-# By number: Kubernetes can then check that it is not root.
+# By number, so that Kubernetes can verify that it is not root.
 USER 65532:65532
 WORKDIR /data
 VOLUME /data

@@ -1,4 +1,4 @@
-"""What the real daemon exports, for all tests of rules and dashboards."""
+"""Fixture with what the real daemon exports, for tests of rules and dashboards."""
 
 import asyncio
 import io
@@ -17,7 +17,7 @@ from tests.servers.process import wait_until
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """The names of all series, and of all labels."""
+    """The names of all series and labels."""
 
     metrics: set[str] = field(default_factory=set)
     labels: set[str] = field(default_factory=set)
@@ -28,7 +28,7 @@ _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
 
 @pytest.fixture
 async def exported(tmp_path: Path) -> Exported:
-    """Run the daemon against the provider's double until it has synced, and read what it exports."""
+    """Return what a daemon exports after a sync with the simulated provider."""
     stop = asyncio.Event()
     addresses: list[str] = []
     exported = Exported()
@@ -62,7 +62,7 @@ async def exported(tmp_path: Path) -> Exported:
 
 
 async def _read(url: str, exported: Exported) -> bool:
-    """Add what is exported now; return whether a connection's labels are there."""
+    """Add what is exported now; return whether it has a connection's labels."""
     async with httpx.AsyncClient(trust_env=False) as client:
         text = (await client.get(url)).text
     for family in text_string_to_metric_families(text):

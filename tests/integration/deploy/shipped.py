@@ -1,4 +1,4 @@
-"""What `deploy/` ships, read for the tests."""
+"""Readers of what `deploy/` ships."""
 
 import re
 from collections.abc import Iterator
@@ -34,12 +34,12 @@ def alert_names(*names: str) -> set[str]:
 
 
 def metric_names(expression: str) -> set[str]:
-    """Return the metrics of ours that an expression names; recorded series are not."""
+    """Return the monitor's metrics in an expression, without recorded series."""
     return set(re.findall(r"(?<![:\w])voicelink_\w+(?!\w*:)", _without_texts(expression)))
 
 
 def recorded_names(expression: str) -> set[str]:
-    """Return the recorded series of ours that an expression names."""
+    """Return the recorded series in an expression."""
     return set(re.findall(r"\b\w+:voicelink_\w+:\w+|\bvoicelink:\w+:\w+", _without_texts(expression)))
 
 

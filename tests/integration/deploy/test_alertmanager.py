@@ -1,4 +1,4 @@
-"""The shipped route: valid, one notification for each alert and connection, the right people."""
+"""The shipped route is valid, groups by alert and connection, and reaches the right people."""
 
 import re
 
@@ -12,12 +12,12 @@ CONFIG = DEPLOY / "alertmanager" / "alertmanager.yml"
 
 
 def test_route_is_valid() -> None:
-    """Alertmanager takes the shipped configuration."""
+    """Alertmanager accepts the shipped configuration."""
     assert "SUCCESS" in check("amtool", "check-config", CONFIG)
 
 
 def test_route_groups_by_alert_and_connection() -> None:
-    """500 numbers of one cause page once, and no route regroups them."""
+    """500 numbers with one cause page once, and no route regroups them."""
     route = read_yaml(CONFIG)["route"]
     assert route["group_by"] == ["alertname", "connection"]
     assert not [child for child in route["routes"] if "group_by" in child]
@@ -38,7 +38,7 @@ def test_route_groups_by_alert_and_connection() -> None:
     ],
 )
 def test_alert_goes_to(labels: tuple[str, ...], receiver: str) -> None:
-    """Who is told depends on how bad it is."""
+    """The severity decides who is told."""
     said = check("amtool", "config", "routes", "test", f"--config.file={CONFIG}", *labels)
     assert said.splitlines()[-1] == receiver
 
@@ -60,7 +60,7 @@ def test_inhibitions_name_alerts_that_exist() -> None:
     ],
 )
 def test_blind_beats_drift(drift: str) -> None:
-    """Of a connection that nobody can see, no alert about its numbers is sent."""
+    """A blind connection inhibits all alerts about its numbers."""
     blind = [
         rule
         for rule in read_yaml(CONFIG)["inhibit_rules"]

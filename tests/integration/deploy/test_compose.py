@@ -1,4 +1,4 @@
-"""The compose file: wired, checked for health, hardened, and its configs are ones the servers take."""
+"""The compose file is wired, hardened and health-checked, and its configs are valid."""
 
 import re
 from pathlib import Path
@@ -15,13 +15,13 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
 def test_all_four_are_there() -> None:
-    """The monitor, and what watches it, tells people and shows it."""
+    """The monitor, Prometheus, Alertmanager and Grafana are there."""
     assert set(SERVICES) == {"monitor", "prometheus", "alertmanager", "grafana"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_service_is_hardened_and_checked(name: str) -> None:
-    """No rights, a read-only root, bounded memory and logs, a health check, nothing open to the network."""
+    """Each service has no privileges, a read-only root, limits, a health check and only loopback ports."""
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -35,7 +35,7 @@ def test_service_is_hardened_and_checked(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_image_is_pinned(name: str) -> None:
-    """The same file gives the same versions."""
+    """The same file always runs the same versions."""
     image = SERVICES[name]["image"]
     assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", image), image
     if name == "monitor":
@@ -44,7 +44,7 @@ def test_image_is_pinned(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_mounts_exist(name: str) -> None:
-    """Every file comes from here and cannot be changed from inside; every volume and secret is declared."""
+    """Every mounted file exists and is read-only; every volume and secret is declared."""
     service = SERVICES[name]
     for mount in service.get("volumes", ()):
         source, target, *mode = mount.split(":")
@@ -60,14 +60,14 @@ def test_mounts_exist(name: str) -> None:
 
 
 def test_secrets_stay_out_of_version_control() -> None:
-    """The folder of secrets ignores all that is put there."""
+    """Git ignores everything in the folder of secrets."""
     for secret in COMPOSE["secrets"].values():
         assert Path(secret["file"]).parent == Path("compose/secrets")
     assert (DEPLOY / "compose" / "secrets" / ".gitignore").read_text().splitlines() == ["*", "!.gitignore"]
 
 
 def test_services_find_one_another() -> None:
-    """Each address in a config is a service and the port on which it listens."""
+    """Each address in a config is a service with the port that it listens on."""
     prometheus = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
     source = (DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yaml").read_text()
     monitor = (DEPLOY / "compose" / "config.toml").read_text()
@@ -77,14 +77,14 @@ def test_services_find_one_another() -> None:
 
 
 def test_alertmanager_gets_the_files_its_route_names() -> None:
-    """Credentials are mounted where the shipped configuration looks for them."""
+    """Credentials are mounted where the shipped configuration reads them."""
     config = (DEPLOY / "alertmanager" / "alertmanager.yml").read_text()
     mounted = {secret["target"] for secret in SERVICES["alertmanager"]["secrets"]}
     assert set(re.findall(r"_file: (\S+)", config)) == mounted
 
 
 def test_prometheus_keeps_what_the_objective_needs() -> None:
-    """30 days of readiness need more than 30 days of data."""
+    """Prometheus keeps more than the 30 days that the objective covers."""
     [days] = re.findall(r"retention\.time=(\d+)d", " ".join(SERVICES["prometheus"]["command"]))
     assert int(days) > 30
 

@@ -1,4 +1,4 @@
-"""The shipped dashboard: sound JSON, and every question is about something that exists and can be asked."""
+"""The shipped dashboard is valid, and its queries run and name existing metrics."""
 
 import json
 import re
@@ -55,7 +55,7 @@ def test_dashboard_is_sound() -> None:
 
 
 def test_dashboard_answers_at_a_glance() -> None:
-    """The questions that it is for are its rows, in this order."""
+    """Its rows are the questions that it answers, in this order."""
     rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
     assert rows[:3] == ["Is anything drifting?", "Where, and since when?", "What changed?"]
     assert rows[-1] == "Is the monitor itself healthy?"
@@ -70,7 +70,7 @@ def test_dashboard_asks_the_chosen_data_source() -> None:
 
 
 async def test_dashboard_asks_for_what_is_there(exported: Exported) -> None:
-    """Each query is about metrics and labels that the daemon exports or our rules record."""
+    """Each query uses metrics and labels that the daemon exports or the rules record."""
     recorded = {rule["record"] for rule in rules("recording.rules.yml")}
     known = exported.labels | {"job", "instance", "le", "alertname", "alertstate"}
     for title, expression in expressions():
@@ -88,7 +88,7 @@ async def test_dashboard_queries_are_understood(prometheus: StartPrometheus) -> 
 
 
 async def test_dashboard_says_zero_not_nothing(prometheus: StartPrometheus) -> None:
-    """The first numbers that people look at are there also when all is well."""
+    """The headline panels show 0, not nothing, when there is nothing to report."""
     server = await prometheus({"scrape_configs": []})
     for title in ("Drifting now", "Connections blind", "Is the monitor healthy?"):
         [expression] = [expression for name, expression in expressions() if name == title]
@@ -98,7 +98,7 @@ async def test_dashboard_says_zero_not_nothing(prometheus: StartPrometheus) -> N
 
 
 def test_provisioning_finds_the_dashboard() -> None:
-    """Grafana is told of a data source and of the folder that compose mounts."""
+    """Grafana is given a data source and the folder that compose mounts."""
     provisioning = DEPLOY / "grafana" / "provisioning"
     [source] = read_yaml(provisioning / "datasources" / "prometheus.yaml")["datasources"]
     assert (source["type"], source["isDefault"]) == ("prometheus", True)

@@ -1,4 +1,4 @@
-"""The Kubernetes manifests: built, held against the schemas, hardened, wired to the image and the config."""
+"""The Kubernetes manifests build, fit the schemas, and are hardened and wired up."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def _build(folder: Path) -> Manifests:
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def variant(request: pytest.FixtureRequest) -> Variant:
-    """Return the name of a variant, and what kustomize makes of it, by kind."""
+    """Return a variant's name, and its built manifests by kind."""
     return request.param, _build(KUBERNETES / VARIANTS[request.param])
 
 
@@ -53,7 +53,7 @@ def _pod(manifests: Manifests) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _image_environment() -> dict[str, str]:
-    """Return what the image sets of our settings."""
+    """Return the monitor's variables that the image sets."""
     words = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").split()
     pairs = (word.split("=", 1) for word in words if word.startswith("VOICELINK_MONITOR_") and "=" in word)
     return {name: value for name, value in pairs if "__" in name}
@@ -61,7 +61,7 @@ def _image_environment() -> dict[str, str]:
 
 @pytest.mark.parametrize("version", SCHEMAS)
 def test_manifests_fit_the_schemas(variant: Variant, version: str) -> None:
-    """Kubernetes takes every manifest: no unknown key, no wrong type."""
+    """Kubernetes accepts every manifest: no unknown key, no wrong type."""
     for kind, manifest in variant[1].items():
         if kind not in OPERATOR:
             kubernetes_validate.validate(manifest, version, strict=True)
@@ -75,7 +75,7 @@ def test_variant_holds_what_a_cluster_needs(variant: Variant) -> None:
 
 
 def test_pod_is_restricted(variant: Variant) -> None:
-    """It passes the restricted pod security standard, and cannot write but to its volumes."""
+    """It meets the restricted pod security standard, and can write only to its volumes."""
     pod, container = _pod(variant[1])
     assert pod["enableServiceLinks"] is False
     assert pod["automountServiceAccountToken"] is False
@@ -111,7 +111,7 @@ def test_pod_mounts_what_it_names(variant: Variant) -> None:
 
 
 def test_everything_selects_the_pods(variant: Variant) -> None:
-    """Service, policy, budget and monitor mean the Deployment's pods, and those alone."""
+    """Service, policy and disruption budget select the Deployment's pods, and only those."""
     manifests = variant[1]
     labels = manifests["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert labels == {"app.kubernetes.io/name": "voicelink-monitor"}
@@ -134,12 +134,12 @@ def test_operator_finds_the_metrics_under_the_jobs_name(
 
 
 def test_image_is_this_version(variant: Variant) -> None:
-    """The manifests run what they were written for."""
+    """The manifests run the version that they were written for."""
     assert _pod(variant[1])[1]["image"] == f"voicelink-drift-monitor:{__version__}"
 
 
 def test_base_has_one_writer(variant: Variant) -> None:
-    """SQLite never has two pods; with PostgreSQL one more comes before one goes."""
+    """SQLite never has two pods; with PostgreSQL a new pod starts before an old one stops."""
     name, manifests = variant
     spec = manifests["Deployment"]["spec"]
     if name == "base":
@@ -153,7 +153,7 @@ def test_base_has_one_writer(variant: Variant) -> None:
 
 
 async def test_config_is_one_the_monitor_takes(variant: Variant, tmp_path: Path) -> None:
-    """The map's config, over the image's environment, with the example's secrets: the right store."""
+    """The config map, the image's environment and the example secrets make a valid config."""
     name, manifests = variant
     example = read_yaml(KUBERNETES / "secret.example.yaml")["stringData"]
     for key, value in example.items():
@@ -171,7 +171,7 @@ async def test_config_is_one_the_monitor_takes(variant: Variant, tmp_path: Path)
 
 
 def test_rule_manifests_are_the_rules(tmp_path: Path) -> None:
-    """The PrometheusRule manifests are what `render-rules` makes of the rule files."""
+    """The PrometheusRule manifests are what `render-rules` makes from the rule files."""
     copy = tmp_path / "kubernetes"
     subprocess.run([KUBERNETES / "render-rules", copy], check=True, env={"PATH": os.defpath})
     written = sorted(path.relative_to(copy) for path in copy.rglob("*.yaml"))
@@ -199,7 +199,7 @@ def test_drift_rules_can_be_added(tmp_path: Path) -> None:
 
 
 def test_secret_example_is_valid_and_applied_by_nothing() -> None:
-    """It fits the schema, and no kustomization would put its placeholders over real keys."""
+    """It fits the schema, and no kustomization applies its placeholders over real keys."""
     example = read_yaml(KUBERNETES / "secret.example.yaml")
     kubernetes_validate.validate(example, SCHEMAS[-1], strict=True)
     assert not [path for path in KUBERNETES.rglob("kustomization.yaml") if "- ../secret" in path.read_text()]

@@ -1,4 +1,4 @@
-"""The shipped rules: valid, tested both ways by promtool, about metrics that exist, each with its runbook."""
+"""The shipped rules are valid, tested both ways, use existing metrics and have runbooks."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ FROM_PROMETHEUS = {"job", "instance", "le"}
 
 
 def test_prometheus_config_is_valid() -> None:
-    """Prometheus takes the shipped configuration with the rules it names."""
+    """Prometheus accepts the shipped configuration with the rules that it names."""
     assert "2 rule files found" in check(
         "promtool", "check", "config", DEPLOY / "prometheus" / "prometheus.yml"
     )
@@ -38,13 +38,13 @@ def test_prometheus_config_is_valid() -> None:
 
 @pytest.mark.parametrize("name", RULE_FILES)
 def test_rule_file_is_valid(name: str) -> None:
-    """Prometheus takes every rule file, the one that is off by default too."""
+    """Prometheus accepts every rule file, including the one that is off by default."""
     assert "SUCCESS" in check("promtool", "check", "rules", RULES / name)
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in TESTS.iterdir()))
 def test_rules_do_what_their_tests_say(name: str) -> None:
-    """Every rule does in time what it is for."""
+    """Every rule fires and resolves as its test says."""
     assert "SUCCESS" in check("promtool", "test", "rules", TESTS / name)
 
 
@@ -64,7 +64,7 @@ def test_every_alert_is_tested_both_ways(name: str) -> None:
 
 
 def test_every_recorded_series_is_tested() -> None:
-    """Each recorded series of people's interest has a value in a test, or feeds one that has."""
+    """Each recorded series has a value in a test, or feeds one that has."""
     tests = (TESTS / "recording.test.yml").read_text()
     recorded = {rule["record"]: rule["expr"] for rule in rules("recording.rules.yml")}
     tested = {name for name in recorded if name in tests}
@@ -74,7 +74,7 @@ def test_every_recorded_series_is_tested() -> None:
 
 
 async def test_rules_name_what_the_daemon_exports(exported: Exported) -> None:
-    """No rule waits for a metric or a label that does not exist."""
+    """No rule uses a metric or label that does not exist."""
     recorded = {rule["record"] for rule in rules("recording.rules.yml")}
     for rule in rules(*RULE_FILES):
         assert metric_names(rule["expr"]) <= exported.metrics, rule
@@ -88,14 +88,14 @@ async def test_rules_name_what_the_daemon_exports(exported: Exported) -> None:
 
 
 def test_alerts_do_not_clash_with_the_pushed_ones() -> None:
-    """A rule's alert and a pushed one are never taken for one another."""
+    """A rule's alert and a pushed one never share a name."""
     assert not alert_names(*RULE_FILES) & set(ALERT_NAMES.values())
     assert set(ALERT_NAMES) == set(Kind)
 
 
 @pytest.mark.parametrize("rule", ALERTS)
 def test_alert_tells_people_what_they_need(rule: dict[str, Any]) -> None:
-    """Each has a severity of ours, a summary, a description, and a runbook that exists under its name."""
+    """Each has a known severity, a summary, a description, and a runbook under its name."""
     assert rule["labels"]["severity"] in set(Severity)
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
     assert rule["annotations"]["runbook_url"] == f"{RUNBOOK_URL}/{rule['alert']}"

@@ -1,4 +1,4 @@
-"""The unit: understood by systemd, and hardened as far as the monitor allows."""
+"""The systemd unit is valid, and hardened as far as the monitor allows."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def _analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_unit_is_understood(tmp_path: Path) -> None:
-    """No directive is unknown or refused. The command is replaced, as it must exist to be looked at."""
+    """No directive is unknown to systemd; the command is replaced, because it must exist."""
     copy = tmp_path / UNIT.name
     copy.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text(), flags=re.MULTILINE))
     done = _analyze("verify", "--man=no", copy)
@@ -42,7 +42,7 @@ def test_unit_is_hardened() -> None:
 
 
 def test_unit_keeps_secrets_out_of_its_environment() -> None:
-    """Keys come as credentials, which other users cannot read; the environment can be shown by anybody."""
+    """Keys are passed as credentials, not in the environment, which any user can read."""
     text = UNIT.read_text()
     assert not re.findall(r"^Environment(?:File)?=.*(?:KEY|TOKEN|SECRET|PASSWORD)", text, flags=re.MULTILINE)
     [credential] = re.findall(r"^LoadCredential=([\w-]+):", text, flags=re.MULTILINE)
