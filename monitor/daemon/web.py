@@ -15,11 +15,12 @@ from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.watch.watchlist import ActiveState
 from monitor.web.actions import Actions, Lifecycle, action_routes
-from monitor.web.api import Sources, api_routes
+from monitor.web.api import api_routes
 from monitor.web.app import create_app
 from monitor.web.auth import Gate
-from monitor.web.pages import Pages, PageSources, form_routes, page_routes
+from monitor.web.pages import Pages, form_routes, page_routes
 from monitor.web.server import WebServer
+from monitor.web.sources import Sources
 from monitor.web.status import ReadinessSource, StatusSource
 
 
@@ -72,20 +73,12 @@ class Listener:
             codec=codec,
             status=status,
             readiness=readiness,
+            clock=clock,
+            rules_of=self._rules_of,
             maintenance_of=self._maintenance_of,
+            retention=lambda: config().store.retention,
         )
-        pages = Pages(
-            PageSources(
-                database=database,
-                codec=codec,
-                status=status,
-                clock=clock,
-                rules_of=self._rules_of,
-                maintenance_of=self._maintenance_of,
-                retention=lambda: config().store.retention,
-            ),
-            actions,
-        )
+        pages = Pages(sources, actions)
         app = create_app(
             metrics=metrics,
             readiness=readiness,

@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
+from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.web.auth import BasicAuth, Gate
 from monitor.web.exposition import metrics_routes
 from monitor.web.headers import SECURITY_HEADERS, SecurityHeaders
 from monitor.web.probes import probe_routes
-from monitor.web.problems import HANDLERS, internal_error
+from monitor.web.problems import problem
 from monitor.web.status import ReadinessSource
 
 _STATIC = Path(__file__).parent / "static"
@@ -49,8 +51,8 @@ def create_app(
     if gate is not None:
         app.add_middleware(BasicAuth, gate=gate)
     app.add_middleware(SecurityHeaders)  # added last, so outermost: refusals carry the headers too
-    for kind, handler in HANDLERS:
-        app.add_exception_handler(kind, handler)
+    app.add_exception_handler(HTTPException, problem)
+    app.add_exception_handler(StoreUnavailable, problem)
     app.add_exception_handler(Exception, _internal_error)
     for router in (metrics_routes(metrics), probe_routes(readiness), *routers):
         app.include_router(router)
@@ -60,6 +62,6 @@ def create_app(
 
 async def _internal_error(request: Request, exc: Exception) -> Response:
     """Answer outside of the middleware, where the headers are not added."""
-    answer = await internal_error(request, exc)
+    answer = await problem(request, exc)
     answer.headers.update(SECURITY_HEADERS)
     return answer

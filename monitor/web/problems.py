@@ -1,4 +1,4 @@
-"""How the web side says no: problem documents under the API (RFC 9457), plain text elsewhere."""
+"""How requests are refused: problem documents under the API (RFC 9457), plain text elsewhere."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -12,6 +12,7 @@ from monitor.errors import StoreUnavailable
 
 API = "/api/v1"
 
+STORE_AWAY = "the store is unavailable; try again in a moment"
 STORE_AWAY_RETRY_S = 5
 
 PROBLEM_TYPE = "application/problem+json"
@@ -64,26 +65,15 @@ def refusal(
     return Response(msgspec.json.encode(problem), status, headers, media_type=PROBLEM_TYPE)
 
 
-async def http_error(request: Request, exc: Exception) -> Response:
-    """Answer for an `HTTPException`."""
-    if not isinstance(exc, HTTPException):
-        return await internal_error(request, exc)
-    parameter = exc.parameter if isinstance(exc, BadRequest) else None
+async def problem(request: Request, exc: Exception) -> Response:
+    """Answer for an exception: a request that was wrong, a store that is away, or a bug."""
     path = request.url.path
-    return refusal(path, exc.status_code, exc.detail, headers=exc.headers, parameter=parameter)
-
-
-async def store_away(request: Request, _: Exception) -> Response:
-    """Answer for a store that does not: its reason may be about paths and hosts, so it is not told."""
-    headers = {"retry-after": str(STORE_AWAY_RETRY_S)}
-    detail = "the store is away: try again in a moment"
-    return refusal(request.url.path, HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
-
-
-async def internal_error(request: Request, _: Exception) -> Response:
-    """Answer for what no route expected; the server logs it."""
-    return refusal(request.url.path, HTTPStatus.INTERNAL_SERVER_ERROR)
-
-
-HANDLERS = ((HTTPException, http_error), (StoreUnavailable, store_away))
-"""Which exception is answered by what; `internal_error`, the last resort, is outside of the middleware."""
+    match exc:
+        case HTTPException():
+            parameter = exc.parameter if isinstance(exc, BadRequest) else None
+            return refusal(path, exc.status_code, exc.detail, headers=exc.headers, parameter=parameter)
+        case StoreUnavailable():  # its text may name paths and hosts
+            headers = {"retry-after": str(STORE_AWAY_RETRY_S)}
+            return refusal(path, HTTPStatus.SERVICE_UNAVAILABLE, STORE_AWAY, headers=headers)
+        case _:  # the server logs it
+            return refusal(path, HTTPStatus.INTERNAL_SERVER_ERROR)

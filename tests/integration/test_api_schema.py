@@ -1,17 +1,20 @@
 """The API against its own OpenAPI: schemathesis asks the real daemon all that it allows, and more."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_type_hints
 
 import bcrypt
 import httpx
 import jsonschema_rs
+import msgspec
 import pytest
 import schemathesis
+from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case, GenerationMode
 from schemathesis.schemas import BaseSchema
@@ -21,7 +24,11 @@ from monitor import __version__
 from monitor.config import load_config
 from monitor.daemon.app import run_daemon
 from monitor.simulator import Simulator, build_world
+from monitor.web.actions import Actions, Lifecycle
+from monitor.web.api import api_routes
+from monitor.web.api.answers import encode
 from monitor.web.api.openapi import build_openapi
+from monitor.web.sources import Sources
 from tests.acceptance.daemon import to_toml
 from tests.servers.process import wait_until
 
@@ -108,9 +115,21 @@ def document(daemon: DaemonThread) -> BaseSchema:
 POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 
 
+def routes() -> list[APIRoute]:
+    """Return the routes of the API, without anybody to answer."""
+    actions = Actions(lifecycle=cast("Lifecycle", None), enabled=lambda: True)
+    router = api_routes(cast("Sources", None), actions, version="0")
+    return [route for route in router.routes if isinstance(route, APIRoute)]
+
+
+def built(version: str) -> dict[str, Any]:
+    """Return the document of these routes."""
+    return build_openapi(routes(), version)
+
+
 def asks() -> list[Any]:
     """Return every operation to be asked well, and badly where there is a parameter to get wrong."""
-    paths = build_openapi("0")["paths"]
+    paths = built("0")["paths"]
     operations = [
         (method, path, described) for path, methods in paths.items() for method, described in methods.items()
     ]
@@ -150,12 +169,12 @@ def test_api_answers_as_its_document_says(
 def test_document_is_served_as_it_is_built(daemon: DaemonThread) -> None:
     """What the daemon serves is what its parts describe, with its version."""
     answer = httpx.get(f"{daemon.page}/api/v1/openapi.json", auth=LOGIN, trust_env=False)
-    assert answer.json() == build_openapi(__version__)
+    assert answer.json() == built(__version__)
 
 
 def test_examples_fit_their_schemas() -> None:
     """Every example in the document is what its schema says."""
-    document = build_openapi("0")
+    document = built("0")
     shown = [
         (content["schema"], content["example"])
         for methods in document["paths"].values()
@@ -172,3 +191,14 @@ def test_examples_fit_their_schemas() -> None:
     for schema, example in shown:
         jsonschema_rs.validate({**schema, "components": document["components"]}, example)
     assert len(shown) == 8 + 7
+
+
+def test_examples_are_whole_answers() -> None:
+    """Every example has exactly the fields of its type, so that none can be out of date."""
+    document = built("0")
+    for route in routes():
+        for operation in document["paths"][route.path].values():
+            content = operation["responses"][str(route.status_code or 200)]["content"]["application/json"]
+            if "example" in content:
+                answer = msgspec.convert(content["example"], get_type_hints(route.endpoint)["return"])
+                assert json.loads(encode(answer)) == content["example"]

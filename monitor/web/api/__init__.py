@@ -1,6 +1,10 @@
-"""The JSON API under `/api/v1`: one table of questions, which both the routes and the OpenAPI come from."""
+"""The JSON API under `/api/v1`.
+
+A new question is one function in `routes.py`: its parameters are a model in `parameters.py`, its return type
+is in `answers.py` (or a row of the store), its example in `examples.json`. FastAPI checks and describes the
+parameters, `openapi.py` adds the answers.
+"""
 
 from monitor.web.api.routes import api_routes
-from monitor.web.api.table import Sources
 
-__all__ = ["Sources", "api_routes"]
+__all__ = ["api_routes"]

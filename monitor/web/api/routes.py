@@ -1,32 +1,182 @@
-"""The routes of the JSON API, one for each question of the table."""
+"""The routes of the JSON API. A new question is one function here, and its example in `examples.json`."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import functools
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from http import HTTPStatus
+from typing import Annotated, Any
 
 import xxhash
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Query
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from monitor.errors import UnknownName
+from monitor.drift.alert import AlertBody
+from monitor.drift.alert import Status as AlertStatus
+from monitor.errors import UnknownName, nearest
+from monitor.store import queries
 from monitor.store.paging import BadCursor
+from monitor.store.rows import ChangeRow, ConnectionRow, DeliveryRow, NumberRow
 from monitor.web.actions import Actions
-from monitor.web.api.answers import SyncStarted, encode
-from monitor.web.api.openapi import build_openapi
-from monitor.web.api.questions import ConnectionQuestion, StatusQuestion, read
-from monitor.web.api.table import QUESTIONS, Question, Sources
-from monitor.web.problems import API, STORE_AWAY_RETRY_S, BadRequest
-
-_READERS = 2
-"""Questions asked of the store at once: the rest of the daemon reads there too, and comes first."""
-_WAIT_S = 10.0
+from monitor.web.api import parameters as ask
+from monitor.web.api.answers import (
+    ConnectionDetail,
+    Listing,
+    StatusAnswer,
+    SyncStarted,
+    detail_of,
+    encode,
+    listing_of,
+    status_of,
+)
+from monitor.web.api.openapi import IF_NONE_MATCH, build_openapi, problems
+from monitor.web.problems import API, BadRequest
+from monitor.web.sources import Sources
 
 _BUSY_RETRY_S = 2
+_SHOWN = 50
+"""Characters of a made-up name that an answer repeats."""
 
-_METHODS = ["GET", "HEAD"]
+Nothing = Annotated[ask.Parameters, Query()]
+
+
+class ApiRoute(APIRoute):
+    """A route that says in the API's own words what is wrong with a request, and tags its answers."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        answer = super().get_route_handler()
+        known = [
+            field.alias or name
+            for query in self.dependant.query_params
+            for name, field in query.field_info.annotation.model_fields.items()  # type: ignore[union-attr]  # all are models
+        ]
+
+        async def handle(request: Request) -> Response:
+            given = Counter(name for name, _ in request.query_params.multi_items())
+            for name in known:
+                if given[name] > 1:
+                    raise BadRequest(f"{name}: given more than once", parameter=name)
+            try:
+                return _tagged(request, await answer(request))
+            except RequestValidationError as exc:
+                raise _bad_request(exc.errors()[0], known) from exc
+            except BadCursor as exc:
+                raise BadRequest(f"cursor: {exc}", parameter="cursor") from exc
+
+        return handle
+
+
+def _bad_request(error: Mapping[str, Any], known: list[str]) -> BadRequest:
+    """Return what is wrong with a parameter, and what would be right."""
+    name = str(error["loc"][1])[:_SHOWN]
+    match error["type"]:
+        case "extra_forbidden":
+            close = nearest(name, known)
+            others = f"known here: {', '.join(known)}" if known else "there are none here"
+            problem = f"unknown parameter {name!r}: {f'did you mean {close!r}?' if close else others}"
+        case "value_error":
+            problem = f"{name}: {error['ctx']['error']}"
+        case "string_pattern_mismatch":
+            problem = f"{name}: must not contain control characters"
+        case _:
+            problem = f"{name}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    return BadRequest(problem, parameter=name)
+
+
+def _tagged(request: Request, answer: Response) -> Response:
+    """Return an answer that a client may keep, and ask for again by its tag (RFC 9110, section 13.1.2)."""
+    if request.method == "POST":
+        return answer
+    tag = f'"{xxhash.xxh3_128_hexdigest(answer.body)}"'
+    headers = {"etag": tag, "cache-control": "private, no-cache"}
+    lines = request.headers.getlist("if-none-match")
+    if {"*", tag} & {each.strip().removeprefix("W/") for line in lines for each in line.split(",")}:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    answer.headers.update(headers)
+    return answer
+
+
+def _in_json(
+    answer: Callable[..., Awaitable[object]], code: HTTPStatus
+) -> Callable[..., Awaitable[Response]]:
+    """Return a function that FastAPI reads like this one, and that encodes its answer."""
+
+    @functools.wraps(answer)
+    async def respond(**asked: object) -> Response:
+        return Response(encode(await answer(**asked)), code, media_type="application/json")
+
+    return respond
+
+
+class Api:
+    """Answers the questions; what a method takes and returns, and the words on it, are in the OpenAPI.
+
+    Args:
+        sources: Who knows the answers.
+        actions: Starts a sync.
+    """
+
+    def __init__(self, sources: Sources, actions: Actions) -> None:
+        self._sources = sources
+        self._actions = actions
+
+    async def status(self, _: Nothing) -> StatusAnswer:
+        """The state of the whole monitor, even while its store is away."""
+        return status_of(await self._sources.status.status(), self._sources.readiness.not_ready())
+
+    async def connections(
+        self, asked: Annotated[ask.ConnectionsParameters, Query()]
+    ) -> Listing[ConnectionRow]:
+        """The watched connections by name, and how their syncs go."""
+        codec, maintenance_of = self._sources.codec, self._sources.maintenance_of
+        async with self._sources.read() as tx:
+            return listing_of(await queries.connection_rows(tx, codec, maintenance_of, **asked.filters()))
+
+    async def connection(self, name: ask.ConnectionName, _: Nothing) -> ConnectionDetail:
+        """One connection, with its firing alerts."""
+        codec, maintenance_of = self._sources.codec, self._sources.maintenance_of
+        async with self._sources.read() as tx:
+            row = await queries.connection_named(tx, codec, maintenance_of, name)
+            if row is None:
+                raise HTTPException(HTTPStatus.NOT_FOUND, "no connection has this name")
+            firing = await queries.alert_bodies(tx, connection=row.name, status=AlertStatus.FIRING)
+        return detail_of(row, firing.rows)
+
+    async def numbers(self, asked: Annotated[ask.NumbersParameters, Query()]) -> Listing[NumberRow]:
+        """The numbers of the applied snapshots, by connection and key."""
+        async with self._sources.read() as tx:
+            return listing_of(await queries.numbers(tx, self._sources.codec, **asked.filters()))
+
+    async def changes(self, asked: Annotated[ask.ChangesParameters, Query()]) -> Listing[ChangeRow]:
+        """What changed from sync to sync, newest first."""
+        async with self._sources.read() as tx:
+            return listing_of(await queries.change_rows(tx, **asked.filters()))
+
+    async def alerts(self, asked: Annotated[ask.AlertsParameters, Query()]) -> Listing[AlertBody]:
+        """Alerts as they are now, the latest started first."""
+        async with self._sources.read() as tx:
+            return listing_of(await queries.alert_bodies(tx, **asked.filters()))
+
+    async def deliveries(self, asked: Annotated[ask.DeliveriesParameters, Query()]) -> Listing[DeliveryRow]:
+        """Messages to receivers, the latest queued first."""
+        async with self._sources.read() as tx:
+            return listing_of(await queries.delivery_rows(tx, **asked.filters()))
+
+    async def sync(self, name: ask.ConnectionName, _: Nothing) -> SyncStarted:
+        """Sync a connection now, due or not; needs `web.enable_lifecycle`, read-only for the provider."""
+        try:
+            begun = await self._actions.lifecycle.sync_now(name)
+        except UnknownName as exc:
+            raise HTTPException(HTTPStatus.NOT_FOUND, str(exc)) from exc
+        if not begun:
+            busy = f"{name} is being synced right now; try again in a moment"
+            raise HTTPException(HTTPStatus.CONFLICT, busy, {"retry-after": str(_BUSY_RETRY_S)})
+        return SyncStarted(connection=name)
 
 
 def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter:
@@ -37,81 +187,48 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
         actions: Decides who may start a sync, and does it.
         version: Of the program, for the OpenAPI.
     """
-    router = APIRouter(prefix=API, include_in_schema=False)
-    turns = asyncio.Semaphore(_READERS)
-    for question in QUESTIONS:
+    router = APIRouter(prefix=API, route_class=ApiRoute)
+    api = Api(sources, actions)
+
+    @functools.cache
+    def document() -> dict[str, Any]:
+        return build_openapi(router.routes, version)
+
+    async def openapi(_: Nothing) -> dict[str, Any]:
+        """This document."""
+        # Built when it is first asked for, and not on the loop: the daemon starts without it.
+        return await asyncio.to_thread(document)
+
+    answer: Callable[..., Awaitable[object]]
+    for path, name, answer, codes in (
+        ("/status", "getStatus", api.status, ()),
+        ("/connections", "listConnections", api.connections, (503,)),
+        ("/connections/{name}", "getConnection", api.connection, (404, 503)),
+        ("/numbers", "listNumbers", api.numbers, (503,)),
+        ("/changes", "listChanges", api.changes, (503,)),
+        ("/alerts", "listAlerts", api.alerts, (503,)),
+        ("/deliveries", "listDeliveries", api.deliveries, (503,)),
+        ("/openapi.json", "getOpenapi", openapi, ()),
+    ):
         router.add_api_route(
-            question.path, _answer(question, sources, turns), methods=_METHODS, response_model=None
+            path,
+            _in_json(answer, HTTPStatus.OK),
+            methods=["GET", "HEAD"],
+            operation_id=name,
+            tags=["read"],
+            response_model=None,
+            responses=problems(400, 401, 429, *codes),
+            openapi_extra={"parameters": [IF_NONE_MATCH]},
         )
-    document = encode(build_openapi(version))
-
-    @router.api_route("/openapi.json", methods=_METHODS)
-    async def openapi(request: Request) -> Response:
-        read(StatusQuestion, request.query_params.multi_items(), {})
-        return _json(request, document)
-
-    router.add_api_route("/connections/{name}/sync", _sync(actions), methods=["POST"], response_model=None)
+    router.add_api_route(
+        "/connections/{name}/sync",
+        _in_json(api.sync, HTTPStatus.ACCEPTED),
+        methods=["POST"],
+        operation_id="syncConnection",
+        tags=["act"],
+        status_code=HTTPStatus.ACCEPTED,
+        response_model=None,
+        responses=problems(400, 401, 403, 404, 409, 429, 503),
+        dependencies=[Depends(actions.admit)],
+    )
     return router
-
-
-def _sync(actions: Actions) -> Callable[[Request], Awaitable[Response]]:
-    async def sync(request: Request) -> Response:
-        await actions.admit(request)
-        asked = read(ConnectionQuestion, request.query_params.multi_items(), request.path_params)
-        try:
-            begun = await actions.lifecycle.sync_now(asked.name)
-        except UnknownName as exc:
-            raise HTTPException(HTTPStatus.NOT_FOUND, str(exc)) from exc
-        if not begun:
-            busy = f"{asked.name} is being synced right now: ask again in a moment"
-            raise HTTPException(HTTPStatus.CONFLICT, busy, {"retry-after": str(_BUSY_RETRY_S)})
-        body = encode(SyncStarted(connection=asked.name))
-        return Response(body, HTTPStatus.ACCEPTED, media_type="application/json")
-
-    return sync
-
-
-def _answer(
-    question: Question, sources: Sources, turns: asyncio.Semaphore
-) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        asked = read(question.asked, request.query_params.multi_items(), request.path_params)
-        try:
-            async with _turn(turns) if question.stored else contextlib.nullcontext():
-                found = await question.answer(sources, asked)
-        except BadCursor as exc:
-            raise BadRequest("cursor: no page ends there", parameter="cursor") from exc
-        if found is None:
-            raise HTTPException(HTTPStatus.NOT_FOUND, question.not_found)
-        return _json(request, encode(found))
-
-    return answer
-
-
-@contextlib.asynccontextmanager
-async def _turn(turns: asyncio.Semaphore) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(_WAIT_S):
-            await turns.acquire()
-    except TimeoutError:
-        headers = {"retry-after": str(STORE_AWAY_RETRY_S)}
-        busy = "too many questions at once: ask again in a moment"
-        raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, busy, headers) from None
-    try:
-        yield
-    finally:
-        turns.release()
-
-
-def _json(request: Request, body: bytes) -> Response:
-    """Return an answer that a client may keep, and ask for again by its tag (RFC 9110, section 13.1.2)."""
-    tag = f'"{xxhash.xxh3_128_hexdigest(body)}"'
-    headers = {"etag": tag, "cache-control": "private, no-cache"}
-    if _has(request.headers.getlist("if-none-match"), tag):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return Response(body, headers=headers, media_type="application/json")
-
-
-def _has(lines: Iterable[str], tag: str) -> bool:
-    known = {each.strip().removeprefix("W/") for line in lines for each in line.split(",")}
-    return tag in known or "*" in known

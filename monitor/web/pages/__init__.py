@@ -2,6 +2,6 @@
 
 from monitor.web.pages.forms import form_routes
 from monitor.web.pages.routes import page_routes
-from monitor.web.pages.site import Pages, PageSources
+from monitor.web.pages.site import Pages
 
-__all__ = ["PageSources", "Pages", "form_routes", "page_routes"]
+__all__ = ["Pages", "form_routes", "page_routes"]

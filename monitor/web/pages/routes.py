@@ -33,9 +33,10 @@ from monitor.web.pages.filters import (
     page_number,
     text,
 )
-from monitor.web.pages.site import Pages, PageSources, PageView
+from monitor.web.pages.site import Pages, PageView
 from monitor.web.pages.templates import sync_state
 from monitor.web.pages.timeline import timeline
+from monitor.web.sources import Sources
 from monitor.web.status import MonitorStatus
 
 CONNECTIONS = 50
@@ -53,7 +54,7 @@ _LATEST = 8
 _HISTORY = timedelta(days=7)
 
 
-Ask = Callable[[PageSources, MonitorStatus, Request], Awaitable[PageView]]
+Ask = Callable[[Sources, MonitorStatus, Request], Awaitable[PageView]]
 
 
 def page_routes(pages: Pages) -> APIRouter:
@@ -79,19 +80,19 @@ def _answer(pages: Pages, ask: Ask) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-async def _overview(_: PageSources, status: MonitorStatus, request: Request) -> PageView:
+async def _overview(_: Sources, status: MonitorStatus, request: Request) -> PageView:
     return overview_of(status, request.query_params)
 
 
-async def _connection(sources: PageSources, _: MonitorStatus, request: Request) -> PageView:
+async def _connection(sources: Sources, _: MonitorStatus, request: Request) -> PageView:
     return await connection_of(sources, request.path_params["name"], request.query_params)
 
 
-async def _alerts(sources: PageSources, _: MonitorStatus, request: Request) -> PageView:
+async def _alerts(sources: Sources, _: MonitorStatus, request: Request) -> PageView:
     return await alerts_of(sources, request.query_params)
 
 
-async def _changes(sources: PageSources, _: MonitorStatus, request: Request) -> PageView:
+async def _changes(sources: Sources, _: MonitorStatus, request: Request) -> PageView:
     return await changes_of(sources, request.query_params)
 
 
@@ -123,7 +124,7 @@ def overview_of(status: MonitorStatus, query: Mapping[str, str]) -> PageView:
     )
 
 
-async def connection_of(sources: PageSources, name: str, query: Mapping[str, str]) -> PageView:
+async def connection_of(sources: Sources, name: str, query: Mapping[str, str]) -> PageView:
     """Return the page of a connection.
 
     Raises:
@@ -134,7 +135,7 @@ async def connection_of(sources: PageSources, name: str, query: Mapping[str, str
     show, state, after = choice(query, "show", Show) or Show.TROUBLE, text(query, "state"), cursor(query)
     now = sources.clock.now()
     since = now - min(_HISTORY, sources.retention())
-    async with sources.database.read() as tx:
+    async with sources.read() as tx:
         owner = await owner_named(tx, name)
         row = await queries.connection_named(tx, sources.codec, sources.maintenance_of, name)
         if owner is None or row is None:
@@ -165,7 +166,7 @@ async def connection_of(sources: PageSources, name: str, query: Mapping[str, str
 
 async def _numbers(
     tx: AsyncConnection,
-    sources: PageSources,
+    sources: Sources,
     owner: ConnectionName,
     show: Show,
     state: str | None,
@@ -198,7 +199,7 @@ def _history(
     return history(row.drifting_states, moves, since=since, now=now)
 
 
-async def alerts_of(sources: PageSources, query: Mapping[str, str]) -> PageView:
+async def alerts_of(sources: Sources, query: Mapping[str, str]) -> PageView:
     """Return the page of the alerts, or of the one that is asked for.
 
     Raises:
@@ -208,7 +209,7 @@ async def alerts_of(sources: PageSources, query: Mapping[str, str]) -> PageView:
     """
     alert_id, connection = text(query, "alert"), text(query, "connection")
     after, firing_after = cursor(query), cursor(query, "firing_after")
-    async with sources.database.read() as tx:
+    async with sources.read() as tx:
         firing, recent = [
             await queries.alert_bodies(
                 tx, status=status, alert_id=alert_id, connection=connection, limit=limit, after=begin
@@ -241,7 +242,7 @@ async def alerts_of(sources: PageSources, query: Mapping[str, str]) -> PageView:
     )
 
 
-async def changes_of(sources: PageSources, query: Mapping[str, str]) -> PageView:
+async def changes_of(sources: Sources, query: Mapping[str, str]) -> PageView:
     """Return the timeline.
 
     Raises:
@@ -250,7 +251,7 @@ async def changes_of(sources: PageSources, query: Mapping[str, str]) -> PageView
         StoreUnavailable: The store is away.
     """
     asked, after = change_filter(query), cursor(query)
-    async with sources.database.read() as tx:
+    async with sources.read() as tx:
         page = await queries.change_rows(
             tx,
             connection=asked.connection,

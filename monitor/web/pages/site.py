@@ -1,10 +1,8 @@
 """What every page has in common: the frame around it, who may act on it, and how it says no."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -12,44 +10,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from monitor.clock import Clock
 from monitor.errors import StoreUnavailable
-from monitor.store.codec import Codec
-from monitor.store.database import Database
 from monitor.store.paging import BadCursor
-from monitor.store.queries import MaintenanceOf, RulesOf
 from monitor.web.actions import Actions
 from monitor.web.auth import user_of
 from monitor.web.pages.templates import build_templates
 from monitor.web.problems import STORE_AWAY_RETRY_S
-from monitor.web.status import MonitorStatus, StatusSource
+from monitor.web.sources import Sources
+from monitor.web.status import MonitorStatus
 
 REFRESH_S = 10
 """How often an open page asks for itself again; without scripts the browser does, a third as often."""
 
-_READERS = 2
-"""Pages that read the store at once: the rest of the daemon reads there too, and comes first."""
-_WAIT_S = 10.0
-
 AWAY = "The store is away, so this page has nothing to show. The overview shows what was known before."
-BUSY = "Too many pages are asked for at once: load this one again in a moment."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageSources:
-    """Who knows what the pages show.
-
-    `rules_of` and `maintenance_of` answer by identity, as of now. `retention` is for how long changes are
-    kept.
-    """
-
-    database: Database
-    codec: Codec
-    status: StatusSource
-    clock: Clock
-    rules_of: RulesOf
-    maintenance_of: MaintenanceOf
-    retention: Callable[[], timedelta]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +47,10 @@ class Pages:
         actions: Decides who may act.
     """
 
-    def __init__(self, sources: PageSources, actions: Actions) -> None:
+    def __init__(self, sources: Sources, actions: Actions) -> None:
         self.sources = sources
         self.actions = actions
         self._templates = build_templates()
-        self._turns = asyncio.Semaphore(_READERS)
 
     def may_act(self, request: Request) -> bool:
         """Return whether this page offers actions: the config allows them, and we know who asks."""
@@ -88,8 +60,7 @@ class Pages:
         """Return the page that answers a request, also where that is a no."""
         status = await self.sources.status.status()
         try:
-            async with self._turn():
-                view = await ask(status)
+            view = await ask(status)
         except StoreUnavailable:
             view = refusal(HTTPStatus.SERVICE_UNAVAILABLE, AWAY)
         except BadCursor:
@@ -120,18 +91,6 @@ class Pages:
 
     def _rendered(self, template: str, values: Mapping[str, Any]) -> str:
         return self._templates.get_template(template).render(values)
-
-    @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(_WAIT_S):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, BUSY) from None
-        try:
-            yield
-        finally:
-            self._turns.release()
 
 
 def refusal(code: HTTPStatus, reason: str) -> PageView:

@@ -17,11 +17,12 @@ from monitor.store.codec import Codec
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
 from monitor.web.actions import Actions, action_routes
-from monitor.web.api import Sources, api_routes
+from monitor.web.api import api_routes
 from monitor.web.app import create_app
 from monitor.web.auth import Gate
-from monitor.web.pages import Pages, PageSources, form_routes, page_routes
+from monitor.web.pages import Pages, form_routes, page_routes
 from monitor.web.server import WebServer, bind
+from monitor.web.sources import Sources
 from monitor.web.status import MonitorStatus
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.log import FakeLog
@@ -99,6 +100,7 @@ class Site:
     rules: Rules | None = None
     client: httpx.AsyncClient = field(init=False)
     actions: Actions = field(init=False)
+    sources: Sources = field(init=False)
 
     async def watch(self, *names: str) -> None:
         """Let the store know these connections, each with an identity like its name."""
@@ -126,25 +128,17 @@ class Site:
             enabled=lambda: self.lifecycle,
             external_url=self.external_url,
         )
-        sources = Sources(
+        self.sources = Sources(
             database=self.database,
             codec=CODEC,
             status=self.daemon,
             readiness=self.daemon,
+            clock=self.clock,
+            rules_of=lambda _: self.rules,
             maintenance_of=lambda _: False,
+            retention=lambda: dt.timedelta(days=90),
         )
-        pages = Pages(
-            PageSources(
-                database=self.database,
-                codec=CODEC,
-                status=self.daemon,
-                clock=self.clock,
-                rules_of=lambda _: self.rules,
-                maintenance_of=lambda _: False,
-                retention=lambda: dt.timedelta(days=90),
-            ),
-            self.actions,
-        )
+        pages = Pages(self.sources, self.actions)
         app = create_app(
             metrics=Metrics(version="1.2.3"),
             readiness=self.daemon,
@@ -152,7 +146,7 @@ class Site:
                 page_routes(pages),
                 form_routes(pages),
                 action_routes(self.actions),
-                api_routes(sources, self.actions, version="1.2.3"),
+                api_routes(self.sources, self.actions, version="1.2.3"),
             ],
             gate=Gate(users=lambda: self.users, clock=self.clock, log=self.log.logger),
         )

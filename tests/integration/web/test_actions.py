@@ -31,7 +31,7 @@ async def test_reload_reloads(site: Site) -> None:
         pytest.param(
             StoreUnavailable("postgres at db:5432"),
             503,
-            "the store is away: try again in a moment\n",
+            "the store is unavailable; try again in a moment\n",
             id="store",
         ),
     ],

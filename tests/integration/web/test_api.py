@@ -145,24 +145,26 @@ async def test_filters_narrow(api: httpx.AsyncClient, path: str, filters: dict[s
     ("path", "query", "parameter", "words"),
     [
         ("numbers", "stat=NO_BOT", "stat", "did you mean 'state'?"),
-        ("numbers", "since=2026-01-01T00:00:00Z", "since", "there are connection, state"),
+        ("numbers", "since=2026-01-01T00:00:00Z", "since", "known here: connection, limit, cursor, state"),
         ("status", "verbose=1", "verbose", "there are none here"),
         ("openapi.json", "x=1", "x", "there are none here"),
         ("connections/acme-0", "state=x", "state", "there are none here"),
         ("numbers", "state=a&state=b", "state", "more than once"),
-        ("numbers", "limit=0", "limit", "a whole number from 1 to 1000"),
-        ("alerts", "limit=201", "limit", "a whole number from 1 to 200"),
-        ("numbers", "limit=1e2", "limit", "a whole number"),
-        ("numbers", f"limit={'9' * 5000}", "limit", "a whole number"),
+        ("numbers", "limit=0", "limit", "greater than or equal to 1"),
+        ("alerts", "limit=201", "limit", "less than or equal to 200"),
+        ("numbers", "limit=1e2", "limit", "a valid integer"),
+        ("numbers", f"limit={'9' * 5000}", "limit", "exceeded maximum size"),
         ("numbers", "drifting=1", "drifting", "true or false"),
-        ("numbers", "state=", "state", "text of 1 to 200"),
-        ("numbers", "state=%00", "state", "none of them a control character"),
-        ("alerts", "kind=drifts", "kind", "one of account_rejected"),
-        ("deliveries", "status=DEAD", "status", "one of closed, dead, delivered, pending"),
+        ("numbers", "state=", "state", "at least 1 character"),
+        ("numbers", "state=%00", "state", "must not contain control characters"),
+        ("alerts", "kind=drifts", "kind", "'account_rejected', "),
+        ("deliveries", "status=DEAD", "status", "'pending', 'delivered', 'dead' or 'closed'"),
         ("changes", "since=yesterday", "since", "like 2026-01-31T09:15:00Z"),
         ("changes", "since=2026-01-31T09:15:00", "since", "with its offset"),
         ("changes", "since=0001-01-01T00:00:00%2B14:00", "since", "an instant"),
         ("changes", "since=1700000000", "since", "an instant"),
+        ("connections/%00", "", "name", "must not contain control characters"),
+        (f"connections/{'x' * 201}", "", "name", "at most 200 characters"),
     ],
 )
 async def test_wrong_parameter_is_named(
@@ -281,3 +283,14 @@ async def test_long_search_gives_others_their_turns(site: Site) -> None:
         counting.cancel()
     assert answer.json() == {"items": [], "next_cursor": None}
     assert turns >= 10_000 / 500
+
+
+async def test_third_reader_of_the_store_waits_for_its_turn(site: Site) -> None:
+    """Two requests read the store at once, whichever they are; what needs no store is answered meanwhile."""
+    async with site.serve():
+        async with site.sources.read(), site.sources.read():
+            asking = [asyncio.create_task(site.client.get(path)) for path in ("/api/v1/numbers", "/changes")]
+            assert (await site.client.get("/api/v1/status")).status_code == 200
+            assert (await site.client.get("/")).status_code == 200
+            assert not any(each.done() for each in asking)
+        assert [(await each).status_code for each in asking] == [200, 200]

@@ -1,0 +1,121 @@
+"""What each question of the JSON API may be asked: FastAPI checks it, and describes it in the OpenAPI."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Path
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic.json_schema import SkipJsonSchema
+
+from monitor.drift.alert import Kind, Severity, Status
+from monitor.drift.snapshot import ChangeKind
+from monitor.store.outbox import CLOSED, DEAD, DELIVERED, PENDING
+from monitor.store.paging import CURSOR_LENGTH
+from monitor.store.rows import SyncStatus
+
+_NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f]+$"
+"""No name has any, and a database need not take them."""
+
+
+class DeliveryStatus(StrEnum):
+    """What becomes of a delivery; `closed`: its receiver is no longer configured."""
+
+    PENDING = PENDING
+    DELIVERED = DELIVERED
+    DEAD = DEAD
+    CLOSED = CLOSED
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("should be true or false")
+    return text == "true"
+
+
+def _instant(text: str) -> datetime:
+    try:
+        at: datetime = msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)])
+        return at.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError) as exc:
+        example = "2026-01-31T09:15:00Z (a + is written %2B)"
+        raise ValueError(f"should be an instant with its offset, like {example}") from exc
+
+
+# A parameter can be left out, but not written as null: the OpenAPI does not mention it.
+_Absent = SkipJsonSchema[None]
+_Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_NO_CONTROL_CHARACTERS)]
+Text = _Text | _Absent
+Flag = Annotated[bool, BeforeValidator(_flag)] | _Absent
+Instant = Annotated[datetime, BeforeValidator(_instant)] | _Absent
+Cursor = Annotated[str, StringConstraints(min_length=1, max_length=CURSOR_LENGTH)] | _Absent
+
+ConnectionName = Annotated[_Text, Path(description="The connection's name.", examples=["acme-sales"])]
+_GLOB = "Only connections whose name matches this glob (`*`, `?`, `[…]`)."
+_LIMIT = "The most items that a page holds."
+_CURSOR = "The `next_cursor` of the page before; filters stay the same from page to page."
+_SINCE = "Only {what} then or later: RFC 3339 with an offset (a `+` is written `%2B`)."
+_AN_INSTANT = "2026-01-31T09:15:00Z"
+
+
+class Parameters(BaseModel):
+    """A question without parameters, and the base of those that have some."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ListParameters(Parameters):
+    """What every list can be asked; the fields are named like the parameters of the store's queries."""
+
+    connection: Text = Field(None, description=_GLOB, examples=["acme-*"])
+    limit: int = Field(100, ge=1, le=1000, description=_LIMIT)
+    after: Cursor = Field(None, alias="cursor", description=_CURSOR)
+
+    def filters(self) -> dict[str, Any]:
+        """Return what was given."""
+        return self.model_dump(exclude_none=True)
+
+
+class ConnectionsParameters(ListParameters):
+    """Which connections."""
+
+    account: Text = Field(None, description="Only connections of this account.", examples=["acme"])
+    status: SyncStatus | _Absent = Field(None, description="Only connections whose syncs go like this.")
+
+
+class NumbersParameters(ListParameters):
+    """Which numbers."""
+
+    state: Text = Field(None, description="Only this state or issue code, in any case.", examples=["NO_BOT"])
+    drifting: Flag = Field(None, description="Only drifting numbers, or only ready ones.")
+
+
+class ChangesParameters(ListParameters):
+    """Which changes."""
+
+    state: Text = Field(
+        None, description="Only changes from or to this state or issue code.", examples=["NO_BOT"]
+    )
+    change: ChangeKind | _Absent = Field(None, description="Only changes of this kind.")
+    since: Instant = Field(None, description=_SINCE.format(what="what was found"), examples=[_AN_INSTANT])
+
+
+class AlertsParameters(ListParameters):
+    """Which alerts; they are large, so that a page holds fewer."""
+
+    limit: int = Field(50, ge=1, le=200, description=_LIMIT)
+    state: Text = Field(None, description="Only alerts of this state, in any case.", examples=["NO_BOT"])
+    kind: Kind | _Absent = Field(None, description="Only alerts of this kind.")
+    status: Status | _Absent = Field(None, description="Only firing alerts, or only resolved ones.")
+    severity: Severity | _Absent = Field(None, description="Only alerts of this severity.")
+    since: Instant = Field(None, description=_SINCE.format(what="what was firing"), examples=[_AN_INSTANT])
+
+
+class DeliveriesParameters(ListParameters):
+    """Which deliveries."""
+
+    receiver: Text = Field(None, description="Only deliveries to this receiver.", examples=["hook"])
+    status: DeliveryStatus | _Absent = Field(None, description="Only deliveries of this status.")
+    alert_id: Text = Field(None, description="Only messages about this alert.", examples=["5f0c2b7a"])
+    since: Instant = Field(None, description=_SINCE.format(what="what was queued"), examples=[_AN_INSTANT])

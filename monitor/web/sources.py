@@ -1,0 +1,63 @@
+"""Where the pages and the JSON API get what they show: the store, in turns, and the rest of the daemon."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http import HTTPStatus
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.exceptions import HTTPException
+
+from monitor.clock import Clock
+from monitor.store.codec import Codec
+from monitor.store.database import Database
+from monitor.store.queries import MaintenanceOf, RulesOf
+from monitor.web.problems import STORE_AWAY_RETRY_S
+from monitor.web.status import ReadinessSource, StatusSource
+
+_READERS = 2
+"""Requests that read the store at once: the rest of the daemon reads there too, and comes first."""
+_WAIT_S = 10.0
+
+BUSY = "too many requests are reading the store; try again in a moment"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Knows the answers.
+
+    `rules_of` and `maintenance_of` answer by a connection's identity, as of now. `retention` is how long
+    changes are kept.
+    """
+
+    database: Database
+    codec: Codec
+    status: StatusSource
+    readiness: ReadinessSource
+    clock: Clock
+    rules_of: RulesOf
+    maintenance_of: MaintenanceOf
+    retention: Callable[[], timedelta]
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READERS), init=False)
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Read the store, when it is this request's turn.
+
+        Raises:
+            HTTPException: 503; it was not for ten seconds.
+            StoreUnavailable: The store is away.
+        """
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            headers = {"retry-after": str(STORE_AWAY_RETRY_S)}
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, BUSY, headers) from None
+        try:
+            async with self.database.read() as tx:
+                yield tx
+        finally:
+            self._turns.release()
