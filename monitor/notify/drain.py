@@ -12,7 +12,8 @@ the same id.
 
 import asyncio
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -21,7 +22,6 @@ from structlog.typing import FilteringBoundLogger
 from monitor.clock import Clock, rfc3339
 from monitor.errors import DeliveryError, Refusal
 from monitor.notify.delivery import (
-    Dead,
     Delivery,
     DeliveryOutcome,
     Failed,
@@ -31,9 +31,9 @@ from monitor.notify.delivery import (
     Sent,
 )
 from monitor.notify.retry import after_failure
+from monitor.notify.turns import POLL_S, Turns, end
 
 LEASE_MARGIN_S = 15.0  # beyond the receiver's timeout: the result must be settled inside the lease
-POLL_S = 5.0  # other processes write deliveries too
 SHORTEST_WAIT_S = 0.1  # the store's clock may lag behind ours
 STORE_BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 ALIVE_S = 60.0
@@ -77,11 +77,9 @@ class Drain:
     ) -> None:
         self._outbox = outbox
         self._clock = clock
-        self._log = log
         self._slots = slots
-        self._courier = _Courier(clock, rng, metrics, log)
+        self._courier = _Courier(clock=clock, rng=rng, metrics=metrics, log=log)
         self._lanes: dict[str, _Lane] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._running = False
         self._closed = asyncio.Event()
         self.replace(receivers)
@@ -91,11 +89,11 @@ class Drain:
         self._running = True
         try:
             for lane in self._lanes.values():
-                self._start(lane)
+                lane.start()
             await self._closed.wait()
         finally:
             self._running = False
-            await self._cancel(self._tasks.values())
+            await end(self._lanes.values())
 
     def wake(self) -> None:
         """Say that new deliveries were committed."""
@@ -108,8 +106,14 @@ class Drain:
         for name, lane in self._lanes.items():
             if name not in wanted:
                 lane.stop()
-        for receiver in wanted.values():
-            self._take(receiver)
+        for name, receiver in wanted.items():
+            known = self._lanes.get(name)
+            if known is not None and not known.has_ended:
+                known.resume(receiver)
+                continue
+            self._lanes[name] = _Lane(receiver, outbox=self._outbox, courier=self._courier, slots=self._slots)
+            if self._running:
+                self._lanes[name].start()
 
     async def released(self, receiver: Receiver) -> None:
         """Wait until nothing is in flight with a receiver that was replaced, to close its connections."""
@@ -123,146 +127,88 @@ class Drain:
         """
         for lane in self._lanes.values():
             lane.stop()
-        tasks = list(self._tasks.values())
-        if tasks:
-            await asyncio.wait(tasks, timeout=grace_s)
-        await self._cancel(tasks)
+        await end(self._lanes.values(), grace_s)
         self._closed.set()
 
     @property
     def last_progress_at(self) -> datetime:
         """When the slowest lane last turned, as it does every few seconds even if idle; no lanes: now."""
-        idle_s = max((self._clock.monotonic() - lane.turned_at for lane in self._active()), default=0.0)
-        return self._clock.now() - timedelta(seconds=idle_s)
+        turned = [lane.turned_at_s for lane in self._lanes.values() if not lane.stopping]
+        now_s = self._clock.monotonic()
+        return self._clock.now() - timedelta(seconds=now_s - min(turned, default=now_s))
 
     @property
     def alive(self) -> bool:
         """Whether it runs and every lane has turned lately."""
         return self._running and self._clock.now() - self.last_progress_at < timedelta(seconds=ALIVE_S)
 
-    def _active(self) -> list["_Lane"]:
-        return [lane for lane in self._lanes.values() if not lane.stopping]
 
-    def _take(self, receiver: Receiver) -> None:
-        lane = self._lanes.get(receiver.name)
-        if lane is not None and not self._has_ended(receiver.name):
-            lane.resume(receiver)
-            return
-        lane = _Lane(receiver, outbox=self._outbox, courier=self._courier, slots=self._slots)
-        self._lanes[receiver.name] = lane
-        if self._running:
-            self._start(lane)
-
-    def _has_ended(self, name: str) -> bool:
-        task = self._tasks.get(name)
-        return task is not None and task.done()
-
-    def _start(self, lane: "_Lane") -> None:
-        self._tasks[lane.name] = asyncio.create_task(lane.run(), name=f"drain {lane.name}")
-
-    async def _cancel(self, tasks: Collection[asyncio.Task[None]]) -> None:
-        running = [task for task in tasks if not task.done()]
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running)
-
-
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Courier:
     """One try: hand over, judge, report. Shared by all lanes, keeps nothing."""
 
-    def __init__(
-        self, clock: Clock, rng: random.Random, metrics: DeliveryMetrics, log: FilteringBoundLogger
-    ) -> None:
-        self.clock = clock
-        self.log = log
-        self._rng = rng
-        self._metrics = metrics
+    clock: Clock
+    rng: random.Random
+    metrics: DeliveryMetrics
+    log: FilteringBoundLogger
 
     async def bring(self, receiver: Receiver, delivery: Delivery) -> Result:
         """Try once; return how it ended. Raises nothing but a cancellation."""
+        fields = {
+            "receiver": delivery.receiver,
+            "alert_id": delivery.alert_id,
+            "delivery_id": delivery.id,
+            "change": delivery.change,
+            "attempts": delivery.attempts + 1,
+        }
         try:
             async with asyncio.timeout(receiver.timeout_s):
                 answer = await receiver.send(delivery)
         except DeliveryError as exc:
-            return self._refused(delivery, exc)
+            error = exc
         except TimeoutError:
             error = DeliveryError(Refusal.RETRY, f"no answer within {receiver.timeout_s:g} s")
-            return self._refused(delivery, error)
         except Exception as exc:  # noqa: BLE001 - a task root: a bug in one receiver must not stop its lane
             # The type alone: the text of a stranger's exception may quote a secret.
-            return self._refused(delivery, DeliveryError(Refusal.RETRY, f"unexpected {type(exc).__name__}"))
-        return self._taken(delivery, answer)
-
-    def store_failed(self, exc: Exception, doing: str) -> None:
-        """Count and log that the store did not do what was asked."""
-        self._metrics.store_error()
-        self.log.error("store.failed", doing=doing, error=type(exc).__name__)
-
-    def _taken(self, delivery: Delivery, answer: str | None) -> Sent:
-        self._metrics.delivery(delivery.receiver, DeliveryOutcome.DELIVERED)
-        if answer is not None:
-            self.log.info("delivery.sent", **_fields(delivery), answer=answer)
-        return Sent(delivery=delivery, at=self.clock.now(), answer=answer or "")
-
-    def _refused(self, delivery: Delivery, error: DeliveryError) -> Failed | Dead:
-        result = after_failure(delivery, error, now=self.clock.now(), rng=self._rng)
-        fields = _fields(delivery) | {"error": result.error}
-        if isinstance(result, Failed):
-            self._metrics.delivery(delivery.receiver, DeliveryOutcome.RETRIED)
-            self.log.warning("delivery.failed", **fields, next_try_at=rfc3339(result.next_try_at))
+            error = DeliveryError(Refusal.RETRY, f"unexpected {type(exc).__name__}")
         else:
-            self._metrics.delivery(delivery.receiver, DeliveryOutcome.DEAD)
-            self.log.error("delivery.dead", **fields)
+            self.metrics.delivery(delivery.receiver, DeliveryOutcome.DELIVERED)
+            if answer is not None:
+                self.log.info("delivery.sent", **fields, answer=answer)
+            return Sent(delivery=delivery, at=self.clock.now(), answer=answer or "")
+        result = after_failure(delivery, error, now=self.clock.now(), rng=self.rng)
+        if isinstance(result, Failed):
+            self.metrics.delivery(delivery.receiver, DeliveryOutcome.RETRIED)
+            next_try_at = rfc3339(result.next_try_at)
+            self.log.warning("delivery.failed", **fields, error=result.error, next_try_at=next_try_at)
+        else:
+            self.metrics.delivery(delivery.receiver, DeliveryOutcome.DEAD)
+            self.log.error("delivery.dead", **fields, error=result.error)
         return result
 
 
-def _fields(delivery: Delivery) -> dict[str, str | int]:
-    return {
-        "receiver": delivery.receiver,
-        "alert_id": delivery.alert_id,
-        "delivery_id": delivery.id,
-        "change": delivery.change,
-        "attempts": delivery.attempts + 1,
-    }
-
-
-class _Lane:
+class _Lane(Turns):
     """One receiver's way out."""
 
     def __init__(self, receiver: Receiver, *, outbox: Outbox, courier: _Courier, slots: int) -> None:
-        self.name = receiver.name
-        self.turned_at = courier.clock.monotonic()
-        self.stopping = False
+        super().__init__(f"drain {receiver.name}", courier.clock)
         self._receiver = receiver
         self._outbox = outbox
         self._courier = courier
-        self._clock = courier.clock
         self._slots = slots
-        self._changed = asyncio.Event()
         self._sends: dict[str, tuple[Receiver, asyncio.Task[None]]] = {}
         self._ended: list[Result] = []
         self._store_failures = 0
 
-    async def run(self) -> None:
-        """Turn until stopped and empty."""
-        try:
-            while not self._is_done():
-                self.turned_at = self._clock.monotonic()
-                self._changed.clear()
-                await self._turn()
-        finally:
-            for _, task in self._sends.values():
-                task.cancel()
+    @property
+    def is_done(self) -> bool:
+        """Whether it was stopped and all is settled."""
+        return self.stopping and not self._sends and not self._ended
 
-    def wake(self) -> None:
-        """Have a look at once."""
-        self._changed.set()
-
-    def stop(self) -> None:
-        """Lease no more; end when all is settled."""
-        self.stopping = True
-        self.wake()
+    async def leave(self) -> None:
+        """Send no more; what was leased is sent again when its lease ends."""
+        for _, task in self._sends.values():
+            task.cancel()
 
     def resume(self, receiver: Receiver) -> None:
         """Go on, with this receiver."""
@@ -276,47 +222,50 @@ class _Lane:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _is_done(self) -> bool:
-        return self.stopping and not self._sends and not self._ended
-
-    async def _turn(self) -> None:
+    async def turn(self, *, woken: bool) -> float:  # noqa: ARG002 - it looks at the outbox in any case
+        """Settle what ended and send what is due."""
         try:
-            await self._settle()
-            wait_s = await self._lease()
+            if batch := tuple(self._ended):
+                await self._outbox.settle(batch)
+                del self._ended[: len(batch)]
+            wait_s = await self._send_due()
         except Exception as exc:  # noqa: BLE001 - a task root: no trouble with the store ends deliveries for good
             await self._store_failed(exc)
-        else:
-            self._store_failures = 0
-            if not self._is_done():
-                await self._change_within(wait_s)
+            return 0.0
+        self._store_failures = 0
+        return wait_s
 
-    async def _settle(self) -> None:
-        if batch := tuple(self._ended):
-            await self._outbox.settle(batch)
-            del self._ended[: len(batch)]
-
-    async def _lease(self) -> float:
-        """Start to send what is due and fits; return the seconds after which to look again."""
+    async def _send_due(self) -> float:
+        """Lease and start to send what is due and fits; return the seconds after which to look again."""
         free = self._slots - len(self._sends)
         if self.stopping or free <= 0:
             return POLL_S
-        lease_s = self._receiver.timeout_s + LEASE_MARGIN_S
-        leased = await self._outbox.lease_due(self.name, limit=free, lease_s=lease_s)
+        receiver = self._receiver
+        lease_s = receiver.timeout_s + LEASE_MARGIN_S
+        leased = await self._outbox.lease_due(receiver.name, limit=free, lease_s=lease_s)
         ours = self._sends.keys() | {result.delivery.id for result in self._ended}
         for delivery in leased:
             if delivery.id not in ours:  # a lease can run out under us when the process was suspended
-                self._send(delivery)
+                task = asyncio.create_task(
+                    self._bring(self._receiver, delivery), name=f"deliver {delivery.id}"
+                )
+                self._sends[delivery.id] = (self._receiver, task)
         if len(leased) >= free:
             return POLL_S
-        due_at = await self._outbox.next_due_at(self.name)
+        due_at = await self._outbox.next_due_at(receiver.name)
         if due_at is None:
             return POLL_S
         return min(max((due_at - self._clock.now()).total_seconds(), SHORTEST_WAIT_S), POLL_S)
 
-    def _send(self, delivery: Delivery) -> None:
-        receiver = self._receiver
-        task = asyncio.create_task(self._bring(receiver, delivery), name=f"deliver {delivery.id}")
-        self._sends[delivery.id] = (receiver, task)
+    async def _store_failed(self, exc: Exception) -> None:
+        """Report the first of a row of failures, and wait; a wake does not shorten that."""
+        if self._store_failures == 0:
+            self._courier.metrics.store_error()
+            doing = f"deliveries to {self._receiver.name}"
+            self._courier.log.error("store.failed", doing=doing, error=type(exc).__name__)
+        backoff_s = STORE_BACKOFF_S[min(self._store_failures, len(STORE_BACKOFF_S) - 1)]
+        self._store_failures += 1
+        await self._clock.sleep(backoff_s)
 
     async def _bring(self, receiver: Receiver, delivery: Delivery) -> None:
         try:
@@ -324,19 +273,3 @@ class _Lane:
         finally:  # also when cancelled: the slot is free again, the lease brings the row back
             del self._sends[delivery.id]
             self.wake()
-
-    async def _store_failed(self, exc: Exception) -> None:
-        if self._store_failures == 0:
-            self._courier.store_failed(exc, f"deliveries to {self.name}")
-        wait_s = STORE_BACKOFF_S[min(self._store_failures, len(STORE_BACKOFF_S) - 1)]
-        self._store_failures += 1
-        await self._clock.sleep(wait_s)
-
-    async def _change_within(self, seconds: float) -> None:
-        changed = asyncio.ensure_future(self._changed.wait())
-        timer = asyncio.ensure_future(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait((changed, timer), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            changed.cancel()
-            timer.cancel()

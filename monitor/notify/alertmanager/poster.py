@@ -25,9 +25,10 @@ from monitor.notify.alertmanager.labels import reconcile, slices
 from monitor.notify.alertmanager.level import LabelSet, Level, LevelState, PostTarget
 from monitor.notify.alertmanager.render import Letter, batches, joined
 from monitor.notify.delivery import DeliveryOutcome
-from monitor.notify.drain import POLL_S, DeliveryMetrics
+from monitor.notify.drain import DeliveryMetrics
 from monitor.notify.http import post, refusal_of
 from monitor.notify.routing import Route
+from monitor.notify.turns import POLL_S
 from monitor.secret import Secret
 
 PATH = "/api/v2/alerts"

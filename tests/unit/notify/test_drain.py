@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from monitor.drift.alert import Notice
 from monitor.errors import DeliveryError, Refusal
 from monitor.notify.delivery import Delivery, Receiver
-from monitor.notify.drain import POLL_S, Drain
+from monitor.notify.drain import Drain
+from monitor.notify.turns import POLL_S
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
 from tests.fakes.outbox import FakeOutbox, State
