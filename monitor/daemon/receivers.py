@@ -17,7 +17,7 @@ from monitor.config import (
 )
 from monitor.daemon.build import route_of, wording_of
 from monitor.http.client import build_http
-from monitor.notify.alertmanager import AlertmanagerReceiver, Login, PosterParts, Terms
+from monitor.notify.alertmanager import AlertmanagerReceiver, Login, PosterParts
 from monitor.notify.apprise import AppriseReceiver
 from monitor.notify.delivery import Receiver
 from monitor.notify.log import LogReceiver
@@ -71,16 +71,16 @@ class ReceiverSet:
         receiver: AlertmanagerConfig,
         parts: Callable[[httpx.AsyncClient], PosterParts],
     ) -> AlertmanagerReceiver:
-        terms = Terms(
+        return AlertmanagerReceiver(
+            urls=receiver.urls,
             route=route_of(receiver),
             wording=wording_of(config),
             resend_interval_s=receiver.resend_interval.total_seconds(),
             expire_after=receiver.expire_after,
             timeout_s=receiver.timeout.total_seconds(),
-            alone=len(receiver.urls) == 1,
             login=_login(receiver),
+            parts=parts(self._http()),
         )
-        return AlertmanagerReceiver(receiver.name, urls=receiver.urls, terms=terms, parts=parts(self._http()))
 
     def _build(self, receiver: MessageReceiverConfig, clock: Clock) -> Receiver:
         """Return a receiver of messages; a new type is one more case."""

@@ -26,6 +26,14 @@ class Route:
     connections: tuple[str, ...] = ()
     send_resolved: bool = True
 
+    def passes(self, severity: Severity, connections: Collection[str]) -> bool:
+        """Return whether something so severe about these connections, if any, passes the filters."""
+        if severity.rank < self.min_severity.rank:
+            return False
+        if not connections or not self.connections:
+            return True
+        return any(fnmatchcase(connection, glob) for connection in connections for glob in self.connections)
+
 
 def plan(body: AlertBody, routes: Iterable[Route], already: Collection[str]) -> list[tuple[str, Notice]]:
     """Return the receivers to tell, and as what, in the order of the routes.
@@ -62,10 +70,4 @@ def matches(body: AlertBody, route: Route) -> bool:
         return True
     if body.kind is Kind.RECEIVER_FAILING and body.state == route.receiver:
         return False
-    return body.severity.rank >= route.min_severity.rank and _concerns(body.connections, route.connections)
-
-
-def _concerns(connections: Collection[str], globs: Collection[str]) -> bool:
-    if not connections or not globs:
-        return True
-    return any(fnmatchcase(connection, glob) for connection in connections for glob in globs)
+    return route.passes(body.severity, body.connections)

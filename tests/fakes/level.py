@@ -1,5 +1,6 @@
 """Episodes and label sets in memory, that can be away for a while."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -63,7 +64,8 @@ class FakeLevel:
     """What `monitor.notify.alertmanager.Level` promises, for one URL.
 
     `away`: every call raises `StoreUnavailable`. `elsewhere`: another process posts. `errors` are what was
-    recorded of failures since the last success.
+    recorded of failures since the last success; `forgotten`, the receivers and URLs that all others were
+    forgotten for.
     """
 
     clock: Clock
@@ -73,6 +75,7 @@ class FakeLevel:
     elsewhere: bool = False
     released: bool = False
     errors: list[str] = field(default_factory=list)
+    forgotten: list[tuple[str, list[str]]] = field(default_factory=list)
 
     def put(self, *members: Member) -> None:
         """Commit episodes."""
@@ -130,9 +133,10 @@ class FakeLevel:
         self._answer()
         self.errors.append(str(error))
 
-    async def forget_others(self, receiver: str, urls: object) -> None:
-        """Have nothing to forget."""
+    async def forget_others(self, receiver: str, urls: Sequence[str]) -> None:
+        """Take note of what is to be kept."""
         self._answer()
+        self.forgotten.append((receiver, list(urls)))
 
     def _answer(self) -> None:
         if self.away:

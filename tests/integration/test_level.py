@@ -1,30 +1,37 @@
 """What Alertmanagers are kept level with, in both databases."""
 
+import asyncio
+import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from monitor.drift.alert import Kind, Resolution
 from monitor.drift.episodes import Ended, Track
 from monitor.drift.failures import SCOPE
+from monitor.drift.text import Wording
 from monitor.errors import DeliveryError, Refusal
-from monitor.notify.alertmanager import PostTarget
+from monitor.notify.alertmanager import AlertmanagerReceiver, PosterParts, Posters, PostTarget
 from monitor.notify.alertmanager.level import LabelMoves, LabelSet
+from monitor.notify.routing import Route
 from monitor.store.alerts import save_episodes
 from monitor.store.codec import Codec
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
 from monitor.store.level import StoredLevel
 from monitor.store.outbox import Backlog, backlogs, free_delivery_leases, know_receivers
-from monitor.store.tables import alerts
+from monitor.store.tables import alerts, posters
+from monitor.store.tables import posted as label_sets
 from tests.fakes.alerts import BODY
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.level import member
+from tests.fakes.log import FakeLog
 
 CODEC = Codec()
 MINUTE = timedelta(minutes=1)
@@ -216,3 +223,58 @@ async def test_url_or_receiver_that_is_configured_no_more_is_forgotten(database:
     assert [len((await level.read(target)).sets) for target in (ONE, TWO, gone)] == [1, 0, 0]
     found = await backlog(database)
     assert (found.pending, found.troubled_since) == (1, None)
+
+
+async def test_reload_without_a_url_removes_its_rows(database: Database) -> None:
+    """A poster of the new config cleans up after the old one, on its own."""
+    clock = FakeClock(turns=300)
+    await begin(database, member(1).track)
+    for target in (ONE, TWO):
+        assert await level_of(database, clock).hold(target, lease_s=60)
+        await level_of(database, clock).write(target, LabelMoves(begun=[posted()]))
+        await level_of(database, clock).release(target)
+    told = asyncio.Event()
+
+    def take(_: httpx.Request) -> httpx.Response:
+        told.set()
+        return httpx.Response(200)
+
+    receivers = Posters()
+    receivers.replace(
+        [
+            AlertmanagerReceiver(
+                urls=[ONE.url],
+                route=Route(receiver="am"),
+                wording=Wording(),
+                resend_interval_s=60,
+                expire_after=30 * MINUTE,
+                timeout_s=10,
+                login=None,
+                parts=PosterParts(
+                    level=level_of(database, clock),
+                    http=httpx.AsyncClient(transport=httpx.MockTransport(take)),
+                    clock=clock,
+                    rng=random.Random(0),
+                    metrics=Uncounted(),
+                    log=FakeLog().logger,
+                ),
+            )
+        ]
+    )
+    running = asyncio.create_task(receivers.run())
+    await asyncio.wait_for(told.wait(), 20)
+    await receivers.close(5)
+    await running
+    async with database.read() as tx:
+        for table in (label_sets, posters):
+            assert set(await tx.scalars(select(table.c.url))) == {ONE.url}
+
+
+class Uncounted:
+    """Metrics that no one reads."""
+
+    def delivery(self, receiver: str, outcome: str) -> None:
+        """Count nothing."""
+
+    def store_error(self) -> None:
+        """Count nothing."""

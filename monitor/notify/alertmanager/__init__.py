@@ -16,8 +16,7 @@ API: https://github.com/prometheus/alertmanager/blob/v0.25.0/api/v2/openapi.yaml
 """
 
 from monitor.notify.alertmanager.level import Level, PostTarget
-from monitor.notify.alertmanager.poster import Login, PosterParts, Terms
-from monitor.notify.alertmanager.posters import Posters
-from monitor.notify.alertmanager.receiver import AlertmanagerReceiver
+from monitor.notify.alertmanager.poster import Posters
+from monitor.notify.alertmanager.receiver import AlertmanagerReceiver, Login, PosterParts
 
-__all__ = ["AlertmanagerReceiver", "Level", "Login", "PostTarget", "PosterParts", "Posters", "Terms"]
+__all__ = ["AlertmanagerReceiver", "Level", "Login", "PostTarget", "PosterParts", "Posters"]

@@ -11,7 +11,6 @@ An episode is posted once it passes the receiver's filters, and then to its end:
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from fnmatch import fnmatchcase
 
 from monitor.drift.alert import Kind
 from monitor.drift.text import Wording
@@ -57,18 +56,20 @@ def admitted(member: Member, route: Route, *, alone: bool) -> bool:
     """
     if member.kind is Kind.RECEIVER_FAILING and member.track.key == route.receiver and alone:
         return False
-    if member.severity.rank < route.min_severity.rank:
-        return False
-    if member.connection is None or not route.connections:
-        return True
-    return any(fnmatchcase(member.connection, glob) for glob in route.connections)
+    return route.passes(member.severity, [member.connection] if member.connection is not None else [])
+
+
+def by_member(sets: Iterable[LabelSet]) -> dict[str, list[LabelSet]]:
+    """Return the sets of each episode, by its id."""
+    together: dict[str, list[LabelSet]] = {}
+    for posted in sets:
+        together.setdefault(posted.member_id, []).append(posted)
+    return together
 
 
 def slices(state: LevelState, size: int) -> Iterator[LevelState]:
     """Yield the state in parts with so many episodes; each may be reconciled by itself."""
-    known: dict[str, list[LabelSet]] = {}
-    for posted in state.sets:
-        known.setdefault(posted.member_id, []).append(posted)
+    known = by_member(state.sets)
     names = list(dict.fromkeys([*known, *state.members]))
     for start in range(0, len(names), size):
         part = names[start : start + size]
@@ -83,9 +84,7 @@ def reconcile(
     state: LevelState, route: Route, wording: Wording, *, alone: bool, now: datetime
 ) -> tuple[LevelState, LabelMoves]:
     """Return the state with the label sets as they are to be posted now, and what changed about them."""
-    known: dict[str, list[LabelSet]] = {}
-    for posted in state.sets:
-        known.setdefault(posted.member_id, []).append(posted)
+    known = by_member(state.sets)
     sets: list[LabelSet] = []
     begun: list[LabelSet] = []
     changed: list[LabelSet] = []

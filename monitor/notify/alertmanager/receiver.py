@@ -1,84 +1,119 @@
-"""One receiver of the type `alertmanager`: a poster for each of its URLs, all of which get everything."""
+"""One receiver of the type `alertmanager`: what the config says of it, and one request to one of its URLs."""
 
 import asyncio
+import base64
+import random
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 
+import httpx
+from structlog.typing import FilteringBoundLogger
+
+from monitor.clock import Clock
 from monitor.drift.alert import AlertBody
-from monitor.errors import DeliveryError, StoreUnavailable
-from monitor.notify.alertmanager.level import PostTarget
-from monitor.notify.alertmanager.poster import Poster, PosterParts, Terms
+from monitor.drift.text import Wording
+from monitor.errors import DeliveryError, Refusal
+from monitor.notify.alertmanager.level import Level, PostTarget
 from monitor.notify.alertmanager.render import render_test
+from monitor.notify.drain import DeliveryMetrics
+from monitor.notify.http import post, require_taken
+from monitor.notify.routing import Route
+from monitor.secret import Secret
+
+PATH = "/api/v2/alerts"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """A bearer token, or a user name and its password; read at each post."""
+
+    username: str = ""
+    secret: Secret
+    bearer: bool = False
+
+    @property
+    def header(self) -> str:
+        """The `Authorization` of a request. Source: RFC 6750 and RFC 7617."""
+        if self.bearer:
+            return f"Bearer {self.secret.reveal()}"
+        named = f"{self.username}:{self.secret.reveal()}"
+        return f"Basic {base64.b64encode(named.encode()).decode('ascii')}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PosterParts:
+    """What posters work with."""
+
+    level: Level
+    http: httpx.AsyncClient
+    clock: Clock
+    rng: random.Random
+    metrics: DeliveryMetrics
+    log: FilteringBoundLogger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AlertmanagerReceiver:
-    """Keeps every Alertmanager of a cluster level with what is open.
+    """The Alertmanagers of one cluster: each gets everything.
 
-    Args:
-        name: Its name in the config.
-        urls: The base address of each Alertmanager.
-        terms: What the config says.
-        parts: What its posters work with.
+    `urls` are their base addresses. `resend_interval_s` and `timeout_s`, that of one request, are seconds.
     """
 
-    def __init__(self, name: str, *, urls: Sequence[str], terms: Terms, parts: PosterParts) -> None:
-        self.name = name
-        self._urls = [url.rstrip("/") for url in urls]
-        self._parts = parts
-        self._posters = [Poster(PostTarget(receiver=name, url=url), terms, parts) for url in self._urls]
-        self._tasks: list[asyncio.Task[None]] = []
+    urls: Sequence[str]
+    route: Route
+    wording: Wording
+    resend_interval_s: float
+    expire_after: timedelta
+    timeout_s: float
+    login: Login | None
+    parts: PosterParts
 
-    async def run(self) -> None:
-        """Post until cancelled or closed."""
+    @property
+    def name(self) -> str:
+        """Its name in the config."""
+        return self.route.receiver
+
+    @property
+    def targets(self) -> list[PostTarget]:
+        """Where to post."""
+        return [PostTarget(receiver=self.name, url=url.rstrip("/")) for url in self.urls]
+
+    async def post(self, target: PostTarget, content: bytes) -> str:
+        """Post alerts to one URL; return what it answered.
+
+        Raises:
+            DeliveryError: It did not take them.
+        """
+        headers, hide = {"content-type": "application/json"}, []
+        if self.login is not None:
+            headers["authorization"] = self.login.header
+            hide = [self.login.secret.reveal(), self.login.header.partition(" ")[2]]
+        now = self.parts.clock.now()
         try:
-            await self._parts.level.forget_others(self.name, self._urls)
-        except StoreUnavailable as exc:
-            self._store_failed(exc)
-        self._tasks = [
-            asyncio.create_task(poster.run(), name=f"poster {self.name} {url}")
-            for poster, url in zip(self._posters, self._urls, strict=True)
-        ]
-        try:
-            await asyncio.wait(self._tasks)
-        finally:
-            await self._cancel()
-
-    def wake(self) -> None:
-        """Say that episodes began, changed or ended."""
-        for poster in self._posters:
-            poster.wake()
-
-    async def close(self, grace_s: float) -> None:
-        """Let the posts that are under way return, for so many seconds; then stop."""
-        for poster in self._posters:
-            poster.close()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_s)
-        await self._cancel()
+            async with asyncio.timeout(self.timeout_s):
+                answer = await post(
+                    self.parts.http, target.url + PATH, content=content, headers=headers, now=now
+                )
+        except TimeoutError as exc:
+            raise DeliveryError(Refusal.RETRY, f"no answer within {self.timeout_s:g} s") from exc
+        return require_taken(answer, hide=hide)
 
     async def send_test(self, body: AlertBody) -> str:
         """Post a test alert to every URL; return what they answered.
 
         It carries its own end, two minutes ahead: one that was resolved at once would be over before
-        Alertmanager's `group_wait`, and reach nobody.
+        Alertmanager's `group_wait`, and reach no one.
 
         Raises:
             DeliveryError: Some URL did not take it; says which.
         """
-        content = render_test(body, self._parts.clock.now())
+        content = render_test(body, self.parts.clock.now())
         answers: list[str] = []
-        for poster, url in zip(self._posters, self._urls, strict=True):
+        for target in self.targets:
             try:
-                answers.append(f"{url}: {await poster.test(content)}")
+                answers.append(f"{target.url}: {await self.post(target, content)}")
             except DeliveryError as exc:
-                raise DeliveryError(exc.refusal, f"{url}: {exc}", retry_after_s=exc.retry_after_s) from exc
+                said = f"{target.url}: {exc}"
+                raise DeliveryError(exc.refusal, said, retry_after_s=exc.retry_after_s) from exc
         return ", ".join(answers)
-
-    def _store_failed(self, exc: StoreUnavailable) -> None:
-        self._parts.log.error("store.failed", doing=f"forgetting old URLs ({self.name})", error=str(exc))
-
-    async def _cancel(self) -> None:
-        running = [task for task in self._tasks if not task.done()]
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running)

@@ -12,7 +12,7 @@ from monitor.clock import rfc3339
 from monitor.drift.alert import AlertBody, Kind
 from monitor.drift.snapshot import Number
 from monitor.drift.text import Wording, counted, headline, in_common
-from monitor.notify.alertmanager.labels import ALERT_NAMES, clean
+from monitor.notify.alertmanager.labels import ALERT_NAMES, by_member, clean
 from monitor.notify.alertmanager.level import LabelSet, LevelState, Member
 from monitor.notify.wording import ending, instant, one_line
 
@@ -64,7 +64,7 @@ def batches(
     """
     batch: list[Letter] = []
     size = 0
-    for together in _by_member(distinct(state.sets)):
+    for together in by_member(distinct(state.sets)).values():
         letters = [_letter(posted, state, wording, expire_after, now) for posted in together]
         more = sum(len(letter.content) for letter in letters)
         if batch and (len(batch) + len(letters) > MAX_BATCH or size + more > MAX_BATCH_BYTES):
@@ -134,13 +134,6 @@ def render_test(body: AlertBody, now: datetime) -> bytes:
         generator_url=body.url,
     )
     return b"[" + msgspec.json.encode(alert) + b"]"
-
-
-def _by_member(sets: Iterable[LabelSet]) -> Iterator[list[LabelSet]]:
-    together: dict[str, list[LabelSet]] = {}
-    for posted in sets:
-        together.setdefault(posted.member_id, []).append(posted)
-    yield from together.values()
 
 
 def _rank(posted: LabelSet) -> tuple[bool, datetime]:

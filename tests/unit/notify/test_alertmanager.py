@@ -18,7 +18,7 @@ import pytest
 from monitor.drift.alert import Kind, Resolution, Severity
 from monitor.drift.text import Wording
 from monitor.errors import DeliveryError, Refusal
-from monitor.notify.alertmanager import AlertmanagerReceiver, Login, PosterParts, Posters, Terms
+from monitor.notify.alertmanager import AlertmanagerReceiver, Login, PosterParts, Posters
 from monitor.notify.alertmanager.labels import ALERT_NAMES, admitted, labels_of, reconcile
 from monitor.notify.alertmanager.level import LabelSet, LevelState, Member
 from monitor.notify.alertmanager.render import (
@@ -381,17 +381,13 @@ class World:
         self.counts = Counts()
         self.log = FakeLog()
         self.receiver = AlertmanagerReceiver(
-            "am",
             urls=[f"{URL}/"],
-            terms=Terms(
-                route=ROUTE,
-                wording=wording,
-                resend_interval_s=60,
-                expire_after=EXPIRE,
-                timeout_s=10,
-                alone=True,
-                login=login,
-            ),
+            route=ROUTE,
+            wording=wording,
+            resend_interval_s=60,
+            expire_after=EXPIRE,
+            timeout_s=10,
+            login=login,
             parts=PosterParts(
                 level=self.level,
                 http=httpx.AsyncClient(transport=httpx.MockTransport(self.alertmanager)),
@@ -401,16 +397,18 @@ class World:
                 log=self.log.logger,
             ),
         )
+        self.posters = Posters()
+        self.posters.replace([self.receiver])
 
     async def wake(self) -> None:
-        """Tell the receiver that something changed, and let it work."""
-        self.receiver.wake()
+        """Tell the poster that something changed, and let it work."""
+        self.posters.wake()
         await self.clock.settle()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Alertmanager]:
-        """Run the receiver meanwhile."""
-        task = asyncio.create_task(self.receiver.run())
+        """Run its poster meanwhile."""
+        task = asyncio.create_task(self.posters.run())
         await self.clock.settle()
         yield self.alertmanager
         task.cancel()
@@ -680,7 +678,7 @@ async def test_receiver_closes_after_the_post_that_is_under_way() -> None:
     world.level.put(member(1))
     world.alertmanager.wait = let_go = asyncio.Event()
     async with world.running() as alertmanager:
-        closing = asyncio.create_task(world.receiver.close(5))
+        closing = asyncio.create_task(world.posters.close(5))
         await world.clock.settle()
         let_go.set()
         await closing
@@ -706,6 +704,18 @@ async def test_test_alert_that_is_not_taken_says_where() -> None:
     with pytest.raises(DeliveryError, match=f"{URL}: 401 Unauthorized") as caught:
         await world.receiver.send_test(BODY)
     assert caught.value.refusal is Refusal.FAILING
+
+
+async def test_poster_has_old_urls_forgotten_once() -> None:
+    """What was posted to a URL that the config no longer names goes, as soon as the store is there."""
+    world = World()
+    world.level.away = True
+    async with world.running():
+        await world.clock.advance(10)
+        assert world.level.forgotten == []
+        world.level.away = False
+        await world.clock.advance(300)
+        assert world.level.forgotten == [("am", [URL])]
 
 
 async def test_receivers_of_a_reload_start_when_the_old_ones_posts_returned() -> None:
