@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.options import FormatOption
-from monitor.cli.shell import Shell, config_of, shell_of, store_of
-from monitor.cli.targets import unknown_connection
+from monitor.cli.shell import FormatOption, Shell, config_of, shell_of, store_of, unknown_name
 from monitor.cli.terminal import Format
 from monitor.clock import SystemClock
 from monitor.errors import StartError, UnknownName
@@ -31,6 +29,14 @@ def accept(
 
     Their alerts end with the resolution `accepted`. A drifting number cannot be accepted: fix it, or add
     an [[ignore]] rule. The daemon acts within a second, or when it next starts.
+
+    Exit codes:
+      0  accepted
+      2  there is nothing to accept, or no store yet
+
+    Examples:
+      voicelink-monitor accept acme-sales
+      voicelink-monitor accept acme-sales +918011223344 '+91 80 1122 3345'
     """
     shell = shell_of(ctx)
     taken = asyncio.run(_accept(shell, connection, numbers or None))
@@ -49,7 +55,7 @@ async def _accept(shell: Shell, connection: str, numbers: Sequence[str] | None) 
             owner = await owner_named(tx, connection)
             if owner is None:
                 names = [standing.name for standing in await watched(tx, codec)]
-                raise StartError(unknown_connection(connection, names))
+                raise StartError(unknown_name("connection", connection, names))
             found = await acceptable(tx, owner.identity, codec)
         if not found:
             raise UnknownName(f"{connection}: no removed or reconfigured numbers to accept")

@@ -1,23 +1,17 @@
-"""`check-config`: is the config fit for use, and what does it mean."""
+"""`check-config` and `config-schema`: is the config fit for use, what does it mean, what may it hold."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from monitor.cli.options import FormatOption
-from monitor.cli.shell import config_of, shell_of
-from monitor.cli.sync import FAILED, described, look_once, show_looks
+from monitor.cli.look import look_once
+from monitor.cli.shell import FormatOption, config_of, shell_of
+from monitor.cli.sync import FAILED, described, show_looks
 from monitor.cli.terminal import Format, Terminal
 from monitor.clock import SystemClock
-from monitor.config import (
-    AccountConfig,
-    Config,
-    Timing,
-    find_config_file,
-    format_duration,
-    requests_per_minute,
-)
+from monitor.config import Config, Timing, find_config_file, format_duration, requests_per_minute
+from monitor.config import config_schema as schema
 
 
 def check_config(
@@ -27,7 +21,17 @@ def check_config(
 ) -> None:
     """Validate the config, file and environment together, and show what it means.
 
-    Every problem is told at once, each with its key; no value is ever shown, least of all a secret.
+    All problems are reported at once, each with its key. Values are never shown, least of all secrets.
+
+    Exit codes:
+      0  the config is valid
+      2  the config cannot be used
+      3  a probe failed
+
+    Examples:
+      voicelink-monitor check-config
+      voicelink-monitor check-config --probe
+      voicelink-monitor --config new.toml check-config --format json
     """
     shell = shell_of(ctx)
     config = config_of(shell)
@@ -38,13 +42,13 @@ def check_config(
             "file": str(file) if file else None,
             "config": config.public(),
             "warnings": config.warnings,
-            "accounts": [_account(config, account) for account in config.accounts],
+            "accounts": _accounts(config),
         }
         if looks is not None:
             found["probe"] = [described(look) for look in looks]
         shell.terminal.json(found)
     else:
-        _show(config, str(file or "the environment alone"), shell.terminal)
+        _show(config, str(file or "the environment"), shell.terminal)
         if looks is not None:
             shell.terminal.line()
             show_looks(looks, shell.terminal)
@@ -52,13 +56,38 @@ def check_config(
         raise typer.Exit(FAILED)
 
 
+def _accounts(config: Config) -> list[dict[str, Any]]:
+    now = SystemClock().now()
+    return [
+        {
+            "name": account.name,
+            "connections": [connection.name for connection in account.connections],
+            "discover": account.discover,
+            "requests_per_minute": round(
+                requests_per_minute(
+                    [config.schedule.timing(each).gaps(now)[0] for each in account.connections]
+                ),
+                2,
+            ),
+            "budget": account.requests_per_minute,
+        }
+        for account in config.accounts
+    ]
+
+
 def _show(config: Config, source: str, terminal: Terminal) -> None:
-    terminal.line(f"{source}: the config can be used", style="green")
+    rows: list[tuple[str, ...]] = []
+    for account, about in zip(config.accounts, _accounts(config), strict=True):
+        budget = f"{about['requests_per_minute']:g} of {account.requests_per_minute}"
+        for connection in account.connections:
+            timing = spoken(config.schedule.timing(connection))
+            rows.append((account.name, connection.name, timing, budget))
+        if account.discover:
+            timing = spoken(Timing(interval=config.schedule.interval, cron=config.schedule.cron))
+            rows.append((account.name, "(discovered)", timing, f"budget {account.requests_per_minute}"))
+    terminal.line(f"{source}: the config is valid", style="green")
     terminal.line()
-    terminal.table(
-        ("account", "connection", "synced", "requests a minute"),
-        [row for account in config.accounts for row in _account_rows(config, account)],
-    )
+    terminal.table(("account", "connection", "synced", "requests a minute"), rows)
     terminal.line()
     receivers = [f"{receiver.name} ({receiver.type})" for receiver in config.receivers]
     terminal.line(f"receivers   {', '.join(['log', *receivers])}")
@@ -67,33 +96,24 @@ def _show(config: Config, source: str, terminal: Terminal) -> None:
     terminal.line(f"rules       {len(config.ignore)} ignore, {len(config.maintenance)} maintenance")
 
 
-def _account_rows(config: Config, account: AccountConfig) -> list[tuple[Any, ...]]:
-    about = _account(config, account)
-    budget = f"{about['requests_per_minute']:g} of {account.requests_per_minute}"
-    rows: list[tuple[Any, ...]] = [
-        (account.name, connection.name, spoken(config.schedule.timing(connection)), budget)
-        for connection in account.connections
-    ]
-    if account.discover:
-        every = spoken(Timing(interval=config.schedule.interval, cron=config.schedule.cron))
-        rows.append((account.name, "(discovered)", every, f"budget {account.requests_per_minute}"))
-    return rows
-
-
-def _account(config: Config, account: AccountConfig) -> dict[str, Any]:
-    now = SystemClock().now()
-    timings = [config.schedule.timing(connection) for connection in account.connections]
-    return {
-        "name": account.name,
-        "connections": [connection.name for connection in account.connections],
-        "discover": account.discover,
-        "requests_per_minute": round(requests_per_minute([each.gaps(now)[0] for each in timings]), 2),
-        "budget": account.requests_per_minute,
-    }
-
-
 def spoken(timing: Timing) -> str:
     """Return when a connection is synced, in words."""
     if timing.cron is not None:
         return f"{timing.cron} ({timing.timezone})"
     return f"every {format_duration(timing.interval)}"
+
+
+def config_schema(
+    ctx: typer.Context,
+    format: Annotated[Literal["json"], typer.Option("--format", help="Always JSON.")] = "json",  # noqa: A002 - the name of the option
+) -> None:
+    """Print the JSON Schema (2020-12) of the config, for editors and validators. Needs no config.
+
+    Exit codes:
+      0  done
+
+    Examples:
+      voicelink-monitor config-schema > schema.json
+    """
+    del format
+    shell_of(ctx).terminal.json(schema())

@@ -1,17 +1,17 @@
 """`demo`: the provider's double and the daemon in one process, and what happens in plain words."""
 
 import asyncio
+import contextlib
+import io
 import socket
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from monitor.cli.narrator import Narrator
 from monitor.cli.shell import shell_of
 from monitor.cli.simulate import ended_by_signal
 from monitor.cli.terminal import Terminal
@@ -22,7 +22,7 @@ from monitor.simulator import Simulator, World, shipped_scenario
 
 _PORT = 8790
 _LAST_WORDS_S = 5.0
-"""After the last step of the story, for what the monitor has to say to it."""
+"""After the last step of the story, so that the monitor can react to it."""
 
 _CONFIG = """\
 instance = "demo"
@@ -31,12 +31,12 @@ instance = "demo"
 base_url = {url}
 timeout = "5s"
 
-[schedule]                 # in earnest: every 60s, the provider allows no more
+[schedule]                 # in production: every 60s
 interval = "1s"
 recheck_interval = "500ms"
 
 [drift]
-keep_firing_for = "3s"     # in earnest: 5m
+keep_firing_for = "3s"     # in production: 5m
 stale_after = "30s"
 
 [alerts]
@@ -48,6 +48,20 @@ url = {store}
 [web]
 listen = {listen}
 """
+
+_GREETING = """
+  Status page   {page}
+  Metrics       {page}metrics
+
+Two connections with 28 numbers at a simulated provider, checked every second. The story takes
+{length_s:.0f} seconds; watch it here, or open the page. Ctrl-C ends it at any time.
+"""
+
+_FAREWELL = """
+That was the demo: {opened} alerts opened, {still_open} of them still open.
+Next: `voicelink-monitor simulate` for a provider to try your own config on, or
+VOICELINK_API_KEY=rg_live_… voicelink-monitor sync   for one read-only look at the real one.
+README.md explains how to run it for real."""
 
 _ACCOUNT = """
 [[accounts]]
@@ -63,43 +77,137 @@ id = {id}
 """
 
 
+_STYLES = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
+_GOOD = "green"
+
+
+class Narrator(io.StringIO):
+    """Tells a story as it happens; the daemon writes its log into it, a JSON object a line.
+
+    Args:
+        say: Writes a line, in a style.
+        clock: For the seconds since the beginning.
+    """
+
+    def __init__(self, say: Callable[[str, str], None], clock: Clock) -> None:
+        super().__init__()
+        self._say = say
+        self._clock = clock
+        self._began_s = clock.monotonic()
+        self._kept: list[tuple[str, str]] | None = []
+        self._rest = ""
+        self.alerts = 0
+        self.open = 0
+
+    def begin(self) -> None:
+        """Say what was kept until now, and from now on everything at once."""
+        kept, self._kept = self._kept or [], None
+        for text, style in kept:
+            self._say(text, style)
+
+    def happened(self, text: str) -> None:
+        """Tell what happens at the provider."""
+        self._tell("provider", text, "bold")
+
+    def write(self, piece: str) -> int:
+        """Take a piece of the daemon's log; nothing is kept but the end of an unfinished line."""
+        *lines, self._rest = (self._rest + piece).split("\n")
+        for line in lines:
+            self._hear(line)
+        return len(piece)
+
+    def _hear(self, line: str) -> None:
+        try:
+            event = msgspec.json.decode(line, type=dict[str, Any])
+        except msgspec.DecodeError:
+            return
+        match event.get("event"):
+            case "alert.opened" | "alert.updated" | "alert.resolved":
+                self._alert(event)
+            case "sync.held":
+                self._tell("monitor", f"holds an answer of {event.get('connection')} back", "yellow")
+            case name if event.get("level") in ("error", "critical"):
+                self._tell("monitor", f"{name}: {event.get('error', '')}", "red")
+
+    def _alert(self, body: dict[str, Any]) -> None:
+        change, severity = str(body.get("change")), str(body.get("severity"))
+        over = change == "resolved"
+        self.alerts += change == "opened"
+        self.open += (change == "opened") - over
+        word = "alert over" if over else f"alert {change}, {severity}"
+        self._tell("monitor", f"{word}: {body.get('summary')}", _GOOD if over else _STYLES.get(severity, ""))
+        actions = body.get("actions")
+        if change == "opened" and actions:
+            self._tell("", f"to do: {actions[0].get('label')}", "")
+
+    def _tell(self, who: str, text: str, style: str) -> None:
+        line = f"{self._clock.monotonic() - self._began_s:5.1f}s  {who:<8}  {text}"
+        if self._kept is None:
+            self._say(line, style)
+        else:
+            self._kept.append((line, style))
+
+
 def demo(
     ctx: typer.Context,
     port: Annotated[
         int | None,
-        typer.Option("--port", min=0, max=65535, help=f"Of the status page; else {_PORT}, or a free one."),
+        typer.Option(
+            "--port", min=0, max=65535, help=f"Port of the status page; default: {_PORT} or a free one."
+        ),
     ] = None,
     duration: Annotated[
-        str | None, typer.Option("--duration", help="How long, like 5m; else until the story is over.")
+        str | None,
+        typer.Option("--duration", help="How long to run, like 5m; default: to the end of the story."),
     ] = None,
 ) -> None:
     """Show the monitor at work: no config, no account, nothing left behind.
 
-    A simulated provider and the whole daemon run in one process, on 127.0.0.1. In a minute of story a bot is
-    deactivated, a routing removed, the API fails, and all is mended; the page shows it live. The daemon looks
-    every second here and forgives quickly; in earnest it is the config that says how patient it is.
+    A simulated provider and the whole daemon run in one process, on 127.0.0.1. Within a minute a bot is
+    deactivated, a routing is removed, the API fails, and everything is fixed again; the page shows it live.
+    The demo syncs every second and resolves quickly; in production the config decides how patient it is.
+
+    Exit codes:
+      0  the demo is over
+      2  the port is taken
+
+    Examples:
+      voicelink-monitor demo
+      voicelink-monitor demo --port 9000 --duration 5m
     """
-    asyncio.run(_demo(port, _seconds(duration), shell_of(ctx).terminal, SystemClock()))
+    length_s = None
+    if duration is not None:
+        try:
+            length_s = parse_duration(duration).total_seconds()
+        except ValueError as exc:
+            raise typer.BadParameter(str(exc), param_hint="--duration") from None
+    terminal = shell_of(ctx).terminal
+    if port is None and not _free(_PORT):
+        terminal.note(f"port {_PORT} is taken, so the page uses another one; --port chooses")
+        port = 0
+    asyncio.run(_demo(_PORT if port is None else port, length_s, terminal, SystemClock()))
 
 
-async def _demo(port: int | None, length_s: float | None, terminal: Terminal, clock: Clock) -> None:
+async def _demo(port: int, length_s: float | None, terminal: Terminal, clock: Clock) -> None:
     scenario = shipped_scenario("demo")
     narrator = Narrator(terminal.line, clock)
     simulator = Simulator(scenario, clock=clock, on_step=narrator.happened)
     with tempfile.TemporaryDirectory(prefix="voicelink-monitor-demo-") as folder:
         async with ended_by_signal() as stop, simulator.serve() as url:
-            text = _config(Path(folder), simulator.world, url, _listen(port, terminal))
+            text = _config(Path(folder), simulator.world, url, f"127.0.0.1:{port}")
             config = await asyncio.to_thread(_loaded, Path(folder) / "config.toml", text)
             async with _daemon(config, narrator, stop) as page:
-                for line in _greeting(page, scenario.length_s):
+                for line in _GREETING.format(page=page, length_s=scenario.length_s).splitlines():
                     terminal.line(line)
                 narrator.begin()
-                await _until(stop, clock, length_s or scenario.length_s + _LAST_WORDS_S)
-    for line in _farewell(narrator):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(length_s or scenario.length_s + _LAST_WORDS_S):
+                        await stop.wait()
+    for line in _FAREWELL.format(opened=narrator.alerts, still_open=narrator.open).splitlines():
         terminal.line(line)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _daemon(config: Config, narrator: Narrator, stop: asyncio.Event) -> AsyncIterator[str]:
     """Run the daemon and give its page's address; `stop` is set when it ends, however it ends."""
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -116,31 +224,6 @@ async def _daemon(config: Config, narrator: Narrator, stop: asyncio.Event) -> As
     finally:
         stop.set()
         await task
-
-
-async def _until(stop: asyncio.Event, clock: Clock, seconds: float) -> None:
-    waits = {asyncio.create_task(stop.wait()), asyncio.create_task(clock.sleep(seconds))}
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
-    await asyncio.gather(*waits, return_exceptions=True)
-
-
-def _seconds(duration: str | None) -> float | None:
-    if duration is None:
-        return None
-    try:
-        return parse_duration(duration).total_seconds()
-    except ValueError as exc:
-        raise typer.BadParameter(str(exc), param_hint="--duration") from None
-
-
-def _listen(port: int | None, terminal: Terminal) -> str:
-    """Return where the page is served: at the port asked for, else at ours, else at a free one."""
-    if port is None and not _free(_PORT):
-        terminal.note(f"port {_PORT} is taken, so the page is at another one; --port chooses")
-        port = 0
-    return f"127.0.0.1:{_PORT if port is None else port}"
 
 
 def _free(port: int) -> bool:
@@ -174,25 +257,3 @@ def _loaded(file: Path, text: str) -> Config:
     """Return the config of this text alone: whatever the environment says is not meant for a demo."""
     file.write_text(text, encoding="utf-8")
     return load_config(file, {})
-
-
-def _greeting(page: str, length_s: float) -> list[str]:
-    return [
-        "",
-        f"  Status page   {page}",
-        f"  Metrics       {page}metrics",
-        "",
-        "Two connections with 28 numbers at a simulated provider, checked every second. The story takes",
-        f"{length_s:.0f} seconds; watch it here, or open the page. Ctrl-C ends it at any time.",
-        "",
-    ]
-
-
-def _farewell(narrator: Narrator) -> list[str]:
-    return [
-        "",
-        f"That was the demo: {narrator.alerts} alerts opened, {narrator.open} of them still open.",
-        "Next: `voicelink-monitor simulate` for a provider to try your own config on, or",
-        "VOICELINK_API_KEY=rg_live_… voicelink-monitor sync   for one read-only look at the real one.",
-        "README.md says how to run it for good.",
-    ]

@@ -1,4 +1,4 @@
-"""`healthcheck`: one request to the daemon on this machine; imports next to nothing: it runs often."""
+"""`healthcheck`: one request to the daemon on this machine, without validating the whole config."""
 
 import http.client
 import ssl
@@ -11,19 +11,20 @@ import typer
 
 from monitor.cli.shell import shell_of
 from monitor.cli.terminal import Format
+from monitor.config import find_config_file
 
 UNHEALTHY = 1
 _TIMEOUT_S = 5.0
 _DEFAULT_LISTEN = "127.0.0.1:8790"
 _OK = 200
-# As `find_config_file` does, without reading the whole config: a container asks every 30 seconds.
-_FILES = (Path("config.toml"), Path("/etc/voicelink-monitor/config.toml"))
 _ANY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - what is listened on, not what we listen on
 
 
 def healthcheck(
     ctx: typer.Context,
-    url: Annotated[str | None, typer.Option("--url", help="Ask there; else where web.listen says.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="URL to ask; default: the address of web.listen.")
+    ] = None,
     listen: Annotated[
         str | None, typer.Option("--listen", hidden=True, envvar="VOICELINK_MONITOR_WEB__LISTEN")
     ] = None,
@@ -31,13 +32,21 @@ def healthcheck(
         str | None, typer.Option("--cert", hidden=True, envvar="VOICELINK_MONITOR_WEB__TLS_CERT_FILE")
     ] = None,
     format: Annotated[  # noqa: A002 - the name of the option
-        Format, typer.Option("--format", help="A word for people, or JSON alone.")
+        Format, typer.Option("--format", help="A word for people, or JSON only.")
     ] = Format.TABLE,
 ) -> None:
-    """Ask the daemon on this machine whether it works, at /-/healthy.
+    """Check whether the daemon on this machine is healthy, at /-/healthy.
 
-    The address is that of `web.listen`; with a certificate configured, https, which is not verified then: the
-    certificate names another host than this one.
+    The address is that of `web.listen`. If a certificate is configured, https is used without verification,
+    as the certificate names the host that others connect to.
+
+    Exit codes:
+      0  healthy
+      1  unhealthy, or no answer
+
+    Examples:
+      voicelink-monitor healthcheck
+      voicelink-monitor healthcheck --url http://127.0.0.1:8790/-/healthy
     """
     shell = shell_of(ctx)
     asked = own_url(shell.config_file, listen, cert) if url is None else url
@@ -60,8 +69,8 @@ def own_url(file: Path | None, listen: str | None, cert: str | None) -> str:
 
 
 def _web(file: Path | None) -> dict[str, object]:
-    """Return the config's [web]; of a config that cannot be read nothing: the daemon's answer will tell."""
-    chosen = file or next((each for each in _FILES if each.exists()), None)
+    """Return the config's [web], or nothing if it cannot be read: the daemon reports that itself."""
+    chosen = file or find_config_file()
     if chosen is None:
         return {}
     try:
@@ -93,7 +102,7 @@ def _problem(url: str, *, verify: bool) -> str | None:
 
 def _connection(parts: SplitResult, *, verify: bool) -> http.client.HTTPConnection:
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("write it like http://127.0.0.1:8790/-/healthy")
+        raise ValueError("use a URL like http://127.0.0.1:8790/-/healthy")
     if parts.scheme == "http":
         return http.client.HTTPConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S)
     context = ssl.create_default_context()

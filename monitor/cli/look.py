@@ -1,24 +1,27 @@
-"""Looking at connections once, without a store: for the commands `sync` and `check-config --probe`.
+"""Looking at connections once, without a store: for `sync` and `check-config --probe`.
 
-Plain values in and out: nothing is remembered, so nothing is confirmed, held or alerted.
+Nothing is remembered, so nothing is confirmed, held or alerted.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import random
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
-from monitor.clock import Clock
+from monitor.cli.shell import Shell, unknown_name
+from monitor.clock import Clock, SystemClock
+from monitor.config import AccountConfig, Config
+from monitor.daemon.build import account_budgets, build_client, rules_of
 from monitor.drift.rules import Rules
-from monitor.drift.snapshot import Number, Snapshot
-from monitor.errors import Outcome, SyncError
+from monitor.errors import ConfigError, Outcome, SyncError
 from monitor.secret import Secret
 from monitor.store.rows import first_action
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import SyncAnswer
 from monitor.voicelink.connections import RemoteConnection
 from monitor.voicelink.decode import decode_sync
+from monitor.watch.discovery import Listed, discover
 
 
 class LookClient(Protocol):
@@ -84,6 +87,86 @@ class Look:
         return sum(1 for number in self.drifting if not number.ignored)
 
 
+async def look_once(config: Config, names: Collection[str], shell: Shell) -> list[Look]:
+    """Look at the connections of these names, or all; show a progress bar meanwhile.
+
+    Raises:
+        ConfigError: A name is unknown.
+    """
+    clock = SystemClock()
+    http, client = build_client(config, clock, random.Random())
+    try:
+        targets, failed = await find_targets(config, client, clock, names)
+        with shell.terminal.progress("checking", len(targets)) as advance:
+            at_once = config.schedule.max_concurrent_syncs
+            looks = await look_at_all(targets, client, clock, at_once=at_once, on_done=advance)
+        return [*looks, *failed]
+    finally:
+        await http.aclose()
+
+
+async def find_targets(
+    config: Config, client: LookClient, clock: Clock, names: Collection[str] = ()
+) -> tuple[list[LookTarget], list[Look]]:
+    """Return the connections to look at, and a failed look for each account that could not be listed.
+
+    The provider is asked for its list only if `names` are not all configured.
+
+    Raises:
+        ConfigError: No connection has one of these names.
+    """
+    budgets = account_budgets(config, clock, lambda _account, _seconds: None, kept={})
+
+    def target(account: AccountConfig, name: str, connection_id: str | None) -> LookTarget:
+        return LookTarget(
+            name=name,
+            account=account.name,
+            connection_id=connection_id,
+            key=account.secret,
+            budget=budgets[account.name],
+            rules=rules_of(config, name),
+        )
+
+    targets = [
+        target(account, each.name, each.id) for account in config.accounts for each in account.connections
+    ]
+    failed: list[Look] = []
+    if not names or not set(names) <= {each.name for each in targets}:
+        for account in config.accounts:
+            if not account.discover:
+                continue
+            try:
+                listed = await client.list_connections(
+                    key=account.secret.reveal(), budget=budgets[account.name]
+                )
+            except SyncError as exc:
+                failed.append(
+                    Look(
+                        connection=f"({account.name}: list of connections)",
+                        account=account.name,
+                        outcome=exc.outcome,
+                        error=str(exc),
+                        duration_s=0.0,
+                    )
+                )
+                continue
+            known = {each.connection_id for each in targets}
+            fresh = [
+                Listed(id=each.id, name=each.name) for each in listed if each.active and each.id not in known
+            ]
+            found = discover((), fresh, taken={each.name for each in targets}, now=clock.now())
+            targets += [
+                target(account, each.name, each.id) for each in sorted(found, key=lambda each: each.name)
+            ]
+    if not names:
+        return targets, failed
+    known_names = {each.name for each in targets}
+    if unknown := [name for name in names if name not in known_names]:
+        problems = [unknown_name("connection", name, known_names) for name in unknown]
+        raise ConfigError(problems + [f"{look.connection} {look.error}" for look in failed])
+    return [each for each in targets if each.name in names], []
+
+
 async def look_at_all(
     targets: Iterable[LookTarget],
     client: LookClient,
@@ -98,7 +181,7 @@ async def look_at_all(
         targets: The connections.
         client: Asks the provider.
         clock: Measures how long it takes, and says which rules hold.
-        at_once: How many at once, at the most.
+        at_once: How many at once, at most.
         on_done: Called after each.
     """
     turns = asyncio.Semaphore(at_once)
@@ -130,6 +213,21 @@ async def look(target: LookTarget, client: LookClient, clock: Clock) -> Look:
             error=str(exc),
             duration_s=clock.monotonic() - started_s,
         )
+    now = clock.now()
+    drifting = [
+        Drifting(
+            key=number.key,
+            phone_number=number.phone_number,
+            state=number.state,
+            issues=number.issues,
+            action=first_action(number),
+            did_id=number.did_id,
+            client_id=number.dependencies.client_id,
+            ignored=target.rules.audible_issues(number, now) is None,
+        )
+        for number in sorted(snapshot.numbers.values(), key=lambda number: number.key)
+        if number.drifting
+    ]
     return Look(
         connection=target.name,
         account=target.account,
@@ -137,39 +235,7 @@ async def look(target: LookTarget, client: LookClient, clock: Clock) -> Look:
         error=None,
         duration_s=answer.duration_s,
         numbers=len(snapshot.numbers),
-        drifting=tuple(_drifting(snapshot, target.rules, clock.now())),
+        drifting=tuple(drifting),
         warnings=snapshot.warnings,
         skipped=snapshot.skipped,
-    )
-
-
-async def discover(
-    client: LookClient,
-    key: Secret,
-    budget: AccountBudget,
-) -> Sequence[RemoteConnection]:
-    """Return the active VoiceLink connections of a key.
-
-    Raises:
-        SyncError: They cannot be listed.
-    """
-    listed = await client.list_connections(key=key.reveal(), budget=budget)
-    return [remote for remote in listed if remote.active]
-
-
-def _drifting(snapshot: Snapshot, rules: Rules, now: datetime) -> list[Drifting]:
-    numbers = sorted(snapshot.numbers.values(), key=lambda number: number.key)
-    return [_row(number, rules, now) for number in numbers if number.drifting]
-
-
-def _row(number: Number, rules: Rules, now: datetime) -> Drifting:
-    return Drifting(
-        key=number.key,
-        phone_number=number.phone_number,
-        state=number.state,
-        issues=number.issues,
-        action=first_action(number),
-        did_id=number.did_id,
-        client_id=number.dependencies.client_id,
-        ignored=rules.audible_issues(number, now) is None,
     )

@@ -1,17 +1,20 @@
-"""From arguments to an exit code: every error a user can cause is a line, a bug is one line too."""
+"""From arguments to an exit code: builds the command line, and reports every error in one line."""
 
+import importlib
+import inspect
 import io
 import sys
 from collections.abc import Callable, Sequence
-from typing import TextIO
+from pathlib import Path
+from typing import Annotated, Any, TextIO
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
-from monitor.cli.catalog import PROGRAM
-from monitor.cli.group import build_group
-from monitor.cli.shell import Shell
+from monitor import __version__
+from monitor.cli.catalog import CATALOG, PROGRAM, Entry
+from monitor.cli.shell import Shell, shell_of
 from monitor.cli.terminal import Terminal
 from monitor.errors import MonitorError
 
@@ -19,6 +22,8 @@ USAGE = 2
 INTERRUPTED = 130
 BUG = 70
 """EX_SOFTWARE of sysexits.h."""
+
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
 def main() -> None:
@@ -28,6 +33,90 @@ def main() -> None:
             # A terminal that lacks a letter is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:], sys.stdout, sys.stderr))
+
+
+class LazyCommand(TyperCommand):
+    """A command whose module is imported when it is run; its line in the list of commands costs nothing."""
+
+    def __init__(self, entry: Entry, config_option: Any) -> None:
+        super().__init__(entry.name, help=entry.summary)
+        self._entry = entry
+        self._config_option = config_option
+
+    def load(self) -> TyperCommand:
+        """Return the command itself."""
+        module, _, name = self._entry.target.partition(":")
+        function: Callable[..., Any] = getattr(importlib.import_module(f"monitor.cli.{module}"), name)
+        about, title, after = inspect.cleandoc(function.__doc__ or "").partition("Exit codes:")
+        # \b keeps the lines of a paragraph as they are.
+        epilog = "\n\n".join(f"\b\n{paragraph}" for paragraph in (title + after).split("\n\n"))
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(self._entry.name, help=about, epilog=epilog)(function)
+        command = typer.main.get_command(single)
+        if not isinstance(command, TyperCommand):
+            raise TypeError(f"{self._entry.target} is no command")
+        command.context_settings = dict(_CONTEXT)
+        command.params.append(self._config_option)
+        return command
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Parse the arguments as the command itself does."""
+        return self.load().make_context(info_name, args, parent, **extra)
+
+
+def build_group() -> TyperGroup:
+    """Return the whole command line."""
+    app = typer.Typer(
+        name=PROGRAM,
+        rich_markup_mode=None,
+        context_settings=dict(_CONTEXT),
+        epilog="Each command has its own --help, with exit codes and examples.",
+    )
+    app.callback(
+        help="Watches the phone numbers behind VoiceLink connections, and alerts on-call when one goes bad."
+    )(_globals)
+    group = typer.main.get_command(app)
+    if not isinstance(group, TyperGroup):
+        raise TypeError("the command line has several commands")
+    # The same option once more for those who write it after the command.
+    config_option = next(option for option in group.params if option.name == "config")
+    for entry in CATALOG:
+        group.add_command(LazyCommand(entry, config_option), entry.name)
+    return group
+
+
+def _take_config(ctx: typer.Context, value: Path | None) -> None:
+    if value is not None:
+        shell_of(ctx).config_file = value
+
+
+def _show_version(on: bool) -> None:
+    if on:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _globals(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="FILE",
+            callback=_take_config,
+            expose_value=False,
+            help="Config file; default: $VOICELINK_MONITOR_CONFIG, ./config.toml, "
+            "/etc/voicelink-monitor/config.toml, or only the environment.",
+        ),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of internal errors.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
+) -> None:
+    del config, version
+    shell_of(ctx).debug = debug
 
 
 def run(
@@ -53,7 +142,10 @@ def run(
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as exc:  # noqa: BLE001 - the root of everything: a bug must be told, without its data
-        _tell_bug(shell, exc)
+        if shell.debug:
+            shell.terminal.debug()
+        hint = "" if shell.debug else f"; `{PROGRAM} --debug …` shows where"
+        shell.terminal.error(f"this is a bug in {PROGRAM}, please report it ({type(exc).__name__}{hint})")
         return BUG
 
 
@@ -69,10 +161,3 @@ def _invoke(group: TyperGroup, arguments: Sequence[str], shell: Shell) -> int:
         shell.terminal.note(f"try: {context.command_path if context else PROGRAM} --help")
         return exc.exit_code
     return code if isinstance(code, int) else 0
-
-
-def _tell_bug(shell: Shell, exc: Exception) -> None:
-    if shell.debug:
-        shell.terminal.debug()
-    hint = "" if shell.debug else f"; `{PROGRAM} --debug …` shows where"
-    shell.terminal.error(f"this is a bug in {PROGRAM}, please report it ({type(exc).__name__}{hint})")

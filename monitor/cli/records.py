@@ -1,54 +1,60 @@
 """`drift`, `changes`, `alerts`, `deliveries`: what the store knows, one page of it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.cli.options import (
+from monitor.cli.shell import (
     DEFAULT_LIMIT,
     ConnectionOption,
     FormatOption,
     LimitOption,
+    Shell,
     SinceOption,
     StateOption,
+    config_of,
+    shell_of,
     since_at,
+    store_of,
+    unknown_name,
 )
-from monitor.cli.shell import Shell, config_of, shell_of, store_of
-from monitor.cli.terminal import Format
+from monitor.cli.terminal import Format, instant
 from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.daemon.build import rules_of
-from monitor.drift.alert import AlertBody, Kind, Status
-from monitor.drift.rules import Rules
+from monitor.drift.alert import Kind, Status
 from monitor.drift.snapshot import ChangeKind
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.paging import Page
 from monitor.store.queries import alert_bodies, change_rows, delivery_rows, troubles
-from monitor.store.requests import Retried, retry
-from monitor.store.rows import ChangeRow, DeliveryRow, Trouble, TroubleStatus
-
-T = TypeVar("T")
+from monitor.store.requests import retry
+from monitor.store.rows import Trouble, TroubleStatus
 
 REFUSED = 1
 
+Ask = Callable[..., Awaitable[Page[Any]]]
+"""A question to the store: takes a transaction, and filters by name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableView:
-    """How the rows of one question look in a table.
+class Listing:
+    """What the rows of one question are called, and how they look in a table.
 
-    `spare` are the columns to leave out first where a terminal is narrow; `instead` says below the table what
-    must be known even so, given the rows and the columns that were left out.
+    `spare` columns are left out first where a terminal is narrow; `instead` says below the table what must be
+    known even so, given the rows and what was left out.
     """
 
-    columns: tuple[str, ...]
-    row: Callable[[Any], Sequence[Any]]
+    noun: str
     nothing: str
+    columns: tuple[str, ...]
     spare: tuple[str, ...]
     instead: Callable[[Sequence[Any], frozenset[str]], Sequence[str]] = lambda _rows, _out: ()
 
@@ -57,167 +63,211 @@ def drift(
     ctx: typer.Context,
     connection: ConnectionOption = None,
     state: StateOption = None,
-    status: Annotated[TroubleStatus | None, typer.Option("--status", help="Only these.")] = None,
+    status: Annotated[TroubleStatus | None, typer.Option("--status", help="Only this status.")] = None,
     since: SinceOption = None,
     limit: LimitOption = DEFAULT_LIMIT,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
-    """List the numbers that are in trouble now, as the last syncs saw them.
+    """List the numbers that are in trouble now, as of the last syncs.
 
-    A trouble is pending until enough syncs confirmed it (or a maintenance window ends), then alerting, and
-    ending while the number seems good again; an [[ignore]] rule makes it ignored. Removed and reconfigured
-    numbers are listed while somebody could accept them.
+    Trouble is pending until enough syncs have confirmed it (or a maintenance window ends), then alerting, and
+    ending while the number looks good again; an [[ignore]] rule makes it ignored. Removed and reconfigured
+    numbers are listed until they are accepted or return.
+
+    Exit codes:
+      0  done
+      2  the config cannot be used, or there is no store yet
+
+    Examples:
+      voicelink-monitor drift
+      voicelink-monitor drift --connection 'acme-*' --state NO_BOT
+      voicelink-monitor drift --status alerting --since 2h --format json
     """
     shell = shell_of(ctx)
     now = SystemClock().now()
-    begun = since_at(since, now)
+    filters = {"connection": connection, "state": state, "status": status, "since": since_at(since, now)}
+    config = config_of(shell)
 
-    async def ask(tx: AsyncConnection, config: Config) -> Page[Trouble]:
+    async def ask(tx: AsyncConnection, **given: Any) -> Page[Trouble]:
         codec = Codec()
-        rules: dict[str, Rules] = {
-            standing.identity: rules_of(config, standing.name) for standing in await watched(tx, codec)
-        }
-        return await troubles(
-            tx,
-            codec,
-            rules.get,
-            now,
-            connection=connection,
-            state=state,
-            status=status,
-            since=begun,
-            limit=limit,
-        )
+        rules = {each.identity: rules_of(config, each.name) for each in await watched(tx, codec)}
+        return await troubles(tx, codec, rules.get, now, limit=limit, **given)
 
-    _answer(shell, format, _DRIFT, asyncio.run(_asked(shell, ask)))
+    asyncio.run(_list(shell, config, _DRIFT, ask, filters, format))
 
 
 def changes(
     ctx: typer.Context,
     connection: ConnectionOption = None,
     state: StateOption = None,
-    change: Annotated[ChangeKind | None, typer.Option("--change", "--status", help="Only these.")] = None,
+    change: Annotated[
+        ChangeKind | None, typer.Option("--change", "--status", help="Only changes of this kind.")
+    ] = None,
     since: SinceOption = None,
     limit: LimitOption = DEFAULT_LIMIT,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
-    """List the differences that syncs found, newest first.
+    """List the changes that syncs found, newest first.
 
-    With --state those whose state or issue it was or became.
+    --state also matches the state or issues that a number had before the change.
+
+    Exit codes:
+      0  done
+      2  the config cannot be used, or there is no store yet
+
+    Examples:
+      voicelink-monitor changes --since 24h
+      voicelink-monitor changes --connection acme-sales --change removed
     """
     shell = shell_of(ctx)
     begun = since_at(since, SystemClock().now())
-
-    async def ask(tx: AsyncConnection, _: Config) -> Page[ChangeRow]:
-        return await change_rows(
-            tx, connection=connection, state=state, change=change, since=begun, limit=limit
-        )
-
-    _answer(shell, format, _CHANGES, asyncio.run(_asked(shell, ask)))
+    filters = {"connection": connection, "state": state, "change": change, "since": begun}
+    ask = partial(change_rows, limit=limit)
+    asyncio.run(_list(shell, config_of(shell), _CHANGES, ask, filters, format))
 
 
 def alerts(
     ctx: typer.Context,
     connection: ConnectionOption = None,
     state: StateOption = None,
-    kind: Annotated[Kind | None, typer.Option("--kind", help="Only these.")] = None,
-    status: Annotated[Status | None, typer.Option("--status", help="Only these.")] = None,
+    kind: Annotated[Kind | None, typer.Option("--kind", help="Only alerts of this kind.")] = None,
+    status: Annotated[Status | None, typer.Option("--status", help="Only this status.")] = None,
     since: SinceOption = None,
     limit: LimitOption = DEFAULT_LIMIT,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
-    """List alerts, the latest started first; with --since those that were firing at some time since then.
+    """List alerts, most recently started first; --since keeps those that were firing at any time since then.
 
-    In JSON each is the alert body as it stands now, the same that webhooks get.
+    In JSON each is the alert's current body, the same that webhooks get.
+
+    Exit codes:
+      0  done
+      2  the config cannot be used, or there is no store yet
+
+    Examples:
+      voicelink-monitor alerts --status firing
+      voicelink-monitor alerts --since 7d --format json
     """
     shell = shell_of(ctx)
     begun = since_at(since, SystemClock().now())
-
-    async def ask(tx: AsyncConnection, _: Config) -> Page[AlertBody]:
-        return await alert_bodies(
-            tx, connection=connection, state=state, kind=kind, status=status, since=begun, limit=limit
-        )
-
-    _answer(shell, format, _ALERTS, asyncio.run(_asked(shell, ask)))
+    filters = {"connection": connection, "state": state, "kind": kind, "status": status, "since": begun}
+    ask = partial(alert_bodies, limit=limit)
+    asyncio.run(_list(shell, config_of(shell), _ALERTS, ask, filters, format))
 
 
 def deliveries(
     ctx: typer.Context,
     connection: ConnectionOption = None,
     state: StateOption = None,
-    receiver: Annotated[str | None, typer.Option("--receiver", help="Only to this one.")] = None,
+    receiver: Annotated[str | None, typer.Option("--receiver", help="Only to this receiver.")] = None,
     status: Annotated[
-        str | None, typer.Option("--status", help="Only pending, delivered, dead or closed ones.")
+        str | None, typer.Option("--status", help="Only pending, delivered, dead or closed deliveries.")
     ] = None,
     since: SinceOption = None,
     limit: LimitOption = DEFAULT_LIMIT,
     again: Annotated[
-        str | None, typer.Option("--retry", metavar="ID|all", help="Send this dead one, or all, again.")
+        str | None, typer.Option("--retry", metavar="ID|all", help="Send this dead delivery, or all, again.")
     ] = None,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
-    """List the messages to receivers, the latest queued first, or send dead ones again.
+    """List the messages to receivers, most recently queued first, or send dead ones again.
 
-    A delivery is dead when its receiver refused the message itself. --retry queues it once more; the daemon
-    takes it within seconds, or at its next start. One with a newer message about its alert behind it is not
-    sent again: it would contradict that.
+    A delivery is dead when its receiver rejected the message itself. --retry queues it again; the daemon
+    sends it within seconds, or when it next starts. A delivery is not sent again if a newer message about the
+    same alert is queued behind it, as the two would contradict each other.
+
+    Exit codes:
+      0  done
+      1  some deliveries were not queued again
+      2  the config cannot be used, or there is no store yet
+
+    Examples:
+      voicelink-monitor deliveries --status dead
+      voicelink-monitor deliveries --receiver hook --since 1h
+      voicelink-monitor deliveries --retry all
     """
     shell = shell_of(ctx)
     if again is not None:
-        _retry(shell, again, format)
+        asyncio.run(_retry(shell, None if again == "all" else again, format))
         return
     if status not in (None, "pending", "delivered", "dead", "closed"):
-        raise typer.BadParameter("one of pending, delivered, dead, closed", param_hint="--status")
+        raise typer.BadParameter("must be pending, delivered, dead or closed", param_hint="--status")
     begun = since_at(since, SystemClock().now())
-
-    async def ask(tx: AsyncConnection, _: Config) -> Page[DeliveryRow]:
-        return await delivery_rows(
-            tx,
-            receiver=receiver,
-            status=status,
-            state=state,
-            connection=connection,
-            since=begun,
-            limit=limit,
-        )
-
-    _answer(shell, format, _DELIVERIES, asyncio.run(_asked(shell, ask)))
+    filters = {
+        "connection": connection,
+        "state": state,
+        "receiver": receiver,
+        "status": status,
+        "since": begun,
+    }
+    ask = partial(delivery_rows, limit=limit)
+    asyncio.run(_list(shell, config_of(shell), _DELIVERIES, ask, filters, format))
 
 
-async def _asked(shell: Shell, ask: Callable[[AsyncConnection, Config], Awaitable[Page[T]]]) -> Page[T]:
-    config = config_of(shell)
+async def _list(
+    shell: Shell, config: Config, listing: Listing, ask: Ask, filters: Mapping[str, Any], form: Format
+) -> None:
+    terminal = shell.terminal
+    given = {name: value for name, value in filters.items() if value is not None}
     async with store_of(config) as database, database.read() as tx:
-        return await ask(tx, config)
-
-
-def _answer(shell: Shell, form: Format, view: TableView, page: Page[Any]) -> None:
+        page = await ask(tx, **given)
+        notes = [] if page.rows else await _why_nothing(tx, config, listing, ask, given)
     if form is Format.JSON:
-        shell.terminal.json(page.rows)
+        terminal.json(page.rows)
     elif page.rows:
-        out = shell.terminal.table(view.columns, [view.row(row) for row in page.rows], spare=view.spare)
-        for line in view.instead(page.rows, out):
-            shell.terminal.line(line)
-    else:
-        shell.terminal.note(view.nothing)
+        rows = [[_value(row, column) for column in listing.columns] for row in page.rows]
+        left_out = terminal.table(listing.columns, rows, spare=listing.spare)
+        for line in listing.instead(page.rows, left_out):
+            terminal.line(line)
+    for note in notes:
+        terminal.note(note)
     if page.next is not None:
-        shell.terminal.note(f"there are more than these {len(page.rows)}: raise --limit or filter")
+        terminal.note(f"only the first {len(page.rows)} are shown: raise --limit or add filters")
 
 
-def _retry(shell: Shell, again: str, form: Format) -> None:
-    done = asyncio.run(_retried(shell, None if again == "all" else again, SystemClock().now()))
+async def _why_nothing(
+    tx: AsyncConnection, config: Config, listing: Listing, ask: Ask, given: Mapping[str, Any]
+) -> list[str]:
+    """Return a line for each filter that matches nothing even alone, or one for all of them together."""
+    unknown: dict[str, str] = {}
+    glob, receiver = given.get("connection"), given.get("receiver")
+    if glob is not None and not any(fnmatchcase(each.name, glob) for each in await watched(tx, Codec())):
+        unknown["connection"] = f'no connection matches "{glob}"'
+    receivers = ["log", *(each.name for each in config.receivers)]
+    if receiver is not None and receiver not in receivers:
+        unknown["receiver"] = unknown_name("receiver", receiver, receivers)
+    if not unknown and not (await ask(tx)).rows:
+        return [listing.nothing]
+    notes = []
+    for name, value in given.items():
+        if not (await ask(tx, **{name: value})).rows:
+            shown = instant(value) if isinstance(value, datetime) else value
+            words = _NOTHING.get(name, 'no {noun} with {name} "{value}"')
+            notes.append(unknown.get(name) or words.format(noun=listing.noun, name=name, value=shown))
+    return notes or [f"no {listing.noun} match all of these filters"]
+
+
+_NOTHING = {
+    "connection": 'no {noun} for connections matching "{value}"',
+    "receiver": 'no {noun} to receiver "{value}"',
+    "state": 'no {noun} with state or issue "{value}"',
+    "since": "no {noun} since {value}",
+    "change": 'no {noun} of kind "{value}"',
+    "kind": 'no {noun} of kind "{value}"',
+}
+
+
+async def _retry(shell: Shell, delivery: str | None, form: Format) -> None:
+    async with store_of(config_of(shell)) as database, database.write() as tx:
+        done = await retry(tx, delivery, SystemClock().now())
     if form is Format.JSON:
         shell.terminal.json(done)
     else:
         shell.terminal.line(f"queued again: {len(done.retried)}")
-    for delivery, reason in done.refused.items():
-        shell.terminal.error(f"{delivery}: {reason}")
+    for each, reason in done.refused.items():
+        shell.terminal.error(f"{each}: {reason}")
     if done.refused:
         raise typer.Exit(REFUSED)
-
-
-async def _retried(shell: Shell, delivery: str | None, now: datetime) -> Retried:
-    async with store_of(config_of(shell)) as database, database.write() as tx:
-        return await retry(tx, delivery, now)
 
 
 def _to_do(rows: Sequence[Trouble], out: frozenset[str]) -> list[str]:
@@ -229,75 +279,47 @@ def _to_do(rows: Sequence[Trouble], out: frozenset[str]) -> list[str]:
     ]
 
 
-_DRIFT = TableView(
-    columns=(
-        "connection",
-        "number",
-        "kind",
-        "state",
-        "issues",
-        "status",
-        "since",
-        "do first",
-        "alert",
-    ),
-    row=lambda row: (
-        row.connection,
-        row.phone_number,
-        row.kind,
-        row.state,
-        row.issues,
-        row.status,
-        row.since,
-        row.action,
-        row.alert_id,
-    ),
-    nothing="no number is in such trouble",
+_DRIFT = Listing(
+    noun="numbers in trouble",
+    nothing="no numbers are in trouble",
+    columns=("connection", "number", "kind", "state", "issues", "status", "since", "do first", "alert"),
     spare=("alert", "kind", "do first", "issues"),
     instead=_to_do,
 )
-
-_CHANGES = TableView(
+_CHANGES = Listing(
+    noun="changes",
+    nothing="no changes are recorded yet",
     columns=("at", "connection", "change", "number", "was", "is", "issues"),
-    row=lambda row: (
-        row.at,
-        row.connection,
-        row.change,
-        row.phone_number,
-        row.previous_state,
-        row.state,
-        row.issues,
-    ),
-    nothing="no such change is recorded",
     spare=("issues", "was"),
 )
-
-_ALERTS = TableView(
+_ALERTS = Listing(
+    noun="alerts",
+    nothing="no alerts are recorded yet",
     columns=("started", "status", "severity", "summary", "resolution", "alert"),
-    row=lambda body: (
-        datetime.fromisoformat(body.started_at),
-        body.status,
-        body.severity,
-        body.summary,
-        body.resolution,
-        body.alert_id,
-    ),
-    nothing="there is no such alert",
     spare=("alert", "resolution"),
 )
-
-_DELIVERIES = TableView(
+_DELIVERIES = Listing(
+    noun="deliveries",
+    nothing="no deliveries are recorded yet",
     columns=("queued", "receiver", "change", "status", "tries", "answer", "summary", "delivery"),
-    row=lambda row: (
-        row.created_at,
-        row.receiver,
-        row.change,
-        row.status,
-        row.attempts,
-        row.answer,
-        row.summary,
-        row.id,
-    ),
-    nothing="there is no such delivery",
     spare=("delivery", "summary", "tries"),
 )
+
+_ATTRIBUTES = {
+    "number": "phone_number",
+    "do first": "action",
+    "alert": "alert_id",
+    "was": "previous_state",
+    "is": "state",
+    "started": "started_at",
+    "queued": "created_at",
+    "tries": "attempts",
+    "delivery": "id",
+}
+"""What a row calls a column, where not the same."""
+
+
+def _value(row: Any, column: str) -> Any:
+    value = getattr(row, _ATTRIBUTES.get(column, column))
+    # An alert's body holds its instants as text.
+    return datetime.fromisoformat(value) if column == "started" else value

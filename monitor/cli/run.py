@@ -21,6 +21,14 @@ def run(
     It syncs every connection at its times, read-only, keeps what it finds in the store, tells the receivers,
     and serves the status page and the metrics. The log goes to standard output. SIGHUP reads the config
     again; one that cannot be used is told about, and the old one stays.
+
+    Exit codes:
+      0  stopped by SIGTERM or SIGINT
+      2  it cannot start: bad config, port taken, store in use
+
+    Examples:
+      voicelink-monitor run
+      voicelink-monitor --config /etc/voicelink-monitor/config.toml run
     """
     shell = shell_of(ctx)
     config = config_of(shell)

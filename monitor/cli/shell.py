@@ -1,15 +1,36 @@
-"""What every command gets: where it writes, and what the global options said."""
+"""What commands share: where they write, the common options, the config and the store."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from monitor.cli.terminal import Terminal
-from monitor.config import Config, find_config_file, load_config
+from monitor.cli.terminal import Format, Terminal
+from monitor.config import Config, find_config_file, load_config, parse_duration
+from monitor.errors import nearest
 from monitor.store.database import Database
+
+FormatOption = Annotated[Format, typer.Option("--format", help="A table for people, or JSON only.")]
+ConnectionOption = Annotated[
+    str | None,
+    typer.Option("--connection", metavar="GLOB", help="Only connections whose name matches this glob."),
+]
+StateOption = Annotated[
+    str | None, typer.Option("--state", metavar="STATE", help="Only this state or issue; case is ignored.")
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--since", metavar="WHEN", help='A duration like "2h", or a time like 2026-01-31T09:00:00Z.'
+    ),
+]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, help="Maximum number of rows.")]
+
+DEFAULT_LIMIT = 100
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,7 +51,7 @@ def shell_of(ctx: typer.Context) -> Shell:
 
 
 def config_of(shell: Shell) -> Config:
-    """Return the config; say on standard error what is questionable in it.
+    """Return the config, and write its warnings to standard error.
 
     Raises:
         ConfigError: It cannot be used.
@@ -60,3 +81,32 @@ async def store_of(config: Config) -> AsyncIterator[Database]:
     async with Database(config.store.secret.reveal()) as database:
         await database.check()
         yield database
+
+
+def since_at(value: str | None, now: datetime) -> datetime | None:
+    """Return the instant that `--since` means.
+
+    Raises:
+        typer.BadParameter: It is neither a duration nor a time.
+    """
+    if value is None:
+        return None
+    try:
+        return now - parse_duration(value)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        raise typer.BadParameter(
+            'use a duration like "2h", or a time like 2026-01-31T09:00:00Z', param_hint="--since"
+        ) from None
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for a name that no connection or receiver has."""
+    names = sorted(known)
+    close = nearest(name, names)
+    hint = f"did you mean {close}?" if close else f"known: {', '.join(names) or 'none'}"
+    return f"no {what} is called {name}; {hint}"

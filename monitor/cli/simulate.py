@@ -26,6 +26,14 @@ def simulate(
 
     Without a scenario all its numbers are ready and nothing happens; drive it from outside by
     POST /_sim/do with a step like {"do": "deactivate_bot", "bot": 93}. It refuses whatever is not read-only.
+
+    Exit codes:
+      0  stopped by Ctrl-C or SIGTERM
+      2  the scenario is invalid, or the port is taken
+
+    Examples:
+      voicelink-monitor simulate
+      voicelink-monitor simulate --port 9001 --scenario outage.toml
     """
     chosen = load_scenario(scenario) if scenario is not None else shipped_scenario("quiet")
     asyncio.run(_serve(chosen, port, shell_of(ctx).terminal, SystemClock()))

@@ -7,13 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from monitor.cli.look import Drifting, Look
-from monitor.cli.options import FormatOption
-from monitor.cli.shell import Shell, config_of, shell_of
-from monitor.cli.targets import looker
+from monitor.cli.look import Look, look_once
+from monitor.cli.shell import FormatOption, config_of, shell_of
 from monitor.cli.terminal import Format, Terminal, plain
-from monitor.clock import SystemClock
-from monitor.config import Config
 
 READY, DRIFT, FAILED = 0, 1, 3
 _LISTED = 50
@@ -23,15 +19,26 @@ _LISTED = 50
 def sync(
     ctx: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="CONNECTION", help="Names; all of them without.")
+        list[str] | None, typer.Argument(metavar="CONNECTION", help="Names; default: all connections.")
     ] = None,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
-    """Check every connection, or those named, once and now.
+    """Check all connections, or only those named, once and now.
 
-    Read-only, and without a store: nothing is confirmed, alerted or remembered. Every drifting number is
-    shown; one that an [[ignore]] rule silences is marked, and does not count for the exit code. The account's
-    request budget holds here too, so many connections of one account take a while.
+    Read-only and without a store: nothing is confirmed, alerted or remembered. Every drifting number is
+    shown; numbers that an [[ignore]] rule silences are marked and do not affect the exit code. The account's
+    request budget applies here too, so many connections of one account take a while.
+
+    Exit codes:
+      0  every number is ready or ignored
+      1  at least one number drifts
+      2  the config cannot be used
+      3  at least one connection could not be checked (takes precedence over 1)
+
+    Examples:
+      voicelink-monitor sync
+      voicelink-monitor sync acme-sales acme-support
+      voicelink-monitor sync --format json
     """
     shell = shell_of(ctx)
     looks = asyncio.run(look_once(config_of(shell), names or [], shell))
@@ -39,23 +46,10 @@ def sync(
         shell.terminal.json([described(look) for look in looks])
     else:
         show_looks(looks, shell.terminal)
-        show_drifting(looks, shell.terminal)
-    raise typer.Exit(exit_code(looks))
-
-
-async def look_once(config: Config, names: Sequence[str], shell: Shell) -> list[Look]:
-    """Return what a look at these connections, or all, finds; show a bar meanwhile."""
-    async with looker(config, SystemClock()) as looking:
-        found = await looking.find(names)
-        with shell.terminal.progress("checking", len(found.targets)) as advance:
-            return [*await looking.look(found.targets, advance), *found.failed]
-
-
-def exit_code(looks: Sequence[Look]) -> int:
-    """Return 3 if something could not be checked, else 1 if something drifts, else 0."""
+        _show_drifting(looks, shell.terminal)
     if not all(look.checked for look in looks):
-        return FAILED
-    return DRIFT if any(look.alarming for look in looks) else READY
+        raise typer.Exit(FAILED)
+    raise typer.Exit(DRIFT if any(look.alarming for look in looks) else READY)
 
 
 def described(look: Look) -> dict[str, Any]:
@@ -65,8 +59,13 @@ def described(look: Look) -> dict[str, Any]:
 
 def show_looks(looks: Sequence[Look], terminal: Terminal) -> None:
     """Write a line for each connection, and why some could not be checked."""
-    columns = ("connection", "numbers", "ready", "drifting", "took", "outcome")
-    terminal.table(columns, [_row(look) for look in looks])
+    rows: list[tuple[Any, ...]] = []
+    for look in looks:
+        counts: tuple[Any, ...] = (None, None, None)
+        if look.checked:
+            counts = (look.numbers, look.numbers - len(look.drifting), _by_state(look))
+        rows.append((look.connection, *counts, f"{look.duration_s:.2f}s", look.outcome))
+    terminal.table(("connection", "numbers", "ready", "drifting", "took", "outcome"), rows)
     for look in looks:
         if look.error is not None:
             terminal.error(f"{look.connection}: {look.error}")
@@ -76,34 +75,30 @@ def show_looks(looks: Sequence[Look], terminal: Terminal) -> None:
             terminal.warning(f"{look.connection}: {look.skipped} entries of the answer could not be read")
 
 
-def show_drifting(looks: Sequence[Look], terminal: Terminal) -> None:
-    """Write the drifting numbers, at most so many of each connection."""
-    rows = [(look.connection, *_number(number)) for look in looks for number in look.drifting[:_LISTED]]
+def _by_state(look: Look) -> str | int:
+    counted = Counter(number.state for number in look.drifting)
+    ignored = len(look.drifting) - look.alarming
+    shown = ", ".join(f"{count} {state}" for state, count in counted.most_common())
+    return shown + (f" ({ignored} ignored)" if ignored else "") if shown else 0
+
+
+def _show_drifting(looks: Sequence[Look], terminal: Terminal) -> None:
+    rows = [
+        (
+            look.connection,
+            each.phone_number,
+            each.state,
+            each.issues,
+            each.action,
+            "ignored" if each.ignored else "",
+        )
+        for look in looks
+        for each in look.drifting[:_LISTED]
+    ]
     if rows:
         terminal.line()
         terminal.table(("connection", "number", "state", "issues", "do first", ""), rows)
     for look in looks:
-        if len(look.drifting) > _LISTED:
-            terminal.line(
-                f"{look.connection}: and {len(look.drifting) - _LISTED} more; --format json has all"
-            )
-
-
-def _row(look: Look) -> tuple[Any, ...]:
-    took = f"{look.duration_s:.2f}s"
-    if not look.checked:
-        return look.connection, None, None, None, took, look.outcome
-    ready = look.numbers - len(look.drifting)
-    return look.connection, look.numbers, ready, _by_state(look), took, look.outcome
-
-
-def _by_state(look: Look) -> str | int:
-    counted = Counter(number.state for number in look.drifting)
-    ignored = len(look.drifting) - look.alarming
-    parts = [f"{count} {state}" for state, count in counted.most_common()]
-    return ", ".join(parts) + (f" ({ignored} ignored)" if ignored else "") if parts else 0
-
-
-def _number(number: Drifting) -> tuple[Any, ...]:
-    mark = "ignored" if number.ignored else ""
-    return number.phone_number, number.state, number.issues, number.action, mark
+        more = len(look.drifting) - _LISTED
+        if more > 0:
+            terminal.line(f"{look.connection}: {more} more; use --format json to see all")

@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 import msgspec
 import typer
@@ -127,8 +127,8 @@ class Terminal:
         self._notes.print_exception(show_locals=False)
 
     @contextlib.contextmanager
-    def progress(self, doing: str, total: int) -> Iterator["Advance"]:
-        """Show a bar while there are several things to do and somebody watches."""
+    def progress(self, doing: str, total: int) -> Iterator[Callable[[object], None]]:
+        """Show a bar while there are several things to do on a terminal; give what moves it on by one."""
         bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -139,7 +139,8 @@ class Terminal:
             disable=not self.watched or total <= 1,
         )
         with bar:
-            yield Advance(bar, bar.add_task(doing, total=total))
+            task = bar.add_task(doing, total=total)
+            yield lambda _done: bar.advance(task)
 
     def _print(self, what: Any) -> None:
         with _quiet_when_gone(self._out):
@@ -147,18 +148,6 @@ class Terminal:
             if self._console.quiet:
                 raise BrokenPipeError
             self._out.flush()
-
-
-class Advance:
-    """Moves a progress bar on by one when called."""
-
-    def __init__(self, bar: Progress, task: Any) -> None:
-        self._bar = bar
-        self._task = task
-
-    def __call__(self, *_: object) -> None:
-        """One more is done."""
-        self._bar.advance(self._task)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,21 +229,17 @@ def _console(stream: TextIO, width: int | None) -> Console:
 
 @contextlib.contextmanager
 def _quiet_when_gone(stream: TextIO) -> Iterator[None]:
-    """End the command without a word when nobody reads its output any more, as `head` does."""
+    """End the command without a word when its reader goes away, as `head` does."""
     try:
         yield
     except BrokenPipeError:
-        _end(stream)
-
-
-def _end(stream: TextIO) -> NoReturn:
-    # What the stream still buffers would fail again at exit.
-    # https://docs.python.org/3/library/signal.html#note-on-sigpipe
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
-    raise typer.Exit(_SIGPIPE)
+        # What the stream still buffers would fail again at exit.
+        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        raise typer.Exit(_SIGPIPE) from None
 
 
 def plain(value: Any) -> Any:
@@ -268,12 +253,8 @@ def plain(value: Any) -> Any:
             return {str(key): plain(each) for key, each in value.items()}
         case list() | tuple() | frozenset():
             return [plain(each) for each in value]
+        case _ if is_dataclass(value):
+            return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
         case _:
-            names = _fields(value)
+            names = getattr(value, "__struct_fields__", ())
             return {name: plain(getattr(value, name)) for name in names} if names else value
-
-
-def _fields(value: Any) -> tuple[str, ...]:
-    if isinstance(value, msgspec.Struct):
-        return value.__struct_fields__
-    return tuple(field.name for field in fields(value)) if is_dataclass(value) else ()

@@ -1,21 +1,20 @@
-"""`test-alert`: do the receivers take what we send, and what do they say."""
+"""`test-alert`: do the receivers accept what the monitor sends, and what do they answer."""
 
 import asyncio
 import random
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import httpx
 import msgspec
 import typer
 
-from monitor.cli.options import FormatOption
-from monitor.cli.shell import config_of, shell_of
-from monitor.cli.terminal import Format, Terminal, plain
-from monitor.clock import Clock, SystemClock
+from monitor.cli.shell import FormatOption, config_of, shell_of, unknown_name
+from monitor.cli.terminal import Format, Terminal
+from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.daemon.build import wording_of
 from monitor.daemon.receivers import ReceiverSet
@@ -23,29 +22,16 @@ from monitor.drift.alert import AlertBody, Kind, Notice, Resolution, Severity, e
 from monitor.drift.alerts import Alert, Report, new_id
 from monitor.drift.episodes import Ended, Track
 from monitor.drift.text import Wording, body
-from monitor.errors import ConfigError, DeliveryError, nearest
+from monitor.errors import ConfigError, DeliveryError, Refusal
 from monitor.log import build_logger
-from monitor.notify.alertmanager import PosterParts
+from monitor.notify.alertmanager import AlertmanagerReceiver, PosterParts
 from monitor.notify.delivery import Delivery, Receiver
 from monitor.notify.log import LogReceiver
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.level import StoredLevel
 
-DELIVERED, NOT_DELIVERED = 0, 3
-
-
-class Tested(Protocol):
-    """A receiver that makes a test alert of its own of a body."""
-
-    @property
-    def name(self) -> str:
-        """Return its name in the config."""
-        ...
-
-    async def send_test(self, body: AlertBody) -> str:
-        """Send it; return what was answered."""
-        ...
+NOT_DELIVERED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +44,104 @@ class ReceiverTest:
     error: str | None
 
 
-async def send_test_alerts(
-    receivers: Iterable[Receiver], levelled: Iterable[Tested], *, wording: Wording, clock: Clock
-) -> list[ReceiverTest]:
-    """Send each receiver a test alert and its end; return how they took it, in order."""
-    opened, resolved = test_bodies(wording, clock.now())
-    trials = [await _try_messages(receiver, (opened, resolved), clock.now()) for receiver in receivers]
-    return [*trials, *[await _try_level(receiver, opened) for receiver in levelled]]
+def send_test_alert(
+    ctx: typer.Context,
+    receiver: Annotated[
+        str | None,
+        typer.Option("--receiver", metavar="NAME", help="Name of a receiver; default: all."),
+    ] = None,
+    format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
+) -> None:
+    """Send a test alert, fired and resolved, to the configured receivers.
+
+    It is rendered and posted like a real alert, whatever the receiver's filters, and says that it is a test.
+    The daemon need not be running, and its store is not touched.
+
+    Exit codes:
+      0  every receiver accepted it
+      2  the config cannot be used
+      3  at least one receiver did not
+
+    Examples:
+      voicelink-monitor test-alert
+      voicelink-monitor test-alert --receiver pd
+    """
+    shell = shell_of(ctx)
+    config = config_of(shell)
+    names = [each.name for each in config.receivers]
+    if receiver is not None and receiver not in names:
+        raise ConfigError([unknown_name("receiver", receiver, names)])
+    tests = asyncio.run(_test(config, names if receiver is None else [receiver]))
+    if format is Format.JSON:
+        shell.terminal.json(tests)
+    else:
+        _show(tests, shell.terminal)
+    if not all(test.delivered for test in tests):
+        raise typer.Exit(NOT_DELIVERED)
 
 
-def test_bodies(wording: Wording, now: datetime) -> tuple[AlertBody, AlertBody]:
+async def _test(config: Config, names: Sequence[str]) -> list[ReceiverTest]:
+    clock = SystemClock()
+    log = build_logger("console", "error", sys.stderr)
+    async with Database(config.store.secret.reveal()) as database:
+
+        def parts(http: httpx.AsyncClient) -> PosterParts:
+            level = StoredLevel(database, Codec(), clock, holder="test-alert")
+            return PosterParts(
+                level=level, http=http, clock=clock, rng=random.Random(), metrics=_Uncounted(), log=log
+            )
+
+        made = ReceiverSet(config, clock=clock, log=LogReceiver(log), parts=parts)
+        now = clock.now()
+        bodies = _opened_and_resolved(wording_of(config), now)
+
+        wanted = [each for each in made.receivers if each.name in names]
+        levelled = [each for each in made.alertmanagers if each.name in names]
+
+        async def post(alertmanager: AlertmanagerReceiver) -> AsyncIterator[str]:
+            yield await alertmanager.send_test(bodies[0])
+
+        try:
+            tests = [await _heard(each.name, _send(each, bodies, now)) for each in wanted]
+            return tests + [await _heard(each.name, post(each)) for each in levelled]
+        finally:
+            await made.close()
+
+
+async def _heard(receiver: str, answers: AsyncIterator[str]) -> ReceiverTest:
+    """Return how a receiver took what is sent while its answers are awaited."""
+    heard: list[str] = []
+    error = None
+    try:
+        async for answer in answers:
+            heard.append(answer)  # noqa: PERF401 - an error later must not lose what was answered before
+    except DeliveryError as exc:
+        error = str(exc)
+    return ReceiverTest(receiver=receiver, delivered=error is None, answers=tuple(heard), error=error)
+
+
+async def _send(receiver: Receiver, bodies: Iterable[AlertBody], now: datetime) -> AsyncIterator[str]:
+    for told in bodies:
+        delivery = Delivery(
+            id=new_id(told.alert_id, receiver.name, told.change),
+            receiver=receiver.name,
+            alert_id=told.alert_id,
+            change=told.change,
+            body=encode_body(told),
+            attempts=0,
+            created_at=now,
+            first_failed_at=None,
+            superseded=False,
+        )
+        try:
+            async with asyncio.timeout(receiver.timeout_s):
+                answer = await receiver.send(delivery)
+        except TimeoutError:
+            raise DeliveryError(Refusal.RETRY, f"no answer within {receiver.timeout_s:g} s") from None
+        yield answer or ""
+
+
+def _opened_and_resolved(wording: Wording, now: datetime) -> tuple[AlertBody, AlertBody]:
     """Return the bodies of a test alert that opens and is over at once."""
     alert = Alert(
         id=new_id("test", wording.instance, now.isoformat()),
@@ -92,99 +166,6 @@ def test_bodies(wording: Wording, now: datetime) -> tuple[AlertBody, AlertBody]:
     return made[0], made[1]
 
 
-async def _try_messages(receiver: Receiver, bodies: Iterable[AlertBody], now: datetime) -> ReceiverTest:
-    answers: list[str] = []
-    try:
-        for told in bodies:
-            delivery = Delivery(
-                id=new_id(told.alert_id, receiver.name, told.change),
-                receiver=receiver.name,
-                alert_id=told.alert_id,
-                change=told.change,
-                body=encode_body(told),
-                attempts=0,
-                created_at=now,
-                first_failed_at=None,
-                superseded=False,
-            )
-            async with asyncio.timeout(receiver.timeout_s):
-                answers.append(await receiver.send(delivery) or "")
-    except DeliveryError as exc:
-        return ReceiverTest(receiver=receiver.name, delivered=False, answers=tuple(answers), error=str(exc))
-    except TimeoutError:
-        late = f"no answer within {receiver.timeout_s:g} s"
-        return ReceiverTest(receiver=receiver.name, delivered=False, answers=tuple(answers), error=late)
-    return ReceiverTest(receiver=receiver.name, delivered=True, answers=tuple(answers), error=None)
-
-
-async def _try_level(receiver: Tested, opened: AlertBody) -> ReceiverTest:
-    try:
-        answer = await receiver.send_test(opened)
-    except DeliveryError as exc:
-        return ReceiverTest(receiver=receiver.name, delivered=False, answers=(), error=str(exc))
-    return ReceiverTest(receiver=receiver.name, delivered=True, answers=(answer,), error=None)
-
-
-def send_test_alert(
-    ctx: typer.Context,
-    receiver: Annotated[
-        str | None, typer.Option("--receiver", metavar="NAME", help="Only this one; all of them without.")
-    ] = None,
-    format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
-) -> None:
-    """Send a test alert, fired and resolved, to the configured receivers.
-
-    It is rendered, posted and judged as a real one, whatever the receiver's filters say, and it says itself
-    that nothing is wrong. The daemon need not run, and its store is left alone.
-    """
-    shell = shell_of(ctx)
-    config = config_of(shell)
-    _known(config, receiver)
-    trials = asyncio.run(_try(config, receiver))
-    if format is Format.JSON:
-        shell.terminal.json([plain(trial) for trial in trials])
-    else:
-        _show(trials, shell.terminal)
-    raise typer.Exit(DELIVERED if all(trial.delivered for trial in trials) else NOT_DELIVERED)
-
-
-def _known(config: Config, name: str | None) -> None:
-    names = [receiver.name for receiver in config.receivers]
-    if name is None or name in names:
-        return
-    near = nearest(name, names)
-    hint = f"did you mean {near}?" if near else f"there are: {', '.join(names) or 'none but the log'}"
-    raise ConfigError([f"no receiver is named {name}; {hint}"])
-
-
-async def _try(config: Config, name: str | None) -> list[ReceiverTest]:
-    clock = SystemClock()
-    log = build_logger("console", "error", sys.stderr)
-    async with Database(config.store.secret.reveal()) as database:
-
-        def parts(http: httpx.AsyncClient) -> PosterParts:
-            level = StoredLevel(database, Codec(), clock, holder="test-alert")
-            return PosterParts(
-                level=level, http=http, clock=clock, rng=random.Random(), metrics=_Uncounted(), log=log
-            )
-
-        made = ReceiverSet(config, clock=clock, log=LogReceiver(log), parts=parts)
-        try:
-            return await send_test_alerts(
-                [one for one in made.receivers if _wanted(one.name, name)],
-                [one for one in made.alertmanagers if _wanted(one.name, name)],
-                wording=wording_of(config),
-                clock=clock,
-            )
-        finally:
-            await made.close()
-
-
-def _wanted(name: str, wanted: str | None) -> bool:
-    """Whether a receiver is to be tried; the log of this command is nobody's."""
-    return name == wanted if wanted is not None else name != "log"
-
-
 class _Uncounted:
     """Takes the place of the daemon's metrics."""
 
@@ -195,16 +176,16 @@ class _Uncounted:
         """Count nothing."""
 
 
-def _show(trials: Sequence[ReceiverTest], terminal: Terminal) -> None:
-    if not trials:
-        terminal.line("no receivers are configured: alerts go to the log alone")
+def _show(tests: Sequence[ReceiverTest], terminal: Terminal) -> None:
+    if not tests:
+        terminal.line("no receivers are configured: alerts go only to the log")
         return
     rows = [
         (
-            trial.receiver,
-            "delivered" if trial.delivered else "not delivered",
-            trial.error or "; ".join(dict.fromkeys(answer for answer in trial.answers if answer)),
+            test.receiver,
+            "delivered" if test.delivered else "not delivered",
+            test.error or "; ".join(dict.fromkeys(answer for answer in test.answers if answer)),
         )
-        for trial in trials
+        for test in tests
     ]
-    terminal.table(("receiver", "test alert", "it answered"), rows)
+    terminal.table(("receiver", "test alert", "answer"), rows)

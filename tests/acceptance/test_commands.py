@@ -266,6 +266,21 @@ async def test_without_a_store_commands_say_so(desk: Desk) -> None:
     assert [path.name for path in desk.folder.iterdir()] == ["config.toml"]
 
 
+NOTHING = {
+    f"drift --connection {NAMES[1]}": f'no numbers in trouble for connections matching "{NAMES[1]}"',
+    "drift --status ending": 'no numbers in trouble with status "ending"',
+    "changes --since 2999-01-01": "no changes since 2999-01-01 00:00:00Z",
+    f"changes --connection {NAMES[0]} --change removed": 'no changes of kind "removed"',
+    "alerts --connection zzz": 'no connection matches "zzz"',
+    "alerts --state GONE --connection z": 'no connection matches "z"\nno alerts with state or issue "GONE"',
+    "alerts --status firing --state GONE": 'no alerts with state or issue "GONE"',
+    "deliveries --receiver lag": "no receiver is called lag; did you mean log?",
+    "deliveries --status dead": 'no deliveries with status "dead"',
+    "connections --connection zzz": 'no connection matches "zzz"',
+}
+"""Filters that match nothing while one number drifts, and which part the command blames."""
+
+
 async def test_the_store_is_shown_while_the_daemon_runs(desk: Desk) -> None:
     """All commands tell the same story; SIGTERM ends the daemon with 0."""
     number = remove_routing(desk)
@@ -287,7 +302,11 @@ async def test_the_store_is_shown_while_the_daemon_runs(desk: Desk) -> None:
             table = await desk.run(command)
             assert (table.code, table.err) == (0, "")
             assert NAMES[0] in table.out
-        assert (await desk.run("drift", "--connection", NAMES[1])).err == "no number is in such trouble\n"
+        for arguments, said in NOTHING.items():
+            ran = await desk.run(*arguments.split())
+            assert (ran.code, ran.out, ran.err) == (0, "", f"{said}\n"), arguments
+        empty = await desk.run("alerts", "--connection", "zzz", "--format", "json")
+        assert (empty.code, empty.data, empty.err) == (0, [], 'no connection matches "zzz"\n')
         assert (await desk.run("healthcheck")) == Ran(code=0, out="healthy\n", err="")
         assert await daemon.stop() == 0
     assert (await desk.run("healthcheck")).code == 1

@@ -2,14 +2,16 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from monitor.cli.look import Look, LookTarget, discover, look, look_at_all
+from monitor.cli.look import Look, LookTarget, find_targets, look, look_at_all
+from monitor.config import Config, load_config
 from monitor.drift.rules import Ignore, Rules
-from monitor.errors import Outcome, SyncError
+from monitor.errors import ConfigError, Outcome, SyncError
 from monitor.secret import Secret
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import SyncAnswer
@@ -27,6 +29,7 @@ class FakeClient:
         self.gate = gate
         self.asking = 0
         self.most = 0
+        self.listed = 0
 
     async def sync(self, *, key: str, connection_id: str | None, budget: AccountBudget) -> SyncAnswer:
         """Answer as told."""
@@ -42,6 +45,7 @@ class FakeClient:
 
     async def list_connections(self, *, key: str, budget: AccountBudget) -> list[RemoteConnection]:
         """Return one active connection and one that is not."""
+        self.listed += 1
         return [
             RemoteConnection(id="a", name="A", active=True),
             RemoteConnection(id="b", name="B", active=False),
@@ -155,7 +159,29 @@ async def test_look_at_all_keeps_the_order_and_the_limit() -> None:
     assert client.most == 3
 
 
-async def test_discover_leaves_inactive_connections_out() -> None:
-    """Only active connections are looked at."""
-    budget = target("a").budget
-    assert [each.id for each in await discover(FakeClient(), Secret("rg_live_x"), budget)] == ["a"]
+def discovering(folder: Path) -> Config:
+    """Return a config of one account that discovers its connections, and has one configured."""
+    file = folder / "config.toml"
+    file.write_text(
+        '[[accounts]]\nname = "acme"\napi_key = "rg_live_x"\ndiscover = true\n'
+        '[[accounts.connections]]\nname = "own"\nid = "o"\n'
+    )
+    return load_config(file, {})
+
+
+async def test_find_leaves_inactive_connections_out(tmp_path: Path) -> None:
+    """Configured connections come first, then active ones that the provider lists."""
+    targets, failed = await find_targets(discovering(tmp_path), FakeClient(), CLOCK)
+    assert [(each.name, each.connection_id) for each in targets] == [("own", "o"), ("A", "a")]
+    assert failed == []
+
+
+async def test_find_by_name_asks_the_provider_only_if_it_must(tmp_path: Path) -> None:
+    """A configured name needs no list; a discovered one is picked from it; an unknown one is an error."""
+    config, client = discovering(tmp_path), FakeClient()
+    assert [each.name for each in (await find_targets(config, client, CLOCK, ["own"]))[0]] == ["own"]
+    assert client.listed == 0
+    assert [each.name for each in (await find_targets(config, client, CLOCK, ["A"]))[0]] == ["A"]
+    assert client.listed == 1
+    with pytest.raises(ConfigError, match="no connection is called B; "):
+        await find_targets(config, client, CLOCK, ["B"])

@@ -1,6 +1,6 @@
 """The demo's story."""
 
-from monitor.cli.narrator import Narrator
+from monitor.cli.demo import Narrator
 from monitor.log import build_logger
 from monitor.notify.log import LogReceiver
 from tests.fakes.alerts import delivery_of, resolved

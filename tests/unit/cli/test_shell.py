@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import typer
 
-from monitor.cli.options import since_at
+from monitor.cli.shell import since_at
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -30,5 +30,5 @@ def test_since_is_a_duration_or_a_time(value: str | None, at: datetime | None) -
 @pytest.mark.parametrize("value", ["", "yesterday", "2 hours", "-2h", "99999999d"])
 def test_since_refuses_what_it_cannot_read(value: str) -> None:
     """It says how to write one."""
-    with pytest.raises(typer.BadParameter, match="write a duration"):
+    with pytest.raises(typer.BadParameter, match="use a duration"):
         since_at(value, NOW)
