@@ -1,4 +1,4 @@
-"""Opening the database, its one writer, its migrations, and its errors in our words."""
+"""The database: opening and migrating it, its one writer, and its errors in plain words."""
 
 import asyncio
 import contextlib
@@ -39,14 +39,14 @@ class DaemonLock:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
-            raise StartError(f"the store cannot be locked: {path}: {exc.strerror}") from exc
+            raise StartError(f"cannot lock the store: {path}: {exc.strerror}") from exc
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             os.close(self._fd)
             raise StartError(
-                f"the store {database} is in use by another daemon: stop that one, or give this one "
-                "a store.url of its own"
+                f"the store {database} is in use by another daemon: stop it, or give this one "
+                "its own store.url"
             ) from exc
 
     def close(self) -> None:
@@ -62,16 +62,18 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = _with_driver(make_url(url))
+        plain = make_url(url)
+        driver = "sqlite+aiosqlite" if plain.get_backend_name() == "sqlite" else "postgresql+psycopg"
+        self._url = plain.set(drivername=driver)
         self._writer = _engine(self._url, pool_size=1, immediate=True)
         self._readers = _engine(self._url, pool_size=4, immediate=False)
         self._turn = asyncio.Lock()
         self.writes = 0
-        """Transactions that this process has written; while it stays, only others changed anything."""
+        """How many transactions this process has written."""
 
     @property
     def shown(self) -> str:
-        """The URL as people write it, without its password."""
+        """The URL as configured, with its password hidden."""
         plain = self._url.set(drivername=self._url.get_backend_name())
         return plain.render_as_string(hide_password=True)
 
@@ -86,53 +88,51 @@ class Database:
         return Path(self._url.database) if self.is_sqlite and self._url.database else None
 
     def lock(self) -> DaemonLock | None:
-        """Take the database for one daemon where it cannot be shared; None where it can."""
+        """Lock a database that daemons cannot share; None for one that they can."""
         return DaemonLock(self.file) if self.file is not None else None
 
     async def migrate(self) -> None:
-        """Bring the schema to this program's version.
+        """Create the schema, or upgrade it to this program's version.
 
         Raises:
             StartError: The database cannot be opened or written, is no database, or is from a newer program.
         """
         if self.file is not None and not self.file.parent.is_dir():
             raise StartError(f"the store's folder does not exist: {self.file.parent}")
-        try:
-            await self._try_file()
-            async with self._writer.begin() as connection:
-                await connection.run_sync(_upgrade)
-        except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
-            raise StartError(f"the store {self.shown} cannot be opened: {_reason(exc)}") from exc
+        async with self._opening(), self._writer.begin() as connection:
+            await connection.run_sync(_upgrade)
 
     async def check(self) -> None:
-        """See that the schema is this program's, without changing it; for commands that only read.
+        """Check that the schema is of this program's version; for commands that only read.
 
         Raises:
-            StartError: There is no store there, or it is of another version.
+            StartError: The store does not exist or has another version.
         """
         if self.file is not None and not self.file.exists():
-            raise StartError(f"there is no store at {self.file}: the daemon makes it when it first runs")
-        try:
-            await self._try_file()
-            async with self._readers.connect() as connection:
-                current = await connection.run_sync(_current)
-        except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
-            raise StartError(f"the store {self.shown} cannot be opened: {_reason(exc)}") from exc
+            raise StartError(f"no store at {self.file}: the daemon creates it when it first starts")
+        async with self._opening(), self._readers.connect() as connection:
+            current = await connection.run_sync(_current)
         _refuse_newer(current)
         if current != REVISIONS[-1]:
             raise StartError("the store is from an older version: start the daemon once to upgrade it")
 
-    async def _try_file(self) -> None:
-        """Open the file before the driver does: its thread outlives a failed opening, and prints that."""
-        if self.file is not None:
-            await asyncio.to_thread(_open_once, self.file)
+    @asynccontextmanager
+    async def _opening(self) -> AsyncIterator[None]:
+        """Translate the errors of opening the database."""
+        try:
+            if self.file is not None:
+                # Tried first without the driver, whose thread outlives a failure and prints it.
+                await asyncio.to_thread(_try_file, self.file)
+            yield
+        except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
+            raise StartError(f"cannot open the store {self.shown}: {_reason(exc)}") from exc
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """Run a block in one transaction, alone.
+        """Run a block in one transaction, one at a time.
 
         Raises:
-            StoreUnavailable: The database did not take it; nothing of the block is kept.
+            StoreUnavailable: The write failed; nothing of the block is kept.
         """
         async with self._turn:
             try:
@@ -140,20 +140,20 @@ class Database:
                     yield connection
                 self.writes += 1
             except (SQLAlchemyError, OSError) as exc:
-                raise StoreUnavailable(f"the store did not take a write: {_reason(exc)}") from exc
+                raise StoreUnavailable(f"cannot write to the store: {_reason(exc)}") from exc
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Run a block that sees one state of the database.
+        """Run a block of queries that sees one state of the database.
 
         Raises:
-            StoreUnavailable: The database did not answer.
+            StoreUnavailable: The read failed.
         """
         try:
             async with self._readers.connect() as connection:
                 yield connection
         except (SQLAlchemyError, OSError) as exc:
-            raise StoreUnavailable(f"the store did not answer: {_reason(exc)}") from exc
+            raise StoreUnavailable(f"cannot read from the store: {_reason(exc)}") from exc
 
     async def close(self) -> None:
         """Close every connection, once the writer is done."""
@@ -168,12 +168,6 @@ class Database:
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def _with_driver(url: URL) -> URL:
-    if url.get_backend_name() == "sqlite":
-        return url.set(drivername="sqlite+aiosqlite")
-    return url.set(drivername="postgresql+psycopg")
 
 
 def _engine(url: URL, *, pool_size: int, immediate: bool) -> AsyncEngine:
@@ -210,13 +204,13 @@ def _tune_sqlite(engine: Engine, *, immediate: bool) -> None:
     event.listen(engine, "begin", on_begin)
 
 
-def _open_once(file: Path) -> None:
+def _try_file(file: Path) -> None:
     with contextlib.closing(sqlite3.connect(file, timeout=_BUSY_TIMEOUT_S)) as connection:
         connection.execute("PRAGMA schema_version")
 
 
 def _current(connection: Connection) -> str | None:
-    """Return the revision of the schema, as Alembic notes it; None for a database that is empty."""
+    """Return the revision of the schema as Alembic recorded it; None for an empty database."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
@@ -227,7 +221,7 @@ def _refuse_newer(current: str | None) -> None:
     if current is not None and current not in REVISIONS:
         raise StartError(
             f"the store is from a newer version of this program (schema {current}): "
-            "run that version, or give this one another store.url"
+            "run that version, or give this one its own store.url"
         )
 
 
@@ -241,7 +235,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _reason(exc: BaseException) -> str:
-    """Return the driver's words alone: statements and parameters may hold phone numbers."""
+    """Return the driver's message only: statements and parameters may hold phone numbers."""
     cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
@@ -249,11 +243,8 @@ def _reason(exc: BaseException) -> str:
     return str(cause).splitlines()[0] if told else type(exc).__name__
 
 
-_ROW = 1
-
-
 async def commit_pulse(tx: AsyncConnection, at: datetime) -> None:
-    """Write the instant down."""
-    done = await tx.execute(update(pulse).where(pulse.c.id == _ROW).values(at=at))
+    """Record the instant of a heartbeat, in the table's one row."""
+    done = await tx.execute(update(pulse).values(at=at))
     if done.rowcount == 0:
-        await tx.execute(insert(pulse).values(id=_ROW, at=at))
+        await tx.execute(insert(pulse).values(id=1, at=at))

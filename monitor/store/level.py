@@ -1,6 +1,6 @@
-"""What Alertmanagers are kept level with: open episodes, what was posted about them, and who posts where."""
+"""State for the posts to Alertmanager: open episodes, what was posted about them, who posts where."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,28 +9,50 @@ from sqlalchemy import Row, Select, and_, bindparam, case, delete, func, insert,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock
-from monitor.drift.alert import Kind, Resolution, Severity, Status
+from monitor.drift.alert import Status
 from monitor.drift.failures import SCOPE
 from monitor.errors import DeliveryError, Refusal
 from monitor.notify.alertmanager.level import LabelMoves, LabelSet, LevelState, Member, PostTarget
 from monitor.store.codec import Codec
 from monitor.store.database import Database
-from monitor.store.tables import alerts, connections, episodes, posted, posters, receivers
+from monitor.store.tables import alerts, connections, episodes, from_row, posted, posters, receivers
 
 REPEAT_ENDS = timedelta(minutes=15)
-"""An end is posted for so long after it was accepted: Alertmanager may restart before it told anybody."""
+"""How long an end is posted after it was accepted: Alertmanager may restart before it notifies anyone."""
 
 _CHUNK = 500
-"""Rows between two turns of the event loop."""
+"""Rows read before other tasks get a turn."""
 
 _ERROR_LENGTH = 500
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """What the posts need of an alert body."""
+    """The part of an alert body that the posts use."""
 
     numbers_total: int
     common: dict[str, int | str]
+
+
+_BY_KEY = and_(
+    posted.c.receiver == bindparam("of_receiver"),
+    posted.c.url == bindparam("of_url"),
+    posted.c.episode_id == bindparam("of_episode"),
+    posted.c.fingerprint == bindparam("of_labels"),
+)
+_FORGET = delete(posted).where(_BY_KEY)
+_MOVE = update(posted).where(_BY_KEY)
+
+_FIRING = alerts.c.status == Status.FIRING
+_MEMBERS = select(
+    episodes,
+    episodes.c.episode_group.label("group"),
+    connections.c.name.label("connection"),
+    connections.c.account,
+).outerjoin(
+    connections,
+    connections.c.identity == case((episodes.c.scope == SCOPE, episodes.c.key), else_=episodes.c.scope),
+)
+"""Episodes, with the names of the connection that each is about."""
 
 
 class StoredLevel:
@@ -40,7 +62,7 @@ class StoredLevel:
         database: The store.
         codec: Reads the episodes.
         clock: The time.
-        holder: Names this process among all that share the store.
+        holder: The name of this process among those that share the store.
     """
 
     def __init__(self, database: Database, codec: Codec, clock: Clock, *, holder: str) -> None:
@@ -49,10 +71,9 @@ class StoredLevel:
         self._clock = clock
         self._holder = holder
         self._head = msgspec.json.Decoder(_Head)
-        self._labels = msgspec.json.Decoder(dict[str, str])
 
     async def hold(self, target: PostTarget, *, lease_s: float) -> bool:
-        """Make this process the one that posts there; False: another one is."""
+        """Make this process the one that posts there; False if another process is."""
         now = self._clock.now()
         values = {"holder": self._holder, "lease_until": now + timedelta(seconds=lease_s)}
         free = or_(
@@ -81,19 +102,24 @@ class StoredLevel:
             )
 
     async def read(self, target: PostTarget) -> LevelState:
-        """Return all open episodes, those that were posted and not forgotten, and their label sets."""
+        """Return the open episodes, the ended ones whose end is still posted, and what was posted of them."""
         was_posted = select(posted.c.episode_id).where(*_at(posted, target))
+        ended = episodes.c.ended_at.is_not(None)
+        common: dict[str, dict[str, int | str]] = {}
         members: dict[str, Member] = {}
         async with self._database.read() as tx:
-            common = await self._common(tx)
-            for query in (
-                _members().where(episodes.c.ended_at.is_(None)),
-                _members().where(episodes.c.ended_at.is_not(None), episodes.c.id.in_(was_posted)),
-            ):
-                async for row in _rows(tx, query):
-                    members[row.id] = self._member(row, common)
-            query = select(posted).where(*_at(posted, target))
-            sets = [self._set(row) async for row in _rows(tx, query)]
+            async for row in _rows(tx, select(alerts.c.id, alerts.c.body).where(_FIRING)):
+                head = self._head.decode(row.body)
+                if head.numbers_total > 1:
+                    common[row.id] = head.common
+            for which in (~ended, and_(ended, episodes.c.id.in_(was_posted))):
+                async for row in _rows(tx, _MEMBERS.where(which)):
+                    track, shared = self._codec.unpack_track(row.track), common.get(row.alert_id, {})
+                    members[row.id] = from_row(Member, row, track=track, common=shared)
+            sets = [
+                from_row(LabelSet, row, member_id=row.episode_id)
+                async for row in _rows(tx, select(posted).where(*_at(posted, target)))
+            ]
         return LevelState(read_at=self._clock.now(), members=members, sets=sets)
 
     async def marker(self) -> object:
@@ -106,7 +132,7 @@ class StoredLevel:
             return tuple(still_open.one()), last_end.scalar()
 
     async def write(self, target: PostTarget, moves: LabelMoves) -> None:
-        """Write down what is about to be posted there."""
+        """Record what is about to be posted there."""
         async with self._database.write() as tx:
             if moves.gone:
                 await tx.execute(_FORGET, [_key(target, old) for old in moves.gone])
@@ -115,10 +141,21 @@ class StoredLevel:
                     _MOVE, [{**_key(target, moved), **_moving(moved)} for moved in moves.changed]
                 )
             if moves.begun:
-                await tx.execute(insert(posted), [_values(target, begun) for begun in moves.begun])
+                rows = [
+                    {
+                        "receiver": target.receiver,
+                        "url": target.url,
+                        "episode_id": begun.member_id,
+                        "fingerprint": begun.fingerprint,
+                        "labels": begun.labels,
+                        **_moving(begun),
+                    }
+                    for begun in moves.begun
+                ]
+                await tx.execute(insert(posted), rows)
 
     async def accepted(self, target: PostTarget, *, read_at: datetime, at: datetime) -> None:
-        """Record that the URL accepted everything that was read at an instant, and is well."""
+        """Record that the URL is working, and accepted everything read at an instant."""
         waiting = and_(*_at(posted, target), posted.c.accepted_at.is_(None), posted.c.changed_at <= read_at)
         told = and_(
             *_at(posted, target), posted.c.ended_at.is_not(None), posted.c.accepted_at <= at - REPEAT_ENDS
@@ -135,13 +172,10 @@ class StoredLevel:
             await tx.execute(
                 update(posters).where(troubled).values(troubled_since=None, refused=False, error=None)
             )
-            await _note_receiver(tx, target.receiver)
-            await tx.execute(
-                update(receivers).where(receivers.c.name == target.receiver).values(delivered_at=at)
-            )
+            await _note_receiver(tx, target.receiver, delivered_at=at)
 
     async def failed(self, target: PostTarget, error: DeliveryError, at: datetime) -> None:
-        """Record that the URL did not accept a post; written only where it says something new."""
+        """Record why the URL did not accept a post, unless that is recorded already."""
         said = {"refused": error.refusal is Refusal.FAILING, "error": str(error)[:_ERROR_LENGTH]}
         async with self._database.read() as tx:
             row = (await tx.execute(select(posters).where(*_at(posters, target)))).first()
@@ -156,7 +190,7 @@ class StoredLevel:
             await _note_receiver(tx, target.receiver)
 
     async def forget_others(self, receiver: str, urls: Sequence[str]) -> None:
-        """Forget what was posted to URLs that this receiver has no more, and by receivers that are gone."""
+        """Forget what was posted to URLs that this receiver no longer has, and by removed receivers."""
         configured = select(receivers.c.name)
         async with self._database.write() as tx:
             for table in (posted, posters):
@@ -164,55 +198,12 @@ class StoredLevel:
                 await tx.execute(delete(table).where(or_(elsewhere, table.c.receiver.not_in(configured))))
             await _note_receiver(tx, receiver)
 
-    async def _common(self, tx: AsyncConnection) -> dict[str, dict[str, int | str]]:
-        """Return what the numbers of each firing alert hang on, of those with several."""
-        firing = select(alerts.c.id, alerts.c.body).where(alerts.c.status == Status.FIRING)
-        common: dict[str, dict[str, int | str]] = {}
-        async for row in _rows(tx, firing):
-            head = self._head.decode(row.body)
-            if head.numbers_total > 1:
-                common[row.id] = head.common
-        return common
-
-    def _member(self, row: Row[Any], common: Mapping[str, Mapping[str, int | str]]) -> Member:
-        return Member(
-            id=row.id,
-            alert_id=row.alert_id,
-            kind=Kind(row.kind),
-            group=row.episode_group,
-            severity=Severity(row.severity),
-            opened_at=row.opened_at,
-            ended_at=row.ended_at,
-            resolution=Resolution(row.resolution) if row.resolution else None,
-            track=self._codec.unpack_track(row.track),
-            connection=row.connection,
-            account=row.account,
-            common=common.get(row.alert_id, {}),
-        )
-
-    def _set(self, row: Row[Any]) -> LabelSet:
-        return LabelSet(
-            member_id=row.episode_id,
-            labels=self._labels.decode(row.labels),
-            changed_at=row.changed_at,
-            ended_at=row.ended_at,
-            accepted_at=row.accepted_at,
-        )
-
 
 async def _rows(tx: AsyncConnection, query: Select[Any]) -> AsyncIterator[Row[Any]]:
     result = await tx.stream(query.execution_options(yield_per=_CHUNK))
     async for part in result.partitions():
         for row in part:
             yield row
-
-
-def _members() -> Select[Any]:
-    """Return the query for episodes, with the names of the connection that each is about."""
-    identity = case((episodes.c.scope == SCOPE, episodes.c.key), else_=episodes.c.scope)
-    return select(episodes, connections.c.name.label("connection"), connections.c.account).outerjoin(
-        connections, connections.c.identity == identity
-    )
 
 
 def _at(table: Any, target: PostTarget) -> tuple[Any, ...]:
@@ -228,16 +219,6 @@ def _key(target: PostTarget, which: LabelSet) -> dict[str, str]:
     }
 
 
-_BY_KEY = and_(
-    posted.c.receiver == bindparam("of_receiver"),
-    posted.c.url == bindparam("of_url"),
-    posted.c.episode_id == bindparam("of_episode"),
-    posted.c.fingerprint == bindparam("of_labels"),
-)
-_FORGET = delete(posted).where(_BY_KEY)
-_MOVE = update(posted).where(_BY_KEY)
-
-
 def _moving(which: LabelSet) -> dict[str, Any]:
     return {
         "changed_at": which.changed_at,
@@ -246,19 +227,8 @@ def _moving(which: LabelSet) -> dict[str, Any]:
     }
 
 
-def _values(target: PostTarget, begun: LabelSet) -> dict[str, Any]:
-    return {
-        "receiver": target.receiver,
-        "url": target.url,
-        "episode_id": begun.member_id,
-        "fingerprint": begun.fingerprint,
-        "labels": msgspec.json.encode(begun.labels).decode(),
-        **_moving(begun),
-    }
-
-
-async def _note_receiver(tx: AsyncConnection, receiver: str) -> None:
-    """Record how the receiver is doing: it is in trouble while any of its URLs is."""
+async def _note_receiver(tx: AsyncConnection, receiver: str, **also: datetime) -> None:
+    """Record the receiver's health, and these columns: it is in trouble while any of its URLs is."""
     rows = list(
         await tx.execute(
             select(posters)
@@ -273,5 +243,6 @@ async def _note_receiver(tx: AsyncConnection, receiver: str) -> None:
             troubled_since=rows[0].troubled_since if rows else None,
             refused=any(row.refused for row in rows),
             error=f"{rows[0].url}: {rows[0].error}"[:_ERROR_LENGTH] if rows else None,
+            **also,
         )
     )

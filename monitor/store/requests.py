@@ -1,23 +1,23 @@
-"""What commands ask of the daemon: each is one short transaction; it looks each second, and at its start."""
+"""Requests to the daemon, each one short transaction; it looks for them every second."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Kind
 from monitor.errors import UnknownName
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
-from monitor.store.outbox import DEAD, PENDING
+from monitor.store.outbox import DEAD, PENDING, SUPERSEDED
 from monitor.store.tables import acceptances, connections, deliveries, from_row, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptable:
-    """A number whose removal or reconfiguration waits for somebody to accept it."""
+    """A number whose removal or reconfiguration can be accepted."""
 
     key: str
     phone_number: str
@@ -26,7 +26,7 @@ class Acceptable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retried:
-    """What became of a request to send dead deliveries again; `refused` says why not, by delivery."""
+    """The dead deliveries that will be sent again; `refused` gives the reason for each that will not."""
 
     retried: tuple[str, ...]
     refused: dict[str, str]
@@ -40,9 +40,8 @@ async def owner_named(tx: AsyncConnection, name: str) -> ConnectionName | None:
 
 
 async def acceptable(tx: AsyncConnection, identity: str, codec: Codec) -> list[Acceptable]:
-    """Return what could be accepted of a connection, by key."""
-    found = await tx.execute(select(snapshots.c.records).where(snapshots.c.identity == identity))
-    blob = found.scalar()
+    """Return a connection's numbers that can be accepted, by key."""
+    blob = await tx.scalar(select(snapshots.c.records).where(snapshots.c.identity == identity))
     tracks = codec.unpack_tracks(blob).values() if blob is not None else ()
     rows = [
         Acceptable(key=track.key, phone_number=track.number.phone_number, kind=track.kind)
@@ -69,26 +68,25 @@ def chosen(found: Sequence[Acceptable], numbers: Sequence[str] | None) -> list[A
 
 
 async def accept(tx: AsyncConnection, identity: str, keys: Collection[str] | None, now: datetime) -> None:
-    """Ask for these numbers of a connection, or all of it (None), to be accepted as they are now."""
+    """Ask for these numbers of a connection, or all of them (None), to be accepted as they are now."""
     asked: Sequence[str | None] = [None] if keys is None else sorted(keys)
-    await tx.execute(
-        insert(acceptances), [{"identity": identity, "key": key, "asked_at": now} for key in asked]
-    )
+    rows = [{"identity": identity, "key": key, "asked_at": now} for key in asked]
+    await tx.execute(insert(acceptances), rows)
     await tx.execute(update(connections).where(connections.c.identity == identity).values(wakes_at=now))
 
 
 async def retry(tx: AsyncConnection, delivery_id: str | None, now: datetime) -> Retried:
-    """Ask for one dead delivery, or all of them (None), to be tried again.
+    """Ask for one dead delivery, or all of them (None), to be sent again.
 
-    One that has newer messages about its alert behind it stays dead: told late, it would contradict them.
+    One that was followed by newer messages about its alert stays dead: sent late, it would contradict them.
     """
-    asked = select(deliveries.c.id, deliveries.c.status, _superseded().label("superseded"))
+    asked = select(deliveries.c.id, deliveries.c.status, SUPERSEDED.label("superseded"))
     if delivery_id is None:
         asked = asked.where(deliveries.c.status == DEAD)
     else:
         asked = asked.where(deliveries.c.id == delivery_id)
     rows = list(await tx.execute(asked.order_by(deliveries.c.seq)))
-    refused = {} if rows or delivery_id is None else {delivery_id: "there is no such delivery"}
+    refused = {} if rows or delivery_id is None else {delivery_id: "no delivery has this id"}
     for row in rows:
         if row.status != DEAD:
             refused[row.id] = f"it is {row.status}, not dead"
@@ -102,13 +100,3 @@ async def retry(tx: AsyncConnection, delivery_id: str | None, now: datetime) -> 
             .values(status=PENDING, due_at=now, finished_at=None, first_failed_at=None, lease_until=None)
         )
     return Retried(retried=retried, refused=refused)
-
-
-def _superseded() -> ColumnElement[bool]:
-    newer = deliveries.alias("newer")
-    return (
-        select(newer.c.seq)
-        .where(newer.c.receiver == deliveries.c.receiver, newer.c.alert_id == deliveries.c.alert_id)
-        .where(newer.c.seq > deliveries.c.seq)
-        .exists()
-    )

@@ -262,7 +262,7 @@ async def test_without_a_store_commands_say_so(desk: Desk) -> None:
     for command in (["drift"], ["changes"], ["alerts"], ["deliveries"], ["accept", NAMES[0]]):
         ran = await desk.run(*command)
         assert (ran.code, ran.out) == (2, ""), command
-        assert "the daemon makes it when it first runs" in ran.err
+        assert "the daemon creates it when it first starts" in ran.err
     assert [path.name for path in desk.folder.iterdir()] == ["config.toml"]
 
 
@@ -348,7 +348,7 @@ async def test_dead_deliveries_are_sent_again(desk: Desk, webhook_sink: WebhookS
     async with desk.daemon():
         [dead] = await desk.until("deliveries", "--status", "dead")
         unknown = await desk.run("deliveries", "--retry", "nobody")
-        assert (unknown.code, unknown.err) == (1, "error: nobody: there is no such delivery\n")
+        assert (unknown.code, unknown.err) == (1, "error: nobody: no delivery has this id\n")
         retried = await desk.run("deliveries", "--retry", "all", "--format", "json")
         assert (retried.code, retried.data) == (0, {"retried": [dead["id"]], "refused": {}})
         [sent] = await desk.until("deliveries", "--receiver", "hook", "--status", "delivered")

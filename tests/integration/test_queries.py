@@ -382,7 +382,7 @@ async def test_retry_sends_dead_deliveries_again(database: Database) -> None:
     [
         ("1", "a newer message about its alert went to the same receiver"),
         ("3", "it is delivered, not dead"),
-        ("9", "there is no such delivery"),
+        ("9", "no delivery has this id"),
     ],
     ids=["superseded", "not dead", "unknown"],
 )

@@ -90,7 +90,7 @@ async def test_older_schema_is_no_store_for_commands(url: str) -> None:
     """A command never upgrades: it says that the daemon does."""
     async with Database(url) as database:
         if database.file is not None:
-            with pytest.raises(StartError, match=r"there is no store at .*: the daemon makes it"):
+            with pytest.raises(StartError, match=r"no store at .*: the daemon creates it"):
                 await database.check()
             database.file.touch()
         with pytest.raises(StartError, match="start the daemon once"):
@@ -175,9 +175,9 @@ async def test_file_that_is_no_database_is_a_start_error(tmp_path: Path) -> None
     path.write_text("this is no database, but a long enough text to look like a page " * 100)
     before = path.read_bytes()
     async with sqlite(path) as database:
-        with pytest.raises(StartError, match="cannot be opened: file is not a database"):
+        with pytest.raises(StartError, match=r"cannot open the store .*: file is not a database"):
             await database.migrate()
-        with pytest.raises(StartError, match="cannot be opened: file is not a database"):
+        with pytest.raises(StartError, match=r"cannot open the store .*: file is not a database"):
             await database.check()
     assert path.read_bytes() == before
 
@@ -202,7 +202,7 @@ async def test_missing_folder_is_a_start_error(tmp_path: Path) -> None:
 async def test_folder_instead_of_a_file_is_a_start_error(tmp_path: Path) -> None:
     """A folder of that name is said to be unusable."""
     async with sqlite(tmp_path) as database:
-        with pytest.raises(StartError, match="cannot be opened: unable to open database file"):
+        with pytest.raises(StartError, match=r"cannot open the store .*: unable to open database file"):
             await database.migrate()
 
 
@@ -210,9 +210,9 @@ async def test_read_only_disk_is_a_start_error(small_disk: Path) -> None:
     """Neither the lock nor the database can be made there."""
     mount("-o", "remount,ro", small_disk)
     async with sqlite(small_disk / "store.db") as database:
-        with pytest.raises(StartError, match=r"cannot be locked: .*: Read-only file system"):
+        with pytest.raises(StartError, match=r"cannot lock the store: .*: Read-only file system"):
             database.lock()
-        with pytest.raises(StartError, match="cannot be opened: unable to open database file"):
+        with pytest.raises(StartError, match=r"cannot open the store .*: unable to open database file"):
             await database.migrate()
 
 
