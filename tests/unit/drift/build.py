@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from monitor.drift.alert import AlertBody, Kind, Notice
-from monitor.drift.alerts import Report
+from monitor.drift.alert import AlertBody, Kind, Notice, Resolution, Severity
+from monitor.drift.alerts import Alert, Report
+from monitor.drift.episodes import Ended, Episode, Track
 from monitor.drift.plausibility import Guard
 from monitor.drift.policy import Judgement, Records, Step, judge, step
 from monitor.drift.rules import Rules
@@ -179,6 +180,50 @@ def told(
 ) -> AlertBody:
     """Return the body of a report."""
     return body(made, scope=scope, watched=watched, wording=wording or Wording(), now=now)
+
+
+def member(name: str, *, kind: Kind = Kind.DRIFT, number: Number | None = None, detail: str = "") -> Track:
+    """Return a member of the alert that `report_of` makes."""
+    episode = Episode(id=f"e-{name}", alert_id="a1", group="", opened_at=START, severity=Severity.WARNING)
+    return Track(
+        kind=kind,
+        key=name,
+        since=START,
+        number=number,
+        dependencies=number.dependencies if number else Dependencies(),
+        detail=detail,
+        episode=episode,
+    )
+
+
+def report_of(
+    *members: Track,
+    kind: Kind = Kind.DRIFT,
+    group: str = "NO_BOT",
+    ended: tuple[Track, ...] = (),
+    resolutions: tuple[Resolution, ...] = (),
+    lasted: timedelta = MINUTE,
+    notice: Notice | None = Notice.OPENED,
+) -> Report:
+    """Return a report of an alert that began at START, with these members, or with what ended."""
+    alert = Alert(
+        id="a1",
+        kind=kind,
+        group=group,
+        started_at=START,
+        updated_at=START,
+        notified_at=START,
+        severity=Severity.WARNING,
+        version=1,
+        resolutions=resolutions,
+    )
+    over = tuple(
+        Ended(
+            track=track, at=START + lasted, resolution=resolutions[0] if resolutions else Resolution.RECOVERED
+        )
+        for track in ended
+    )
+    return Report(alert=alert, notice=notice, members=members, ended=over, added=len(members))
 
 
 def drive(watch: Watch, sight: str) -> None:

@@ -436,3 +436,24 @@ def test_failures_never_wake_late(
     for at in instants:
         idle = step(fleet.records, fleet.health(), fleet.receivers, fleet.rules, at)
         assert (idle.records, idle.opened, idle.ended, idle.reports) == (fleet.records, (), (), ())
+
+
+@settings(max_examples=40, deadline=None)
+@given(ROUNDS)
+def test_failures_the_same_step_twice_changes_nothing(
+    rounds: list[tuple[timedelta, list[Outcome], bool, set[str]]],
+) -> None:
+    """After every round nothing opens, ends or is told again; nor does all that is gone end twice."""
+    fleet = Fleet()
+    for after, outcomes, refused, vanished in rounds:
+        fleet.receivers = (FailingReceiver(name="hook", since=START, error="e"),) if refused else ()
+        fleet.vanished = vanished
+        fleet.round(*outcomes, after=after)
+        state = (fleet.health(), fleet.receivers, fleet.rules, fleet.now)
+        for configured in (None, {"hook"}):
+            again = step(fleet.records, *state, configured=configured)
+            assert (again.records, again.opened, again.ended) == (fleet.records, (), ())
+            assert again.reports == ()
+        nothing: FailureStep = step(fleet.records, (), (), fleet.rules, fleet.now, configured=())
+        gone = step(nothing.records, (), (), fleet.rules, fleet.now, configured=())
+        assert (nothing.records, gone.records, gone.reports) == (FailureRecords(), FailureRecords(), ())

@@ -200,6 +200,41 @@ def messages(done: Step) -> set[bytes]:
     return {encode_body(told(made, made.alert.updated_at)) for made in done.reports}
 
 
+class Twice(Life):
+    """A life in which everything that happens without an answer happens twice."""
+
+    def happen(self, what: Sync | Wait, after: timedelta) -> Step:
+        """Let it happen, then step once more at the same instant."""
+        done = super().happen(what, after)
+        accepted = what.accepted if isinstance(what, Wait) else frozenset()
+        self._same(self.records, step(self.records, self.rules, self.now, scope=SCOPE, accepted=accepted))
+        for accept_all, unconfigured in ((True, False), (False, True)):
+            once = self._final(self.records, accept_all, unconfigured)
+            self._same(once.records, self._final(once.records, accept_all, unconfigured))
+        return done
+
+    def _final(self, records: Records, accept_all: bool, unconfigured: bool) -> Step:
+        return step(
+            records,
+            self.rules,
+            self.now,
+            scope=SCOPE,
+            accept_all=accept_all,
+            unconfigured=unconfigured,
+        )
+
+    def _same(self, records: Records, again: Step) -> None:
+        assert again.records == records
+        assert (again.changes, again.opened, again.moved, again.ended, again.reports) == ((), (), (), (), ())
+
+
+@modest
+@given(histories())
+def test_life_the_same_step_twice_changes_nothing(events: list[Event]) -> None:
+    """A repeated timer, reload, accept or removal from the config tells, ends and opens nothing."""
+    Twice().live(events).heal()
+
+
 class Restless(Life):
     """A life that also steps at instants at which policy did not ask for it, and throws the result away."""
 

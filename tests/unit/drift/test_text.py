@@ -11,15 +11,13 @@ from monitor.drift.alert import (
     Kind,
     Notice,
     Resolution,
-    Severity,
     Status,
     decode_body,
     encode_body,
 )
-from monitor.drift.alerts import Alert, Report
-from monitor.drift.episodes import Ended, Episode, Track
+from monitor.drift.alerts import Report
 from monitor.drift.rules import Rules
-from monitor.drift.snapshot import ActionItem, Dependencies, Number
+from monitor.drift.snapshot import ActionItem, Dependencies
 from monitor.drift.text import Watched, Wording
 from tests.unit.drift.build import (
     EVERY_KIND,
@@ -33,7 +31,9 @@ from tests.unit.drift.build import (
     broken,
     fleet,
     key,
+    member,
     ready,
+    report_of,
     told,
 )
 
@@ -42,50 +42,6 @@ FLEET = {
     "id-2": Watched(name="acme-care", account="acme"),
     "id-3": Watched(name="globex", account="globex"),
 }
-
-
-def member(name: str, *, kind: Kind = Kind.DRIFT, number: Number | None = None, detail: str = "") -> Track:
-    """Return a member of the alert that `report_of` makes."""
-    episode = Episode(id=f"e-{name}", alert_id="a1", group="", opened_at=START, severity=Severity.WARNING)
-    return Track(
-        kind=kind,
-        key=name,
-        since=START,
-        number=number,
-        dependencies=number.dependencies if number else Dependencies(),
-        detail=detail,
-        episode=episode,
-    )
-
-
-def report_of(
-    *members: Track,
-    kind: Kind = Kind.DRIFT,
-    group: str = "NO_BOT",
-    ended: tuple[Track, ...] = (),
-    resolutions: tuple[Resolution, ...] = (),
-    lasted: timedelta = MINUTE,
-    notice: Notice | None = Notice.OPENED,
-) -> Report:
-    """Return a report of an alert that began at START, with these members, or with what ended."""
-    alert = Alert(
-        id="a1",
-        kind=kind,
-        group=group,
-        started_at=START,
-        updated_at=START,
-        notified_at=START,
-        severity=Severity.WARNING,
-        version=1,
-        resolutions=resolutions,
-    )
-    over = tuple(
-        Ended(
-            track=track, at=START + lasted, resolution=resolutions[0] if resolutions else Resolution.RECOVERED
-        )
-        for track in ended
-    )
-    return Report(alert=alert, notice=notice, members=members, ended=over, added=len(members))
 
 
 def test_body_is_the_contracts() -> None:
