@@ -3,11 +3,10 @@
 from monitor.simulator.answer import render
 from monitor.simulator.api import BASE_PATH, CONNECTIONS_PATH, SYNC_PATH, Seen
 from monitor.simulator.faults import FaultKind
-from monitor.simulator.problem import ScenarioError
 from monitor.simulator.scenario import Scenario, load_scenario, parse_scenario, shipped_scenario
 from monitor.simulator.server import Simulator
 from monitor.simulator.steps import VOCABULARY
-from monitor.simulator.world import SimulatedAccount, SimulatedConnection, World, build_world
+from monitor.simulator.world import ScenarioError, SimulatedAccount, SimulatedConnection, World, build_world
 
 __all__ = [
     "BASE_PATH",

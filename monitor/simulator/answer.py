@@ -71,8 +71,14 @@ def render(connection: SimulatedConnection) -> dict[str, Any]:
             {"id": client.id, "first_name": client.first_name, "last_name": client.last_name, "status": 1}
             for client in inventory.clients.values()
         ],
-        "dids": [_did(number) for number in inventory.numbers.values()],
-        "available_dids": [_available(connection, position) for position in range(inventory.available)],
+        "dids": [
+            _did(each.did_id, each.key, each.client_id, "expired" if each.expired else "active", _raw(each))
+            for each in inventory.numbers.values()
+        ],
+        "available_dids": [
+            _did(900_000_000 + place, f"9199{place:08d}", None, "available", {"connection": connection.name})
+            for place in range(inventory.available)
+        ],
         "bots": [_bot(bot) for bot in inventory.bots.values()],
         "routing": [_routing(number) for number in inventory.numbers.values() if number.routed],
         "local_phone_numbers": [_local(number) for number in inventory.numbers.values()],
@@ -100,31 +106,16 @@ def _raw(number: SimulatedNumber) -> dict[str, Any]:
     return {"did_id": number.did_id, "did_number": number.key, "client_id": number.client_id, **_RAW}
 
 
-def _did(number: SimulatedNumber) -> dict[str, Any]:
-    return {
-        "id": number.did_id,
-        "did_id": number.did_id,
-        "did_number": number.key,
-        "phone_number": f"+{number.key}",
-        "client_id": number.client_id,
-        "status": "expired" if number.expired else "active",
-        "is_expired": number.expired,
-        "raw": _raw(number),
-    }
-
-
-def _available(connection: SimulatedConnection, position: int) -> dict[str, Any]:
-    did_id = 900_000_000 + position
-    digits = f"9199{position:08d}"
+def _did(did_id: int, digits: str, client_id: int | None, status: str, raw: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": did_id,
         "did_id": did_id,
         "did_number": digits,
         "phone_number": f"+{digits}",
-        "client_id": None,
-        "status": "available",
-        "is_expired": False,
-        "raw": {"connection": connection.name},
+        "client_id": client_id,
+        "status": status,
+        "is_expired": status == "expired",
+        "raw": raw,
     }
 
 
@@ -233,29 +224,20 @@ class Bodies:
 
     def of(self, connection: SimulatedConnection) -> bytes:
         """Return the body of a sync of this connection as it is now."""
-        stamp = self._stamps.get(connection.id)
-        if stamp is not None and stamp[0] is connection and stamp[1] == connection.version:
-            return self._remembered(connection.id)
-        self._forget(connection.id)
-        body = envelope(render(connection))
-        self._stamps[connection.id] = (connection, connection.version)
-        self._keep(connection.id, body)
-        return body
-
-    def _remembered(self, key: str) -> bytes:
-        if key in self._plain:
+        key = connection.id
+        if self._stamps.get(key) == (connection, connection.version):
+            if key not in self._plain:
+                return zstandard.ZstdDecompressor().decompress(self._packed[key])
             self._plain.move_to_end(key)
             return self._plain[key]
-        return zstandard.ZstdDecompressor().decompress(self._packed[key])
-
-    def _forget(self, key: str) -> None:
         self._held_bytes -= len(self._plain.pop(key, b""))
         self._packed.pop(key, None)
-
-    def _keep(self, key: str, body: bytes) -> None:
+        body = envelope(render(connection))
+        self._stamps[key] = (connection, connection.version)
         self._plain[key] = body
         self._held_bytes += len(body)
         while self._held_bytes > self._budget_bytes:
             oldest, packed = self._plain.popitem(last=False)
             self._held_bytes -= len(packed)
             self._packed[oldest] = zstandard.ZstdCompressor(level=1).compress(packed)
+        return body

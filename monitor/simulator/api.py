@@ -12,21 +12,20 @@ read-only is 400.
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qs
 
 import msgspec
+from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from monitor.clock import Clock, rfc3339
-from monitor.simulator import reply
 from monitor.simulator.answer import Bodies, describe, envelope, render
 from monitor.simulator.control import Control
-from monitor.simulator.faults import Fault, alter
-from monitor.simulator.reply import Failure, Reply
+from monitor.simulator.faults import alter
+from monitor.simulator.reply import Reply, failure, with_faults
+from monitor.simulator.reply import send as send_reply
 from monitor.simulator.world import SimulatedAccount, SimulatedConnection, World
 
 BASE_PATH = "/api/v2"
@@ -37,16 +36,14 @@ _KEPT_REQUESTS = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A request, read."""
+class Call:
+    """A request, read: the fields of its JSON body, and the account whose key it has."""
 
     method: str
     path: str
-    headers: dict[bytes, bytes]
-    query: dict[str, list[str]]
-    body: bytes
+    providers: list[str]
     fields: dict[str, Any]
-    """The body's JSON object; empty if it is none."""
+    account: SimulatedAccount | None
 
     @property
     def read_only(self) -> bool:
@@ -73,8 +70,7 @@ class Seen:
 
     def fields(self) -> dict[str, Any]:
         """Return it for JSON."""
-        names = ("account", "method", "path", "connection_id", "status", "write")
-        return {"at": rfc3339(self.at), **{name: getattr(self, name) for name in names}}
+        return {**asdict(self), "at": rfc3339(self.at)}
 
 
 class SimulatedApi:
@@ -101,122 +97,100 @@ class SimulatedApi:
         """Answer one HTTP request (ASGI 3)."""
         if scope["type"] != "http":
             return
-        request = await _read(scope, receive)
+        request = Request(scope, receive)
+        body = await request.body()
         self._control.catch_up()
-        if request.path.startswith("/_sim/"):
-            await reply.send(self._control_reply(request), scope, receive, send, self._clock)
+        if request.scope["path"].startswith("/_sim/"):
+            await send_reply(self._control_reply(request, body), scope, receive, send, self._clock)
             return
         self._world.now_s = self._clock.monotonic()
-        answer = self._answer(request)
-        self._record(request, answer)
-        if self._world.gzip and b"gzip" in request.headers.get(b"accept-encoding", b""):
+        call = Call(
+            method=request.method,
+            path=scope["path"],
+            providers=request.query_params.getlist("provider"),
+            fields=_object(body),
+            account=self._account_of(request),
+        )
+        answer = self._refusal(call) or self._answer(call)
+        self._record(call, answer)
+        if self._world.gzip and "gzip" in request.headers.get("accept-encoding", ""):
             answer = answer.compressed()
-        await reply.send(answer, scope, receive, send, self._clock)
+        await send_reply(answer, scope, receive, send, self._clock)
 
-    def _answer(self, request: Request) -> Reply:
-        if not request.read_only:
-            return Failure(400, "only read-only requests are answered here").reply()
-        try:
-            account = self._authenticate(request)
-            self._limit(account)
-        except Failure as exc:
-            return exc.reply()
-        if request.path == SYNC_PATH:
-            return self._sync(account, self._named(account, request))
-        answer = self._list(account, request.query.get("provider"))
-        return reply.with_faults(answer, self._world.faults.take(account.name, None, self._world.now_s))
+    def _refusal(self, call: Call) -> Reply | None:
+        if not call.read_only:
+            return failure(400, "only read-only requests are answered here")
+        if call.account is None or call.account.revoked:
+            return failure(401, "missing or invalid API key")
+        if call.account.suspended:
+            return failure(403, "the account is suspended")
+        if self._over_limit(call.account):
+            return failure(429, "too many requests: back off and retry after the window resets")
+        return None
 
-    def _sync(self, account: SimulatedAccount, named: SimulatedConnection | Failure) -> Reply:
-        now_s = self._world.now_s
-        if isinstance(named, Failure):
-            return reply.with_faults(named.reply(), self._world.faults.take(account.name, None, now_s))
-        content = self._world.faults.take(account.name, named.id, now_s, content=True)
-        in_the_way = self._world.faults.take(account.name, named.id, now_s)
-        return reply.with_faults(Reply(self._body(named, content)), in_the_way)
-
-    def _body(self, connection: SimulatedConnection, faults: list[Fault]) -> bytes:
-        if not faults:
-            return self._bodies.of(connection)
-        data = render(connection)
-        for fault in faults:
+    def _answer(self, call: Call) -> Reply:
+        account, faults, now_s = call.account, self._world.faults, self._world.now_s
+        if account is None:
+            raise TypeError("a call without an account is refused")
+        if call.path == CONNECTIONS_PATH:
+            return with_faults(self._list(account, call.providers), faults.take(account.name, None, now_s))
+        named = _named(account, call.fields.get("connection_id"))
+        if isinstance(named, Reply):
+            return with_faults(named, faults.take(account.name, None, now_s))
+        content = faults.take(account.name, named.id, now_s, content=True)
+        data = render(named) if content else {}
+        for fault in content:
             data = alter(data, fault, self._rng)
-        return envelope(data)
+        body = envelope(data) if content else self._bodies.of(named)
+        return with_faults(Reply(body), faults.take(account.name, named.id, now_s))
 
-    def _list(self, account: SimulatedAccount, providers: list[str] | None) -> Reply:
+    def _list(self, account: SimulatedAccount, providers: list[str]) -> Reply:
         listed = [
             describe(connection)
             for connection in account.connections
-            if providers is None or connection.provider in providers
+            if not providers or connection.provider in providers
         ]
         return Reply(envelope(listed if self._world.connections_form == "list" else {"connections": listed}))
 
-    def _authenticate(self, request: Request) -> SimulatedAccount:
-        account = self._account_of(request)
-        if account is None or account.revoked:
-            raise Failure(401, "missing or invalid API key")
-        if account.suspended:
-            raise Failure(403, "the account is suspended")
-        return account
-
     def _account_of(self, request: Request) -> SimulatedAccount | None:
-        scheme, _, key = request.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
         return next((each for each in self._world.accounts if each.key == key.strip()), None)
 
-    def _limit(self, account: SimulatedAccount) -> None:
+    def _over_limit(self, account: SimulatedAccount) -> bool:
+        """Count a request; return whether it is one too many in its window."""
         window = int(self._world.now_s // self._world.rate_window_s)
         before, used = self._windows.get(account.key, (window, 0))
         used = used + 1 if before == window else 1
         self._windows[account.key] = (window, used)
-        if self._world.rate_limit and used > self._world.rate_limit:
-            raise Failure(429, "too many requests: back off and retry after the window resets")
+        return bool(self._world.rate_limit) and used > self._world.rate_limit
 
-    def _named(self, account: SimulatedAccount, request: Request) -> SimulatedConnection | Failure:
-        """Return the connection that a sync means, or why there is none."""
-        wanted = request.fields.get("connection_id")
-        active = account.active()
-        if wanted is None:
-            if len(active) == 1:
-                return active[0]
-            if active:
-                return Failure(400, "connection_id is required: several active VoiceLink connections exist")
-            return Failure(404, "no active VoiceLink connection")
-        if not isinstance(wanted, str):
-            return Failure(400, "connection_id must be a uuid")
-        for connection in account.connections:
-            if connection.id == wanted and connection.provider == "voicelink":
-                return connection if connection.active else Failure(409, "the connection is not active")
-        return Failure(404, "connection not found")
-
-    def _record(self, request: Request, answer: Reply) -> None:
-        account = self._account_of(request)
-        named = request.fields.get("connection_id")
+    def _record(self, call: Call, answer: Reply) -> None:
+        named = call.fields.get("connection_id")
         seen = Seen(
             at=self._clock.now(),
-            account=account.name if account else None,
-            method=request.method,
-            path=request.path,
+            account=call.account.name if call.account else None,
+            method=call.method,
+            path=call.path,
             connection_id=named if isinstance(named, str) else None,
             status=answer.status,
-            write=not request.read_only,
+            write=not call.read_only,
         )
         self.requests.append(seen)
         self.counts[seen.path, seen.status] += 1
         self.writes += seen.write
 
-    def _control_reply(self, request: Request) -> Reply:
-        handlers: dict[tuple[str, str], Callable[[], Reply]] = {
-            ("GET", "/_sim/stats"): lambda: Reply(msgspec.json.encode(self.stats())),
-            ("GET", "/_sim/requests"): lambda: Reply(
-                msgspec.json.encode([each.fields() for each in self.requests])
-            ),
-            ("POST", "/_sim/do"): lambda: self._control.reply(
-                request.body, request.headers.get(b"content-type", b"").decode("latin-1")
-            ),
-        }
-        handler = handlers.get((request.method, request.path))
-        return handler() if handler else Failure(404, "see GET /_sim/stats, POST /_sim/do").reply()
+    def _control_reply(self, request: Request, body: bytes) -> Reply:
+        match request.method, request.scope["path"]:
+            case "GET", "/_sim/stats":
+                return Reply(msgspec.json.encode(self.stats()))
+            case "GET", "/_sim/requests":
+                return Reply(msgspec.json.encode([each.fields() for each in self.requests]))
+            case "POST", "/_sim/do":
+                return self._control.reply(body, request.headers.get("content-type", ""))
+            case _:
+                return failure(404, "see GET /_sim/stats, POST /_sim/do")
 
     def stats(self) -> dict[str, Any]:
         """Return what `GET /_sim/stats` answers: requests by path and status, and refused writes."""
@@ -226,24 +200,25 @@ class SimulatedApi:
         return {"requests": by_path, "total": sum(self.counts.values()), "writes_refused": self.writes}
 
 
-async def _read(scope: Scope, receive: Receive) -> Request:
-    body = bytearray()
-    more = True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    return Request(
-        method=scope["method"],
-        path=scope["path"],
-        headers=dict(scope["headers"]),
-        query=parse_qs(scope.get("query_string", b"").decode("latin-1")),
-        body=bytes(body),
-        fields=_object(bytes(body)),
-    )
+def _named(account: SimulatedAccount, wanted: Any) -> SimulatedConnection | Reply:
+    """Return the connection that a sync means, or why there is none."""
+    if wanted is None:
+        active = account.active()
+        if len(active) == 1:
+            return active[0]
+        if active:
+            return failure(400, "connection_id is required: several active VoiceLink connections exist")
+        return failure(404, "no active VoiceLink connection")
+    if not isinstance(wanted, str):
+        return failure(400, "connection_id must be a uuid")
+    for connection in account.connections:
+        if connection.id == wanted and connection.provider == "voicelink":
+            return connection if connection.active else failure(409, "the connection is not active")
+    return failure(404, "connection not found")
 
 
 def _object(body: bytes) -> dict[str, Any]:
+    """Return a body's JSON object; an empty one if it is none."""
     try:
         value = msgspec.json.decode(body)
     except msgspec.DecodeError:

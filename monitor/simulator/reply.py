@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import gzip
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -25,6 +26,7 @@ _CODES = {
     429: "LIMIT_REACHED",
 }
 
+_GZIP_WINDOW_BITS = 31
 _CHUNK_BYTES = 256 * 1024
 _MIB = 1024 * 1024
 
@@ -59,57 +61,37 @@ class Reply:
         return packed.with_header("content-encoding", "gzip")
 
 
-class Failure(Exception):  # noqa: N818 - it is an answer as much as an error
-    """A request that gets the provider's error envelope.
-
-    Args:
-        code: The provider's code; the one that goes with the status, unless said.
-    """
-
-    def __init__(self, status: int, message: str, code: str | None = None) -> None:
-        self.status = status
-        self.message = message
-        self.code = code or _CODES.get(status, "INTERNAL_ERROR")
-        super().__init__(message)
-
-    def reply(self) -> Reply:
-        """Return the answer."""
-        error = {"code": self.code, "message": self.message}
-        return Reply(msgspec.json.encode({"success": False, "error": error}), self.status)
+def failure(status: int, message: str, code: str | None = None) -> Reply:
+    """Return the provider's error envelope; with the code that goes with the status, unless given."""
+    error = {"code": code or _CODES.get(status, "INTERNAL_ERROR"), "message": message}
+    return Reply(msgspec.json.encode({"success": False, "error": error}), status)
 
 
 def with_faults(answer: Reply, faults: list[Fault]) -> Reply:
     """Return an answer as these faults leave it, the oldest first; delays add up."""
     for fault in faults:
-        answer = _with_fault(answer, fault)
+        if fault.kind is FaultKind.STATUS:
+            failed = failure(fault.status, "the scenario says so", fault.code)
+            answer = replace(failed, delay_s=answer.delay_s)
+            for name, value in (("retry-after", fault.retry_after), ("location", fault.location)):
+                if value is not None:
+                    answer = answer.with_header(name, value)
+        else:
+            answer = replace(answer, **_changes(answer, fault)[fault.kind])
     return answer
 
 
-def _with_fault(answer: Reply, fault: Fault) -> Reply:
-    changes: dict[FaultKind, Callable[[], Reply]] = {
-        FaultKind.STATUS: lambda: _status(answer, fault),
-        FaultKind.DELAY: lambda: replace(answer, delay_s=answer.delay_s + fault.delay_s),
-        FaultKind.DROP: lambda: replace(answer, status=0),
-        FaultKind.TRUNCATED: lambda: replace(answer, cut=True),
-        FaultKind.STALL: lambda: replace(answer, stall_s=fault.delay_s),
-        FaultKind.GARBAGE: lambda: replace(answer, body=b"<html>Bad things happened</html>", status=200),
-        FaultKind.REFUSED: lambda: replace(answer, body=_refused(fault), status=200),
-        FaultKind.HUGE: lambda: replace(answer, filler_mib=fault.size_mib),
-        FaultKind.BOMB: lambda: replace(answer, filler_mib=fault.size_mib, bomb=True),
+def _changes(answer: Reply, fault: Fault) -> dict[FaultKind, dict[str, Any]]:
+    return {
+        FaultKind.DELAY: {"delay_s": answer.delay_s + fault.delay_s},
+        FaultKind.DROP: {"status": 0},
+        FaultKind.TRUNCATED: {"cut": True},
+        FaultKind.STALL: {"stall_s": fault.delay_s},
+        FaultKind.GARBAGE: {"body": b"<html>Bad things happened</html>", "status": 200},
+        FaultKind.REFUSED: {"body": failure(400, "the scenario says so", fault.code).body, "status": 200},
+        FaultKind.HUGE: {"filler_mib": fault.size_mib},
+        FaultKind.BOMB: {"filler_mib": fault.size_mib, "bomb": True},
     }
-    return changes[fault.kind]()
-
-
-def _status(answer: Reply, fault: Fault) -> Reply:
-    failed = Failure(fault.status, "the scenario says so", fault.code).reply()
-    failed = replace(failed, delay_s=answer.delay_s)
-    if fault.retry_after is not None:
-        failed = failed.with_header("retry-after", fault.retry_after)
-    return failed if fault.location is None else failed.with_header("location", fault.location)
-
-
-def _refused(fault: Fault) -> bytes:
-    return Failure(400, "the scenario says so", fault.code).reply().body
 
 
 async def send(answer: Reply, scope: Scope, receive: Receive, send_message: Send, clock: Clock) -> None:
@@ -147,10 +129,13 @@ async def _send_large(answer: Reply, send_message: Send, clock: Clock) -> None:
     if answer.bomb:
         answer = answer.with_header("content-encoding", "gzip")
     await _start(answer, send_message, size_bytes=None)
-    for chunk in _gzip(_filled(answer)) if answer.bomb else _filled(answer):
-        await send_message({"type": "http.response.body", "body": chunk, "more_body": True})
+    packer = zlib.compressobj(1, zlib.DEFLATED, _GZIP_WINDOW_BITS)
+    for chunk in _filled(answer):
+        packed = packer.compress(chunk) if answer.bomb else chunk
+        await send_message({"type": "http.response.body", "body": packed, "more_body": True})
         await clock.sleep(0)  # give way: a bomb is compressed between two of these
-    await send_message({"type": "http.response.body", "body": b""})
+    rest = packer.flush() if answer.bomb else b""
+    await send_message({"type": "http.response.body", "body": rest})
 
 
 def _filled(answer: Reply) -> Iterator[bytes]:
@@ -159,14 +144,6 @@ def _filled(answer: Reply) -> Iterator[bytes]:
     for _ in range(answer.filler_mib * _MIB // _CHUNK_BYTES):
         yield chunk
     yield b'"}'
-
-
-def _gzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    gzip_window_bits = 31
-    packer = zlib.compressobj(1, zlib.DEFLATED, gzip_window_bits)
-    for chunk in chunks:
-        yield packer.compress(chunk)
-    yield packer.flush()
 
 
 async def _gone_while(seconds: float, receive: Receive, clock: Clock) -> bool:

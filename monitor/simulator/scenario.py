@@ -3,14 +3,11 @@
 import tomllib
 from dataclasses import dataclass
 from importlib import resources
-from itertools import count
 from pathlib import Path
 
-from monitor.simulator.problem import ScenarioError, did_you_mean, seconds
 from monitor.simulator.shape import ScenarioShape, build, parse_shape
-from monitor.simulator.step import ScenarioStep
-from monitor.simulator.steps import parse_step
-from monitor.simulator.world import World
+from monitor.simulator.steps import ScenarioStep, parse_step
+from monitor.simulator.world import ScenarioError, World, did_you_mean, seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,33 +25,6 @@ class Scenario:
     def world(self) -> World:
         """Return a new world, as it is before the first step."""
         return build(self.shape)
-
-
-class Story:
-    """Hands out the steps of a scenario as time passes, round after round if it repeats."""
-
-    def __init__(self, scenario: Scenario | None) -> None:
-        self._scenario = scenario
-        self._taken = 0
-
-    def next_at(self) -> float | None:
-        """Return the seconds from the start to the next step; None if there is none."""
-        scenario = self._scenario
-        if scenario is None or not scenario.steps:
-            return None
-        turn, position = divmod(self._taken, len(scenario.steps))
-        if turn and not scenario.repeat:
-            return None
-        return turn * scenario.length_s + seconds(scenario.steps[position].at)
-
-    def take(self, elapsed_s: float) -> ScenarioStep | None:
-        """Return the next step if its time has come; it is handed out once."""
-        at = self.next_at()
-        if self._scenario is None or at is None or at > elapsed_s:
-            return None
-        step = self._scenario.steps[self._taken % len(self._scenario.steps)]
-        self._taken += 1
-        return step
 
 
 def parse_scenario(text: str, source: str | None = None) -> Scenario:
@@ -113,7 +83,7 @@ def shipped_scenario(name: str) -> Scenario:
 def _steps(shape: ScenarioShape) -> tuple[ScenarioStep, ...]:
     """Return the steps in the order of their time, each tried on a copy of the world."""
     parsed: list[tuple[str, ScenarioStep]] = []
-    for position, table in zip(count(1), shape.steps, strict=False):
+    for position, table in enumerate(shape.steps, start=1):
         where = f"steps[{position}] ({table.get('do', '?')})"
         try:
             parsed.append((where, parse_step(table)))

@@ -16,8 +16,7 @@ from monitor.errors import StartError
 from monitor.simulator.api import BASE_PATH, Seen, SimulatedApi
 from monitor.simulator.control import Control
 from monitor.simulator.reply import HANG_UP
-from monitor.simulator.scenario import Scenario, Story
-from monitor.simulator.step import ScenarioStep
+from monitor.simulator.scenario import Scenario
 from monitor.simulator.world import World
 
 
@@ -40,7 +39,7 @@ class Simulator:
         scenario = source if isinstance(source, Scenario) else None
         clock = clock or SystemClock()
         self.world = source if isinstance(source, World) else source.world()
-        self._control = Control(self.world, Story(scenario), clock, on_step)
+        self._control = Control(self.world, scenario, clock, on_step)
         self._api = SimulatedApi(self.world, clock, self._control)
 
     @property
@@ -62,7 +61,7 @@ class Simulator:
         """Return requests by path and status, and refused writes."""
         return self._api.stats()
 
-    def do(self, step: ScenarioStep | Mapping[str, Any] | str, **keys: Any) -> None:
+    def do(self, step: Mapping[str, Any] | str, **keys: Any) -> None:
         """Take one step now: `do("deactivate_bot", bot=93)`, or a mapping like a scenario's step.
 
         Raises:

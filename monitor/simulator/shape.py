@@ -8,8 +8,16 @@ import msgspec
 
 from monitor.simulator.faults import FaultKind
 from monitor.simulator.inventory import MAX_NUMBERS, Block, Ids, Recipe
-from monitor.simulator.problem import ScenarioError, did_you_mean, seconds
-from monitor.simulator.world import ListForm, SimulatedAccount, SimulatedConnection, World, key_of
+from monitor.simulator.world import (
+    ListForm,
+    ScenarioError,
+    SimulatedAccount,
+    SimulatedConnection,
+    World,
+    did_you_mean,
+    key_of,
+    seconds,
+)
 
 _UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]+)`")
 
@@ -108,9 +116,12 @@ def build(shape: ScenarioShape) -> World:
     Raises:
         ScenarioError: Two accounts, keys or connections are the same, or a connection's counts make no sense.
     """
+    rate_window_s = seconds(shape.rate_window)
+    if rate_window_s <= 0:
+        raise ScenarioError(["`rate_window` must be longer than nothing"])
     world = World(
         rate_limit=shape.rate_limit,
-        rate_window_s=_positive_s("rate_window", shape.rate_window),
+        rate_window_s=rate_window_s,
         connections_form=shape.connections_form,
         gzip=shape.gzip,
     )
@@ -161,21 +172,10 @@ def _blocks(shape: ConnectionShape, ids: Ids) -> tuple[Block, ...]:
     for position, block in enumerate(shape.blocks):
         blocks.append(_block(block, ids, position, first))
         first = blocks[-1].first + block.numbers
-    _refuse_overlap(blocks)
-    return tuple(blocks)
-
-
-def _positive_s(key: str, value: str | float) -> float:
-    length_s = seconds(value)
-    if length_s <= 0:
-        raise ScenarioError([f"`{key}` must be longer than nothing"])
-    return length_s
-
-
-def _refuse_overlap(blocks: list[Block]) -> None:
     ordered = sorted(blocks, key=lambda block: block.first)
     if any(one.first + one.numbers > other.first for one, other in pairwise(ordered)):
         raise ScenarioError(["two blocks have a number in common: mind `first`"])
+    return tuple(blocks)
 
 
 def _block(shape: BlockShape, ids: Ids, position: int, first: int) -> Block:
@@ -194,13 +194,10 @@ def _block(shape: BlockShape, ids: Ids, position: int, first: int) -> Block:
 def _refuse_twins(world: World) -> None:
     """Refuse what must be unique and is not; a key is never shown."""
     seen: set[tuple[str, str]] = set()
-    for account in world.accounts:
-        values = [("name", account.name), ("key", account.key)]
-        if any(value in seen for value in values):
-            raise ScenarioError([f'account "{account.name}" has the name or key of another'])
-        seen.update(values)
-    for connection in world.connections():
-        values = [("connection", connection.name), ("id", connection.id)]
-        if any(value in seen for value in values):
-            raise ScenarioError([f'connection "{connection.name}" has the name or id of another'])
-        seen.update(values)
+    named = [("account", "key", each.name, each.key) for each in world.accounts]
+    named += [("connection", "id", each.name, each.id) for each in world.connections()]
+    for kind, other, name, value in named:
+        twins = {(kind, name), (other, value)}
+        if twins & seen:
+            raise ScenarioError([f'{kind} "{name}" has the name or {other} of another'])
+        seen |= twins

@@ -1,57 +1,54 @@
 """The vocabulary of scenarios: each step is a small value that knows how to change the world.
 
 A step's keys are the fields of its class; `at` (a duration since the start) and `say` (what a person is told)
-go with every step.
+go with every step. Steps that only set one thing share a class, which has a table of their words.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
+from monitor.simulator.faults import Fault, FaultKind
 from monitor.simulator.inventory import Forced, Inventory, SimulatedNumber
-from monitor.simulator.outages import (
-    ClearFaults,
-    InjectFault,
-    RestoreKey,
-    RevokeKey,
-    SetRateLimit,
-    Suspend,
-    Unsuspend,
-)
-from monitor.simulator.problem import ScenarioError, did_you_mean, seconds
 from monitor.simulator.shape import ConnectionShape, explain, grow
-from monitor.simulator.step import Positive, ScenarioStep
-from monitor.simulator.world import SimulatedConnection, World, key_of
+from monitor.simulator.world import ScenarioError, SimulatedConnection, World, did_you_mean, key_of, seconds
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class Say(ScenarioStep, frozen=True, kw_only=True, tag="say"):
-    """Changes nothing; `say` tells people where the story is."""
+class ScenarioStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all steps have; by itself it is the step `say`, which changes nothing."""
+
+    do: str
+    at: str | float = 0
+    say: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What a person is told when the step is taken."""
+        return self.say or self.do.replace("_", " ")
+
+    def apply(self, world: World) -> None:
+        """Change the world.
+
+        Raises:
+            ScenarioError: The step means something that is not there.
+        """
 
 
-class BotStep(ScenarioStep, frozen=True, kw_only=True):
-    """A step about one bot; `connection` is needed only if several have that bot."""
+class SwitchBot(ScenarioStep, frozen=True, kw_only=True):
+    """The bot stops answering, or answers again; `connection` is needed only if several have that bot."""
+
+    words: ClassVar = {"deactivate_bot": False, "activate_bot": True}
 
     bot: int
     connection: str | None = None
 
-    def set_active(self, world: World, *, active: bool) -> None:
-        """Switch the bot."""
-        world.holding_bot(self.bot, self.connection).edit().bots[self.bot].active = active
-
-
-class DeactivateBot(BotStep, frozen=True, kw_only=True, tag="deactivate_bot"):
-    """The bot stops answering: its client's numbers are NO_BOT unless the client has another."""
-
-    def _apply(self, world: World) -> None:
-        self.set_active(world, active=False)
-
-
-class ActivateBot(BotStep, frozen=True, kw_only=True, tag="activate_bot"):
-    """The bot answers again."""
-
-    def _apply(self, world: World) -> None:
-        self.set_active(world, active=True)
+    def apply(self, world: World) -> None:
+        """Switch the bot: without one, its client's numbers are NO_BOT."""
+        inventory = world.holding_bot(self.bot, self.connection).edit()
+        inventory.bots[self.bot].active = self.words[self.do]
 
 
 class NumberStep(ScenarioStep, frozen=True, kw_only=True):
@@ -61,99 +58,76 @@ class NumberStep(ScenarioStep, frozen=True, kw_only=True):
     numbers: Positive | list[str] | None = None
     connection: str | None = None
 
-    def _apply(self, world: World) -> None:
-        for connection, key in list(self.chosen(world)):
+    def apply(self, world: World) -> None:
+        """Change each of the chosen numbers."""
+        for connection, key in list(self._chosen(world)):
             inventory = connection.edit()
-            self._edit(inventory, inventory.numbers[key])
+            self.change(inventory, inventory.numbers[key])
 
-    def _edit(self, inventory: Inventory, number: SimulatedNumber) -> None:  # noqa: ARG002 - for those who need it
+    def change(self, inventory: Inventory, number: SimulatedNumber) -> None:
         """Change one of the chosen numbers, or what surrounds it."""
-        self._change(number)
 
-    def _change(self, number: SimulatedNumber) -> None:
-        """Change nothing but one of the chosen numbers."""
-
-    def chosen(self, world: World) -> Iterator[tuple[SimulatedConnection, str]]:
-        """Return the numbers that are meant, each with its connection."""
-        if isinstance(self.numbers, int) and self.number is None:
+    def _chosen(self, world: World) -> Iterator[tuple[SimulatedConnection, str]]:
+        if (self.number is None) == (self.numbers is None):
+            raise ScenarioError(["give either `number` or `numbers`"])
+        if isinstance(self.numbers, int):
             connection = world.connection(self.connection)
             yield from ((connection, key) for key in connection.keys(self.numbers))
             return
-        for each in self.named():
+        for each in self.numbers if isinstance(self.numbers, list) else [self.number or ""]:
             yield world.holding_number(each, self.connection), key_of(each)
 
-    def named(self) -> list[str]:
-        """Return the numbers that are named one by one.
 
-        Raises:
-            ScenarioError: The step says none, or both `number` and `numbers`.
-        """
-        if isinstance(self.numbers, list) and self.number is None:
-            return self.numbers
-        if self.number is not None and self.numbers is None:
-            return [self.number]
-        raise ScenarioError(["say either `number` or `numbers`"])
+class SetNumber(NumberStep, frozen=True, kw_only=True):
+    """One thing about the number changes.
 
+    Without routing it is ROUTING_MISSING, without agent NO_VOCOBASE_AGENT; expiry changes no state.
+    `clear_state` ends `set_state`.
+    """
 
-class RemoveRouting(NumberStep, frozen=True, kw_only=True, tag="remove_routing"):
-    """Calls lead nowhere: ROUTING_MISSING."""
+    words: ClassVar[dict[str, tuple[str, Any]]] = {
+        "remove_routing": ("routed", False),
+        "restore_routing": ("routed", True),
+        "unassign_agent": ("agent_id", None),
+        "expire": ("expired", True),
+        "renew": ("expired", False),
+        "clear_state": ("forced", None),
+    }
 
-    def _change(self, number: SimulatedNumber) -> None:
-        number.routed = False
-
-
-class RestoreRouting(NumberStep, frozen=True, kw_only=True, tag="restore_routing"):
-    """Calls are routed again."""
-
-    def _change(self, number: SimulatedNumber) -> None:
-        number.routed = True
+    def change(self, inventory: Inventory, number: SimulatedNumber) -> None:
+        """Set it."""
+        del inventory
+        setattr(number, *self.words[self.do])
 
 
-class UnassignAgent(NumberStep, frozen=True, kw_only=True, tag="unassign_agent"):
-    """The local phone number has no agent: NO_VOCOBASE_AGENT."""
-
-    def _change(self, number: SimulatedNumber) -> None:
-        number.agent_id = None
-
-
-class AssignAgent(NumberStep, frozen=True, kw_only=True, tag="assign_agent"):
+class AssignAgent(NumberStep, frozen=True, kw_only=True):
     """The local phone number has this agent; without one, its client's."""
 
     agent: str | None = None
 
-    def _change(self, number: SimulatedNumber) -> None:
+    def change(self, inventory: Inventory, number: SimulatedNumber) -> None:
+        """Assign the agent."""
+        del inventory
         number.agent_id = self.agent or f"agent_{number.client_id}"
 
 
-class Expire(NumberStep, frozen=True, kw_only=True, tag="expire"):
-    """The DID expires; its state stays what it was."""
-
-    def _change(self, number: SimulatedNumber) -> None:
-        number.expired = True
-
-
-class Renew(NumberStep, frozen=True, kw_only=True, tag="renew"):
-    """The DID is renewed."""
-
-    def _change(self, number: SimulatedNumber) -> None:
-        number.expired = False
-
-
-class RemoveNumber(NumberStep, frozen=True, kw_only=True, tag="remove_number"):
+class RemoveNumber(NumberStep, frozen=True, kw_only=True):
     """The number is gone from the answer."""
 
-    def _edit(self, inventory: Inventory, number: SimulatedNumber) -> None:
+    def change(self, inventory: Inventory, number: SimulatedNumber) -> None:
+        """Remove it."""
         inventory.removed[number.key] = inventory.numbers.pop(number.key)
 
 
-class MoveNumber(NumberStep, frozen=True, kw_only=True, tag="move_number"):
+class MoveNumber(NumberStep, frozen=True, kw_only=True):
     """The number is reconfigured: another `client`, `bot` or `agent`, made if there is none."""
 
     client: int | None = None
     bot: int | None = None
     agent: str | None = None
 
-    def _edit(self, inventory: Inventory, number: SimulatedNumber) -> None:
+    def change(self, inventory: Inventory, number: SimulatedNumber) -> None:
+        """Move it."""
         if self.client is None and self.bot is None and self.agent is None:
             raise ScenarioError(["say where to: `client`, `bot` or `agent`"])
         number.client_id = number.client_id if self.client is None else self.client
@@ -162,30 +136,25 @@ class MoveNumber(NumberStep, frozen=True, kw_only=True, tag="move_number"):
         inventory.ensure(number.client_id, number.bot_id)
 
 
-class SetState(NumberStep, frozen=True, kw_only=True, tag="set_state"):
+class SetState(NumberStep, frozen=True, kw_only=True):
     """The provider says this `state` with these `issues`, known or not, until `clear_state`.
 
-    `listed` is whether `drift[]` has the number; unless said, it has if there are issues.
+    `listed` is whether `drift[]` has the number; unless given, it has if there are issues.
     """
 
     state: str
     issues: tuple[str, ...] = ()
     listed: bool | None = None
 
-    def _change(self, number: SimulatedNumber) -> None:
+    def change(self, inventory: Inventory, number: SimulatedNumber) -> None:
+        """Put the state on it."""
+        del inventory
         listed = bool(self.issues) if self.listed is None else self.listed
         number.forced = Forced(state=self.state, issues=self.issues, listed=listed)
 
 
-class ClearState(NumberStep, frozen=True, kw_only=True, tag="clear_state"):
-    """The number's state is what it looks like again."""
-
-    def _change(self, number: SimulatedNumber) -> None:
-        number.forced = None
-
-
-class AddNumber(ScenarioStep, frozen=True, kw_only=True, tag="add_number"):
-    """A removed number returns as it was, or a new one comes: to the first client and bot unless said."""
+class AddNumber(ScenarioStep, frozen=True, kw_only=True):
+    """A removed number returns as it was, or a new one comes: to the first client and bot unless given."""
 
     number: str
     connection: str | None = None
@@ -193,13 +162,15 @@ class AddNumber(ScenarioStep, frozen=True, kw_only=True, tag="add_number"):
     bot: int | None = None
     agent: str | None = None
 
-    def _apply(self, world: World) -> None:
+    def apply(self, world: World) -> None:
+        """Add it."""
         inventory = world.connection(self.connection).edit()
         key = key_of(self.number)
         if not key:
             raise ScenarioError(["`number` has no digits"])
         before = inventory.removed.pop(key, None)
-        inventory.numbers.setdefault(key, before or self._made(inventory, key))
+        if key not in inventory.numbers:
+            inventory.numbers[key] = before or self._made(inventory, key)
 
     def _made(self, inventory: Inventory, key: str) -> SimulatedNumber:
         client = self.client if self.client is not None else next(iter(inventory.clients), 1)
@@ -212,37 +183,32 @@ class AddNumber(ScenarioStep, frozen=True, kw_only=True, tag="add_number"):
         return SimulatedNumber(key=key, did_id=did_id, client_id=client, bot_id=bot, agent_id=agent)
 
 
-class ConnectionStep(ScenarioStep, frozen=True, kw_only=True):
-    """A step about one connection, by name or id."""
+class SwitchConnection(ScenarioStep, frozen=True, kw_only=True):
+    """The connection is listed as INACTIVE and its syncs are refused with 409, or it works again."""
+
+    words: ClassVar = {"deactivate_connection": False, "activate_connection": True}
 
     connection: str | None = None
 
-
-class DeactivateConnection(ConnectionStep, frozen=True, kw_only=True, tag="deactivate_connection"):
-    """The connection is listed as INACTIVE, and its syncs are refused with 409."""
-
-    def _apply(self, world: World) -> None:
-        world.connection(self.connection).active = False
+    def apply(self, world: World) -> None:
+        """Switch the connection."""
+        world.connection(self.connection).active = self.words[self.do]
 
 
-class ActivateConnection(ConnectionStep, frozen=True, kw_only=True, tag="activate_connection"):
-    """The connection works again."""
-
-    def _apply(self, world: World) -> None:
-        world.connection(self.connection).active = True
-
-
-class RemoveConnection(ConnectionStep, frozen=True, kw_only=True, tag="remove_connection"):
+class RemoveConnection(ScenarioStep, frozen=True, kw_only=True):
     """The connection is gone: 404."""
 
-    def _apply(self, world: World) -> None:
+    connection: str | None = None
+
+    def apply(self, world: World) -> None:
+        """Remove it."""
         connection = world.connection(self.connection)
-        account = world.owner(connection)
+        account = next(each for each in world.accounts if connection in each.connections)
         account.connections.remove(connection)
         account.removed.append(connection)
 
 
-class AddConnection(ScenarioStep, frozen=True, kw_only=True, tag="add_connection"):
+class AddConnection(ScenarioStep, frozen=True, kw_only=True):
     """A removed connection returns as it was, or a new one comes; keys as under `accounts.connections`."""
 
     name: str
@@ -252,7 +218,8 @@ class AddConnection(ScenarioStep, frozen=True, kw_only=True, tag="add_connection
     clients: int = 1
     bots: int | None = None
 
-    def _apply(self, world: World) -> None:
+    def apply(self, world: World) -> None:
+        """Add it, unless there is one of its name."""
         account = world.account(self.account)
         if any(each.name == self.name for each in world.connections()):
             return
@@ -267,59 +234,134 @@ class AddConnection(ScenarioStep, frozen=True, kw_only=True, tag="add_connection
         account.add(grow(shape, world.next_ids()))
 
 
-class Rename(ScenarioStep, frozen=True, kw_only=True, tag="rename_connection"):
+class RenameConnection(ScenarioStep, frozen=True, kw_only=True):
     """The connection gets another name; its id stays."""
 
     connection: str
     to: str
 
-    def _apply(self, world: World) -> None:
+    def apply(self, world: World) -> None:
+        """Rename it."""
         world.connection(self.connection).name = self.to
 
 
-class Warn(ConnectionStep, frozen=True, kw_only=True, tag="warn"):
+class Warn(ScenarioStep, frozen=True, kw_only=True):
     """The answer carries these `warnings`; an empty list ends them."""
 
     warnings: list[str]
+    connection: str | None = None
 
-    def _apply(self, world: World) -> None:
+    def apply(self, world: World) -> None:
+        """Set the warnings."""
         connection = world.connection(self.connection)
         connection.warnings = list(self.warnings)
-        connection.touch()
+        connection.version += 1
 
 
-AnyStep = (
-    Say
-    | DeactivateBot
-    | ActivateBot
-    | RemoveRouting
-    | RestoreRouting
-    | UnassignAgent
-    | AssignAgent
-    | Expire
-    | Renew
-    | RemoveNumber
-    | AddNumber
-    | MoveNumber
-    | SetState
-    | ClearState
-    | DeactivateConnection
-    | ActivateConnection
-    | RemoveConnection
-    | AddConnection
-    | Rename
-    | Warn
-    | RevokeKey
-    | RestoreKey
-    | Suspend
-    | Unsuspend
-    | SetRateLimit
-    | InjectFault
-    | ClearFaults
-)
+class SwitchAccount(ScenarioStep, frozen=True, kw_only=True):
+    """The account's key is refused with 401 (revoked) or 403 (suspended), or works again."""
+
+    words: ClassVar[dict[str, tuple[str, bool]]] = {
+        "revoke_key": ("revoked", True),
+        "restore_key": ("revoked", False),
+        "suspend": ("suspended", True),
+        "unsuspend": ("suspended", False),
+    }
+
+    account: str | None = None
+
+    def apply(self, world: World) -> None:
+        """Switch the account."""
+        setattr(world.account(self.account), *self.words[self.do])
+
+
+class SetRateLimit(ScenarioStep, frozen=True, kw_only=True):
+    """So many requests a window and key; 0 for no limit."""
+
+    limit: Annotated[int, msgspec.Meta(ge=0)]
+
+    def apply(self, world: World) -> None:
+        """Set the limit."""
+        world.rate_limit = self.limit
+
+
+class InjectFault(ScenarioStep, frozen=True, kw_only=True):
+    """The API answers wrongly, for a time (`for`), some `requests`, or until `clear_faults`.
+
+    `status = 503` and `delay = "2s"` need no `kind`.
+    """
+
+    kind: FaultKind | None = None
+    account: str | None = None
+    connection: str | None = None
+    lasts: str | float | None = msgspec.field(name="for", default=None)
+    requests: Positive | None = None
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)] | None = None
+    code: str | None = None
+    retry_after: str | int | None = None
+    location: str | None = None
+    delay: str | float = 0
+    ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    size_mib: Positive = 65
+    count: Positive = 1
+    part: str = "readiness"
+
+    def apply(self, world: World) -> None:
+        """Put the fault in the way."""
+        kind = self.kind or (FaultKind.STATUS if self.status is not None else None)
+        kind = kind or (FaultKind.DELAY if self.delay else None)
+        if kind is None:
+            raise ScenarioError([f"give `status`, `delay` or `kind`; kinds are {', '.join(FaultKind)}"])
+        world.faults.add(
+            Fault(
+                kind=kind,
+                account=None if self.account is None else world.account(self.account).name,
+                connection_id=None if self.connection is None else world.connection(self.connection).id,
+                until=None if self.lasts is None else world.now_s + seconds(self.lasts),
+                requests=self.requests,
+                status=self.status or 503,
+                code=self.code,
+                retry_after=None if self.retry_after is None else str(self.retry_after),
+                location=self.location,
+                delay_s=seconds(self.delay),
+                ratio=self.ratio,
+                size_mib=self.size_mib,
+                count=self.count,
+                part=self.part,
+            )
+        )
+
+
+class ClearFaults(ScenarioStep, frozen=True, kw_only=True):
+    """The faults of an account or a connection end; without one, all."""
+
+    account: str | None = None
+    connection: str | None = None
+
+    def apply(self, world: World) -> None:
+        """End them."""
+        connection_id = None if self.connection is None else world.connection(self.connection).id
+        world.faults.clear(self.account, connection_id)
+
 
 VOCABULARY: Mapping[str, type[ScenarioStep]] = {
-    str(each.__struct_config__.tag): each for each in get_args(AnyStep)
+    "say": ScenarioStep,
+    **dict.fromkeys(SwitchBot.words, SwitchBot),
+    **dict.fromkeys(SetNumber.words, SetNumber),
+    "assign_agent": AssignAgent,
+    "remove_number": RemoveNumber,
+    "add_number": AddNumber,
+    "move_number": MoveNumber,
+    "set_state": SetState,
+    **dict.fromkeys(SwitchConnection.words, SwitchConnection),
+    "remove_connection": RemoveConnection,
+    "add_connection": AddConnection,
+    "rename_connection": RenameConnection,
+    "warn": Warn,
+    **dict.fromkeys(SwitchAccount.words, SwitchAccount),
+    "rate_limit": SetRateLimit,
+    "fault": InjectFault,
+    "clear_faults": ClearFaults,
 }
 """Every word that `do` may be, and its step."""
 

@@ -1,16 +1,47 @@
 """The world behind the double: accounts with keys, and their connections. No IO, no clock."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 from uuid import NAMESPACE_URL, uuid5
 
+from monitor.errors import ConfigError, nearest
 from monitor.simulator.faults import Faults
 from monitor.simulator.inventory import Ids, Inventory, Recipe, SimulatedNumber
-from monitor.simulator.problem import ScenarioError, did_you_mean
 
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 ListForm = Literal["object", "list"]
 """How the list of connections is wrapped: in `data.connections`, or `data` itself."""
+
+
+class ScenarioError(ConfigError):
+    """A scenario, or a step of one, that cannot be played; names the file, the step and what to do."""
+
+    def located(self, where: str, source: str | None = None) -> "ScenarioError":
+        """Return the same problems, said of a place like `steps[3] (deactivate_bot)`."""
+        return ScenarioError([f"{where}: {problem}" for problem in self.problems], source or self.source)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean "x"?)` for the known word that looks most like this one, else nothing."""
+    close = nearest(word, known)
+    return f' (did you mean "{close}"?)' if close else ""
+
+
+def seconds(value: str | float) -> float:
+    """Return the seconds of a duration like `"500ms" "8s" "1m"`, or of a bare number of seconds.
+
+    Raises:
+        ScenarioError: It is none.
+    """
+    if not isinstance(value, str):
+        return float(value)
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise ScenarioError([f'"{value}" is no duration; write it like "500ms", "8s" or "1m"'])
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 class SimulatedConnection:
@@ -29,7 +60,8 @@ class SimulatedConnection:
         provider: str = "voicelink",
     ) -> None:
         self.name = name
-        self.id = connection_id or connection_id_of(name)
+        # The same id for the same name.
+        self.id = connection_id or str(uuid5(NAMESPACE_URL, f"voicelink-connection:{name}"))
         self.provider = provider
         self.active = True
         self.is_default = False
@@ -44,14 +76,10 @@ class SimulatedConnection:
 
     def edit(self) -> Inventory:
         """Return the inventory to change; the next answer is rendered anew."""
-        self.touch()
+        self.version += 1
         if self._inventory is None:
             self._inventory = self._recipe.build()
         return self._inventory
-
-    def touch(self) -> None:
-        """Say that something changed."""
-        self.version += 1
 
     def keys(self, limit: int) -> list[str]:
         """Return the keys of the first numbers, at most so many."""
@@ -146,10 +174,6 @@ class World:
                 return connection
         raise _unknown("connection", name, [each.name for each in known])
 
-    def owner(self, connection: SimulatedConnection) -> SimulatedAccount:
-        """Return the account that a connection belongs to."""
-        return next(account for account in self.accounts if connection in account.connections)
-
     def holding_bot(self, bot_id: int, connection: str | None = None) -> SimulatedConnection:
         """Return the connection that has a bot.
 
@@ -187,11 +211,6 @@ class World:
 def key_of(phone_number: str) -> str:
     """Return the digits of a number."""
     return "".join(filter(str.isdigit, phone_number))
-
-
-def connection_id_of(name: str) -> str:
-    """Return the id that a connection gets if the scenario gives none; the same for the same name."""
-    return str(uuid5(NAMESPACE_URL, f"voicelink-connection:{name}"))
 
 
 def build_world(

@@ -1,13 +1,14 @@
 """Scenario files: read, checked, told in order."""
 
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
 from monitor.simulator.answer import render
-from monitor.simulator.problem import ScenarioError, seconds
-from monitor.simulator.scenario import Scenario, Story, load_scenario, parse_scenario, shipped_scenario
-from monitor.simulator.world import build_world
+from monitor.simulator.control import story
+from monitor.simulator.scenario import Scenario, load_scenario, parse_scenario, shipped_scenario
+from monitor.simulator.world import ScenarioError, build_world, seconds
 
 HEAD = """
 [[accounts]]
@@ -23,11 +24,7 @@ bots = 3
 
 def steps_of(scenario: Scenario, until_s: float) -> list[str]:
     """Return the words of the steps up to that time."""
-    story = Story(scenario)
-    found = []
-    while (step := story.take(until_s)) is not None:
-        found.append(step.word)
-    return found
+    return [step.do for _, step in takewhile(lambda at: at[0] <= until_s, story(scenario))]
 
 
 def test_numbers_are_spread_over_bots_and_clients() -> None:
@@ -135,9 +132,9 @@ def test_unknown_shipped_scenario_names_the_nearest() -> None:
 def test_demo_breaks_fewer_numbers_than_the_guard_holds() -> None:
     """Bot 93 takes exactly six numbers with it: enough to see, not enough to be implausible (50%)."""
     scenario = shipped_scenario("demo")
-    world, story = scenario.world(), Story(scenario)
+    world = scenario.world()
     drifting = []
-    while (step := story.take(scenario.length_s)) is not None:
+    for _, step in story(scenario):
         step.apply(world)
         drifting.append([len(render(connection)["drift"]) for connection in world.connections()])
     assert drifting == [[0, 0], [6, 0], [6, 1], [0, 1], [0, 0], [0, 0], [0, 0], [0, 0]]
