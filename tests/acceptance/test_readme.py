@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from fastapi.routing import iter_route_contexts
 
 from monitor.cli.catalog import CATALOG
 from monitor.config import ReceiverConfig, load_config
@@ -21,8 +22,10 @@ from monitor.config.settings import Config
 from monitor.drift.alert import Kind
 from monitor.metrics import Metrics
 from monitor.simulator import build_world
+from monitor.store.database import Database
 from tests.acceptance.daemon import to_toml
 from tests.acceptance.scene import Provider, RunProvider, settings
+from tests.integration.web.site import Site
 from tests.servers.process import Process, wait_until
 from tests.servers.webhook import WebhookSink
 
@@ -133,6 +136,24 @@ async def test_readme_lists_exactly_the_metrics() -> None:
     _, pieces = await Metrics(version="1").render(accept="")
     families = re.findall(r"^# TYPE (voicelink_\w+)", b"".join(pieces).decode(), re.MULTILINE)
     assert sorted(first_cells(section("Metrics"))) == sorted(families)
+
+
+async def test_readme_lists_exactly_the_paths(tmp_path: Path) -> None:
+    """A page or an endpoint that is added, renamed or dropped without a word here fails."""
+    async with Database(f"sqlite:///{tmp_path}/store.db") as database:
+        await database.migrate()
+        site = Site(database=database)
+        async with site.serve():
+            routes = [
+                (each.path, each.methods)
+                for each in iter_route_contexts(site.app.routes)
+                if each.path and each.methods
+            ]
+    shown = {path for path, methods in routes if "GET" in methods}
+    done = {path for path, _ in routes if path.startswith(("/api/", "/-/"))} - shown
+    text = section("Page and API")
+    assert sorted(first_cells(text)) == sorted(shown)
+    assert set(re.findall(r"`POST ([^`]+)`", text)) == done
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import bcrypt
 import httpx
+from fastapi import FastAPI
 
 from monitor.drift.rules import Rules
 from monitor.errors import MonitorError, UnknownName
@@ -98,6 +99,7 @@ class Site:
     lifecycle: bool = True
     external_url: str | None = None
     rules: Rules | None = None
+    app: FastAPI = field(init=False)
     client: httpx.AsyncClient = field(init=False)
     actions: Actions = field(init=False)
     sources: Sources = field(init=False)
@@ -139,7 +141,7 @@ class Site:
             retention=lambda: dt.timedelta(days=90),
         )
         pages = Pages(self.sources, self.actions)
-        app = create_app(
+        self.app = create_app(
             metrics=Metrics(version="1.2.3"),
             readiness=self.daemon,
             routers=[
@@ -152,7 +154,7 @@ class Site:
         )
         sock = bind("127.0.0.1", 0)
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        server = WebServer(app, sock, tls_cert_file=cert_file, tls_key_file=key_file)
+        server = WebServer(self.app, sock, tls_cert_file=cert_file, tls_key_file=key_file)
         await server.start()
         try:
             async with httpx.AsyncClient(base_url=url, trust_env=False) as self.client:
