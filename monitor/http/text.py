@@ -9,10 +9,11 @@ _PHONE_LIKE = re.compile(r"\+?\d(?:[ ().-]{0,3}\d){6,}")
 _SHORTEST_SECRET = 4
 
 
-def one_line(text: str, limit: int) -> str:
+def clean(text: str, limit: int) -> str:
     """Return the text on one line: stripped, without control characters, at most `limit` characters."""
     if not text.isprintable():
-        text = "".join(filter(str.isprintable, " ".join(text.split())))
+        text = "".join(char if char.isprintable() else " " for char in text[: limit * 8])
+        text = " ".join(text.split())
     return text[: limit * 2].strip()[:limit].rstrip()
 
 
@@ -28,6 +29,6 @@ def redact(text: str, limit: int, *, hide: Iterable[str] = ()) -> str:
     for secret in sorted(hide, key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
-    text = _PHONE_LIKE.sub("***", _KEY_LIKE.sub("***", one_line(text, len(text))))
+    text = _PHONE_LIKE.sub("***", _KEY_LIKE.sub("***", clean(text, len(text))))
     text = " ".join(text.split())
     return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"

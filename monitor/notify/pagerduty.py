@@ -17,6 +17,7 @@ dedup_key 255), https://developer.pagerduty.com/docs/events-api-v2/overview/ (51
 """
 
 import hashlib
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import httpx
@@ -40,6 +41,7 @@ MAX_URL = 2000
 _MOST_ITEMS = 1000
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class PagerDutyReceiver:
     """Sends each message as an event.
 
@@ -49,25 +51,16 @@ class PagerDutyReceiver:
         url: Where to, `https://events.pagerduty.com/v2/enqueue` for PagerDuty itself.
         http: The client; its transport, certificates and proxies.
         timeout_s: Seconds for one try.
-        clock: Measures a Retry-After that is a date; the machine's if None.
+        clock: Measures a Retry-After that is a date.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        routing_key: Secret,
-        url: str,
-        http: httpx.AsyncClient,
-        timeout_s: float,
-        clock: Clock | None = None,
-    ) -> None:
-        self.name = name
-        self.timeout_s = timeout_s
-        self._routing_key = routing_key
-        self._url = url
-        self._http = http
-        self._clock = clock or SystemClock()
+    name: str
+    _: KW_ONLY
+    routing_key: Secret
+    url: str
+    http: httpx.AsyncClient
+    timeout_s: float
+    clock: Clock = field(default_factory=SystemClock)
 
     async def send(self, delivery: Delivery) -> str:
         """Post the event; return what PagerDuty answered.
@@ -75,14 +68,14 @@ class PagerDutyReceiver:
         Raises:
             DeliveryError: It was not accepted.
         """
-        routing_key = self._routing_key.reveal()
+        routing_key = self.routing_key.reveal()
         event = {"routing_key": routing_key, **render(body_of(delivery))}
         answer = await post(
-            self._http,
-            self._url,
+            self.http,
+            self.url,
             content=msgspec.json.encode(event),
             headers={"content-type": "application/json"},
-            now=self._clock.now(),
+            now=self.clock.now(),
         )
         try:
             return require_taken(answer, hide=[routing_key])

@@ -15,6 +15,7 @@ answers: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhoo
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +26,7 @@ from monitor.clock import Clock, SystemClock
 from monitor.drift.alert import AlertBody
 from monitor.notify.delivery import Delivery, body_of
 from monitor.notify.http import post, require_taken
-from monitor.notify.wording import Message, Tone, compose, instant, links, units, when
+from monitor.notify.wording import Message, Tone, clip, compose, instant, links, units, when
 from monitor.secret import Secret
 
 MAX_SECTION = 3000
@@ -45,6 +46,7 @@ _MARKS = {
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class SlackReceiver:
     """Posts each message to one channel.
 
@@ -53,23 +55,15 @@ class SlackReceiver:
         url: The incoming webhook; read at each try.
         http: The client; its transport, certificates and proxies.
         timeout_s: Seconds for one try.
-        clock: Measures a Retry-After that is a date; the machine's if None.
+        clock: Measures a Retry-After that is a date.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        url: Secret,
-        http: httpx.AsyncClient,
-        timeout_s: float,
-        clock: Clock | None = None,
-    ) -> None:
-        self.name = name
-        self.timeout_s = timeout_s
-        self._url = url
-        self._http = http
-        self._clock = clock or SystemClock()
+    name: str
+    _: KW_ONLY
+    url: Secret
+    http: httpx.AsyncClient
+    timeout_s: float
+    clock: Clock = field(default_factory=SystemClock)
 
     async def send(self, delivery: Delivery) -> str:
         """Post the message; return what Slack answered.
@@ -77,13 +71,13 @@ class SlackReceiver:
         Raises:
             DeliveryError: It was not accepted.
         """
-        url = self._url.reveal()
+        url = self.url.reveal()
         answer = await post(
-            self._http,
+            self.http,
             url,
             content=msgspec.json.encode(render(body_of(delivery))),
             headers={"content-type": "application/json"},
-            now=self._clock.now(),
+            now=self.clock.now(),
         )
         return require_taken(answer, hide=_hidden(url))
 
@@ -163,16 +157,7 @@ def _escaped(text: str, limit: int) -> str:
 
     A backtick becomes an apostrophe: three of them would swallow what follows.
     """
-    pieces = [_ENTITIES.get(char, char) for char in text.replace("`", "'")]
-    if sum(map(units, pieces)) <= limit:
-        return "".join(pieces)
-    kept, used = [], 1  # the ellipsis
-    for piece in pieces:
-        used += units(piece)
-        if used > limit:
-            break
-        kept.append(piece)
-    return "".join(kept) + "…"
+    return clip([_ENTITIES.get(char, char) for char in text.replace("`", "'")], limit)
 
 
 def _hidden(url: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
 from urllib.parse import quote
 
 import httpx
@@ -17,7 +18,7 @@ import msgspec
 
 from monitor.clock import Clock
 from monitor.errors import ConfigError, DeliveryError, Refusal
-from monitor.notify.delivery import Delivery
+from monitor.notify.delivery import Delivery, body_of
 from monitor.notify.http import post, require_taken
 from monitor.secret import Secret
 
@@ -45,13 +46,7 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True):
     data: msgspec.Raw
 
 
-class _Head(msgspec.Struct, frozen=True):
-    """What the envelope needs of an alert body."""
-
-    instance: str
-    updated_at: str
-
-
+@dataclass(frozen=True, slots=True, eq=False)
 class WebhookReceiver:
     """POSTs each message to one URL.
 
@@ -68,27 +63,19 @@ class WebhookReceiver:
         ConfigError: The secret is not base64, or a header cannot be sent or is the monitor's own.
     """
 
-    def __init__(
-        self,
-        name: str,
-        url: str,
-        *,
-        secret: Secret | None,
-        headers: Mapping[str, Secret | str],
-        http: httpx.AsyncClient,
-        timeout_s: float,
-        clock: Clock,
-    ) -> None:
-        problems = [f"receiver {name!r}: {problem}" for problem in _problems(secret, headers)]
+    name: str
+    url: str
+    _: KW_ONLY
+    secret: Secret | None
+    headers: Mapping[str, Secret | str]
+    http: httpx.AsyncClient
+    timeout_s: float
+    clock: Clock
+
+    def __post_init__(self) -> None:
+        problems = [f"receiver {self.name!r}: {each}" for each in _problems(self.secret, self.headers)]
         if problems:
             raise ConfigError(problems)
-        self.name = name
-        self.timeout_s = timeout_s
-        self._url = url
-        self._secret = secret
-        self._headers = dict(headers)
-        self._http = http
-        self._clock = clock
 
     async def send(self, delivery: Delivery) -> str:
         """Post the event; return what the server answered.
@@ -96,31 +83,31 @@ class WebhookReceiver:
         Raises:
             DeliveryError: It was not accepted.
         """
-        now = self._clock.now()
+        now = self.clock.now()
+        timestamp = int(now.timestamp())
         content = render(delivery)
-        headers = {name: _reveal(value) for name, value in self._headers.items()}
-        headers["content-type"] = CONTENT_TYPE
-        headers |= self._webhook_headers(delivery.id, int(now.timestamp()), content)
-        answer = await post(self._http, self._url, content=content, headers=headers, now=now)
-        return require_taken(answer, hide=self._hidden())
-
-    def _webhook_headers(self, delivery_id: str, timestamp: int, content: bytes) -> dict[str, str]:
-        headers = {"webhook-id": delivery_id, "webhook-timestamp": str(timestamp)}
-        if self._secret is not None:
+        headers = {name: _reveal(value) for name, value in self.headers.items()}
+        headers |= {
+            "content-type": CONTENT_TYPE,
+            "webhook-id": delivery.id,
+            "webhook-timestamp": str(timestamp),
+        }
+        if self.secret is not None:
             try:
-                key = signing_key(self._secret.reveal())
+                key = signing_key(self.secret.reveal())
             except ValueError as exc:  # its file was replaced by something else
                 raise DeliveryError(Refusal.FAILING, f"its secret is unusable: {exc}") from exc
-            headers["webhook-signature"] = sign(key, delivery_id, timestamp, content)
-        return headers
+            headers["webhook-signature"] = sign(key, delivery.id, timestamp, content)
+        answer = await post(self.http, self.url, content=content, headers=headers, now=now)
+        return require_taken(answer, hide=self._hidden())
 
     def _hidden(self) -> Iterator[str]:
         """Yield what must not reach the log through an answer: servers may quote a path or a header."""
-        url = httpx.URL(self._url)
+        url = httpx.URL(self.url)
         yield from (url.raw_path.decode("ascii"), url.path, url.password, url.query.decode("ascii"))
-        yield from map(_reveal, self._headers.values())
-        if self._secret is not None:
-            yield self._secret.reveal()
+        yield from map(_reveal, self.headers.values())
+        if self.secret is not None:
+            yield self.secret.reveal()
 
 
 def render(delivery: Delivery) -> bytes:
@@ -129,16 +116,13 @@ def render(delivery: Delivery) -> bytes:
     Raises:
         DeliveryError: The stored body cannot be read (`DEAD`).
     """
-    try:
-        head = msgspec.json.decode(delivery.body, type=_Head)
-    except msgspec.DecodeError as exc:
-        raise DeliveryError(Refusal.DEAD, "the stored message cannot be read") from exc
+    body = body_of(delivery)
     event = _Event(
         id=delivery.id,
-        source=source_of(head.instance),
+        source=source_of(body.instance),
         type=f"voicelink.alert.{delivery.change}",
         subject=delivery.alert_id,
-        time=head.updated_at,
+        time=body.updated_at,
         data=msgspec.Raw(delivery.body),
     )
     return msgspec.json.encode(event)

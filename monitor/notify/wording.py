@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from monitor.drift.alert import AlertBody, AlertNumber, Kind, Notice, Resolution
 from monitor.drift.text import counted, duration, in_common
+from monitor.http.text import clean
 
 MAX_ITEMS = 15
 MAX_ACTIONS = 8
@@ -136,20 +137,19 @@ def links(message: Message) -> list[tuple[str, str]]:
 
 def one_line(text: str, limit: int) -> str:
     """Return a text from outside as one line without control characters, of at most `limit` units."""
-    clean = "".join(char if char.isprintable() else " " for char in text[: 4 * limit])
-    return clip(" ".join(clean.split()), limit)
+    return clip(clean(text, 4 * limit), limit)
 
 
-def clip(text: str, limit: int) -> str:
-    """Return a text of at most `limit` units, with an ellipsis where it was cut."""
-    if units(text) <= limit:
-        return text
+def clip(pieces: str | Sequence[str], limit: int) -> str:
+    """Return a text, or pieces that must stay whole, in at most `limit` units; an ellipsis marks a cut."""
+    if units("".join(pieces)) <= limit:
+        return "".join(pieces)
     kept, used = [], 1  # the ellipsis
-    for char in text:
-        used += units(char)
+    for piece in pieces:
+        used += units(piece)
         if used > limit:
             break
-        kept.append(char)
+        kept.append(piece)
     return "".join(kept) + "…"
 
 

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from monitor.drift.snapshot import INVENTORY_KINDS, Snapshot
 from monitor.errors import DecodeError
-from monitor.http.text import one_line
+from monitor.http.text import clean
 from monitor.voicelink.failure import UNREADABLE_JSON, unsuccessful
 from monitor.voicelink.numbers import Gathering
 from monitor.voicelink.repair import repair
@@ -197,9 +197,9 @@ def _warning(raw: Raw) -> str:
     except UNREADABLE_JSON:
         value = bytes(raw).decode("utf-8", "replace")
     if isinstance(value, str):
-        return one_line(value, WARNING_LIMIT)
+        return clean(value, WARNING_LIMIT)
     if isinstance(value, dict):
         said = [clean_any(value.get(name), WARNING_LIMIT) for name in ("code", "message")]
         if any(said):
-            return one_line(": ".join(filter(None, said)), WARNING_LIMIT)
-    return one_line(bytes(raw).decode("utf-8", "replace"), WARNING_LIMIT)
+            return clean(": ".join(filter(None, said)), WARNING_LIMIT)
+    return clean(bytes(raw).decode("utf-8", "replace"), WARNING_LIMIT)

@@ -18,7 +18,7 @@ from itertools import zip_longest
 import msgspec
 
 from monitor.drift.snapshot import EXPIRED, ActionItem, Dependencies, Number
-from monitor.http.text import one_line
+from monitor.http.text import clean
 from monitor.voicelink.text import LABEL_LIMIT, NAME_LIMIT, clean_id, is_true
 from monitor.voicelink.wire import Id, WireDid, WireDrift, WireLocalNumber, WireReadiness, WireRouting
 
@@ -88,7 +88,7 @@ class Gathering:
         """Return the number of a readiness entry, whatever `drift` says of it."""
         phone = entry.phone_number
         if phone != "+" + key:
-            phone = one_line(phone or "", NAME_LIMIT) or f"+{key}"
+            phone = clean(phone or "", NAME_LIMIT) or f"+{key}"
         issues = self._issues(entry.issues) if entry.issues else ()
         items = self._items(entry, issues) if entry.action_items or entry.actions else ()
         state = self._word(entry.state) if entry.state else ""
@@ -105,7 +105,7 @@ class Gathering:
 
     def _state_without(self, key: str, issues: tuple[str, ...]) -> str:
         """Return the state of a readiness entry that names none."""
-        states = (one_line(entry.state or "", NAME_LIMIT) for entry in self._drift.get(key, ()))
+        states = (clean(entry.state or "", NAME_LIMIT) for entry in self._drift.get(key, ()))
         return min(filter(None, states), default="") or next(iter(issues), UNKNOWN)
 
     def _listed(self, number: Number, listed: list[WireDrift]) -> Number:
@@ -128,11 +128,11 @@ class Gathering:
         return _one([self._drifting(key, entry) for entry in listed])
 
     def _drifting(self, key: str, entry: WireDrift) -> Number:
-        state = one_line(entry.state or "", NAME_LIMIT) or UNKNOWN
-        label = one_line(entry.action or "", LABEL_LIMIT)
+        state = clean(entry.state or "", NAME_LIMIT) or UNKNOWN
+        label = clean(entry.action or "", LABEL_LIMIT)
         return Number(
             key=key,
-            phone_number=one_line(entry.phone_number or "", NAME_LIMIT) or f"+{key}",
+            phone_number=clean(entry.phone_number or "", NAME_LIMIT) or f"+{key}",
             state=state,
             drifting=True,
             action_items=(ActionItem(state, label),) if label else (),
@@ -143,7 +143,7 @@ class Gathering:
     def _word(self, text: str) -> str:
         known = self._words.get(text)
         if known is None:
-            known = self._words[text] = one_line(text, NAME_LIMIT)
+            known = self._words[text] = clean(text, NAME_LIMIT)
         return known
 
     def _issues(self, codes: list[str]) -> tuple[str, ...]:
@@ -155,11 +155,11 @@ class Gathering:
     def _items(self, entry: WireReadiness, issues: tuple[str, ...]) -> tuple[ActionItem, ...]:
         if entry.action_items:
             pairs = [
-                (self._word(item.code or ""), one_line(item.label or "", LABEL_LIMIT))
+                (self._word(item.code or ""), clean(item.label or "", LABEL_LIMIT))
                 for item in entry.action_items
             ]
         else:
-            labels = [one_line(label, LABEL_LIMIT) for label in entry.actions or ()]
+            labels = [clean(label, LABEL_LIMIT) for label in entry.actions or ()]
             pairs = list(zip_longest(issues[: len(labels)], labels, fillvalue=""))
         return tuple([ActionItem(code, label or code) for code, label in pairs if code or label])
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from monitor.http.text import one_line
+from monitor.http.text import clean
 
 NAME_LIMIT = 100
 """Characters of a state, an issue, a code, an id."""
@@ -25,7 +25,7 @@ def as_text(value: Any) -> str:
 
 def clean_any(value: Any, limit: int) -> str:
     """Return a string or number as one short line; an empty string for anything else."""
-    return one_line(as_text(value), limit)
+    return clean(as_text(value), limit)
 
 
 def clean_id(value: Any) -> int | str | None:
@@ -36,7 +36,7 @@ def clean_id(value: Any) -> int | str | None:
     if type(value) is int:
         return value if value in _INT64 else str(value)[:NAME_LIMIT]
     if type(value) is str:
-        value = one_line(value, NAME_LIMIT)
+        value = clean(value, NAME_LIMIT)
         if value.isdecimal() and value.isascii() and len(value) <= _INT64_DIGITS and str(int(value)) == value:
             return int(value)
         return value or None

@@ -59,7 +59,7 @@ async def test_request_without_an_answer_says_why() -> None:
         pytest.param(200, "", "200 OK", id="no-body"),
         pytest.param(200, "ok\n", "200 OK: ok", id="short"),
         pytest.param(299, "", "299", id="status-without-a-name"),
-        pytest.param(400, "<b>\n  no\x1b[31m\u202e\x00", "400 Bad Request: <b> no[31m", id="control"),
+        pytest.param(400, "<b>\n  no\x1b[31m\u202e\x00", "400 Bad Request: <b> no [31m", id="control"),
         pytest.param(400, "bad +91 80112 23344!", "400 Bad Request: bad ***!", id="phone-number"),
         pytest.param(400, "bad 918011223344", "400 Bad Request: bad ***", id="phone-number-key"),
         pytest.param(400, "line 17, 3 errors", "400 Bad Request: line 17, 3 errors", id="small-numbers"),

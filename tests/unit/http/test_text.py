@@ -3,16 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.http.text import one_line, redact
+from monitor.http.text import clean, redact
 
 
 @given(st.text(), st.integers(1, 50))
 def test_line_is_short_printable_and_stays_one_line(text: str, limit: int) -> None:
     """The result fits, prints, has no blank ends, and cleaning it again changes nothing."""
-    cleaned = one_line(text, limit)
+    cleaned = clean(text, limit)
     assert len(cleaned) <= limit
     assert cleaned.isprintable()
-    assert cleaned == cleaned.strip() == one_line(cleaned, limit)
+    assert cleaned == cleaned.strip() == clean(cleaned, limit)
 
 
 def test_redacted_text_holds_neither_keys_nor_numbers() -> None:

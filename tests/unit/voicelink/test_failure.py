@@ -43,7 +43,7 @@ def _enveloped(**error: object) -> bytes:
             id="both",
         ),
         pytest.param(_enveloped(code="CONFLICT"), "the API answered 409 CONFLICT", id="code"),
-        pytest.param(_enveloped(code=7, message="a\nb\x1b[0m"), "the API answered 409 7: a b[0m", id="odd"),
+        pytest.param(_enveloped(code=7, message="a\nb\x1b[0m"), "the API answered 409 7: a b [0m", id="odd"),
         pytest.param(b'{"error": "no"}', "the API answered 409 no", id="string"),
         pytest.param(b"<html>no</html>", "the API answered 409", id="not JSON"),
         pytest.param(b"\xff", "the API answered 409", id="not UTF-8"),
