@@ -1,8 +1,9 @@
 """The config: TOML and environment, checked as a whole, secrets kept out of every message."""
 
-from monitor.config.accounts import AccountConfig, ConnectionConfig
-from monitor.config.budget import Timing, requests_per_minute
+from monitor.config.checks import requests_per_minute
+from monitor.config.lists import AccountConfig, ConnectionConfig, IgnoreConfig, MaintenanceConfig
 from monitor.config.load import config_schema, find_config_file, load_config
+from monitor.config.public import secrets_of
 from monitor.config.receivers import (
     AlertmanagerConfig,
     AppriseConfig,
@@ -12,8 +13,7 @@ from monitor.config.receivers import (
     SlackConfig,
     WebhookConfig,
 )
-from monitor.config.settings import Config
-from monitor.config.silence import IgnoreConfig, MaintenanceConfig
+from monitor.config.settings import Config, Timing
 from monitor.config.units import format_duration, parse_duration, parse_size
 from monitor.config.values import Listen
 
@@ -39,4 +39,5 @@ __all__ = [
     "parse_duration",
     "parse_size",
     "requests_per_minute",
+    "secrets_of",
 ]

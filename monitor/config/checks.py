@@ -3,14 +3,14 @@
 These run on what could be read even if the rest could not, so that a user sees all problems at once.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
-from monitor.config.accounts import AccountConfig
-from monitor.config.budget import budget_problem
 from monitor.config.keys import Path, dotted
+from monitor.config.lists import AccountConfig
 from monitor.config.settings import Config, ScheduleConfig
 
 NO_ACCOUNT = "no account: add [[accounts]] to the config file, or set VOICELINK_API_KEY"
@@ -71,6 +71,32 @@ def _ids(accounts: Mapping[int, AccountConfig]) -> Iterator[tuple[Path, str]]:
         for index, connection in enumerate(account.connections):
             if connection.id is not None:
                 yield ("accounts", place, "connections", index, "id"), connection.id
+
+
+def requests_per_minute(gaps: Sequence[timedelta]) -> float:
+    """Return how many requests a minute it takes to sync one connection each so often."""
+    return sum(timedelta(minutes=1) / gap for gap in gaps)
+
+
+def budget_problem(account: str, gaps: Sequence[timedelta], budget: int) -> str | None:
+    """Return what is wrong if an account's connections need more requests than it has, else None.
+
+    Args:
+        account: Its name.
+        gaps: For each connection, the shortest time between two of its syncs.
+        budget: Requests a minute.
+    """
+    needed = requests_per_minute(gaps)
+    # Sums of thirds and tenths may miss a whole number by a hair.
+    if needed <= budget + 1e-6:
+        return None
+    count = "1 connection" if len(gaps) == 1 else f"{len(gaps)} connections"
+    pace = f" every {gaps[0].total_seconds():g}s" if len(set(gaps)) == 1 else ""
+    verb = "needs" if len(gaps) == 1 else "need"
+    return (
+        f"account {account}: {count}{pace} {verb} {math.ceil(needed * 10 - 1e-6) / 10:g} requests a minute, "
+        f"its budget is {budget}: raise requests_per_minute or the interval"
+    )
 
 
 def budget_problems(

@@ -1,5 +1,6 @@
 """The environment as a source of settings; the one place that reads it."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -83,7 +84,12 @@ def _take(
     value: str,
 ) -> None:
     if path in known:
-        _put_parsed(found, variable, known[path], value)
+        kind = known[path].annotation
+        try:
+            found.put(path, _parsed(kind, value), variable)
+        except (ValueError, TypeError, RecursionError):
+            example = '{"key": "value"}' if get_origin(kind) is dict else "[…]"
+            found.problems.append(f"{variable}: this key is given whole, as valid JSON like {example}")
         return
     for depth in range(1, len(path)):
         table, key = path[:depth], _SEPARATOR.join(path[depth:])
@@ -94,33 +100,19 @@ def _take(
         found.problems.append(_unknown(variable, path, known))
 
 
-def _put_parsed(found: Environment, variable: str, leaf: Leaf, value: str) -> None:
-    try:
-        found.put(leaf.path, _parsed(leaf.annotation, value), variable)
-    except (ValueError, TypeError, RecursionError):
-        example = '{"key": "value"}' if get_origin(leaf.annotation) is dict else "[…]"
-        found.problems.append(f"{variable}: this key is given whole, as valid JSON like {example}")
-
-
 def _parsed(kind: Any, value: str) -> Any:
     """Return a variable's text as TOML would read it; a text that is not of its kind is judged later."""
     if get_origin(kind) in (tuple, dict):
-        return _whole(kind, value)
+        parsed = json.loads(value)
+        if not isinstance(parsed, list if get_origin(kind) is tuple else dict):
+            raise TypeError("not of the key's kind")
+        return parsed
     if kind is bool:
         return {"true": True, "false": False}.get(value.strip().lower(), value)
     if kind in (int, float):
-        try:
+        with contextlib.suppress(ValueError):
             return kind(value)
-        except ValueError:
-            return value
     return value
-
-
-def _whole(kind: Any, value: str) -> Any:
-    parsed = json.loads(value)
-    if not isinstance(parsed, list if get_origin(kind) is tuple else dict):
-        raise TypeError("not of the key's kind")
-    return parsed
 
 
 def _unknown(variable: str, path: tuple[str, ...], known: Mapping[tuple[str, ...], Leaf]) -> str:

@@ -1,11 +1,15 @@
-"""Which keys there are, read off the models: for error messages and for the environment's names."""
+"""Which keys there are, read off the models; and pydantic's errors in plain words, never with a value."""
 
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+
+from monitor.config.settings import Config
+from monitor.config.values import PROBLEM
+from monitor.errors import nearest
 
 Path = tuple[str | int, ...]
 
@@ -58,11 +62,6 @@ def item(annotation: Any) -> Any:
     return None
 
 
-def _tag(model: type[BaseModel]) -> str | None:
-    field = model.model_fields.get("type")
-    return get_args(field.annotation)[0] if field is not None else None
-
-
 def follow(root: type[BaseModel], location: Sequence[str | int]) -> tuple[Path, Any, Any]:
     """Return a validation error's location as a path of keys, the type of what holds it, and its own type.
 
@@ -74,7 +73,8 @@ def follow(root: type[BaseModel], location: Sequence[str | int]) -> tuple[Path, 
     for part in location:
         models = tables(current)
         if len(models) > 1 and isinstance(part, str):
-            current = next((model for model in models if _tag(model) == part), None)
+            tagged = (model for model in models if part in get_args(model.model_fields["type"].annotation))
+            current = next(tagged, None)
             continue
         path.append(part)
         holder = current
@@ -84,11 +84,6 @@ def follow(root: type[BaseModel], location: Sequence[str | int]) -> tuple[Path, 
         else:
             current = item(current)
     return tuple(path), holder, current
-
-
-def known_keys(holder: Any) -> list[str]:
-    """Return the keys of a table."""
-    return [key for model in tables(holder)[:1] for key in model.model_fields]
 
 
 def leaves(root: type[BaseModel]) -> Iterator[Leaf]:
@@ -114,3 +109,63 @@ def is_map(root: type[BaseModel], path: Sequence[str]) -> bool:
     return get_origin(bare(current)) is dict or (
         len(models) == 1 and models[0].model_config.get("extra") == "allow"
     )
+
+
+# The texts of these types come from the model, not from the input: `ctx` holds limits and choices.
+_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "missing": lambda _: "missing: this key is required",
+    "string_type": lambda _: "expected text in quotes",
+    "bool_type": lambda _: "expected true or false",
+    "int_type": lambda _: "expected a whole number, like 30",
+    "float_type": lambda _: "expected a number, like 0.5",
+    "finite_number": lambda _: "expected a number, like 0.5",
+    "literal_error": lambda ctx: f"expected one of {ctx['expected']}",
+    "greater_than": lambda ctx: f"must be more than {ctx['gt']}",
+    "greater_than_equal": lambda ctx: f"must be at least {ctx['ge']}",
+    "less_than_equal": lambda ctx: f"must be at most {ctx['le']}",
+    "too_short": lambda _: "must not be empty",
+    "tuple_type": lambda _: 'expected a list, like ["…"]',
+    "dict_type": lambda _: 'expected a table, like { key = "value" }',
+    "model_type": lambda _: "expected a table of keys and values",
+    "model_attributes_type": lambda _: "expected a table of keys and values",
+    "union_tag_not_found": lambda _: "missing: this key is required",
+    "union_tag_invalid": lambda ctx: f"expected one of {ctx['expected_tags']}",
+}
+
+
+def explain(exc: ValidationError, origins: Mapping[tuple[str, ...], str]) -> list[str]:
+    """Return one sentence for each error of a validation of the whole config."""
+    sentences = []
+    for error in exc.errors(include_url=False, include_input=False):
+        path, holder, expected = follow(Config, error["loc"])
+        kind, words = error["type"], _WORDS.get(error["type"])
+        if kind in ("union_tag_not_found", "union_tag_invalid"):
+            path = (*path, "type")
+        if kind == "extra_forbidden":
+            text = _unknown(str(path[-1]), holder)
+        elif kind == "tuple_type" and tables(item(expected)):
+            table = ".".join(part for part in path if isinstance(part, str))
+            text = f"expected a list of tables, like [[{table}]]"
+        elif kind == PROBLEM:
+            text = error["msg"]
+        else:
+            text = words(error.get("ctx", {})) if words else "not a valid value"
+        sentences.append(at(path, text, origins))
+    return sentences
+
+
+def at(path: Path, text: str, origins: Mapping[tuple[str, ...], str]) -> str:
+    """Return a sentence about what stands at a path, with the variable that set it if one did."""
+    where = dotted(path)
+    named = tuple(part for part in path if isinstance(part, str))
+    for depth in range(len(named), 0, -1):
+        if named[:depth] in origins:
+            return f"{where} (from {origins[named[:depth]]}): {text}"
+    return f"{where}: {text}" if where else text
+
+
+def _unknown(key: str, holder: Any) -> str:
+    known = [key for model in tables(holder)[:1] for key in model.model_fields]
+    close = nearest(key, known)
+    hint = f"did you mean {close}?" if close else f"known here: {', '.join(known)}"
+    return f"unknown key; {hint}"

@@ -12,7 +12,6 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 
 from monitor.clock import SystemClock
-from monitor.config.accounts import AccountConfig
 from monitor.config.checks import NO_ACCOUNT, budget_problems, questions, unique_problems
 from monitor.config.environment import (
     CONFIG_FILE,
@@ -21,7 +20,8 @@ from monitor.config.environment import (
     read_environment,
     with_sole_key,
 )
-from monitor.config.problems import at, explain
+from monitor.config.keys import at, explain
+from monitor.config.lists import AccountConfig
 from monitor.config.settings import Config, ScheduleConfig
 from monitor.errors import ConfigError
 

@@ -1,5 +1,6 @@
-"""The config as people may see it: secrets starred, values written as the file writes them."""
+"""The config as a whole: its secrets; and as people may see it, with secrets starred."""
 
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,24 +35,37 @@ def _shown(key: str, value: Any) -> Any:
         case None:
             return _WORDS_FOR_NONE.get(key)
         case _:
-            return _scalar(key, value)
+            write = next((write for kind, write in _WRITTEN.items() if isinstance(value, kind)), None)
+            if key == "max_response_size":
+                write = format_size
+            elif key in _URLS and isinstance(value, str):
+                write = safe_url
+            return write(value) if write is not None else value
 
 
-def _scalar(key: str, value: Any) -> Any:
+_WRITTEN: dict[type, Callable[[Any], str]] = {
+    Secret: lambda secret: STARS if secret.file is None else str(secret.file),
+    timedelta: format_duration,
+    datetime: rfc3339,
+    Listen: str,
+    Path: str,
+}
+"""How the file writes values that JSON has no type for."""
+
+
+def secrets_of(value: Any) -> Iterator[Secret]:
+    """Yield every secret anywhere below a value of the config."""
     match value:
         case Secret():
-            return STARS if value.file is None else str(value.file)
-        case timedelta():
-            return format_duration(value)
-        case datetime():
-            return rfc3339(value)
-        case Listen() | Path():
-            return str(value)
+            yield value
+        case BaseModel():
+            for _, part in value:
+                yield from secrets_of(part)
+        case dict():
+            for part in value.values():
+                yield from secrets_of(part)
+        case tuple() | list():
+            for part in value:
+                yield from secrets_of(part)
         case _:
-            return _plain(key, value)
-
-
-def _plain(key: str, value: Any) -> Any:
-    if key == "max_response_size":
-        return format_size(value)
-    return safe_url(value) if key in _URLS else value
+            return

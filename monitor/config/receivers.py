@@ -6,33 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
-from monitor.config.base import Section, chosen
+from monitor.config import values
 from monitor.config.units import DURATION_PATTERN, format_duration
-from monitor.config.values import (
-    Flag,
-    HeaderValue,
-    LongDuration,
-    Name,
-    OptionalFile,
-    Password,
-    PasswordFile,
-    PlainUrl,
-    SecretUrl,
-    SecretUrlFile,
-    ServiceUrl,
-    ServiceUrlFile,
-    SeverityWord,
-    SigningSecret,
-    SigningSecretFile,
-    Text,
-    Timeout,
-    Token,
-    TokenFile,
-    duration_or,
-    exclusive,
-    http_url,
-    problem,
-)
 from monitor.secret import Secret
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
@@ -44,63 +19,63 @@ _OUR_HEADERS = frozenset(
 
 def _not_reserved(name: str) -> str:
     if name == "log":
-        raise problem('"log" is the receiver that always exists: choose another name')
+        raise values.problem('"log" is the receiver that always exists: choose another name')
     return name
 
 
 def _header_names(headers: dict[str, Secret]) -> dict[str, Secret]:
     for name in headers:
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-            raise problem("a header's name has letters, digits and hyphens only")
+            raise values.problem("a header's name has letters, digits and hyphens only")
         if name.lower() in _OUR_HEADERS:
-            raise problem(f"these headers are set by the monitor: {', '.join(sorted(_OUR_HEADERS))}")
+            raise values.problem(f"these headers are set by the monitor: {', '.join(sorted(_OUR_HEADERS))}")
     return headers
 
 
 def _longer_than_two_posts(expire_after: timedelta, info: ValidationInfo) -> timedelta:
     every = info.data.get("resend_interval")
     if every is not None and expire_after <= 2 * every:
-        raise problem(f"must be more than twice resend_interval, which is {format_duration(every)}")
+        raise values.problem(f"must be more than twice resend_interval, which is {format_duration(every)}")
     return expire_after
 
 
-class _ReceiverConfig(Section):
+class _ReceiverConfig(values.Section):
     """What every receiver has."""
 
-    name: Annotated[Name, AfterValidator(_not_reserved)]
+    name: Annotated[values.Name, AfterValidator(_not_reserved)]
     """Its name in metrics and logs."""
-    min_severity: SeverityWord = "info"
+    min_severity: values.SeverityWord = "info"
     """Alerts below this severity are not sent."""
-    connections: tuple[Text, ...] = Field(default=("*",), min_length=1)
+    connections: tuple[values.Text, ...] = Field(default=("*",), min_length=1)
     """Globs of connection names; an alert about several is sent if any matches."""
-    send_resolved: Flag = True
+    send_resolved: values.Flag = True
     """Whether to say when an alert is over."""
     repeat_interval: Annotated[
         timedelta | None,
-        duration_or("off", timedelta(seconds=1)),
+        values.duration_or("off", timedelta(seconds=1)),
         WithJsonSchema({"type": "string", "pattern": f"^off$|{DURATION_PATTERN}"}),
     ] = None
     """Send a reminder of a firing alert this often; or "off"."""
-    timeout: Timeout = timedelta(seconds=10)
+    timeout: values.Timeout = timedelta(seconds=10)
     """The longest that one delivery may take."""
 
 
-class BasicAuthConfig(Section):
+class BasicAuthConfig(values.Section):
     """User name and password."""
 
-    username: Text
+    username: values.Text
     """The user's name."""
-    password: Password = None
+    password: values.Password = None
     """The user's password."""
-    password_file: Annotated[PasswordFile, exclusive("password", "password_file", required=True)] = Field(
-        default=None, validate_default=True
-    )
+    password_file: Annotated[
+        values.PasswordFile, values.exclusive("password", "password_file", required=True)
+    ] = None
     """A file that holds the password; read again when it changes."""
 
     @property
     def secret(self) -> Secret:
         """The password, wherever it was given."""
-        return chosen(self.password, self.password_file)
+        return values.chosen(self.password, self.password_file)
 
 
 class AlertmanagerConfig(_ReceiverConfig):
@@ -108,19 +83,21 @@ class AlertmanagerConfig(_ReceiverConfig):
 
     type: Literal["alertmanager"]
     """The kind of receiver."""
-    urls: tuple[PlainUrl, ...] = Field(min_length=1)
+    urls: tuple[values.PlainUrl, ...] = Field(min_length=1)
     """The base address of every member of the Alertmanager cluster."""
-    resend_interval: LongDuration = timedelta(seconds=60)
+    resend_interval: values.LongDuration = timedelta(seconds=60)
     """How often all open alerts are posted again."""
-    expire_after: Annotated[LongDuration, AfterValidator(_longer_than_two_posts)] = timedelta(minutes=30)
+    expire_after: Annotated[values.LongDuration, AfterValidator(_longer_than_two_posts)] = timedelta(
+        minutes=30
+    )
     """When Alertmanager resolves alerts by itself if the monitor is gone; over 2 x `resend_interval`."""
     basic_auth: BasicAuthConfig | None = None
     """User name and password, if Alertmanager asks for them."""
-    bearer_token: Token = None
+    bearer_token: values.Token = None
     """Bearer token, if Alertmanager asks for one."""
-    bearer_token_file: Annotated[TokenFile, exclusive("basic_auth", "bearer_token", "bearer_token_file")] = (
-        Field(default=None, validate_default=True)
-    )
+    bearer_token_file: Annotated[
+        values.TokenFile, values.exclusive("basic_auth", "bearer_token", "bearer_token_file")
+    ] = None
     """A file that holds the bearer token; read again when it changes."""
 
     @property
@@ -134,17 +111,17 @@ class WebhookConfig(_ReceiverConfig):
 
     type: Literal["webhook"]
     """The kind of receiver."""
-    url: Annotated[str, BeforeValidator(http_url)] = Field(repr=False)
+    url: Annotated[str, BeforeValidator(values.http_url)] = Field(repr=False)
     """Where to post; credentials in it are not shown."""
-    secret: SigningSecret = None
+    secret: values.SigningSecret = None
     """Signs every message: `whsec_` and base64."""
-    secret_file: Annotated[SigningSecretFile, exclusive("secret", "secret_file")] = Field(
-        default=None, validate_default=True
-    )
+    secret_file: Annotated[values.SigningSecretFile, values.exclusive("secret", "secret_file")] = None
     """A file that holds the secret; read again when it changes."""
-    headers: Annotated[dict[str, HeaderValue], AfterValidator(_header_names)] = Field(default_factory=dict)
+    headers: Annotated[dict[str, values.HeaderValue], AfterValidator(_header_names)] = Field(
+        default_factory=dict
+    )
     """Headers to add; their values are kept secret."""
-    ca_file: OptionalFile = None
+    ca_file: values.OptionalFile = None
     """Certificates to trust instead of the system's."""
 
     @property
@@ -158,19 +135,19 @@ class PagerDutyConfig(_ReceiverConfig):
 
     type: Literal["pagerduty"]
     """The kind of receiver."""
-    routing_key: Token = None
+    routing_key: values.Token = None
     """The integration's key."""
-    routing_key_file: Annotated[TokenFile, exclusive("routing_key", "routing_key_file", required=True)] = (
-        Field(default=None, validate_default=True)
-    )
+    routing_key_file: Annotated[
+        values.TokenFile, values.exclusive("routing_key", "routing_key_file", required=True)
+    ] = None
     """A file that holds the key; read again when it changes."""
-    url: PlainUrl = PAGERDUTY_URL
+    url: values.PlainUrl = PAGERDUTY_URL
     """Where to send events."""
 
     @property
     def secret(self) -> Secret:
         """The routing key, wherever it was given."""
-        return chosen(self.routing_key, self.routing_key_file)
+        return values.chosen(self.routing_key, self.routing_key_file)
 
 
 class SlackConfig(_ReceiverConfig):
@@ -178,17 +155,15 @@ class SlackConfig(_ReceiverConfig):
 
     type: Literal["slack"]
     """The kind of receiver."""
-    url: SecretUrl = None
+    url: values.SecretUrl = None
     """The incoming webhook's address, a secret."""
-    url_file: Annotated[SecretUrlFile, exclusive("url", "url_file", required=True)] = Field(
-        default=None, validate_default=True
-    )
+    url_file: Annotated[values.SecretUrlFile, values.exclusive("url", "url_file", required=True)] = None
     """A file that holds the address; read again when it changes."""
 
     @property
     def secret(self) -> Secret:
         """The address, wherever it was given."""
-        return chosen(self.url, self.url_file)
+        return values.chosen(self.url, self.url_file)
 
 
 class AppriseConfig(_ReceiverConfig):
@@ -196,17 +171,15 @@ class AppriseConfig(_ReceiverConfig):
 
     type: Literal["apprise"]
     """The kind of receiver."""
-    url: ServiceUrl = None
+    url: values.ServiceUrl = None
     """The Apprise URL of the service, a secret."""
-    url_file: Annotated[ServiceUrlFile, exclusive("url", "url_file", required=True)] = Field(
-        default=None, validate_default=True
-    )
+    url_file: Annotated[values.ServiceUrlFile, values.exclusive("url", "url_file", required=True)] = None
     """A file that holds the URL; read again when it changes."""
 
     @property
     def secret(self) -> Secret:
         """The URL, wherever it was given."""
-        return chosen(self.url, self.url_file)
+        return values.chosen(self.url, self.url_file)
 
 
 ReceiverConfig = Annotated[

@@ -1,48 +1,24 @@
 """The whole config: one class a table, attributes named like the keys."""
 
 import re
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from monitor.config.accounts import AccountConfig, ConnectionConfig
-from monitor.config.base import Section, chosen
-from monitor.config.budget import Timing
+from monitor.config import values
+from monitor.config.lists import AccountConfig, ConnectionConfig, IgnoreConfig, MaintenanceConfig
 from monitor.config.public import public
 from monitor.config.receivers import ReceiverConfig
-from monitor.config.silence import IgnoreConfig, MaintenanceConfig
 from monitor.config.units import DURATION_PATTERN
-from monitor.config.values import (
-    Cron,
-    DatabaseUrl,
-    DatabaseUrlFile,
-    Duration,
-    Flag,
-    Fraction,
-    Listen,
-    ListenAddress,
-    LongDuration,
-    Number,
-    OptionalFile,
-    OptionalUrl,
-    PasswordHash,
-    PlainUrl,
-    Recheck,
-    SecretUrl,
-    SecretUrlFile,
-    SeverityWord,
-    Size,
-    Text,
-    Timeout,
-    TimeZone,
-    duration_or,
-    exclusive,
-    problem,
-    safe_url,
-)
+from monitor.cron import next_fire_at, parse_cron
 from monitor.secret import Secret
+
+_FIRES = 50
+"""How many of a cron's next times are looked at to see how often it fires."""
 
 DATABASE_URL = "sqlite:///voicelink-monitor.db"
 
@@ -62,31 +38,56 @@ OUR_LABELS = frozenset(
 """The labels that the monitor gives its alerts; config labels must not shadow them."""
 
 
-class ApiConfig(Section):
+class ApiConfig(values.Section):
     """The provider's API."""
 
-    base_url: PlainUrl = "https://api.vocobase.com/api/v2"
+    base_url: values.PlainUrl = "https://api.vocobase.com/api/v2"
     """Where it is."""
-    timeout: Timeout = timedelta(seconds=30)
+    timeout: values.Timeout = timedelta(seconds=30)
     """The longest that a whole request may take."""
-    max_response_size: Size = 64 * 2**20
+    max_response_size: values.Size = Field(default=64 * 2**20, validate_default=False)
     """The largest answer that is read, before and after decompression."""
-    ca_file: OptionalFile = None
+    ca_file: values.OptionalFile = None
     """Certificates to trust instead of the system's."""
 
 
-class ScheduleConfig(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """When a connection is synced: every `interval`, or by `cron` in `timezone` if there is one."""
+
+    interval: timedelta
+    cron: str | None = None
+    timezone: str = "UTC"
+
+    def gaps(self, now: datetime) -> tuple[timedelta, timedelta]:
+        """Return the shortest and the longest time between two of the next syncs."""
+        if self.cron is None:
+            return self.interval, self.interval
+        trigger = parse_cron(self.cron, self.timezone)
+        fires: list[datetime] = []
+        at = next_fire_at(trigger, now)
+        while at is not None and len(fires) <= _FIRES:
+            # In UTC: the difference of two local times forgets the hour that a clock change takes.
+            fires.append(at.astimezone(UTC))
+            at = next_fire_at(trigger, at)
+        gaps = [later - earlier for earlier, later in pairwise(fires)]
+        return min(gaps, default=timedelta.max), max(gaps, default=timedelta.max)
+
+
+class ScheduleConfig(values.Section):
     """When connections are synced."""
 
-    timezone: TimeZone = "UTC"
+    timezone: values.TimeZone = "UTC"
     """The time zone of crons."""
-    cron: Cron = None
+    cron: values.Cron = None
     """Five fields, weekdays by name; instead of `interval`, which then means nothing."""
-    interval: Annotated[LongDuration, exclusive("cron", "interval")] = timedelta(seconds=60)
+    interval: Annotated[values.LongDuration, values.exclusive("cron", "interval")] = Field(
+        default=timedelta(seconds=60), validate_default=False
+    )
     """Time between two syncs of a connection."""
-    recheck_interval: Recheck = timedelta(seconds=15)
+    recheck_interval: values.Recheck = timedelta(seconds=15)
     """How soon a sync follows one that failed or left something unconfirmed."""
-    max_concurrent_syncs: Number = Field(default=32, ge=1, le=1000)
+    max_concurrent_syncs: values.Number = Field(default=32, ge=1, le=1000)
     """How many syncs may run at once."""
 
     def timing(self, connection: ConnectionConfig) -> Timing:
@@ -96,20 +97,20 @@ class ScheduleConfig(Section):
         return Timing(interval=self.interval, cron=connection.cron or self.cron, timezone=self.timezone)
 
 
-class DriftConfig(Section):
+class DriftConfig(values.Section):
     """When a drift counts, and when it is over."""
 
-    confirm_syncs: Number = Field(default=2, ge=1)
+    confirm_syncs: values.Number = Field(default=2, ge=1)
     """How many syncs must see a drift before it alerts."""
-    resolve_syncs: Number = Field(default=2, ge=1)
+    resolve_syncs: values.Number = Field(default=2, ge=1)
     """How many syncs in a row must see a number ready before its drift is over."""
-    keep_firing_for: Duration = timedelta(minutes=5)
+    keep_firing_for: values.Duration = timedelta(minutes=5)
     """How long a drift that seems over is kept, so that flapping is one alert."""
-    failing_after: Number = Field(default=3, ge=1)
+    failing_after: values.Number = Field(default=3, ge=1)
     """How many failed syncs in a row are an alert, rechecks included."""
     stale_after: Annotated[
         timedelta | None,
-        duration_or("auto", timedelta(seconds=1)),
+        values.duration_or("auto", timedelta(seconds=1)),
         WithJsonSchema({"type": "string", "pattern": f"^auto$|{DURATION_PATTERN}"}),
     ] = None
     """No applied snapshot for so long is an alert; "auto" is 3 x the interval, at least 5m."""
@@ -123,69 +124,71 @@ class DriftConfig(Section):
         return self.stale_after or max(3 * interval, timedelta(minutes=5))
 
 
-class GuardConfig(Section):
+class GuardConfig(values.Section):
     """When an answer is too strange to be believed at once."""
 
-    ratio: Fraction = Field(default=0.5, gt=0, le=1, allow_inf_nan=False)
+    ratio: values.Fraction = Field(default=0.5, gt=0, le=1, allow_inf_nan=False)
     """More than this share of a connection's numbers changing at once is held back."""
-    min_numbers: Number = Field(default=5, ge=1)
+    min_numbers: values.Number = Field(default=5, ge=1)
     """If it is at least so many numbers."""
-    confirm_syncs: Number = Field(default=3, ge=1)
+    confirm_syncs: values.Number = Field(default=3, ge=1)
     """So many such answers in a row are believed."""
 
 
 _CRITICAL = ("no_bot", "routing_missing", "no_vocobase_agent")
 
 
-class SeverityConfig(Section):
+class SeverityConfig(values.Section):
     """Severity by state, issue code or alert kind; the names are compared case-folded."""
 
-    model_config = Section.model_config | {"extra": "allow"}
-    __pydantic_extra__: dict[str, SeverityWord] = Field(init=False)
+    model_config = values.Section.model_config | {"extra": "allow"}
+    __pydantic_extra__: dict[str, values.SeverityWord] = Field(init=False)
 
-    default: SeverityWord = "warning"
+    default: values.SeverityWord = "warning"
     """The severity of every state and issue that is not named."""
 
     @property
-    def codes(self) -> dict[str, SeverityWord]:
+    def codes(self) -> dict[str, values.SeverityWord]:
         """All names but `default`, case-folded, ours included unless overridden."""
         given = {code.casefold(): severity for code, severity in self.__pydantic_extra__.items()}
-        ours: dict[str, SeverityWord] = dict.fromkeys(_CRITICAL, "critical")
+        ours: dict[str, values.SeverityWord] = dict.fromkeys(_CRITICAL, "critical")
         return ours | given
 
 
 def _label_names(labels: dict[str, str]) -> dict[str, str]:
     for name in labels:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.startswith("__"):
-            raise problem("a label's name has letters, digits and _ only, and begins with no digit and no __")
+            raise values.problem(
+                "a label's name has letters, digits and _ only, and begins with no digit and no __"
+            )
         if name in OUR_LABELS:
-            raise problem(f"the label {name} is one of the monitor's own: choose another name")
+            raise values.problem(f"the label {name} is one of the monitor's own: choose another name")
     return labels
 
 
-class AlertsConfig(Section):
+class AlertsConfig(values.Section):
     """What alerts look like."""
 
-    update_interval: Duration = timedelta(minutes=5)
+    update_interval: values.Duration = timedelta(minutes=5)
     """Drifts within this time join one alert, and an alert is updated this often; "0s": at once."""
-    max_listed_numbers: Number = Field(default=50, ge=1, le=1000)
+    max_listed_numbers: values.Number = Field(default=50, ge=1, le=1000)
     """How many numbers an alert lists."""
-    external_url: OptionalUrl = None
+    external_url: values.OptionalUrl = None
     """Where people reach the status page, for links in alerts."""
-    runbook_base_url: OptionalUrl = None
+    runbook_base_url: values.OptionalUrl = None
     """Where the runbooks are, for links in alerts."""
-    labels: Annotated[dict[str, Text], AfterValidator(_label_names)] = Field(default_factory=dict)
+    labels: Annotated[dict[str, values.Text], AfterValidator(_label_names)] = Field(default_factory=dict)
     """Labels added to every alert."""
 
 
-class StoreConfig(Section):
+class StoreConfig(values.Section):
     """Where the monitor keeps what it knows."""
 
-    url: DatabaseUrl = None
+    url: values.DatabaseUrl = None
     """`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/DATABASE`; default sqlite:///voicelink-monitor.db."""
-    url_file: Annotated[DatabaseUrlFile, exclusive("url", "url_file")] = None
+    url_file: Annotated[values.DatabaseUrlFile, values.exclusive("url", "url_file")] = None
     """A file that holds the URL."""
-    retention: LongDuration = timedelta(days=90)
+    retention: values.LongDuration = timedelta(days=90)
     """How long ended alerts and changes are kept."""
 
     @property
@@ -196,7 +199,7 @@ class StoreConfig(Section):
     @property
     def safe_url(self) -> str:
         """The URL without user, password and options."""
-        return safe_url(self.secret.reveal())
+        return values.safe_url(self.secret.reveal())
 
     @property
     def is_sqlite(self) -> bool:
@@ -206,22 +209,22 @@ class StoreConfig(Section):
 
 def _user_names(users: dict[str, Secret]) -> dict[str, Secret]:
     if any(not name or ":" in name or not name.isprintable() for name in users):
-        raise problem("a user's name must not be empty, and holds no colon")
+        raise values.problem("a user's name must not be empty, and holds no colon")
     return users
 
 
-class WebConfig(Section):
+class WebConfig(values.Section):
     """The status page, the metrics and the probes."""
 
-    listen: ListenAddress = Listen("127.0.0.1", 8790)
+    listen: values.ListenAddress = values.Listen("127.0.0.1", 8790)
     """HOST:PORT; an IPv6 address in brackets."""
-    enable_lifecycle: Flag = False
+    enable_lifecycle: values.Flag = False
     """Allow `POST /-/reload` and `POST …/sync`."""
-    tls_cert_file: OptionalFile = None
+    tls_cert_file: values.OptionalFile = None
     """Certificate chain; with it the page is served over https."""
-    tls_key_file: OptionalFile = Field(default=None, validate_default=True)
+    tls_key_file: values.OptionalFile = None
     """The certificate's key."""
-    basic_auth_users: Annotated[dict[str, PasswordHash], AfterValidator(_user_names)] = Field(
+    basic_auth_users: Annotated[dict[str, values.PasswordHash], AfterValidator(_user_names)] = Field(
         default_factory=dict
     )
     """Bcrypt hashes of passwords by user name; probes stay open."""
@@ -230,34 +233,34 @@ class WebConfig(Section):
     @classmethod
     def _both(cls, value: Any, info: ValidationInfo) -> Any:
         if "tls_cert_file" in info.data and (value is None) != (info.data["tls_cert_file"] is None):
-            raise problem("tls_cert_file and tls_key_file go together: give both")
+            raise values.problem("tls_cert_file and tls_key_file go together: give both")
         return value
 
 
-class HeartbeatConfig(Section):
+class HeartbeatConfig(values.Section):
     """A watchdog elsewhere that notices when the monitor dies."""
 
-    url: SecretUrl = None
+    url: values.SecretUrl = None
     """Called with GET at most once a minute while all is well; a secret."""
-    url_file: Annotated[SecretUrlFile, exclusive("url", "url_file")] = None
+    url_file: Annotated[values.SecretUrlFile, values.exclusive("url", "url_file")] = None
     """A file that holds the address; read again when it changes."""
 
     @property
     def secret(self) -> Secret | None:
         """The address, wherever it was given."""
-        return chosen(self.url, self.url_file) if self.url or self.url_file else None
+        return values.chosen(self.url, self.url_file) if self.url or self.url_file else None
 
 
-class MetricsConfig(Section):
+class MetricsConfig(values.Section):
     """What is exported besides counts."""
 
-    numbers: Flag = False
+    numbers: values.Flag = False
     """One series per number; phone numbers are personal data."""
-    max_number_series: Number = Field(default=10_000, ge=1)
+    max_number_series: values.Number = Field(default=10_000, ge=1)
     """The most of these series."""
 
 
-class LogConfig(Section):
+class LogConfig(values.Section):
     """How the monitor logs, on standard output."""
 
     format: Literal["json", "console"] = "json"
@@ -278,7 +281,7 @@ class Config(BaseSettings):
         validate_default=False,
     )
 
-    instance: Text = "voicelink-monitor"
+    instance: values.Text = "voicelink-monitor"
     """The name of this monitor in alerts; the same on all replicas."""
     api: ApiConfig = Field(default_factory=ApiConfig)
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)

@@ -1,4 +1,4 @@
-"""The kinds of value that keys hold, each with its check, its JSON Schema and its words.
+"""What tables are made of: the kinds of value that keys hold, each with its check, JSON Schema and words.
 
 Every check raises `problem(...)`: pydantic's own messages may quote the input, ours never do.
 """
@@ -15,7 +15,15 @@ from urllib.parse import urlsplit
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Strict, ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Strict,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from monitor.config.units import DURATION_PATTERN, SIZE_PATTERN, format_duration, parse_duration, parse_size
@@ -33,6 +41,32 @@ _LONGEST = timedelta(days=3650)
 _MILLISECOND = timedelta(milliseconds=1)
 
 Check = Callable[[Any], Any]
+
+
+class Section(BaseModel):
+    """One table: frozen, unknown keys refused, every key described by the text below it."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        # A key that must be there, or go with another, is checked where it is absent too.
+        validate_default=True,
+    )
+
+
+def chosen(value: Secret | None, file: Secret | None) -> Secret:
+    """Return the one of two twins that was given; validation saw to it that one was.
+
+    Raises:
+        ValueError: Neither was given.
+    """
+    secret = value or file
+    if secret is None:
+        raise ValueError("this secret was not given")
+    return secret
 
 
 def problem(text: str) -> PydanticCustomError:

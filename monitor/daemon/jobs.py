@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from monitor.clock import Clock
-from monitor.config.base import secrets_of
+from monitor.config import secrets_of
 from monitor.daemon import heartbeat
 from monitor.daemon.receivers import repeat_intervals
 from monitor.daemon.reload import DISCOVERY_INTERVAL, Installation

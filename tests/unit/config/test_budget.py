@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.config.budget import Timing, budget_problem
+from monitor.config import Timing
+from monitor.config.checks import budget_problem
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
