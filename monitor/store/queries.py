@@ -1,7 +1,7 @@
-"""What people ask of the store: one set of questions for the commands, the JSON API and the page.
+"""The queries behind the commands, the JSON API and the pages, one function each.
 
-Every question takes a transaction of `Database.read()`, narrows by its filters, and answers one `Page`; the
-page's `next` is the `after` that gives the following one. Filters by connection are globs of names.
+Each takes a transaction of `Database.read()`, narrows by its filters, and returns one `Page`, whose `next` is
+the `after` of the page that follows. A filter by connection is a glob of names.
 """
 
 import types
@@ -27,7 +27,6 @@ from monitor.store.rows import (
     SyncStatus,
     Trouble,
     TroubleStatus,
-    change_row,
     connection_row,
     delivery_row,
     number_row,
@@ -36,11 +35,11 @@ from monitor.store.rows import (
 from monitor.store.tables import UtcDateTime, alerts, changes, connections, deliveries, from_row, snapshots
 
 _BLOBS = 16
-"""Snapshots fetched at once: of 1,000 numbers each some 2 MB unpacked, decoded one by one."""
+"""Snapshots fetched at once: with 1,000 numbers each, about 2 MB unpacked, decoded one by one."""
 _NUMBERS_A_TURN = 200
-"""Numbers read before others get a turn: less than a millisecond."""
+"""Numbers decoded before other tasks get a turn: less than a millisecond."""
 _CHUNK = 50
-"""Rows fetched at once where each has a body to be decoded."""
+"""Rows fetched at once where each has a body to decode."""
 
 
 RulesOf = Callable[[str], Rules | None]
@@ -69,18 +68,18 @@ async def troubles(
     Args:
         tx: A reading transaction.
         codec: Unpacks the snapshots.
-        rules_of: Says which troubles are ignored.
-        now: The instant at which rules count.
-        connection: Only of connections whose name matches this glob.
-        state: Only with this state or issue, in any case.
-        since: Only what began then or later.
-        status: Only what has this status.
-        ignored: Only what a rule keeps silent, or only the rest.
-        limit: Rows at the most.
-        after: The `next` of the page before.
+        rules_of: The rules that decide which troubles are ignored.
+        now: The instant at which the rules apply.
+        connection: Only connections whose name matches this glob.
+        state: Only this state or issue, in any case.
+        since: Only troubles that began then or later.
+        status: Only this status.
+        ignored: Only those that a rule silences (True), or only the others (False).
+        limit: The most rows to return.
+        after: The `next` of the previous page.
 
     Raises:
-        BadCursor: `after` is no page's `next`.
+        BadCursor: No page ends at `after`.
     """
 
     def wanted(row: Trouble) -> bool:
@@ -117,10 +116,10 @@ async def numbers(
     limit: int = LIMIT,
     after: str | None = None,
 ) -> Page[NumberRow]:
-    """Return the numbers of the applied snapshots, by connection and key; filters as of `troubles`.
+    """Return the numbers of the applied snapshots, by connection and key; filters work as in `troubles`.
 
     Raises:
-        BadCursor: `after` is no page's `next`.
+        BadCursor: No page ends at `after`.
     """
 
     def wanted(number: Number) -> bool:
@@ -158,7 +157,7 @@ async def connection_rows(
     """Return the watched connections, by name.
 
     Raises:
-        BadCursor: `after` is no page's `next`.
+        BadCursor: No page ends at `after`.
     """
     behind = parts_of(after, tuple[Text])[0] if after is not None else ""
     owners = [
@@ -168,13 +167,10 @@ async def connection_rows(
     ]
     found: list[ConnectionRow] = []
     for start in range(0, len(owners), _CHUNK):
-        known = await connection_states(
-            tx, [owner.identity for owner in owners[start : start + _CHUNK]], codec
-        )
+        batch = [owner.identity for owner in owners[start : start + _CHUNK]]
+        known = await connection_states(tx, batch, codec)
         rows = [
-            connection_row(known[owner.identity], maintenance=maintenance_of(owner.identity))
-            for owner in owners[start : start + _CHUNK]
-            if owner.identity in known
+            connection_row(known[each], maintenance=maintenance_of(each)) for each in batch if each in known
         ]
         found += [row for row in rows if status in (None, row.status)]
         if len(found) > limit:
@@ -203,10 +199,10 @@ async def change_rows(
     limit: int = LIMIT,
     after: str | None = None,
 ) -> Page[ChangeRow]:
-    """Return the recorded changes, newest first; `state` is the one before or after, or an issue.
+    """Return recorded changes, newest first; `state` matches the state or an issue before or after.
 
     Raises:
-        BadCursor: `after` is no page's `next`.
+        BadCursor: No page ends at `after`.
     """
     asked = select(changes).order_by(changes.c.id.desc()).filter_by(**_given(change=change))
     if after is not None:
@@ -214,7 +210,7 @@ async def change_rows(
     if since is not None:
         asked = asked.where(changes.c.at >= since)
     if connection is not None:
-        # LIKE knows no [sets]: from the first one on, anything goes here, and the glob decides below.
+        # LIKE has no [sets]: from the first one on it lets anything through, and `read` applies the glob.
         known, bracket, _ = connection.partition("[")
         escaped = known.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         pattern = escaped.replace("*", "%").replace("?", "_") + ("%" if bracket else "")
@@ -223,7 +219,7 @@ async def change_rows(
     def read(row: Row[Any]) -> ChangeRow | None:
         if not _named(connection, [row.connection]):
             return None
-        found = change_row(row)
+        found = from_row(ChangeRow, row)
         either = (*found.issues, *found.previous_issues, found.previous_state or "")
         return found if _in_state(state, found.state or "", either) else None
 
@@ -243,22 +239,22 @@ async def alert_bodies(
     limit: int = LIMIT,
     after: str | None = None,
 ) -> Page[AlertBody]:
-    """Return alerts as they stand now, the latest started first.
+    """Return alerts as they are now, the latest started first.
 
     Args:
         tx: A reading transaction.
-        connection: Only those about a connection whose name matches this glob.
-        state: Only those of this state, in any case.
-        kind: Only those of this kind.
-        status: Only firing or only resolved ones.
-        severity: Only those of this severity.
-        since: Only those that were firing then or later.
-        alert_id: Only this one.
-        limit: Rows at the most.
-        after: The `next` of the page before.
+        connection: Only alerts about a connection whose name matches this glob.
+        state: Only this state, in any case.
+        kind: Only this kind.
+        status: Only firing or only resolved alerts.
+        severity: Only this severity.
+        since: Only alerts that were firing then or later.
+        alert_id: Only the alert with this id.
+        limit: The most rows to return.
+        after: The `next` of the previous page.
 
     Raises:
-        BadCursor: `after` is no page's `next`.
+        BadCursor: No page ends at `after`.
     """
     newest = (alerts.c.started_at.desc(), alerts.c.id.desc())
     asked = select(alerts.c.body, alerts.c.started_at, alerts.c.id).order_by(*newest)
@@ -289,10 +285,10 @@ async def delivery_rows(
     limit: int = LIMIT,
     after: str | None = None,
 ) -> Page[DeliveryRow]:
-    """Return deliveries, the latest queued first; `since` is when they were queued, `state` their alert's.
+    """Return deliveries, the latest queued first; `since` is about their queueing, `state` about their alert.
 
     Raises:
-        BadCursor: `after` is no page's `next`.
+        BadCursor: No page ends at `after`.
     """
     asked = select(deliveries).order_by(deliveries.c.seq.desc())
     asked = asked.filter_by(**_given(receiver=receiver, status=status, alert_id=alert_id))
@@ -311,14 +307,14 @@ async def delivery_rows(
 
 @types.coroutine
 def _yield_to_loop() -> Generator[None]:
-    """Let others run once: a blob is decoded in one go, many are not."""
+    """Let other tasks run once."""
     yield
 
 
 async def _blobs(
     tx: AsyncConnection, glob: str | None, first: str | None
 ) -> AsyncIterator[tuple[ConnectionName, bytes]]:
-    """Give the records of all connections whose name matches, by name, beginning with `first`."""
+    """Yield the records of the connections whose name matches, by name, starting at `first`."""
     named = [owner for owner in await _owners(tx, glob) if first is None or owner.name >= first]
     for start in range(0, len(named), _BLOBS):
         batch = named[start : start + _BLOBS]
@@ -333,7 +329,7 @@ async def _blobs(
 
 
 async def _owners(tx: AsyncConnection, glob: str | None) -> list[ConnectionName]:
-    """Return all connections whose name matches, by name."""
+    """Return the connections whose name matches, by name."""
     asked = select(connections.c.identity, connections.c.name, connections.c.account)
     named = [from_row(ConnectionName, row) for row in await tx.execute(asked) if _named(glob, [row.name])]
     # Sorted here: a database's collation may order names differently than cursors compare.

@@ -1,4 +1,4 @@
-"""Forgetting what is old: changes, ended episodes and alerts, delivered messages; never what is open."""
+"""Retention: deletes old changes, ended episodes and alerts, and settled deliveries; never what is open."""
 
 from datetime import datetime
 
@@ -10,13 +10,13 @@ from monitor.store.outbox import PENDING
 from monitor.store.tables import alerts, changes, deliveries, episodes
 
 BATCH = 1000
-"""Rows of one kind that one transaction takes, so that a sync never waits long."""
+"""The most rows of a table that one transaction deletes, so that a sync never waits long."""
 
 
 async def prune(tx: AsyncConnection, before: datetime) -> int:
-    """Delete up to `BATCH` rows of each kind that ended before an instant; return how many there were."""
+    """Delete up to `BATCH` rows of each table that ended before an instant; return how many went."""
     undelivered = select(deliveries.c.alert_id).where(deliveries.c.status == PENDING)
-    # Who was told of an alert hears its end, however late: what says so stays as long.
+    # Deliveries say which receivers know of an alert, and so will be told when it ends.
     still_firing = select(alerts.c.id).where(alerts.c.status == Status.FIRING)
     old = (
         (changes, changes.c.id, changes.c.at < before),

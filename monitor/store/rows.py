@@ -1,4 +1,4 @@
-"""The rows that the store's questions answer with; the same for the commands, the JSON API and the page."""
+"""Rows that queries return; the same for the commands, the JSON API and the pages."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,10 +17,10 @@ from monitor.store.tables import from_row
 
 
 class TroubleStatus(StrEnum):
-    """What becomes of a trouble.
+    """Where a trouble stands.
 
     `pending`: not confirmed yet, or in a maintenance window. `alerting`: in a firing alert. `ending`: in a
-    firing alert, but good again for now. `ignored`: a rule keeps it silent.
+    firing alert, but good again for now. `ignored`: a rule silences it.
     """
 
     PENDING = "pending"
@@ -31,7 +31,7 @@ class TroubleStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """One number in trouble: it drifts, or it was removed or reconfigured and that may alert.
+    """One number in trouble: it drifts, or its removal or reconfiguration may alert.
 
     `action` is the first thing to do. `since` is when a sync first saw it this way.
     """
@@ -53,7 +53,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NumberRow:
-    """One number as the applied snapshot shows it."""
+    """One number of the applied snapshot."""
 
     connection: str
     account: str
@@ -92,7 +92,7 @@ class ChangeRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRow:
-    """One message for one receiver. `summary`, `kind` and `connections` are its alert's."""
+    """One message for one receiver; `summary`, `kind` and `connections` are those of its alert."""
 
     id: str
     receiver: str
@@ -112,9 +112,9 @@ class DeliveryRow:
 
 
 class SyncStatus(StrEnum):
-    """How the syncs of a connection go.
+    """How the syncs of a connection are going.
 
-    `waiting`: for the first one to end. `held`: the last answer is implausible and not applied yet.
+    `waiting`: the first one has not ended. `held`: the last answer is implausible and not applied yet.
     """
 
     WAITING = "waiting"
@@ -125,7 +125,7 @@ class SyncStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionRow:
-    """One connection: what its applied snapshot holds, and how its syncs go.
+    """One connection: what its applied snapshot holds, and how its syncs are going.
 
     Counts are None before the first applied snapshot. `states` counts all numbers, `drifting_states` and
     `issues` the drifting ones. `held` is how many implausible answers came in a row. `vanished`: discovery no
@@ -249,13 +249,8 @@ def number_row(whose: ConnectionName, number: Number) -> NumberRow:
     )
 
 
-def change_row(row: Row[Any]) -> ChangeRow:
-    """Return the row of a recorded change."""
-    return from_row(ChangeRow, row)
-
-
 def delivery_row(row: Row[Any], body: AlertBody) -> DeliveryRow:
-    """Return the row of a delivery, with what its body says of the alert."""
+    """Return the row of a delivery, with what its body says about the alert."""
     return from_row(
         DeliveryRow,
         row,

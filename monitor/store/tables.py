@@ -1,8 +1,7 @@
 """The tables, the same for SQLite and PostgreSQL.
 
-A connection's snapshot with its streaks is one compressed blob (`snapshots.records`), beside the row that
-every sync touches so that freshness never rewrites it. Rows are for what people ask about: changes, episodes,
-alerts, deliveries.
+A connection's snapshot with its streaks is one compressed blob (`snapshots.records`), apart from the row that
+every sync updates. What users query has rows of its own: changes, episodes, alerts, deliveries.
 """
 
 from datetime import UTC, datetime
@@ -28,13 +27,13 @@ from sqlalchemy import (
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Aware UTC in, aware UTC out: SQLite's own type drops the offset."""
+    """An instant, aware and in UTC; SQLite's own type drops the offset."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        """Refuse naive instants; hand over UTC."""
+        """Convert to UTC, refusing naive instants."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -42,7 +41,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        """Give the offset back."""
+        """Restore the offset."""
         if value is None:
             return None
         # PostgreSQL answers in the zone of its session.
@@ -84,7 +83,7 @@ def from_row(kind: type[T], row: Row[*tuple[Any, ...]], /, **given: object) -> T
 
 metadata = MetaData()
 
-# SQLite numbers rows by itself only in a column of the type INTEGER.
+# SQLite numbers rows automatically only in a column of type INTEGER.
 _RowId = BigInteger().with_variant(Integer(), "sqlite")
 
 connections = Table(

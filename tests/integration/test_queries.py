@@ -1,6 +1,7 @@
 """The store's questions and the requests of commands, on both databases."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,11 +17,12 @@ from monitor.drift.episodes import Track
 from monitor.drift.policy import Records
 from monitor.drift.rules import Ignore, Rules
 from monitor.drift.snapshot import Change, ChangeKind
+from monitor.store import queries
 from monitor.store.changes import add_changes
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, Watch, begin_watching
 from monitor.store.database import Database
-from monitor.store.paging import BadCursor, Page
+from monitor.store.paging import BadCursor, Page, cursor_of
 from monitor.store.queries import (
     alert_bodies,
     change_rows,
@@ -339,15 +341,46 @@ async def test_deliveries_are_latest_first(
     assert all(row.summary == BODY.summary for row in rows)
 
 
-@pytest.mark.parametrize("after", ["", "x", "[1]", '["a"]', '["x", "y"]', "-1"])
-async def test_cursors_of_nobody_are_refused(database: Database, after: str) -> None:
-    """What is no page's `next` is an error of its own, not an empty page."""
+PAGED: dict[str, tuple[Callable[..., Awaitable[Page[Any]]], tuple[Any, ...]]] = {
+    "alert_bodies": (alert_bodies, ()),
+    "change_rows": (change_rows, ()),
+    "connection_rows": (connection_rows, (CODEC, lambda _: None)),
+    "delivery_rows": (delivery_rows, ()),
+    "numbers": (numbers, (CODEC,)),
+    "troubles": (troubles, (CODEC, lambda _: None, START)),
+}
+"""Every query that answers in pages, with what it needs besides a transaction."""
+
+
+def test_every_query_is_among_the_paged_ones() -> None:
+    """A new query is tried with an empty store, a full one and bad cursors too."""
+    found = inspect.getmembers(queries, inspect.iscoroutinefunction)
+    own = {name for name, each in found if each.__module__ == queries.__name__ and not name.startswith("_")}
+    assert own == PAGED.keys() | {"connection_named"}
+
+
+@pytest.mark.parametrize("name", PAGED)
+async def test_query_answers_on_an_empty_store_and_a_full_one(database: Database, name: str) -> None:
+    """With no rows there is one empty page; with some, pages hold together what one big page holds."""
+    query, given = PAGED[name]
+    assert await asked(database, query, *given) == []
+    await watch(database, acme=troubled(), beta=troubled(), gamma=Records())
+    await record_changes(database)
+    await queue(database, {}, {}, {})
+    async with database.write() as tx:
+        for alert_id in ("a", "b", "c"):
+            await save_alert(tx, alert_id, START)
+    assert len(await asked(database, query, *given)) >= 3
+
+
+@pytest.mark.parametrize("after", ["", "x", cursor_of(-1), cursor_of("a", 1), cursor_of(1, 2), cursor_of()])
+@pytest.mark.parametrize("name", PAGED)
+async def test_cursor_that_no_page_gave_is_refused(database: Database, name: str, after: str) -> None:
+    """A made-up cursor is an error of its own, not an empty page."""
+    query, given = PAGED[name]
     async with database.read() as tx:
-        for question in (change_rows, alert_bodies, delivery_rows):
-            with pytest.raises(BadCursor):
-                await question(tx, after=after)
         with pytest.raises(BadCursor):
-            await troubles(tx, CODEC, lambda _: None, START, after=after)
+            await query(tx, *given, after=after)
 
 
 async def test_accept_asks_and_wakes_the_connection(database: Database) -> None:
@@ -426,11 +459,3 @@ async def test_connection_is_found_by_its_whole_name(database: Database) -> None
             await connection_named(tx, CODEC, lambda _: None, name) for name in ("acme", "Acme", "acm*", "")
         ]
     assert [row.name if row else None for row in found] == ["acme", None, None, None]
-
-
-@pytest.mark.parametrize("after", ['["a\\u0000"]', '["a"', '["a", "b"]', "[1]", "", "null"])
-async def test_connections_know_their_own_cursors_only(database: Database, after: str) -> None:
-    """Anything else is refused, before a database sees it."""
-    async with database.read() as tx:
-        with pytest.raises(BadCursor):
-            await connection_rows(tx, CODEC, lambda _: None, after=after)

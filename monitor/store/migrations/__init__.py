@@ -1,16 +1,16 @@
-"""The migrations: Alembic's scripts in `versions`, their order, and how a database is brought up to date."""
+"""Migrations: Alembic's scripts in `versions`, their order, and the upgrade of a database."""
 
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 REVISIONS = ("0001",)
-"""Every revision of the schema, oldest first; known here so that a start need not ask Alembic."""
+"""Every revision of the schema, oldest first, so that a start need not import Alembic."""
 
 
 def upgrade(connection: Connection) -> None:
-    """Run what is missing, in the connection's transaction."""
-    # Alembic takes longer to import than all the rest of a start, and is needed once a version.
+    """Run the missing migrations, in the connection's transaction."""
+    # Alembic takes longer to import than the rest of a start, and is needed once per version.
     from alembic import command  # noqa: PLC0415 - as said above
     from alembic.config import Config  # noqa: PLC0415 - as said above
 

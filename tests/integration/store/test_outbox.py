@@ -1,10 +1,10 @@
-"""The outbox: order, leases, replacement, receivers, and what is forgotten."""
+"""The outbox: order, leases, replacement and receivers."""
 
 from datetime import datetime, timedelta
 
 import msgspec
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from monitor.drift.alert import Notice
 from monitor.errors import Refusal
@@ -12,8 +12,7 @@ from monitor.notify.delivery import Dead, Failed, Result, Sent
 from monitor.store.alerts import add_deliveries
 from monitor.store.database import Database
 from monitor.store.outbox import StoredOutbox, backlogs, free_delivery_leases, know_receivers
-from monitor.store.retention import prune
-from monitor.store.tables import alerts, changes, deliveries, episodes
+from monitor.store.tables import deliveries
 from tests.fakes.alerts import BODY
 from tests.fakes.clock import START, FakeClock
 
@@ -180,49 +179,3 @@ async def test_backlog_says_how_a_receiver_does(
     assert (backlog.troubled_since is not None, backlog.refused) == (troubled, refused)
     assert (backlog.pending, backlog.dead) == (int(troubled), int(last == "dead"))
     assert backlog.oldest_at == (START if troubled else None)
-
-
-async def test_retention_forgets_what_is_over_and_delivered_only(database: Database) -> None:
-    """Old changes, ended episodes, resolved alerts and settled messages go; the rest stays."""
-    old, young = START - 2 * MINUTE, START
-    alert = {"scope": "s", "kind": "drift", "severity": "info", "version": 1, "body": b""}
-    episode = {"scope": "s", "kind": "drift", "key": "k", "episode_group": "", "severity": "info"}
-    delivery = {"receiver": "hook", "change": "opened", "version": 1, "body": b"", "attempts": 0}
-    change = {"identity": "i", "connection": "c", "account": "a", "sync_id": "s", "change": "added"}
-    texts = {"key": "k", "phone_number": "", "issues": [], "previous_issues": [], "action_items": []}
-    async with database.write() as tx:
-        for at in (old, young):
-            await tx.execute(insert(changes).values(at=at, **change, **texts))
-        for name, ended in (("open", None), ("old", old), ("young", young)):
-            times = {"since": old, "opened_at": old, "ended_at": ended}
-            await tx.execute(insert(episodes).values(id=name, alert_id="x", track=b"", **times, **episode))
-        for name, status, ended in (
-            ("firing", "firing", None),
-            ("old", "resolved", old),
-            ("young", "resolved", young),
-            ("untold", "resolved", old),
-        ):
-            times = {"started_at": old, "updated_at": old, "resolved_at": ended}
-            await tx.execute(insert(alerts).values(id=name, status=status, **times, **alert))
-        for name, status, ended in (
-            ("firing", "delivered", old),
-            ("old", "delivered", old),
-            ("old", "dead", old),
-            ("young", "delivered", young),
-            ("untold", "pending", None),
-        ):
-            times = {"created_at": old, "due_at": old, "finished_at": ended}
-            row = {"id": f"{name} {status}", "alert_id": name, "status": status}
-            await tx.execute(insert(deliveries).values(**row, **times, **delivery))
-    async with database.write() as tx:
-        assert await prune(tx, START - MINUTE) == 5
-        assert await prune(tx, START - MINUTE) == 0
-        left = {
-            table.name: {row.id for row in await tx.execute(select(table.c.id))}
-            for table in (alerts, episodes, deliveries)
-        }
-    assert left == {
-        "alerts": {"firing", "young", "untold"},
-        "episodes": {"open", "young"},
-        "deliveries": {"firing delivered", "young delivered", "untold pending"},
-    }

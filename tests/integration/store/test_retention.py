@@ -1,0 +1,123 @@
+"""Retention: what is old and over is deleted, what is open, undelivered or kept elsewhere is not."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Boolean, LargeBinary, Table, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.store.database import Database
+from monitor.store.retention import BATCH, prune
+from monitor.store.tables import Json, UtcDateTime, alerts, changes, deliveries, episodes, metadata
+from tests.fakes.clock import START
+
+LIMIT = START - timedelta(minutes=1)
+OLD, YOUNG = LIMIT - timedelta(seconds=1), LIMIT
+
+PRUNED: dict[str, list[tuple[str, dict[str, Any], bool]]] = {
+    "alerts": [
+        ("resolved long ago", {"status": "resolved", "resolved_at": OLD}, True),
+        ("resolved lately", {"status": "resolved", "resolved_at": YOUNG}, False),
+        ("firing", {"status": "firing", "resolved_at": None}, False),
+        ("to be told yet", {"id": "untold", "status": "resolved", "resolved_at": OLD}, False),
+    ],
+    "changes": [("old", {"at": OLD}, True), ("young", {"at": YOUNG}, False)],
+    "deliveries": [
+        ("delivered long ago", {"status": "delivered", "finished_at": OLD}, True),
+        ("dead for long", {"status": "dead", "finished_at": OLD}, True),
+        ("closed long ago", {"status": "closed", "finished_at": OLD}, True),
+        ("delivered lately", {"status": "delivered", "finished_at": YOUNG}, False),
+        ("pending", {"status": "pending", "finished_at": None}, False),
+        ("of a firing alert", {"alert_id": "firing", "status": "delivered", "finished_at": OLD}, False),
+    ],
+    "episodes": [
+        ("ended long ago", {"ended_at": OLD}, True),
+        ("ended lately", {"ended_at": YOUNG}, False),
+        ("open", {"ended_at": None}, False),
+    ],
+}
+"""Rows of each table that retention prunes, and whether they go."""
+
+KEPT = {
+    "acceptances": "until the daemon has seen them",
+    "connections": "while they are watched",
+    "fleet": "one row",
+    "posted": "until Alertmanager has heard the end",
+    "posters": "while their URL is configured",
+    "pulse": "one row",
+    "receivers": "while they are configured",
+    "snapshots": "while their connection is watched",
+}
+"""Tables that retention never touches, and how long their rows live."""
+
+
+def row_of(table: Table, **values: Any) -> dict[str, Any]:
+    """Return a row: what is not given is old, empty or 1."""
+    filler: dict[type, Any] = {UtcDateTime: OLD, Json: [], LargeBinary: b"", Boolean: False}
+    filled = {
+        column.name: filler.get(type(column.type), "1" if column.type.python_type is str else 1)
+        for column in table.columns
+        if not column.primary_key or column.type.python_type is str
+    }
+    return filled | values
+
+
+async def add(tx: AsyncConnection, table: Table, **values: Any) -> None:
+    """Insert a row."""
+    await tx.execute(insert(table).values(row_of(table, **values)))
+
+
+async def count(tx: AsyncConnection, table: Table) -> int:
+    """Return how many rows a table has."""
+    return (await tx.execute(select(func.count()).select_from(table))).scalar_one()
+
+
+def test_every_table_has_a_retention() -> None:
+    """A new table needs a decision: retention prunes it, or something else ends its rows."""
+    assert PRUNED.keys() | KEPT.keys() == metadata.tables.keys()
+    assert not PRUNED.keys() & KEPT.keys()
+
+
+@pytest.mark.parametrize(
+    ("table", "values", "goes"),
+    [
+        pytest.param(metadata.tables[table], values, goes, id=f"{table}, {case}")
+        for table, cases in PRUNED.items()
+        for case, values, goes in cases
+    ],
+)
+async def test_only_what_is_old_and_over_is_pruned(
+    database: Database, table: Table, values: dict[str, Any], goes: bool
+) -> None:
+    """Each kind of row goes once it ended before the limit, and stays while it is needed."""
+    async with database.write() as tx:
+        if table is alerts:
+            await add(tx, deliveries, alert_id="untold", status="pending", finished_at=None)
+        if table is deliveries:
+            await add(tx, alerts, id="firing", status="firing", resolved_at=None)
+        await add(tx, table, **values)
+    async with database.write() as tx:
+        assert await prune(tx, LIMIT) == int(goes)
+        assert await count(tx, table) == int(not goes)
+        assert await prune(tx, LIMIT) == 0
+
+
+@pytest.mark.parametrize("name", KEPT)
+async def test_other_tables_are_left_alone(database: Database, name: str) -> None:
+    """A row whose every instant is old stays where something else decides about it."""
+    table = metadata.tables[name]
+    async with database.write() as tx:
+        await add(tx, table)
+    async with database.write() as tx:
+        assert await prune(tx, LIMIT) == 0
+        assert await count(tx, table) == 1
+
+
+async def test_one_transaction_prunes_a_batch(database: Database) -> None:
+    """Much to delete is deleted in parts, so that no sync waits long for its turn to write."""
+    async with database.write() as tx:
+        await tx.execute(insert(changes), [row_of(changes)] * (BATCH + 1))
+        await add(tx, episodes)
+    async with database.write() as tx:
+        assert [await prune(tx, LIMIT) for _ in range(3)] == [BATCH + 1, 1, 0]
