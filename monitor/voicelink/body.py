@@ -30,9 +30,9 @@ async def read_body(response: httpx.Response, limit_bytes: int, yield_to_loop: Y
     """
     headers = response.headers
     declared = headers.get("content-length", "")
-    if declared.isdecimal() and len(declared.lstrip("0")) > len(str(limit_bytes)):
-        raise _too_large(limit_bytes)
-    if declared.isdecimal() and int(declared) > limit_bytes:
+    # The length first: `int` refuses thousands of digits.
+    digits = declared.lstrip("0")
+    if digits.isdecimal() and (len(digits) > len(str(limit_bytes)) or int(digits) > limit_bytes):
         raise _too_large(limit_bytes)
     size_bytes, chunks = 0, []
     async for chunk in raw_chunks(response):

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import msgspec
 
 from monitor.errors import DecodeError
-from monitor.voicelink.failure import UNREADABLE_JSON, unsuccessful
+from monitor.voicelink.failure import UNREADABLE_JSON, decode_envelope
 from monitor.voicelink.text import NAME_LIMIT, clean_any, is_true
-from monitor.voicelink.wire import ConnectionList, Outline, WireConnection
+from monitor.voicelink.wire import ConnectionList, WireConnection
 
 PROVIDER = "voicelink"
 
-_OUTLINE = msgspec.json.Decoder(Outline)
 _LIST = msgspec.json.Decoder(list[WireConnection])
 _WRAPPED = msgspec.json.Decoder(ConnectionList)
 
@@ -35,27 +34,16 @@ def decode_connections(body: bytes) -> list[RemoteConnection]:
         SyncError: The answer says `success: false`.
         DecodeError: It cannot be read.
     """
-    try:
-        outline = _OUTLINE.decode(body)
-    except UNREADABLE_JSON as exc:
-        raise DecodeError("$", str(exc)) from exc
-    if outline.success is False:
-        raise unsuccessful(outline.error)
-    if outline.success is not True:
-        raise DecodeError("success", "neither true nor false")
-    entries = [entry for entry in _entries(bytes(outline.data)) if _is_voicelink(entry)]
-    return list({remote.id: remote for remote in map(_read, entries)}.values())
-
-
-def _entries(data: bytes) -> list[WireConnection]:
+    data = bytes(decode_envelope(body))
     wrapped = data.lstrip()[:1] == b"{"
     path = "data.connections" if wrapped else "data"
     if not data:
         raise DecodeError(path, "missing")
     try:
-        return _WRAPPED.decode(data).connections if wrapped else _LIST.decode(data)
+        entries = _WRAPPED.decode(data).connections if wrapped else _LIST.decode(data)
     except UNREADABLE_JSON as exc:
         raise DecodeError(path, str(exc)) from exc
+    return list({remote.id: remote for remote in map(_read, filter(_is_voicelink, entries))}.values())
 
 
 def _is_voicelink(entry: WireConnection) -> bool:

@@ -7,43 +7,33 @@ between batches. Both give the same snapshot.
 
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from typing import NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw
 
 from monitor.drift.snapshot import INVENTORY_KINDS, Snapshot
-from monitor.errors import DecodeError
+from monitor.errors import DecodeError, SyncError
 from monitor.http.text import clean
-from monitor.voicelink.failure import UNREADABLE_JSON, unsuccessful
+from monitor.voicelink.failure import UNREADABLE_JSON, decode_envelope
 from monitor.voicelink.numbers import Gathering
 from monitor.voicelink.repair import repair
 from monitor.voicelink.text import WARNING_LIMIT, clean_any
-from monitor.voicelink.wire import (
-    ARRAYS,
-    Outline,
-    PartsAnswer,
-    Whole,
-    WholeAnswer,
-    WireDrift,
-    WireParts,
-    WireReadiness,
-)
+from monitor.voicelink.wire import WireAnswer, WireDrift, WireParts, WireReadiness
 
 WHOLE_BYTES = 2 * 1024 * 1024
 """Up to this size (about 1,000 numbers) one typed pass holds the event loop for some 5 ms."""
 BATCH = 200
 """Entries between two yields to the event loop: about 2 ms."""
 
-_WHOLE = msgspec.json.Decoder(WholeAnswer)
-_PARTS = msgspec.json.Decoder(PartsAnswer)
-_OUTLINE = msgspec.json.Decoder(Outline)
+_WHOLE = msgspec.json.Decoder(WireAnswer[WireReadiness, WireDrift])
+_PARTS = msgspec.json.Decoder(WireAnswer[Raw, Raw])
 _DATA = msgspec.json.Decoder(dict[str, Raw])
 _READINESS = msgspec.json.Decoder(WireReadiness)
 _DRIFT = msgspec.json.Decoder(WireDrift)
 _ANY = msgspec.json.Decoder()
 
-_JSON_TYPES = {b'"': "string", b"{": "object", b"n": "null", b"t": "boolean", b"f": "boolean"}
+_JSON_TYPES = {b'"': "string", b"{": "object", b"n": "null", b"t": "boolean", b"f": "boolean", b"[": "array"}
 
 Entry = TypeVar("Entry", WireReadiness, WireDrift)
 
@@ -71,18 +61,18 @@ async def decode_sync(
         SyncError: The answer says `success: false`.
         DecodeError: It cannot be read; the path says where.
     """
-    whole = _read_whole(body) if len(body) <= whole_bytes else None
-    parts = whole or _read_parts(body)
+    parts = _read_parts(body, whole_bytes)
     into = Gathering()
     # Drift first: it says of a readiness entry whether its number drifts.
-    taken = 0
-    async for drift in _batches(parts.drift, _read_drift, into, sleep0):
-        taken += into.add_drift(drift)
-    _expect_some(taken, len(parts.drift), "data.drift")
-    taken = 0
-    async for readiness in _batches(parts.readiness, _read_readiness, into, sleep0):
-        taken += into.add_readiness(readiness)
-    _expect_some(taken, len(parts.readiness), "data.readiness")
+    drifting = ready = 0
+    async for drift in _batches(parts.drift, _DRIFT, into, sleep0):
+        drifting += into.add_drift(drift)
+    async for readiness in _batches(parts.readiness, _READINESS, into, sleep0):
+        ready += into.add_readiness(readiness)
+    for name, taken in (("drift", drifting), ("readiness", ready)):
+        listed = len(getattr(parts, name))
+        if listed and not taken:
+            raise DecodeError(f"data.{name}", f"none of {listed} entries can be read")
     return Snapshot(
         numbers=into.numbers(),
         inventory={kind: len(getattr(parts, kind)) for kind in INVENTORY_KINDS},
@@ -91,61 +81,50 @@ async def decode_sync(
     )
 
 
-def _read_whole(body: bytes) -> Whole | None:
-    """Return the typed parts, or None if the answer has to be read with more care."""
-    try:
-        answer = _WHOLE.decode(body)
-    except UNREADABLE_JSON:
-        return None
-    return answer.data if answer.success is True else None
+def _read_parts(body: bytes, whole_bytes: int) -> WireParts[Any, Any]:
+    """Return `data`, typed if the answer is small and as it should be, else with its entries unread."""
+    cause: Exception | None = None
+    for decoder in (_WHOLE, _PARTS) if len(body) <= whole_bytes else (_PARTS,):
+        try:
+            answer: WireAnswer[Any, Any] = decoder.decode(body)
+        except UNREADABLE_JSON as exc:
+            cause = exc
+        else:
+            if answer.success is True:
+                return answer.data
+    raise _problem(body, cause) from cause
 
 
-def _read_parts(body: bytes) -> WireParts:
-    try:
-        answer = _PARTS.decode(body)
-    except UNREADABLE_JSON as exc:
-        _explain(body, exc)
-    if answer.success is not True:
-        _explain(body, None)
-    return answer.data
-
-
-def _explain(body: bytes, cause: Exception | None) -> NoReturn:
-    """Raise the error that says where the answer cannot be read.
+def _problem(body: bytes, cause: Exception | None) -> SyncError:
+    """Return the error that says where the answer cannot be read.
 
     The causes' texts name types and places, never values.
     """
     try:
-        outline = _OUTLINE.decode(body)
+        data = decode_envelope(body)
+        parts = _DATA.decode(data) if data else {}
+    except SyncError as exc:
+        return exc
     except UNREADABLE_JSON as exc:
-        raise DecodeError("$", str(exc)) from exc
-    if outline.success is False:
-        raise unsuccessful(outline.error)
-    if outline.success is not True:
-        raise DecodeError("success", "neither true nor false")
-    _expect(outline.data, b"{", "data")
-    try:
-        parts = _DATA.decode(outline.data)
-    except UNREADABLE_JSON as exc:
-        raise DecodeError("data", str(exc)) from exc
-    for name in ARRAYS:
-        _expect(parts.get(name, Raw()), b"[", f"data.{name}")
-    raise DecodeError("data", str(cause)) from cause
+        found = _type_of(data)
+        return DecodeError("data", str(exc) if found == "object" else f"expected an object, got {found}")
+    if not data:
+        return DecodeError("data", "missing")
+    for name in WireParts.__struct_fields__:
+        if name not in parts:
+            return DecodeError(f"data.{name}", "missing")
+        if (found := _type_of(parts[name])) != "array":
+            return DecodeError(f"data.{name}", f"expected an array, got {found}")
+    return DecodeError("data", str(cause))
 
 
-def _expect(raw: Raw, opening: bytes, path: str) -> None:
-    """Raise unless the JSON at `path` is there and opens like the type we need."""
-    first = bytes(raw).lstrip()[:1]
-    if first == opening:
-        return
-    wanted = "an object" if opening == b"{" else "an array"
-    found = _JSON_TYPES.get(first, "array" if first == b"[" else "number")
-    raise DecodeError(path, f"expected {wanted}, got {found}" if first else "missing")
+def _type_of(raw: Raw) -> str:
+    return _JSON_TYPES.get(bytes(raw).lstrip()[:1], "number")
 
 
 async def _batches(
     entries: list[Entry] | list[Raw],
-    read: Callable[[Raw], Entry],
+    decoder: msgspec.json.Decoder[Entry],
     into: Gathering,
     sleep0: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[list[Entry]]:
@@ -153,41 +132,23 @@ async def _batches(
     for start in range(0, len(entries), BATCH):
         if start:
             await sleep0()
-        batch = entries[start : start + BATCH]
-        # A list holds one kind: entries read with the whole answer, or raw ones.
-        if isinstance(batch[0], Raw):
-            yield _read_each(batch, read, into)
-        else:
-            yield batch
+        batch: list[Entry] = []
+        for entry in entries[start : start + BATCH]:
+            if not isinstance(entry, Raw):
+                batch.append(entry)
+                continue
+            try:
+                batch.append(_read_entry(entry, decoder))
+            except UNREADABLE_JSON:
+                into.skipped += 1
+        yield batch
 
 
-def _read_each(batch: list[Raw], read: Callable[[Raw], Entry], into: Gathering) -> list[Entry]:
-    entries: list[Entry] = []
-    for raw in batch:
-        try:
-            entries.append(read(raw))
-        except UNREADABLE_JSON:
-            into.skipped += 1
-    return entries
-
-
-def _read_drift(raw: Raw) -> WireDrift:
+def _read_entry(raw: Raw, decoder: msgspec.json.Decoder[Entry]) -> Entry:
     try:
-        return _DRIFT.decode(raw)
+        return decoder.decode(raw)
     except msgspec.ValidationError:
-        return repair(_ANY.decode(raw), WireDrift)
-
-
-def _read_readiness(raw: Raw) -> WireReadiness:
-    try:
-        return _READINESS.decode(raw)
-    except msgspec.ValidationError:
-        return repair(_ANY.decode(raw), WireReadiness)
-
-
-def _expect_some(taken: int, listed: int, path: str) -> None:
-    if listed and not taken:
-        raise DecodeError(path, f"none of {listed} entries can be read")
+        return repair(_ANY.decode(raw), decoder.type)
 
 
 def _warning(raw: Raw) -> str:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from monitor.errors import Outcome, SyncError
+from monitor.errors import DecodeError, Outcome, SyncError
 from monitor.http.errors import Cause, NoAnswer
 from monitor.http.text import redact
 from monitor.voicelink.text import as_text
@@ -42,10 +42,23 @@ def refused(status: int, body: bytes, *, key: str, retry_after_s: float | None) 
     return SyncError(outcome_of_status(status), message, retry_after_s=retry_after_s)
 
 
-def unsuccessful(error: object) -> SyncError:
-    """Return the error for a 2xx answer that says `success: false`."""
-    said = describe_error(error)
-    return SyncError(Outcome.REJECTED, f"the API answered success: false{said and ', '}{said}")
+def decode_envelope(body: bytes) -> msgspec.Raw:
+    """Return the `data` of a 2xx answer, unread; empty if there is none.
+
+    Raises:
+        SyncError: The answer says `success: false`.
+        DecodeError: It cannot be read.
+    """
+    try:
+        outline = _OUTLINE.decode(body)
+    except UNREADABLE_JSON as exc:
+        raise DecodeError("$", str(exc)) from exc
+    if outline.success is False:
+        said = describe_error(outline.error)
+        raise SyncError(Outcome.REJECTED, f"the API answered success: false{said and ', '}{said}")
+    if outline.success is not True:
+        raise DecodeError("success", "neither true nor false")
+    return outline.data
 
 
 def describe_error(error: object, *, key: str = "") -> str:

@@ -62,7 +62,7 @@ def _field(name: str, value: Any) -> Any:
 
 
 def _list(name: str, value: Any) -> Any:
-    """Return a list with its elements mended; issues stay as they are: they decide about drift."""
+    """Return a list with its elements repaired; issues stay as they are: they decide about drift."""
     if name == "issues":
         return value
     if not isinstance(value, list):

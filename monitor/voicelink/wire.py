@@ -1,10 +1,10 @@
 """The answers as they come: msgspec structs with the fields we use, unknown ones skipped.
 
-Typed the way the provider has been seen to write, for speed; an entry that is not is read by `mend`, with
+Typed the way the provider has been seen to write, for speed; an entry that is not is read by `repair`, with
 patience. Structs are outside the garbage collector (`gc=False`): what JSON builds has no cycles.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -12,19 +12,6 @@ from msgspec import Meta, Raw, Struct
 Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | str | None
 """Ids come as integers or strings; an integer beyond 64 bits fits no stored blob."""
 Text = str | None
-
-ARRAYS = (
-    "clients",
-    "dids",
-    "available_dids",
-    "bots",
-    "routing",
-    "local_phone_numbers",
-    "readiness",
-    "drift",
-    "warnings",
-)
-"""The parts of `data`; the reference page shows every one as an array."""
 
 
 class WireDid(Struct, gc=False):
@@ -102,8 +89,12 @@ class WireDrift(Struct, gc=False):
     client_id: Id = None
 
 
-class WireParts(Struct, gc=False):
-    """`data` with its entries unread, to be read one by one."""
+ReadinessT = TypeVar("ReadinessT", WireReadiness, Raw)
+DriftT = TypeVar("DriftT", WireDrift, Raw)
+
+
+class WireParts(Struct, Generic[ReadinessT, DriftT], gc=False):
+    """`data`, with its entries read or `Raw`, to be read one by one. The reference page shows only arrays."""
 
     clients: list[Raw]
     dids: list[Raw]
@@ -111,37 +102,16 @@ class WireParts(Struct, gc=False):
     bots: list[Raw]
     routing: list[Raw]
     local_phone_numbers: list[Raw]
-    readiness: list[Raw]
-    drift: list[Raw]
+    readiness: list[ReadinessT]
+    drift: list[DriftT]
     warnings: list[Raw]
 
 
-class Whole(Struct, gc=False):
-    """`data` read in one go."""
-
-    clients: list[Raw]
-    dids: list[Raw]
-    available_dids: list[Raw]
-    bots: list[Raw]
-    routing: list[Raw]
-    local_phone_numbers: list[Raw]
-    readiness: list[WireReadiness]
-    drift: list[WireDrift]
-    warnings: list[Raw]
-
-
-class WholeAnswer(Struct, gc=False):
-    """A sync's answer read in one go."""
+class WireAnswer(Struct, Generic[ReadinessT, DriftT], gc=False):
+    """A sync's answer."""
 
     success: Any
-    data: Whole
-
-
-class PartsAnswer(Struct, gc=False):
-    """A sync's answer with its entries unread."""
-
-    success: Any
-    data: WireParts
+    data: WireParts[ReadinessT, DriftT]
 
 
 class Outline(Struct, gc=False):

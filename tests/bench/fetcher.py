@@ -10,7 +10,7 @@ from typing import Any
 import httpx_aiohttp
 import msgspec
 
-from monitor.voicelink.wire import WholeAnswer
+from monitor.voicelink.wire import WireAnswer, WireDrift, WireReadiness
 from tests.bench.child import answer_commands
 
 
@@ -23,7 +23,7 @@ class Fetcher:
         self._connections = connections
         self._interval_s = interval_s
         self._prefix = prefix
-        self._decoder = msgspec.json.Decoder(WholeAnswer) if decode else None
+        self._decoder = msgspec.json.Decoder(WireAnswer[WireReadiness, WireDrift]) if decode else None
 
     async def run(self) -> None:
         """Fetch until cancelled."""

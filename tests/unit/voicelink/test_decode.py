@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from monitor.drift.snapshot import ActionItem, Dependencies, Number, Snapshot
 from monitor.errors import DecodeError, Outcome, SyncError
 from monitor.voicelink.decode import BATCH, decode_sync
-from monitor.voicelink.wire import ARRAYS
+from monitor.voicelink.wire import WireParts
+
+PARTS = WireParts.__struct_fields__
+"""The arrays of `data`."""
 
 DOCUMENTED = (Path(__file__).parents[2] / "fixtures" / "voicelink-sync.json").read_bytes()
 KEY = "918011223344"
@@ -51,7 +54,7 @@ REFS = Dependencies(
 
 
 def _answer(**parts: Any) -> bytes:
-    return json.dumps({"success": True, "data": {name: [] for name in ARRAYS} | parts}).encode()
+    return json.dumps({"success": True, "data": {name: [] for name in PARTS} | parts}).encode()
 
 
 async def _number(readiness: dict[str, Any], *drift: dict[str, Any]) -> Number:
@@ -300,9 +303,9 @@ def _without(part: str) -> bytes:
         pytest.param(b'{"success": 1}', "success", id="success of another type"),
         pytest.param(b'{"success": true}', "data", id="no data"),
         pytest.param(b'{"success": true, "data": []}', "data", id="data is a list"),
-        *[pytest.param(_without(part), f"data.{part}", id=f"no {part}") for part in ARRAYS],
-        *[pytest.param(_answer(**{part: None}), f"data.{part}", id=f"null {part}") for part in ARRAYS],
-        *[pytest.param(_answer(**{part: {}}), f"data.{part}", id=f"{part} is an object") for part in ARRAYS],
+        *[pytest.param(_without(part), f"data.{part}", id=f"no {part}") for part in PARTS],
+        *[pytest.param(_answer(**{part: None}), f"data.{part}", id=f"null {part}") for part in PARTS],
+        *[pytest.param(_answer(**{part: {}}), f"data.{part}", id=f"{part} is an object") for part in PARTS],
         pytest.param(_answer(readiness=[7, {}]), "data.readiness", id="nothing readable"),
         pytest.param(_answer(readiness=[READY], drift=[7]), "data.drift", id="no drift readable"),
     ],
