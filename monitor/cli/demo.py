@@ -13,12 +13,12 @@ import msgspec
 import typer
 
 from monitor.cli.shell import shell_of
-from monitor.cli.simulate import ended_by_signal
+from monitor.cli.simulate import config_for, ended_by_signal
 from monitor.cli.terminal import Terminal
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, load_config, parse_duration
 from monitor.daemon.app import run_daemon
-from monitor.simulator import Simulator, World, shipped_scenario
+from monitor.simulator import Simulator, shipped_scenario
 
 _PORT = 8790
 _LAST_WORDS_S = 5.0
@@ -26,10 +26,6 @@ _LAST_WORDS_S = 5.0
 
 _CONFIG = """\
 instance = "demo"
-
-[api]
-base_url = {url}
-timeout = "5s"
 
 [schedule]                 # in production: every 60s
 interval = "1s"
@@ -43,10 +39,11 @@ stale_after = "30s"
 update_interval = "5s"
 
 [store]
-url = {store}
+url = "sqlite:///{folder}/demo.db"
 
 [web]
-listen = {listen}
+listen = "127.0.0.1:{port}"
+
 """
 
 _GREETING = """
@@ -55,27 +52,15 @@ _GREETING = """
 
 Two connections with 28 numbers at a simulated provider, checked every second. The story takes
 {length_s:.0f} seconds; watch it here, or open the page. Ctrl-C ends it at any time.
+
 """
 
 _FAREWELL = """
 That was the demo: {opened} alerts opened, {still_open} of them still open.
 Next: `voicelink-monitor simulate` for a provider to try your own config on, or
 VOICELINK_API_KEY=rg_live_… voicelink-monitor sync   for one read-only look at the real one.
-README.md explains how to run it for real."""
-
-_ACCOUNT = """
-[[accounts]]
-name = {name}
-api_key = {key}
-requests_per_minute = 6000
+README.md explains how to run it for real.
 """
-
-_CONNECTION = """
-[[accounts.connections]]
-name = {name}
-id = {id}
-"""
-
 
 _STYLES = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 _GOOD = "green"
@@ -194,7 +179,7 @@ async def _demo(port: int, length_s: float | None, terminal: Terminal, clock: Cl
     simulator = Simulator(scenario, clock=clock, on_step=narrator.happened)
     with tempfile.TemporaryDirectory(prefix="voicelink-monitor-demo-") as folder:
         async with ended_by_signal() as stop, simulator.serve() as url:
-            text = _config(Path(folder), simulator.world, url, f"127.0.0.1:{port}")
+            text = _CONFIG.format(folder=folder, port=port) + config_for(simulator.world, url, budget=6000)
             config = await asyncio.to_thread(_loaded, Path(folder) / "config.toml", text)
             async with _daemon(config, narrator, stop) as page:
                 for line in _GREETING.format(page=page, length_s=scenario.length_s).splitlines():
@@ -235,22 +220,6 @@ def _free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _config(folder: Path, world: World, url: str, listen: str) -> str:
-    text = _CONFIG.format(
-        url=_quoted(url), store=_quoted(f"sqlite:///{folder / 'demo.db'}"), listen=_quoted(listen)
-    )
-    for account in world.accounts:
-        text += _ACCOUNT.format(name=_quoted(account.name), key=_quoted(account.key))
-        for connection in account.active():
-            text += _CONNECTION.format(name=_quoted(connection.name), id=_quoted(connection.id))
-    return text
-
-
-def _quoted(text: str) -> str:
-    """Return a text as TOML quotes it, which is as JSON does."""
-    return msgspec.json.encode(text).decode()
 
 
 def _loaded(file: Path, text: str) -> Config:

@@ -1,4 +1,4 @@
-"""`simulate`: the double of the API, for trying things on."""
+"""`simulate`: a simulated API, for trying things out."""
 
 import asyncio
 import contextlib
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from monitor.cli.shell import shell_of
@@ -17,15 +18,16 @@ from monitor.simulator import Scenario, Simulator, World, load_scenario, shipped
 
 def simulate(
     ctx: typer.Context,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.")] = 9000,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 for any free one.")] = 9000,
     scenario: Annotated[
-        Path | None, typer.Option("--scenario", metavar="FILE", help="A world and its story, in TOML.")
+        Path | None, typer.Option("--scenario", metavar="FILE", help="TOML file with a world and its story.")
     ] = None,
 ) -> None:
-    """Run a double of the VoiceLink API on 127.0.0.1 until Ctrl-C.
+    """Run a simulated VoiceLink API on 127.0.0.1 until Ctrl-C.
 
-    Without a scenario all its numbers are ready and nothing happens; drive it from outside by
-    POST /_sim/do with a step like {"do": "deactivate_bot", "bot": 93}. It refuses whatever is not read-only.
+    Without a scenario all its numbers are ready and nothing happens; drive it from outside with
+    POST /_sim/do and a step like {"do": "deactivate_bot", "bot": 93}. It refuses every request that is not
+    read-only.
 
     Exit codes:
       0  stopped by Ctrl-C or SIGTERM
@@ -66,14 +68,27 @@ async def ended_by_signal() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-def _introduction(world: World, url: str) -> list[str]:
-    lines = [f"The VoiceLink API is simulated at {url}", "", "A config for it:", "", "    [api]"]
-    lines += [f'    base_url = "{url}"']
+def config_for(world: World, url: str, budget: int | None = None) -> str:
+    """Return a config, as TOML, that watches a world; `budget` is each account's requests a minute."""
+    lines = ["[api]", f"base_url = {_quoted(url)}"]
     for account in world.accounts:
-        lines += ["", "    [[accounts]]", f'    name = "{account.name}"', f'    api_key = "{account.key}"']
-        for connection in account.active():
-            lines += ["    [[accounts.connections]]", f'    name = "{connection.name}"']
-            lines += [f'    id = "{connection.id}"']
+        lines += ["", "[[accounts]]", f"name = {_quoted(account.name)}", f"api_key = {_quoted(account.key)}"]
+        lines += [] if budget is None else [f"requests_per_minute = {budget}"]
+        for each in account.active():
+            lines += ["[[accounts.connections]]", f"name = {_quoted(each.name)}", f"id = {_quoted(each.id)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """Return a text as TOML quotes it, which is as JSON does."""
+    return msgspec.json.encode(text).decode()
+
+
+def _introduction(world: World, url: str) -> list[str]:
+    config = [f"    {line}".rstrip() for line in config_for(world, url).splitlines()]
     key = next((account.key for account in world.accounts), "")
     look = f"VOICELINK_MONITOR_API__BASE_URL={url} VOICELINK_API_KEY={key} voicelink-monitor sync"
-    return [*lines, "", "One look at it, without a config:", "", f"  {look}", "", "Ctrl-C ends it.", ""]
+    return [
+        *(f"The VoiceLink API is simulated at {url}", "", "A config for it:", "", *config),
+        *("", "A single look at it, without a config:", "", f"  {look}", "", "Ctrl-C stops it.", ""),
+    ]

@@ -5,8 +5,9 @@ from monitor.simulator.api import BASE_PATH, CONNECTIONS_PATH, SYNC_PATH, Seen
 from monitor.simulator.faults import FaultKind
 from monitor.simulator.scenario import Scenario, load_scenario, parse_scenario, shipped_scenario
 from monitor.simulator.server import Simulator
+from monitor.simulator.shape import build_world
 from monitor.simulator.steps import VOCABULARY
-from monitor.simulator.world import ScenarioError, SimulatedAccount, SimulatedConnection, World, build_world
+from monitor.simulator.world import ScenarioError, SimulatedAccount, SimulatedConnection, World
 
 __all__ = [
     "BASE_PATH",

@@ -11,12 +11,12 @@ for it. Real entries take about 1.9 kB a number, most of it in `raw`.
 """
 
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import zstandard
 
-from monitor.simulator.inventory import Inventory, SimulatedBot, SimulatedNumber
+from monitor.simulator.inventory import Inventory, Judged, SimulatedBot, SimulatedNumber
 from monitor.simulator.world import SimulatedConnection
 
 LABELS = {
@@ -40,18 +40,10 @@ _RAW = {
 }
 
 
-class Judged(NamedTuple):
-    """How one number stands."""
-
-    state: str
-    issues: tuple[str, ...]
-    listed: bool
-
-
 def judge(number: SimulatedNumber, active_bots: dict[int, SimulatedBot]) -> Judged:
     """Return a number's state and issues; `active_bots` by the client's id."""
     if number.forced is not None:
-        return Judged(number.forced.state, number.forced.issues, number.forced.listed)
+        return number.forced
     checks = (
         ("NO_BOT", number.client_id not in active_bots),
         ("ROUTING_MISSING", not number.routed),
@@ -68,8 +60,8 @@ def render(connection: SimulatedConnection) -> dict[str, Any]:
     verdicts = [(number, judge(number, active)) for number in inventory.numbers.values()]
     return {
         "clients": [
-            {"id": client.id, "first_name": client.first_name, "last_name": client.last_name, "status": 1}
-            for client in inventory.clients.values()
+            {"id": client, "first_name": "Client", "last_name": str(client), "status": 1}
+            for client in inventory.clients
         ],
         "dids": [
             _did(each.did_id, each.key, each.client_id, "expired" if each.expired else "active", _raw(each))
@@ -122,7 +114,7 @@ def _did(did_id: int, digits: str, client_id: int | None, status: str, raw: dict
 def _bot(bot: SimulatedBot) -> dict[str, Any]:
     return {
         "id": bot.id,
-        "bot_name": bot.name,
+        "bot_name": f"Voice bot {bot.id}",
         "client_id": bot.client_id,
         "websocket_url": f"wss://agents.vocobase.com/voicelink/{bot.id}",
         "status": int(bot.active),

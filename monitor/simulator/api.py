@@ -11,6 +11,7 @@ read-only is 400.
 """
 
 import random
+import tomllib
 from collections import Counter, deque
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -22,11 +23,11 @@ from starlette.types import Receive, Scope, Send
 
 from monitor.clock import Clock, rfc3339
 from monitor.simulator.answer import Bodies, describe, envelope, render
-from monitor.simulator.control import Control
 from monitor.simulator.faults import alter
 from monitor.simulator.reply import Reply, failure, with_faults
 from monitor.simulator.reply import send as send_reply
-from monitor.simulator.world import SimulatedAccount, SimulatedConnection, World
+from monitor.simulator.scenario import Control
+from monitor.simulator.world import ScenarioError, SimulatedAccount, SimulatedConnection, World
 
 BASE_PATH = "/api/v2"
 SYNC_PATH = f"{BASE_PATH}/voicelink/sync"
@@ -188,9 +189,23 @@ class SimulatedApi:
             case "GET", "/_sim/requests":
                 return Reply(msgspec.json.encode([each.fields() for each in self.requests]))
             case "POST", "/_sim/do":
-                return self._control.reply(body, request.headers.get("content-type", ""))
+                return self._do(body, request.headers.get("content-type", ""))
             case _:
                 return failure(404, "see GET /_sim/stats, POST /_sim/do")
+
+    def _do(self, body: bytes, content_type: str) -> Reply:
+        """Take the step in a request's body: TOML if the content type says so, else JSON."""
+        try:
+            toml = "toml" in content_type
+            data: Any = tomllib.loads(body.decode("utf-8")) if toml else msgspec.json.decode(body)
+            if not isinstance(data, dict):
+                return failure(400, "send one step as an object")
+            step = self._control.do(data)
+        except (tomllib.TOMLDecodeError, msgspec.DecodeError, UnicodeDecodeError):
+            return failure(400, "the body is neither JSON nor TOML")
+        except ScenarioError as exc:
+            return failure(400, str(exc))
+        return Reply(msgspec.json.encode({"success": True, "data": {"done": step.do}}))
 
     def stats(self) -> dict[str, Any]:
         """Return what `GET /_sim/stats` answers: requests by path and status, and refused writes."""

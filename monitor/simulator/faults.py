@@ -42,19 +42,6 @@ class FaultKind(StrEnum):
     """The same answer, in another order each time."""
 
 
-CONTENT = frozenset(
-    {
-        FaultKind.EMPTY,
-        FaultKind.PARTIAL,
-        FaultKind.DUPLICATE,
-        FaultKind.UNREADABLE,
-        FaultKind.MISSING,
-        FaultKind.SHUFFLE,
-    }
-)
-"""Faults of what a sync's answer says, not of how it comes."""
-
-
 @dataclass(slots=True, kw_only=True)
 class Fault:
     """One fault.
@@ -85,6 +72,54 @@ class Fault:
     def hits(self, account: str, connection_id: str | None) -> bool:
         """Return whether a request of this account, for this connection, is meant."""
         return self.account in (None, account) and self.connection_id in (None, connection_id)
+
+
+Data = dict[str, Any]
+
+
+def _partial(data: Data, ratio: float) -> Data:
+    kept = {entry["key"] for entry in data["readiness"][: round(len(data["readiness"]) * ratio)]}
+    by_part = {
+        "dids": "did_number",
+        "routing": "did_number",
+        "local_phone_numbers": "phone_number",
+        "readiness": "key",
+        "drift": "key",
+    }
+    return {
+        part: [entry for entry in entries if str(entry[by_part[part]]).lstrip("+") in kept]
+        if part in by_part
+        else entries
+        for part, entries in data.items()
+    }
+
+
+def _unreadable(data: Data, count: int) -> Data:
+    lost = {entry["key"] for entry in data["readiness"][:count]}
+    nonsense: list[Any] = [{"key": None, "phone_number": None, "state": 7} for _ in lost]
+    return {
+        **data,
+        "readiness": nonsense + data["readiness"][count:],
+        "drift": [entry for entry in data["drift"] if entry["key"] not in lost],
+    }
+
+
+_ALTERATIONS: dict[FaultKind, Callable[[Data, Fault, random.Random], Data]] = {
+    FaultKind.EMPTY: lambda data, _fault, _rng: {part: [] for part in data},
+    FaultKind.PARTIAL: lambda data, fault, _rng: _partial(data, fault.ratio),
+    FaultKind.DUPLICATE: lambda data, _fault, _rng: {part: each + each for part, each in data.items()},
+    FaultKind.UNREADABLE: lambda data, fault, _rng: _unreadable(data, fault.count),
+    FaultKind.MISSING: lambda data, fault, _rng: {key: data[key] for key in data if key != fault.part},
+    FaultKind.SHUFFLE: lambda data, _fault, rng: {key: rng.sample(data[key], len(data[key])) for key in data},
+}
+
+CONTENT = frozenset(_ALTERATIONS)
+"""Faults of what a sync's answer says, not of how it comes."""
+
+
+def alter(data: Data, fault: Fault, rng: random.Random) -> Data:
+    """Return a sync's `data` as this fault of its content leaves it; the given one may be used up."""
+    return _ALTERATIONS[fault.kind](data, fault, rng)
 
 
 @dataclass(slots=True)
@@ -126,46 +161,3 @@ class Faults:
             if fault.requests is not None:
                 fault.requests -= 1
         return hit
-
-
-Data = dict[str, Any]
-
-
-def alter(data: Data, fault: Fault, rng: random.Random) -> Data:
-    """Return a sync's `data` as this fault of its content leaves it; the given one may be used up."""
-    alterations: dict[FaultKind, Callable[[], Data]] = {
-        FaultKind.EMPTY: lambda: {part: [] for part in data},
-        FaultKind.PARTIAL: lambda: _partial(data, fault.ratio),
-        FaultKind.DUPLICATE: lambda: {part: entries + entries for part, entries in data.items()},
-        FaultKind.UNREADABLE: lambda: _unreadable(data, fault.count),
-        FaultKind.MISSING: lambda: {part: entries for part, entries in data.items() if part != fault.part},
-        FaultKind.SHUFFLE: lambda: {part: rng.sample(each, len(each)) for part, each in data.items()},
-    }
-    return alterations[fault.kind]()
-
-
-def _partial(data: Data, ratio: float) -> Data:
-    kept = {entry["key"] for entry in data["readiness"][: round(len(data["readiness"]) * ratio)]}
-    by_part = {
-        "dids": "did_number",
-        "routing": "did_number",
-        "local_phone_numbers": "phone_number",
-        "readiness": "key",
-        "drift": "key",
-    }
-    return {
-        part: [entry for entry in entries if str(entry[by_part[part]]).lstrip("+") in kept]
-        if part in by_part
-        else entries
-        for part, entries in data.items()
-    }
-
-
-def _unreadable(data: Data, count: int) -> Data:
-    lost = {entry["key"] for entry in data["readiness"][:count]}
-    nonsense: list[Any] = [{"key": None, "phone_number": None, "state": 7} for _ in lost]
-    return {
-        **data,
-        "readiness": nonsense + data["readiness"][count:],
-        "drift": [entry for entry in data["drift"] if entry["key"] not in lost],
-    }

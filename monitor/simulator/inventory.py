@@ -7,6 +7,7 @@ numbers each cost nothing but what was changed.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 MAX_NUMBERS = 100_000
 """Numbers a connection may have: the generated ids of the next one begin behind them."""
@@ -15,37 +16,25 @@ _MAX_GROUPS = 1_000
 
 
 @dataclass(slots=True, kw_only=True)
-class SimulatedClient:
-    """A customer of the partner, on VoiceLink's side."""
-
-    id: int
-    first_name: str
-    last_name: str
-
-
-@dataclass(slots=True, kw_only=True)
 class SimulatedBot:
     """A WebSocket bot; an inactive one answers no calls."""
 
     id: int
-    name: str
     client_id: int
     active: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forced:
-    """A state that a scenario puts on a number, whatever the number looks like."""
+class Judged(NamedTuple):
+    """How one number stands; `listed`: `drift[]` has it."""
 
     state: str
     issues: tuple[str, ...]
     listed: bool
-    """Whether `drift[]` lists the number."""
 
 
 @dataclass(slots=True, kw_only=True)
 class SimulatedNumber:
-    """One phone number: its DID, and what it hangs on."""
+    """One phone number: its DID, and what it depends on."""
 
     key: str
     did_id: int
@@ -54,14 +43,15 @@ class SimulatedNumber:
     agent_id: str | None
     routed: bool = True
     expired: bool = False
-    forced: Forced | None = None
+    forced: Judged | None = None
+    """What a scenario puts on it, whatever it looks like."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Inventory:
     """Everything of one connection, by id and key, in the order it is answered."""
 
-    clients: dict[int, SimulatedClient] = field(default_factory=dict)
+    clients: dict[int, None] = field(default_factory=dict)
     bots: dict[int, SimulatedBot] = field(default_factory=dict)
     numbers: dict[str, SimulatedNumber] = field(default_factory=dict)
     removed: dict[str, SimulatedNumber] = field(default_factory=dict)
@@ -78,12 +68,8 @@ class Inventory:
 
     def ensure(self, client_id: int, bot_id: int) -> None:
         """Make sure that a client and a bot of it exist."""
-        if client_id not in self.clients:
-            self.clients[client_id] = SimulatedClient(
-                id=client_id, first_name="Client", last_name=str(client_id)
-            )
-        if bot_id not in self.bots:
-            self.bots[bot_id] = SimulatedBot(id=bot_id, name=f"Voice bot {bot_id}", client_id=client_id)
+        self.clients.setdefault(client_id)
+        self.bots.setdefault(bot_id, SimulatedBot(id=bot_id, client_id=client_id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,23 +143,3 @@ class Ids:
     def bot(self, position: int) -> int:
         """Return the id of the connection's n-th bot."""
         return 20_000_000 + self.index * _MAX_GROUPS + position
-
-    def spread(self, numbers: int, clients: int, bots: int) -> tuple[Block, ...]:
-        """Return blocks that spread so many numbers evenly over bots, and the bots over clients."""
-        size, larger = divmod(numbers, bots)
-        blocks = []
-        first = self.first_number
-        for position in range(bots):
-            count = size + (position < larger)
-            client = position % clients
-            blocks.append(
-                Block(
-                    client_id=self.client(client),
-                    bot_id=self.bot(position),
-                    agent_id=f"agent_{self.client(client)}",
-                    first=first,
-                    numbers=count,
-                )
-            )
-            first += count
-        return tuple(blocks)

@@ -14,9 +14,8 @@ from uvicorn.server import ServerState
 from monitor.clock import Clock, SystemClock
 from monitor.errors import StartError
 from monitor.simulator.api import BASE_PATH, Seen, SimulatedApi
-from monitor.simulator.control import Control
 from monitor.simulator.reply import HANG_UP
-from monitor.simulator.scenario import Scenario
+from monitor.simulator.scenario import Control, Scenario
 from monitor.simulator.world import World
 
 

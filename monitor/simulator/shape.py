@@ -158,18 +158,24 @@ def _blocks(shape: ConnectionShape, ids: Ids) -> tuple[Block, ...]:
     bots = shape.clients if shape.bots is None else shape.bots
     total = sum(block.numbers for block in shape.blocks) if shape.blocks else shape.numbers
     if shape.blocks and shape.numbers:
-        raise ScenarioError(["say either `numbers` or `blocks`"])
+        raise ScenarioError(["give either `numbers` or `blocks`"])
     if not 0 <= total <= MAX_NUMBERS:
         raise ScenarioError([f"it has {total} numbers; 0 to {MAX_NUMBERS} are possible"])
-    if not shape.blocks:
+    given = shape.blocks
+    if not given:
         if not 1 <= shape.clients <= bots:
             raise ScenarioError(
                 ["every client needs a bot: `clients` is at least 1, `bots` at least `clients`"]
             )
-        return ids.spread(shape.numbers, shape.clients, bots)
+        # The numbers evenly over bots, and the bots over clients.
+        size, larger = divmod(shape.numbers, bots)
+        given = [
+            BlockShape(numbers=size + (position < larger), client=ids.client(position % shape.clients))
+            for position in range(bots)
+        ]
     blocks = []
     first = ids.first_number
-    for position, block in enumerate(shape.blocks):
+    for position, block in enumerate(given):
         blocks.append(_block(block, ids, position, first))
         first = blocks[-1].first + block.numbers
     ordered = sorted(blocks, key=lambda block: block.first)
@@ -201,3 +207,28 @@ def _refuse_twins(world: World) -> None:
         if twins & seen:
             raise ScenarioError([f'{kind} "{name}" has the name or {other} of another'])
         seen |= twins
+
+
+def build_world(
+    connections: int = 1,
+    numbers: int = 100,
+    *,
+    accounts: int = 1,
+    clients: int = 2,
+    bots: int = 2,
+    rate_limit: int = 0,
+) -> World:
+    """Return a generated world for tests and benchmarks.
+
+    Connections are `conn-0001` …, spread over accounts `account-1` … with keys `rg_live_account_1` …;
+    `numbers`, `clients` and `bots` are those of each connection.
+    """
+    world = World(rate_limit=rate_limit)
+    world.accounts = [
+        SimulatedAccount(name=f"account-{each}", key=f"rg_live_account_{each}")
+        for each in range(1, accounts + 1)
+    ]
+    for position in range(connections):
+        shape = ConnectionShape(name=f"conn-{position + 1:04d}", numbers=numbers, clients=clients, bots=bots)
+        world.accounts[position % accounts].add(grow(shape, world.next_ids()))
+    return world

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 
 from monitor.simulator.faults import Fault, FaultKind
-from monitor.simulator.inventory import Forced, Inventory, SimulatedNumber
+from monitor.simulator.inventory import Inventory, Judged, SimulatedNumber
 from monitor.simulator.shape import ConnectionShape, explain, grow
 from monitor.simulator.world import ScenarioError, SimulatedConnection, World, did_you_mean, key_of, seconds
 
@@ -150,7 +150,7 @@ class SetState(NumberStep, frozen=True, kw_only=True):
         """Put the state on it."""
         del inventory
         listed = bool(self.issues) if self.listed is None else self.listed
-        number.forced = Forced(state=self.state, issues=self.issues, listed=listed)
+        number.forced = Judged(self.state, self.issues, listed)
 
 
 class AddNumber(ScenarioStep, frozen=True, kw_only=True):
@@ -312,24 +312,18 @@ class InjectFault(ScenarioStep, frozen=True, kw_only=True):
         kind = kind or (FaultKind.DELAY if self.delay else None)
         if kind is None:
             raise ScenarioError([f"give `status`, `delay` or `kind`; kinds are {', '.join(FaultKind)}"])
-        world.faults.add(
-            Fault(
-                kind=kind,
-                account=None if self.account is None else world.account(self.account).name,
-                connection_id=None if self.connection is None else world.connection(self.connection).id,
-                until=None if self.lasts is None else world.now_s + seconds(self.lasts),
-                requests=self.requests,
-                status=self.status or 503,
-                code=self.code,
-                retry_after=None if self.retry_after is None else str(self.retry_after),
-                location=self.location,
-                delay_s=seconds(self.delay),
-                ratio=self.ratio,
-                size_mib=self.size_mib,
-                count=self.count,
-                part=self.part,
-            )
+        same = ("requests", "code", "location", "ratio", "size_mib", "count", "part")
+        fault = Fault(
+            kind=kind,
+            account=None if self.account is None else world.account(self.account).name,
+            connection_id=None if self.connection is None else world.connection(self.connection).id,
+            until=None if self.lasts is None else world.now_s + seconds(self.lasts),
+            status=self.status or 503,
+            retry_after=None if self.retry_after is None else str(self.retry_after),
+            delay_s=seconds(self.delay),
+            **{key: getattr(self, key) for key in same},
         )
+        world.faults.add(fault)
 
 
 class ClearFaults(ScenarioStep, frozen=True, kw_only=True):

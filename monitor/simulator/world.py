@@ -8,7 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from monitor.errors import ConfigError, nearest
 from monitor.simulator.faults import Faults
-from monitor.simulator.inventory import Ids, Inventory, Recipe, SimulatedNumber
+from monitor.simulator.inventory import Ids, Inventory, Recipe
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -86,17 +86,6 @@ class SimulatedConnection:
         if self._inventory is None:
             return self._recipe.keys(limit)
         return list(self._inventory.numbers)[:limit]
-
-    def number(self, phone_number: str) -> SimulatedNumber:
-        """Return a number, to read.
-
-        Raises:
-            ScenarioError: The connection has no such number.
-        """
-        found = self.view().numbers.get(key_of(phone_number))
-        if found is None:
-            raise ScenarioError([f'connection "{self.name}" has no such number'])
-        return found
 
 
 @dataclass(slots=True, kw_only=True)
@@ -211,33 +200,6 @@ class World:
 def key_of(phone_number: str) -> str:
     """Return the digits of a number."""
     return "".join(filter(str.isdigit, phone_number))
-
-
-def build_world(
-    connections: int = 1,
-    numbers: int = 100,
-    *,
-    accounts: int = 1,
-    clients: int = 2,
-    bots: int = 2,
-    rate_limit: int = 0,
-) -> World:
-    """Return a generated world for tests and benchmarks.
-
-    Connections are `conn-0001` …, spread over accounts `account-1` … with keys `rg_live_account_1` …;
-    `numbers`, `clients` and `bots` are those of each connection.
-    """
-    world = World(rate_limit=rate_limit)
-    world.accounts = [
-        SimulatedAccount(name=f"account-{each}", key=f"rg_live_account_{each}")
-        for each in range(1, accounts + 1)
-    ]
-    for position in range(connections):
-        ids = world.next_ids()
-        recipe = Recipe(first_did_id=ids.first_did, blocks=ids.spread(numbers, clients, bots))
-        connection = SimulatedConnection(f"conn-{position + 1:04d}", recipe=recipe)
-        world.accounts[position % accounts].add(connection)
-    return world
 
 
 def _unknown(kind: str, name: str | None, known: Iterable[str]) -> ScenarioError:

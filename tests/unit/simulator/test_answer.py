@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from monitor.simulator.answer import LABELS, Bodies, envelope, render
-from monitor.simulator.world import build_world
+from monitor.simulator.shape import build_world
 
 
 def judged(**wrong: Any) -> dict[str, Any]:

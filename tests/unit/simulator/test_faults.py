@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from monitor.simulator.answer import render
 from monitor.simulator.faults import CONTENT, Fault, FaultKind, Faults, alter
-from monitor.simulator.world import build_world
+from monitor.simulator.shape import build_world
 
 
 def data(numbers: int = 10) -> dict[str, Any]:

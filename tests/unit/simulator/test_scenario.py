@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from monitor.simulator.answer import render
-from monitor.simulator.control import story
-from monitor.simulator.scenario import Scenario, load_scenario, parse_scenario, shipped_scenario
-from monitor.simulator.world import ScenarioError, build_world, seconds
+from monitor.simulator.scenario import Scenario, load_scenario, parse_scenario, shipped_scenario, story
+from monitor.simulator.shape import build_world
+from monitor.simulator.world import ScenarioError, seconds
 
 HEAD = """
 [[accounts]]
