@@ -12,7 +12,7 @@ from typing import Protocol
 from monitor.cli.shell import Shell, unknown_name
 from monitor.clock import Clock, SystemClock
 from monitor.config import AccountConfig, Config
-from monitor.daemon.build import account_budgets, build_client, rules_of
+from monitor.daemon.watchlist import account_budgets, build_client, rules_of
 from monitor.drift.rules import Rules
 from monitor.errors import ConfigError, Outcome, SyncError
 from monitor.secret import Secret

@@ -28,7 +28,7 @@ from monitor.cli.shell import (
 from monitor.cli.terminal import Format, instant
 from monitor.clock import SystemClock
 from monitor.config import Config
-from monitor.daemon.build import rules_of
+from monitor.daemon.watchlist import rules_of
 from monitor.drift.alert import Kind, Status
 from monitor.drift.snapshot import ChangeKind
 from monitor.store.codec import Codec

@@ -16,8 +16,8 @@ from monitor.cli.shell import FormatOption, config_of, shell_of, unknown_name
 from monitor.cli.terminal import Format, Terminal
 from monitor.clock import SystemClock
 from monitor.config import Config
-from monitor.daemon.build import wording_of
 from monitor.daemon.receivers import ReceiverSet
+from monitor.daemon.watchlist import wording_of
 from monitor.drift.alert import AlertBody, Kind, Notice, Resolution, Severity, encode_body
 from monitor.drift.alerts import Alert, Report, new_id
 from monitor.drift.episodes import Ended, Track

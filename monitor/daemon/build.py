@@ -1,243 +1,239 @@
-"""From the config to the parts that do the work: the one place that reads every key.
-
-A new rule is one argument in `rules_of`; receivers are built in `receivers.py`.
-"""
+"""From the config to the parts of the daemon: the only place that constructs them."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
-from functools import partial
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC
 
 import httpx
-from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.schedulers.base import BaseScheduler
+from structlog.typing import FilteringBoundLogger
 
-from monitor.clock import Clock
-from monitor.config import (
-    AccountConfig,
-    AlertmanagerConfig,
-    Config,
-    ConnectionConfig,
-    ReceiverConfig,
-    Timing,
-    requests_per_minute,
-)
-from monitor.cron import parse_cron
-from monitor.drift.alert import Kind, Severity
-from monitor.drift.failures import FailureRules
-from monitor.drift.plausibility import Guard
-from monitor.drift.rules import Ignore, Rules, Severities
-from monitor.drift.text import Wording
+from monitor import __version__
+from monitor.clock import Clock, SystemClock
+from monitor.config import Config
+from monitor.daemon.actions import DaemonLifecycle
+from monitor.daemon.heartbeat import Heartbeat
+from monitor.daemon.jobs import Discovery, Housekeeping, JobRunner
+from monitor.daemon.reload import ActiveConfig, Reload
+from monitor.daemon.status import Readiness, StoreStatus
+from monitor.daemon.tasks import ClockWatch, Tasks
+from monitor.daemon.web import Listener
 from monitor.http.client import build_http
-from monitor.notify.routing import Route
-from monitor.store.connections import ConnectionName
-from monitor.voicelink.budget import AccountBudget
-from monitor.voicelink.client import VoiceLinkClient
-from monitor.watch.discovery import Discovered, stretched
-from monitor.watch.maintenance import Window
-from monitor.watch.watchlist import Connection, Watchlist, stable_hash
-
-_PHASES = 1000
-"""Regular syncs of connections with one interval are spread over so many instants of it."""
-_RECEIVER_CONNECTIONS = 32
-
-
-def account_budgets(
-    config: Config, clock: Clock, on_wait: Callable[[str, float], None], *, kept: Mapping[str, AccountBudget]
-) -> dict[str, AccountBudget]:
-    """Return each account's budget; one that goes on keeps its pace and its pauses."""
-    budgets: dict[str, AccountBudget] = {}
-    for account in config.accounts:
-        name, rate = account.name, account.requests_per_minute
-        old = kept.get(name)
-        if old is not None and old.requests_per_minute == rate:
-            budgets[name] = old
-        else:
-            budgets[name] = AccountBudget(
-                requests_per_minute=rate, clock=clock, on_wait=partial(on_wait, name)
-            )
-    return budgets
+from monitor.metrics import Metrics
+from monitor.notify.alertmanager import Posters
+from monitor.notify.drain import Drain
+from monitor.store.codec import Codec
+from monitor.store.database import Database
+from monitor.store.ledger import Ledger
+from monitor.store.outbox import StoredOutbox
+from monitor.sync.announce import Announcer
+from monitor.sync.cycle import Cycle
+from monitor.sync.failures import FailureWatch
+from monitor.sync.schedule import Schedule
 
 
-def build_client(
-    config: Config, clock: Clock, rng: random.Random
-) -> tuple[httpx.AsyncClient, VoiceLinkClient]:
-    """Return the client of the provider's API, and the HTTP client below it, which must be closed."""
-    limit = config.schedule.max_concurrent_syncs
-    http = build_http(ca_file=config.api.ca_file, max_connections=limit)
-    client = VoiceLinkClient(
-        http=http,
-        base_url=config.api.base_url,
-        timeout_s=config.api.timeout.total_seconds(),
-        max_response_bytes=config.api.max_response_size,
-        max_concurrent=limit,
-        clock=clock,
-        rng=rng,
-    )
-    return http, client
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that a daemon starts, runs and closes."""
+
+    log: FilteringBoundLogger
+    clock: Clock
+    metrics: Metrics
+    database: Database
+    scheduler: BaseScheduler
+    active: ActiveConfig
+    reload: Reload
+    schedule: Schedule
+    drain: Drain
+    posters: Posters
+    housekeeping: Housekeeping
+    discovery: Discovery
+    heartbeat: Heartbeat
+    readiness: Readiness
+    web: Listener
+    clock_watch: ClockWatch
+    tasks: Tasks
 
 
-def build_watchlist(
+def build(
     config: Config,
     *,
-    client: VoiceLinkClient,
-    budgets: Mapping[str, AccountBudget],
-    discovered: Mapping[str, Sequence[Discovered]],
-    since: datetime,
-) -> Watchlist:
-    """Return what the config wants watched, by which rules, and who is told.
+    sock: socket.socket,
+    log: FilteringBoundLogger,
+    reread: Callable[[], Config] | None = None,
+    revision: str = "",
+    clock: Clock | None = None,
+    rng: random.Random | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    scheduler: BaseScheduler | None = None,
+    database: Database | None = None,
+) -> Parts:
+    """Return the parts of a daemon; nothing runs, and nothing is stored yet.
 
     Args:
-        config: The config.
-        client: Asks the provider.
-        budgets: By account.
-        discovered: By account, the connections that are watched without being configured.
-        since: When the watching began, in this process.
+        config: The first config.
+        sock: For the web side, from `monitor.web.server.bind`.
+        log: The log.
+        reread: Reads the config again, for a reload; it may block. None: there is nothing to reload from.
+        revision: Of the source, for `build_info`.
+        clock: The machine's unless given.
+        rng: Jitter; seeded by chance unless given.
+        transport: Carries every request to the provider, the receivers and the watchdog; the network unless
+            given.
+        scheduler: Runs the jobs; one on this event loop and the machine's clock unless given.
+        database: The one of `store.url` unless given.
+
+    Raises:
+        ConfigError: A receiver cannot be built.
+        StartError: A file that the config names cannot be used.
     """
-    connections = [
-        _connection(config, account, connection, timing, budgets[account.name], since)
-        for account in config.accounts
-        for connection, timing in _timings(config, account, discovered.get(account.name, ()), since)
-    ]
-    return Watchlist(
-        connections={connection.identity: connection for connection in connections},
-        client=client,
-        failure_rules=FailureRules(
-            failing_after=config.drift.failing_after,
-            resolve_syncs=config.drift.resolve_syncs,
-            update_interval=config.alerts.update_interval,
-            severities=_severities(config),
+    clock = clock or SystemClock()
+    rng = rng or random.Random()
+    scheduler = scheduler or AsyncIOScheduler(timezone=UTC)
+    database = database or Database(config.store.secret.reveal())
+    codec = Codec()
+    metrics = Metrics(
+        version=__version__, revision=revision, max_number_series=config.metrics.max_number_series
+    )
+    announcer = Announcer(metrics=metrics, log=log)
+    tasks = Tasks(clock, announcer)
+
+    drain = Drain(
+        outbox=StoredOutbox(database, clock), receivers=(), clock=clock, rng=rng, metrics=metrics, log=log
+    )
+    posters = Posters()
+    active = ActiveConfig(
+        config,
+        database=database,
+        codec=codec,
+        clock=clock,
+        rng=rng,
+        metrics=metrics,
+        announcer=announcer,
+        drain=drain,
+        posters=posters,
+        log=log,
+        transport=transport,
+    )
+    state = active.state
+
+    def wake_receivers() -> None:
+        drain.wake()
+        posters.wake()
+
+    failures = FailureWatch(active=state, database=database, codec=codec, announcer=announcer, clock=clock)
+    schedule = Schedule(
+        scheduler=scheduler,
+        database=database,
+        cycle=Cycle(
+            active=state,
+            ledger=Ledger(database, codec),
+            announcer=announcer,
+            clock=clock,
+            wake_drain=wake_receivers,
         ),
-        wording=wording_of(config),
-        routes=routes_of(config.receivers),
-        since=since,
+        failures=failures,
+        clock=clock,
+        metrics=metrics,
+        announcer=announcer,
+        wake_drain=wake_receivers,
     )
 
+    runner = JobRunner(scheduler, clock, announcer)
+    discovery = Discovery(
+        active=active, runner=runner, schedule=schedule, failures=failures, announcer=announcer, clock=clock
+    )
+    readiness = Readiness(schedule)
+    status = StoreStatus(active=state, database=database, announcer=announcer)
 
-def _timings(
-    config: Config, account: AccountConfig, discovered: Sequence[Discovered], now: datetime
-) -> list[tuple[ConnectionConfig, Timing]]:
-    """Return the account's connections with their times; discovered ones fit the budget that is left."""
-    explicit = [(connection, config.schedule.timing(connection)) for connection in account.connections]
-    found = [ConnectionConfig(name=one.name, id=one.id).of_account(account.name) for one in discovered]
-    if not found:
-        return explicit
-    needed = requests_per_minute([timing.gaps(now)[0] for _, timing in explicit])
-    regular = config.schedule.timing(found[0])
-    shortest = regular.gaps(now)[0]
-    interval = stretched(shortest, len(found), account.requests_per_minute - needed)
-    timing = regular if interval == shortest else Timing(interval=interval, timezone=regular.timezone)
-    return [*explicit, *((connection, timing) for connection in found)]
+    def on_reloaded() -> None:
+        schedule.look_now()
+        wake_receivers()
+        discovery.soon()
 
-
-def _connection(
-    config: Config,
-    account: AccountConfig,
-    connection: ConnectionConfig,
-    timing: Timing,
-    budget: AccountBudget,
-    now: datetime,
-) -> Connection:
-    shortest, longest = timing.gaps(now)
-    return Connection(
-        named=ConnectionName(identity=connection.identity, name=connection.name, account=account.name),
-        connection_id=connection.id,
-        key=account.secret,
-        budget=budget,
-        trigger=_trigger(timing, connection.identity),
-        interval=shortest,
-        recheck_interval=min(config.schedule.recheck_interval, shortest),
-        stale_after=config.drift.stale_after_for(longest),
-        rules=rules_of(config, connection.name),
-        guard=Guard(
-            ratio=config.guard.ratio,
-            min_numbers=config.guard.min_numbers,
-            confirm_syncs=config.guard.confirm_syncs,
+    reload = Reload(
+        active=active,
+        reread=reread,
+        on_reloaded=on_reloaded,
+        readiness=readiness,
+        status=status,
+        metrics=metrics,
+        clock=clock,
+        log=log,
+    )
+    web = Listener(
+        config=lambda: active.config,
+        sock=sock,
+        active=state,
+        database=database,
+        codec=codec,
+        metrics=metrics,
+        status=status,
+        readiness=readiness,
+        lifecycle=DaemonLifecycle(
+            reload=reload.reload,
+            syncs=schedule,
+            is_watched=lambda identity: identity in state.watchlist.connections,
+            wake_drain=drain.wake,
+            database=database,
+            codec=codec,
+            clock=clock,
         ),
-        windows=tuple(window for window in _windows(config) if window.covers(connection.name)),
+        clock=clock,
+        log=log,
     )
 
-
-def _trigger(timing: Timing, identity: str) -> BaseTrigger:
-    if timing.cron is not None:
-        return parse_cron(timing.cron, timing.timezone)
-    phase = timing.interval * (stable_hash(identity) % _PHASES) / _PHASES
-    return IntervalTrigger(
-        seconds=timing.interval.total_seconds(),
-        start_date=datetime(2020, 1, 1, tzinfo=UTC) + phase,
-        timezone=UTC,
+    heartbeat = Heartbeat(
+        http=build_http(ca_file=None, max_connections=1, transport=transport),
+        database=database,
+        syncs=schedule,
+        deliveries=drain,
+        clock=clock,
+        log=log,
+    )
+    housekeeping = Housekeeping(
+        runner=runner,
+        active=active,
+        failures=failures,
+        drain=drain,
+        heartbeat=heartbeat,
+        database=database,
+        codec=codec,
+        metrics=metrics,
+        announcer=announcer,
+        readiness=readiness,
+        refresh_certificate=web.refresh_certificate,
+        clock=clock,
     )
 
-
-def rules_of(config: Config, connection: str) -> Rules:
-    """Return the rules of the connection of this name, maintenance aside."""
-    alerting = {Kind.DRIFT}
-    if config.drift.removed == "alert":
-        alerting.add(Kind.NUMBER_REMOVED)
-    if config.drift.reconfigured == "alert":
-        alerting.add(Kind.RECONFIGURED)
-    return Rules(
-        confirm_syncs=config.drift.confirm_syncs,
-        resolve_syncs=config.drift.resolve_syncs,
-        keep_firing_for=config.drift.keep_firing_for,
-        update_interval=config.alerts.update_interval,
-        alerting=frozenset(alerting),
-        ignores=tuple(
-            Ignore(number=rule.number or "*", issue=rule.issue, state=rule.state, until=rule.until)
-            for rule in config.ignore
-            if fnmatchcase(connection, rule.connection or "*")
-        ),
-        severities=_severities(config),
+    clock_watch = ClockWatch(
+        clock=clock,
+        metrics=metrics,
+        housekeeping=housekeeping,
+        discovery=discovery,
+        active=active,
+        schedule=schedule,
+        log=log,
     )
-
-
-def _severities(config: Config) -> Severities:
-    codes = {code: Severity(word) for code, word in config.severity.codes.items()}
-    return Severities.of(codes, Severity(config.severity.default))
-
-
-def _windows(config: Config) -> list[Window]:
-    return [
-        Window(
-            connections=window.connections,
-            cron=parse_cron(window.cron, window.timezone) if window.cron else None,
-            duration=window.duration or timedelta(),
-            start=window.start,
-            end=window.end,
-        )
-        for window in config.maintenance
-    ]
-
-
-def routes_of(receivers: Sequence[ReceiverConfig]) -> tuple[Route, ...]:
-    """Return who gets messages: all but Alertmanagers, which hear of every episode by themselves."""
-    configured = [
-        route_of(receiver) for receiver in receivers if not isinstance(receiver, AlertmanagerConfig)
-    ]
-    return (Route(receiver="log"), *configured)
-
-
-def route_of(receiver: ReceiverConfig) -> Route:
-    """Return a receiver's filters."""
-    return Route(
-        receiver=receiver.name,
-        min_severity=Severity(receiver.min_severity),
-        connections=receiver.connections,
-        send_resolved=receiver.send_resolved,
+    return Parts(
+        log=log,
+        clock=clock,
+        metrics=metrics,
+        database=database,
+        scheduler=scheduler,
+        active=active,
+        reload=reload,
+        schedule=schedule,
+        drain=drain,
+        posters=posters,
+        housekeeping=housekeeping,
+        discovery=discovery,
+        heartbeat=heartbeat,
+        readiness=readiness,
+        web=web,
+        clock_watch=clock_watch,
+        tasks=tasks,
     )
-
-
-def wording_of(config: Config) -> Wording:
-    """Return what the config adds to every alert."""
-    return Wording(
-        instance=config.instance,
-        external_url=_without_slash(config.alerts.external_url),
-        runbook_base_url=_without_slash(config.alerts.runbook_base_url),
-        labels=config.alerts.labels,
-        max_listed_numbers=config.alerts.max_listed_numbers,
-    )
-
-
-def _without_slash(url: str | None) -> str | None:
-    return url.rstrip("/") if url else None

@@ -1,7 +1,6 @@
-"""The heartbeat: tells a watchdog elsewhere that the monitor works, so that its silence means something.
+"""The heartbeat: tells a watchdog elsewhere that the monitor works, so that silence means it does not.
 
-It is sent while syncs advance, the store commits and the drain lives; whether the provider answers is not its
-business.
+It is sent while syncs advance, the store commits and the drain runs, whether or not the provider answers.
 """
 
 from datetime import datetime, timedelta
@@ -25,7 +24,7 @@ class Syncs(Protocol):
     """What the heartbeat asks of the schedule."""
 
     def stuck_since(self) -> datetime | None:
-        """Return since when nothing is claimed any more; None while all is well."""
+        """Return since when nothing has been claimed; None while all is well."""
         ...
 
 
@@ -83,6 +82,10 @@ class Heartbeat:
             self._trouble = None
         else:
             self._say("heartbeat.failed", answer.describe(hide=[url.reveal()]))
+
+    async def close(self) -> None:
+        """Close its connection."""
+        await self._http.aclose()
 
     async def _unwell(self) -> str | None:
         stuck_since = self._syncs.stuck_since()

@@ -1,14 +1,18 @@
-"""What must be done from time to time: gauges, reminders, secrets, the heartbeat, discovery, forgetting."""
+"""What must be done from time to time: gauges, reminders, secrets, the heartbeat, discovery, retention."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from typing import Any
+
+from apscheduler.schedulers.base import BaseScheduler
 
 from monitor.clock import Clock
 from monitor.config import secrets_of
 from monitor.daemon import heartbeat
 from monitor.daemon.receivers import repeat_intervals
-from monitor.daemon.reload import DISCOVERY_INTERVAL, Installation
+from monitor.daemon.reload import DISCOVERY_INTERVAL, ActiveConfig
+from monitor.daemon.status import Readiness
 from monitor.drift.alert import Kind, Severity
 from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
@@ -20,25 +24,104 @@ from monitor.store.database import Database
 from monitor.store.outbox import backlogs, remind
 from monitor.store.retention import BATCH, prune
 from monitor.sync.announce import Announcer
+from monitor.sync.failures import FailureWatch
 from monitor.sync.schedule import Schedule
 
 _STORE_LOST = timedelta(seconds=30)
 _OTHERS_WRITE = timedelta(seconds=5)
-"""Commands and other replicas change the store too; nobody tells us."""
+"""Commands and other replicas change the store too, without a word to this process."""
+
+
+class JobRunner:
+    """Runs jobs at their times, on APScheduler: one run at a time, late rather than never."""
+
+    def __init__(self, scheduler: BaseScheduler, clock: Clock, announcer: Announcer) -> None:
+        self._scheduler = scheduler
+        self._clock = clock
+        self._announcer = announcer
+
+    def once(self, at: datetime, name: str, job: Callable[[], Awaitable[None]]) -> None:
+        """Run a job at an instant, instead of whenever it was to run before."""
+        self._add(name, job, "date", run_date=at)
+
+    def every(
+        self, interval: timedelta, name: str, job: Callable[[], Awaitable[None]], *, at_once: bool = False
+    ) -> None:
+        """Run a job at an interval."""
+        first = {"next_run_time": self._clock.now()} if at_once else {}
+        self._add(name, job, "interval", seconds=interval.total_seconds(), **first)
+
+    def _add(self, name: str, job: Callable[[], Awaitable[None]], trigger: str, **times: Any) -> None:
+        async def run() -> None:
+            try:
+                await job()
+            except asyncio.CancelledError:
+                return  # APScheduler would take the end of the daemon for a bug
+            except Exception as exc:  # noqa: BLE001 - a task's root: it runs again at its time
+                self._announcer.internal_error(name, exc)
+
+        self._scheduler.add_job(
+            run,
+            trigger,
+            id=name,
+            coalesce=True,
+            misfire_grace_time=None,
+            replace_existing=True,
+            **times,
+        )
+
+
+class Discovery:
+    """Asks for the connections of accounts that want it, and plans when to ask again."""
+
+    def __init__(
+        self,
+        *,
+        active: ActiveConfig,
+        runner: JobRunner,
+        schedule: Schedule,
+        failures: FailureWatch,
+        announcer: Announcer,
+        clock: Clock,
+    ) -> None:
+        self._active = active
+        self._runner = runner
+        self._schedule = schedule
+        self._failures = failures
+        self._announcer = announcer
+        self._clock = clock
+
+    def soon(self, delay: timedelta = timedelta(0)) -> None:
+        """Ask after a delay, instead of whenever that was planned."""
+        if any(account.discover for account in self._active.config.accounts):
+            self._runner.once(self._clock.now() + delay, "discovery", self._discover)
+
+    async def _discover(self) -> None:
+        settled = False
+        try:
+            settled = await self._active.discover()
+        except StoreUnavailable as exc:
+            self._announcer.store_failed(exc, "recording what discovery found")
+        finally:  # whatever happens: nothing else asks again
+            self._failures.moved = True
+            self._schedule.look_now()
+            self.soon(DISCOVERY_INTERVAL if settled else self._active.config.schedule.recheck_interval)
 
 
 class Housekeeping:
     """The jobs that run at intervals.
 
     Args:
-        installation: What is in force.
-        schedule: Runs the jobs.
+        runner: Runs them.
+        active: The active config.
+        failures: Told when receivers begin or cease to fail.
         drain: Woken for reminders.
         heartbeat: Sent once a minute.
         database: The store.
         codec: Reads it.
         metrics: Get what only the store knows.
         announcer: Gets the maintenance windows, and says when the store fails.
+        readiness: Told whether the store is away.
         refresh_certificate: Reads the certificate of the page again if it changed.
         clock: The time.
     """
@@ -46,98 +129,82 @@ class Housekeeping:
     def __init__(
         self,
         *,
-        installation: Installation,
-        schedule: Schedule,
+        runner: JobRunner,
+        active: ActiveConfig,
+        failures: FailureWatch,
         drain: Drain,
         heartbeat: heartbeat.Heartbeat,
         database: Database,
         codec: Codec,
         metrics: Metrics,
         announcer: Announcer,
+        readiness: Readiness,
         refresh_certificate: Callable[[], Awaitable[None]],
         clock: Clock,
     ) -> None:
-        self._installation = installation
-        self._schedule = schedule
+        self._runner = runner
+        self._active = active
+        self._failures = failures
         self._drain = drain
         self._heartbeat = heartbeat
         self._database = database
         self._codec = codec
         self._metrics = metrics
         self._announcer = announcer
+        self._readiness = readiness
         self._refresh_certificate = refresh_certificate
         self._clock = clock
         self._troubles: set[tuple[str, datetime | None, bool]] = set()
         self._read_at = clock.now()
         self._seen_writes = -1
-        self.store_is_away = False
 
     def start(self) -> None:
-        """Begin."""
-        every = self._schedule.every
+        """Begin; once more after a clock was set back."""
+        every = self._runner.every
         every(timedelta(seconds=1), "gauges and reminders", self._look_around)
         every(timedelta(seconds=5), "secrets", self._refresh_secrets)
         every(timedelta(hours=1), "retention", self._prune)
         if not self._database.is_sqlite:
             every(timedelta(seconds=5), "replicas", self._follow_replicas)
         every(heartbeat.INTERVAL, "heartbeat", self._beat, at_once=True)
-        self.discover_soon()
-
-    def discover_soon(self, delay: timedelta = timedelta(0)) -> None:
-        """Ask for the connections of accounts that want it, instead of whenever that was to be."""
-        if any(account.discover for account in self._installation.config.accounts):
-            self._schedule.once(self._clock.now() + delay, "discovery", self._discover)
 
     async def _look_around(self) -> None:
-        # One job, not two: an idle monitor does little else than to wake up.
+        # One job, not two: an idle monitor does little else than wake up.
         await self._refresh_gauges()
         await self._remind()
 
     async def _refresh_gauges(self) -> None:
         now = self._clock.now()
-        for connection in self._installation.live.watchlist.connections.values():
+        for connection in self._active.state.watchlist.connections.values():
             self._announcer.maintenance(connection.identity, is_open=connection.maintenance(now).open)
         writes = self._database.writes
-        if not self.store_is_away and writes == self._seen_writes and now - self._read_at < _OTHERS_WRITE:
+        away = self._readiness.store_is_away
+        if not away and writes == self._seen_writes and now - self._read_at < _OTHERS_WRITE:
             return
         try:
             async with self._database.read() as tx:
                 counted = await firing_by_kind(tx)
-                waiting = await backlogs(tx)
+                queues = await backlogs(tx)
         except StoreUnavailable as exc:
-            if not self.store_is_away:
+            if not away:
                 self._announcer.store_failed(exc, "reading the gauges")
-            self.store_is_away = True
+            self._readiness.store_is_away = True
             self._metrics.show_connections(shown=now - self._read_at < _STORE_LOST)
             return
-        self.store_is_away, self._read_at, self._seen_writes = False, now, writes
+        self._readiness.store_is_away, self._read_at, self._seen_writes = False, now, writes
         self._metrics.show_connections(shown=True)
         self._metrics.set_alerts_firing(
             {(kind, severity): counted.get((kind, severity), 0) for kind in Kind for severity in Severity}
         )
-        for backlog in waiting:
-            self._metrics.set_backlog(backlog.receiver, backlog.pending, backlog.dead, backlog.oldest_at)
-        troubles = {(each.receiver, each.troubled_since, each.refused) for each in waiting}
+        for queue in queues:
+            self._metrics.set_backlog(queue.receiver, queue.pending, queue.dead, queue.oldest_at)
+        troubles = {(each.receiver, each.troubled_since, each.refused) for each in queues}
         if troubles != self._troubles:
             self._troubles = troubles
-            self._schedule.failures_moved()
-
-    async def _follow_replicas(self) -> None:
-        """Show what other replicas found: every one exports every connection, so a lost one makes no gap."""
-        connections = self._installation.live.watchlist.connections
-        try:
-            async with self._database.read() as tx:
-                standings = await watched(tx, self._codec)
-        except StoreUnavailable:
-            return  # the gauges' own job counts and says it
-        now = self._clock.now()
-        for standing in standings:
-            connection = connections.get(standing.identity)
-            if connection is not None:
-                self._announcer.follow(standing, connection, now)
+            self._failures.moved = True
 
     async def _remind(self) -> None:
-        repeats = repeat_intervals(self._installation.config)
+        repeats = repeat_intervals(self._active.config)
         if not repeats:
             return
         try:
@@ -149,34 +216,36 @@ class Housekeeping:
         if reminded:
             self._drain.wake()
 
+    async def _follow_replicas(self) -> None:
+        """Show what other replicas found: every one exports every connection, so a lost one makes no gap."""
+        connections = self._active.state.watchlist.connections
+        try:
+            async with self._database.read() as tx:
+                states = await watched(tx, self._codec)
+        except StoreUnavailable:
+            return  # the job of the gauges counts and logs it
+        now = self._clock.now()
+        for state in states:
+            connection = connections.get(state.identity)
+            if connection is not None:
+                self._announcer.follow(state, connection, now)
+
     async def _refresh_secrets(self) -> None:
-        secrets = list(secrets_of(self._installation.config))
+        secrets = list(secrets_of(self._active.config))
         await asyncio.to_thread(lambda: [secret.refresh() for secret in secrets])
         await self._refresh_certificate()
 
     async def _beat(self) -> None:
-        url = self._installation.config.heartbeat.secret
+        url = self._active.config.heartbeat.secret
         if url is not None:
             await self._heartbeat.beat(url)
 
-    async def _discover(self) -> None:
-        settled = False
-        try:
-            settled = await self._installation.discover()
-        except StoreUnavailable as exc:
-            self._announcer.store_failed(exc, "recording what discovery found")
-        finally:  # whatever happens: there is no other that asks again
-            self._schedule.failures_moved()
-            self._schedule.look_now()
-            recheck = self._installation.config.schedule.recheck_interval
-            self.discover_soon(DISCOVERY_INTERVAL if settled else recheck)
-
     async def _prune(self) -> None:
-        before = self._clock.now() - self._installation.config.store.retention
+        before = self._clock.now() - self._active.config.store.retention
         try:
             deleted = BATCH
             while deleted >= BATCH:
                 async with self._database.write() as tx:
                     deleted = await prune(tx, before)
         except StoreUnavailable as exc:
-            self._announcer.store_failed(exc, "forgetting what is old")
+            self._announcer.store_failed(exc, "deleting what is past its retention")

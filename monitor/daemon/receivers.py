@@ -1,4 +1,4 @@
-"""From the config to those who are told: the one place that knows every type of receiver."""
+"""From the config to the receivers: the one place that knows every type of receiver."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,7 +15,7 @@ from monitor.config import (
     SlackConfig,
     WebhookConfig,
 )
-from monitor.daemon.build import route_of, wording_of
+from monitor.daemon.watchlist import route_of, wording_of
 from monitor.http.client import build_http
 from monitor.notify.alertmanager import AlertmanagerReceiver, Login, PosterParts
 from monitor.notify.apprise import AppriseReceiver
@@ -44,7 +44,9 @@ class ReceiverSet:
         clock: Clock,
         log: LogReceiver,
         parts: Callable[[httpx.AsyncClient], PosterParts],
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        self._transport = transport
         self._clients: list[httpx.AsyncClient] = []
         self.receivers: list[Receiver] = [log]
         self.alertmanagers: list[AlertmanagerReceiver] = []
@@ -113,7 +115,7 @@ class ReceiverSet:
                 return AppriseReceiver(receiver.name, url=receiver.secret, timeout_s=timeout_s)
 
     def _http(self, ca_file: Path | None = None) -> httpx.AsyncClient:
-        http = build_http(ca_file=ca_file, max_connections=_CONNECTIONS)
+        http = build_http(ca_file=ca_file, max_connections=_CONNECTIONS, transport=self._transport)
         self._clients.append(http)
         return http
 

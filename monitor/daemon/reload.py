@@ -1,14 +1,16 @@
-"""What a config makes, put in force in one step: at a start, by a reload, and when discovery finds something.
+"""The active config and all that it makes: built, stored and swapped in one step, or left as it was.
 
     parse -> build everything that can fail -> store -> swap
 
-Until the swap nothing that runs has changed, and the swap cannot fail.
+It happens at a start, at a reload, and when discovery finds something. Until the swap nothing that runs has
+changed, and the swap cannot fail.
 """
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,20 +19,20 @@ from structlog.typing import FilteringBoundLogger
 
 from monitor.clock import Clock
 from monitor.config import AccountConfig, Config, ConnectionConfig
-from monitor.daemon.build import account_budgets, build_client, build_watchlist
 from monitor.daemon.receivers import ReceiverSet
+from monitor.daemon.status import Readiness, StoreStatus
+from monitor.daemon.watchlist import account_budgets, build_client, build_watchlist
 from monitor.drift.failures import Streak
-from monitor.drift.text import Watched
-from monitor.errors import Outcome, StoreUnavailable, SyncError
+from monitor.errors import ConfigError, MonitorError, Outcome, StoreUnavailable, SyncError
 from monitor.log import set_level
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import PosterParts, Posters
 from monitor.notify.drain import Drain
 from monitor.notify.log import LogReceiver
-from monitor.roster import bring_in
 from monitor.store.codec import Codec
-from monitor.store.connections import ConnectionState, load_records, watched
+from monitor.store.connections import ConnectionState, Watch, load_records, watched
 from monitor.store.database import Database
+from monitor.store.enrol import enrol
 from monitor.store.level import StoredLevel
 from monitor.sync.announce import Announcer
 from monitor.voicelink.budget import AccountBudget
@@ -43,10 +45,22 @@ _FIRST_DISCOVERY = timedelta(minutes=5)
 _OLD_CLIENT_GRACE_S = 120.0
 
 
-class Installation:
-    """Holds what the config in force made.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What one config makes."""
+
+    config: Config
+    budgets: dict[str, AccountBudget]
+    http: httpx.AsyncClient
+    client: VoiceLinkClient
+    receivers: ReceiverSet
+
+
+class ActiveConfig:
+    """Holds the active config and what it made.
 
     Args:
+        config: The first one; in force once `start` has stored it.
         database: Where watched connections and known receivers are recorded.
         codec: For what is recorded.
         clock: The time.
@@ -56,10 +70,16 @@ class Installation:
         drain: Given the receivers.
         posters: Given the receivers of the type `alertmanager`.
         log: Its level follows the config.
+        transport: Takes the place of the network, in tests.
+
+    Raises:
+        ConfigError: A receiver cannot be built.
+        StartError: A file that the config names cannot be used.
     """
 
     def __init__(
         self,
+        config: Config,
         *,
         database: Database,
         codec: Codec,
@@ -70,6 +90,7 @@ class Installation:
         drain: Drain,
         posters: Posters,
         log: FilteringBoundLogger,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._database = database
         self._codec = codec
@@ -81,63 +102,51 @@ class Installation:
         self._posters = posters
         self._level = StoredLevel(database, codec, clock, holder=f"{rng.getrandbits(64):016x}")
         self._log = log
+        self._transport = transport
         self._turn = asyncio.Lock()
         self._since = clock.now()
-        self._budgets: dict[str, AccountBudget] = {}
         self._listed: dict[str, list[Listed]] = {}
         self._closing: set[asyncio.Task[None]] = set()
-        self._config: Config | None = None
-        self._client: tuple[httpx.AsyncClient, VoiceLinkClient] | None = None
-        self._receivers: ReceiverSet | None = None
-        self._live: ActiveState | None = None
-        self._former: dict[str, Watched] = {}
-
-    @property
-    def live(self) -> ActiveState:
-        """What is in force, for everyone who works by it."""
-        if self._live is None:
-            raise RuntimeError("nothing is installed yet")
-        return self._live
+        self._made = self._make(config, None)
+        self.state = ActiveState(watchlist=self._watchlist(self._made, {}))
 
     @property
     def config(self) -> Config:
-        """The config in force."""
-        if self._config is None:
-            raise RuntimeError("nothing is installed yet")
-        return self._config
+        """The active config."""
+        return self._made.config
 
     @property
-    def receivers(self) -> ReceiverSet:
-        """The receivers in force."""
-        if self._receivers is None:
-            raise RuntimeError("nothing is installed yet")
-        return self._receivers
+    def receivers(self) -> list[str]:
+        """The names of the active receivers."""
+        return self._made.receivers.names
+
+    async def start(self) -> None:
+        """Put the first config in force.
+
+        Raises:
+            StoreUnavailable: The database did not accept it.
+        """
+        async with self._turn:
+            self._swap(self._made, await self._store(self._made))
 
     async def install(self, config: Config) -> None:
         """Put a config in force.
 
         Raises:
-            ConfigError: A receiver cannot be built; all is as before.
-            StartError: A file that the config names cannot be used; all is as before.
-            StoreUnavailable: The database did not take it; all is as before.
+            ConfigError: A receiver cannot be built; nothing has changed.
+            StartError: A file that the config names cannot be used; nothing has changed.
+            StoreUnavailable: The database did not accept it; nothing has changed.
         """
         async with self._turn:
-            budgets = account_budgets(config, self._clock, self._metrics.budget_wait, kept=self._budgets)
-            client = self._client_for(config)
-            fresh = ReceiverSet(
-                config,
-                clock=self._clock,
-                log=LogReceiver(self._log),
-                parts=self._parts,
-            )
+            made = self._make(config, self._made)
             try:
-                watchlist = await self._bring_in(config, client[1], budgets, fresh)
+                watchlist = await self._store(made)
             except BaseException:
-                await fresh.close()
-                if client is not self._client:
-                    await client[0].aclose()
+                await made.receivers.close()
+                if made.http is not self._made.http:
+                    await made.http.aclose()
                 raise
-            self._swap(config, watchlist, budgets, client, fresh)
+            self._swap(made, watchlist)
 
     async def discover(self) -> bool:
         """Ask for the connections of every account that wants it.
@@ -146,14 +155,14 @@ class Installation:
             Whether all of them answered, and none is in a failure alert, which more answers would end.
         """
         # Outside the turn: a reload does not wait for a provider that does not answer.
-        accounts = [account for account in self.config.accounts if account.discover]
-        answered = await asyncio.gather(*map(self._list, accounts))
+        made = self._made
+        accounts = [account for account in made.config.accounts if account.discover]
+        answered = await asyncio.gather(*(self._list(made, account) for account in accounts))
         if not any(answered):
             return not accounts
         async with self._turn:
-            config, client = self.config, self.live.watchlist.client
-            self.live.watchlist = await self._bring_in(config, client, self._budgets, self.receivers)
-            troubled = any(one.identity in self.live.troubled for one in self.live.discoveries.values())
+            self.state.watchlist = await self._store(self._made)
+            troubled = any(one.identity in self.state.troubled for one in self.state.discoveries.values())
             return all(answered) and not troubled
 
     async def close(self) -> None:
@@ -161,43 +170,86 @@ class Installation:
         for task in list(self._closing):
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
-        if self._client is not None:
-            await self._client[0].aclose()
-        if self._receivers is not None:
-            await self._receivers.close()
+        await self._made.http.aclose()
+        await self._made.receivers.close()
 
-    async def _bring_in(
-        self,
-        config: Config,
-        client: VoiceLinkClient,
-        budgets: dict[str, AccountBudget],
-        receivers: ReceiverSet,
-    ) -> Watchlist:
+    def _make(self, config: Config, former: _Made | None) -> _Made:
+        """Build everything that can fail; what the former config has made is used again where it fits."""
+        budgets = account_budgets(
+            config, self._clock, self._metrics.budget_wait, kept=former.budgets if former is not None else {}
+        )
+        if (
+            former is not None
+            and former.config.api == config.api
+            and former.config.schedule.max_concurrent_syncs == config.schedule.max_concurrent_syncs
+        ):
+            http, client = former.http, former.client
+        else:
+            http, client = build_client(config, self._clock, self._rng, transport=self._transport)
+
+        def parts(http: httpx.AsyncClient) -> PosterParts:
+            return PosterParts(
+                level=self._level,
+                http=http,
+                clock=self._clock,
+                rng=self._rng,
+                metrics=self._metrics,
+                log=self._log,
+            )
+
+        receivers = ReceiverSet(
+            config, clock=self._clock, log=LogReceiver(self._log), parts=parts, transport=self._transport
+        )
+        return _Made(config=config, budgets=budgets, http=http, client=client, receivers=receivers)
+
+    def _watchlist(self, made: _Made, discovered: Mapping[str, Sequence[Discovered]]) -> Watchlist:
+        return build_watchlist(
+            made.config, client=made.client, budgets=made.budgets, discovered=discovered, since=self._since
+        )
+
+    async def _store(self, made: _Made) -> Watchlist:
+        """Make the store agree with what a config wants, and show every connection."""
         now = self._clock.now()
         async with self._database.read() as tx:
-            standings = await watched(tx, self._codec)
-        discovered = _discovered(config, standings, self._listed, now)
-        watchlist = build_watchlist(
-            config, client=client, budgets=budgets, discovered=discovered, since=self._since
-        )
-        await bring_in(
+            states = await watched(tx, self._codec)
+        discovered = _discovered(made.config, states, self._listed, now)
+        watchlist = self._watchlist(made, discovered)
+        connections = watchlist.connections
+        found = [one for each in discovered.values() for one in each]
+        enrolled = await enrol(
             self._database,
             self._codec,
-            watchlist,
-            former=self._former,
-            receivers=receivers.names,
-            discovered=[one for found in discovered.values() for one in found],
-            announcer=self._announcer,
+            watches=[
+                Watch(
+                    identity=connection.identity,
+                    name=connection.names.name,
+                    account=connection.names.account,
+                    connection_id=connection.connection_id,
+                    first_due_at=connection.first_due_at(now),
+                    next_due_at=connection.next_due_at(now, recheck=False),
+                )
+                for connection in connections.values()
+            ],
+            vanished=[one.id for one in found if one.vanished],
+            listed=[one.id for one in found if not one.vanished],
+            receivers=made.receivers.names,
+            routes=watchlist.routes,
+            wording=watchlist.wording,
             now=now,
         )
-        self._warn_stretched(config, watchlist, discovered)
-        await self._show_numbers(config, watchlist)
+        self.state.former |= enrolled.removed
+        for identity in self._announcer.shown() - connections.keys():
+            self._announcer.forget(identity)
+        for state in enrolled.states:
+            self._announcer.restore(state, connections[state.identity], now)
+        self._warn_stretched(made.config, watchlist, discovered)
+        await self._show_numbers(made.config, watchlist)
         return watchlist
 
     async def _show_numbers(self, config: Config, watchlist: Watchlist) -> None:
         """Show one series per number where the user opted in, without waiting for a change.
 
-        The store has taken the config already: if it goes away now, the numbers come with their changes.
+        The store has accepted the config already: if it goes away now, the numbers come with their changes.
         """
         self._announcer.show_numbers(shown=config.metrics.numbers)
         if not config.metrics.numbers:
@@ -211,59 +263,30 @@ class Installation:
         except StoreUnavailable as exc:
             self._announcer.store_failed(exc, "reading the numbers to show")
 
-    def _swap(
-        self,
-        config: Config,
-        watchlist: Watchlist,
-        budgets: dict[str, AccountBudget],
-        client: tuple[httpx.AsyncClient, VoiceLinkClient],
-        receivers: ReceiverSet,
-    ) -> None:
-        old_client, old_receivers = self._client, self._receivers
-        self._config, self._budgets, self._client, self._receivers = config, budgets, client, receivers
-        if self._live is None:
-            self._live = ActiveState(watchlist=watchlist, former=self._former)
-        self._live.watchlist = watchlist
-        self._live.discoveries = {
-            account.name: self._live.discoveries.get(account.name) or self._discovering(account.name)
+    def _swap(self, made: _Made, watchlist: Watchlist) -> None:
+        former, self._made = self._made, made
+        config, state = made.config, self.state
+        state.watchlist = watchlist
+        state.discoveries = {
+            account.name: state.discoveries.get(account.name) or self._discovering(account.name)
             for account in config.accounts
             if account.discover
         }
-        self._metrics.set_accounts(budgets)
-        self._metrics.set_receivers(receivers.names)
+        self._metrics.set_accounts(made.budgets)
+        self._metrics.set_receivers(made.receivers.names)
         self._metrics.limit_number_series(config.metrics.max_number_series)
         set_level(self._log, config.log.level)
-        self._drain.replace(receivers.receivers)
-        self._posters.replace(receivers.alertmanagers)
-        if old_receivers is not None:
-            self._later(self._close_receivers(old_receivers))
-        if old_client is not None and old_client is not client:
-            self._later(self._close_client(old_client[0]))
+        self._drain.replace(made.receivers.receivers)
+        self._posters.replace(made.receivers.alertmanagers)
+        if former.receivers is not made.receivers:
+            self._later(self._close_receivers(former.receivers))
+        if former.http is not made.http:
+            self._later(self._close_client(former.http))
 
-    def _parts(self, http: httpx.AsyncClient) -> PosterParts:
-        return PosterParts(
-            level=self._level,
-            http=http,
-            clock=self._clock,
-            rng=self._rng,
-            metrics=self._metrics,
-            log=self._log,
-        )
-
-    def _client_for(self, config: Config) -> tuple[httpx.AsyncClient, VoiceLinkClient]:
-        same = (
-            self._config is not None
-            and self._config.api == config.api
-            and self._config.schedule.max_concurrent_syncs == config.schedule.max_concurrent_syncs
-        )
-        if same and self._client is not None:
-            return self._client
-        return build_client(config, self._clock, self._rng)
-
-    async def _list(self, account: AccountConfig) -> bool:
+    async def _list(self, made: _Made, account: AccountConfig) -> bool:
         try:
-            remote = await self.live.watchlist.client.list_connections(
-                key=account.secret.reveal(), budget=self._budgets[account.name]
+            remote = await made.client.list_connections(
+                key=account.secret.reveal(), budget=made.budgets[account.name]
             )
         except SyncError as exc:
             self._note(account.name, exc.outcome)
@@ -277,16 +300,21 @@ class Installation:
         return True
 
     def _note(self, account: str, outcome: Outcome) -> None:
-        """Write down how a discovery went, unless a reload dropped it meanwhile."""
-        before = self.live.discoveries.get(account)
-        if before is not None:
-            fresh_at = self._clock.now() if outcome is Outcome.OK else before.fresh_at
-            self.live.discoveries[account] = _after(before, outcome, fresh_at)
+        """Record how a discovery ended, unless a reload dropped it meanwhile."""
+        before = self.state.discoveries.get(account)
+        if before is None:
+            return
+        answered = outcome is Outcome.OK
+        self.state.discoveries[account] = replace(
+            before,
+            streak=before.streak.after(outcome),
+            fresh_at=self._clock.now() if answered else before.fresh_at,
+            stale_after=3 * DISCOVERY_INTERVAL if answered else before.stale_after,
+        )
 
     def _discovering(self, account: str) -> Discovering:
-        known = any(
-            connection.named.account == account for connection in self.live.watchlist.connections.values()
-        )
+        connections = self.state.watchlist.connections.values()
+        known = any(connection.names.account == account for connection in connections)
         return Discovering(
             account=account,
             streak=Streak(),
@@ -324,27 +352,89 @@ class Installation:
         await old.close()
 
     async def _close_client(self, http: httpx.AsyncClient) -> None:
-        """Close the old client once no sync that began with it can be in flight any more."""
+        """Close the old client once no sync that began with it can still be in flight."""
         try:
             await self._clock.sleep(_OLD_CLIENT_GRACE_S)
         finally:
             await http.aclose()
 
 
-def _after(before: Discovering, outcome: Outcome, fresh_at: datetime) -> Discovering:
-    answered = outcome is Outcome.OK
-    return replace(
-        before,
-        streak=before.streak.after(outcome),
-        fresh_at=fresh_at,
-        stale_after=3 * DISCOVERY_INTERVAL if answered else before.stale_after,
-    )
+class Reload:
+    """Reads the config again and puts it in force; log, metric and page say how that went.
+
+    Args:
+        active: The active config.
+        reread: Reads the config; it may block. None: there is nothing to read.
+        on_reloaded: Called once the new config is in force.
+        readiness: A reload waits until the daemon has started.
+        status: Shows why a config was rejected.
+        metrics: Count it.
+        clock: The time.
+        log: Gets `config.reloaded` and `config.rejected`.
+    """
+
+    def __init__(
+        self,
+        *,
+        active: ActiveConfig,
+        reread: Callable[[], Config] | None,
+        on_reloaded: Callable[[], None],
+        readiness: Readiness,
+        status: StoreStatus,
+        metrics: Metrics,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._first = active.config
+        self._active = active
+        self._reread = reread
+        self._on_reloaded = on_reloaded
+        self._readiness = readiness
+        self._status = status
+        self._metrics = metrics
+        self._clock = clock
+        self._log = log
+        self._turn = asyncio.Lock()
+
+    async def reload(self) -> None:
+        """Read the config again and put it in force: parse, build, swap.
+
+        Raises:
+            MonitorError: It cannot be used; the old one stays in force.
+        """
+        async with self._turn:
+            try:
+                if self._reread is None:
+                    raise ConfigError(["this monitor was started without a config to read again"])
+                config = await asyncio.to_thread(self._reread)
+                await self._active.install(config)
+            except MonitorError as exc:
+                self._metrics.config_loaded(ok=False, at=self._clock.now())
+                self._status.config_error = str(exc)
+                self._log.error("config.rejected", error=str(exc))
+                raise
+            self._metrics.config_loaded(ok=True, at=self._clock.now())
+            self._status.config_error = None
+            self._log.info(
+                "config.reloaded",
+                connections=len(self._active.state.watchlist.connections),
+                receivers=self._active.receivers,
+                changed_at_next_start=changed_at_next_start(self._first, config),
+                warnings=config.warnings,
+            )
+            self._on_reloaded()
+
+    async def when_started(self) -> None:
+        """Reload once the daemon has started, as a signal asks for at any time."""
+        await self._readiness.started.wait()
+        with contextlib.suppress(MonitorError):  # logged already, where it was handled
+            await self.reload()
 
 
 def _discovered(
-    config: Config, standings: Sequence[ConnectionState], listed: Mapping[str, list[Listed]], now: datetime
+    config: Config, states: Sequence[ConnectionState], listed: Mapping[str, list[Listed]], now: datetime
 ) -> dict[str, list[Discovered]]:
-    """Return, for each account that wants it, the connections to watch besides the configured ones."""
+    """Return the connections to watch beside the configured ones, by account."""
     taken = {connection.name for account in config.accounts for connection in account.connections}
     found: dict[str, list[Discovered]] = {}
     for account in config.accounts:
@@ -352,12 +442,24 @@ def _discovered(
             continue
         explicit = {connection.id for connection in account.connections}
         known = [
-            Known(id=standing.identity, name=standing.name, vanished_at=standing.vanished_at)
-            for standing in standings
-            if standing.account == account.name
-            and standing.connection_id is not None
-            and standing.identity not in explicit
+            Known(id=state.identity, name=state.name, vanished_at=state.vanished_at)
+            for state in states
+            if state.account == account.name
+            and state.connection_id is not None
+            and state.identity not in explicit
         ]
         found[account.name] = discover(known, listed.get(account.name), taken=taken, now=now)
         taken |= {one.name for one in found[account.name]}
     return found
+
+
+def changed_at_next_start(first: Config, config: Config) -> list[str]:
+    """Return the keys that have changed since the start and take effect at the next one only."""
+    web, before = config.web, first.web
+    other = {
+        "store.url": config.store.secret.reveal() != first.store.secret.reveal(),
+        "web.listen": web.listen != before.listen,
+        "web.tls_cert_file": web.tls_cert_file != before.tls_cert_file,
+        "web.tls_key_file": web.tls_key_file != before.tls_key_file,
+    }
+    return [key for key, is_other in other.items() if is_other]

@@ -1,5 +1,6 @@
-"""The state of the monitor as the page shows it: from the store, from memory while that is away."""
+"""What the status page and the readiness probe show of this daemon."""
 
+import asyncio
 from dataclasses import replace
 
 from monitor import __version__
@@ -8,18 +9,41 @@ from monitor.store.alerts import firing
 from monitor.store.database import Database
 from monitor.store.outbox import backlogs
 from monitor.sync.announce import Announcer
+from monitor.sync.schedule import Schedule
 from monitor.watch.watchlist import ActiveState
 from monitor.web.status import MonitorStatus, ReceiverStatus
 
 
-class StoreStatus:
-    """Answers the page.
+class Readiness:
+    """Whether the monitor does its work.
 
-    `config_error` is set by a reload that was refused, and cleared by one that was not.
+    `started` is set at the end of the start, `store_is_away` by the job that reads the gauges.
     """
 
-    def __init__(self, *, live: ActiveState, database: Database, announcer: Announcer) -> None:
-        self._live = live
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self.started = asyncio.Event()
+        self.store_is_away = False
+
+    def not_ready(self) -> str | None:
+        """Return why the monitor does not do its work, or None."""
+        if self.store_is_away:
+            return "the store is away"
+        if not self.started.is_set() or self._schedule.ticked_at is None:
+            return "starting"
+        if self._schedule.stuck_since() is not None:
+            return "the schedule does not run"
+        return None
+
+
+class StoreStatus:
+    """The state of the monitor: from the store, and from memory while that is away.
+
+    `config_error` is set by a reload that was rejected, and cleared by one that was not.
+    """
+
+    def __init__(self, *, active: ActiveState, database: Database, announcer: Announcer) -> None:
+        self._active = active
         self._database = database
         self._announcer = announcer
         self._last: MonitorStatus | None = None
@@ -27,42 +51,36 @@ class StoreStatus:
 
     async def status(self) -> MonitorStatus:
         """Return the state now."""
-        try:
-            async with self._database.read() as tx:
-                alerts = await firing(tx)
-                waiting = await backlogs(tx)
-        except StoreUnavailable:
-            return self._without_store()
-        self._last = MonitorStatus(
-            instance=self._live.watchlist.wording.instance,
+        status = MonitorStatus(
+            instance=self._active.watchlist.wording.instance,
             version=__version__,
             connections=self._announcer.views(),
-            alerts=alerts,
-            receivers=[
-                ReceiverStatus(
-                    name=backlog.receiver,
-                    pending=backlog.pending,
-                    dead=backlog.dead,
-                    failing_since=backlog.troubled_since,
-                    error=backlog.error,
-                )
-                for backlog in waiting
-            ],
-            config_error=self.config_error,
-            store_ok=True,
-        )
-        return self._last
-
-    def _without_store(self) -> MonitorStatus:
-        views = self._announcer.views()
-        if self._last is not None:
-            return replace(self._last, connections=views, config_error=self.config_error, store_ok=False)
-        return MonitorStatus(
-            instance=self._live.watchlist.wording.instance,
-            version=__version__,
-            connections=views,
             alerts=(),
             receivers=(),
             config_error=self.config_error,
             store_ok=False,
         )
+        try:
+            async with self._database.read() as tx:
+                alerts = await firing(tx)
+                queues = await backlogs(tx)
+        except StoreUnavailable:
+            last = self._last or status
+            return replace(status, instance=last.instance, alerts=last.alerts, receivers=last.receivers)
+        self._last = replace(
+            status,
+            connections=self._announcer.views(),
+            alerts=alerts,
+            receivers=[
+                ReceiverStatus(
+                    name=queue.receiver,
+                    pending=queue.pending,
+                    dead=queue.dead,
+                    failing_since=queue.troubled_since,
+                    error=queue.error,
+                )
+                for queue in queues
+            ],
+            store_ok=True,
+        )
+        return self._last

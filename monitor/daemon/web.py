@@ -30,7 +30,7 @@ class Listener:
     Args:
         config: Returns the config in force; address and certificate files count as they are at the start.
         sock: Bound.
-        live: What is watched.
+        active: What is watched.
         database: For the API.
         codec: For the API.
         metrics: Shown at `/metrics`.
@@ -49,7 +49,7 @@ class Listener:
         *,
         config: Callable[[], Config],
         sock: socket.socket,
-        live: ActiveState,
+        active: ActiveState,
         database: Database,
         codec: Codec,
         metrics: Metrics,
@@ -60,7 +60,7 @@ class Listener:
         log: FilteringBoundLogger,
     ) -> None:
         self._log = log
-        self._live = live
+        self._active = active
         self._clock = clock
         first = config()
         actions = Actions(
@@ -109,21 +109,9 @@ class Listener:
             self._log.error("tls.rejected", error=str(exc))
 
     def _rules_of(self, identity: str) -> Rules | None:
-        connection = self._live.watchlist.connections.get(identity)
+        connection = self._active.watchlist.connections.get(identity)
         return connection.rules(self._clock.now()) if connection is not None else None
 
     def _maintenance_of(self, identity: str) -> bool | None:
-        connection = self._live.watchlist.connections.get(identity)
+        connection = self._active.watchlist.connections.get(identity)
         return connection.maintenance(self._clock.now()).open if connection is not None else None
-
-
-def changed_at_next_start(first: Config, config: Config) -> list[str]:
-    """Return the keys that are other than at the start, and count from the next one only."""
-    web, before = config.web, first.web
-    other = {
-        "store.url": config.store.secret.reveal() != first.store.secret.reveal(),
-        "web.listen": web.listen != before.listen,
-        "web.tls_cert_file": web.tls_cert_file != before.tls_cert_file,
-        "web.tls_key_file": web.tls_key_file != before.tls_key_file,
-    }
-    return [key for key, is_other in other.items() if is_other]

@@ -1,6 +1,6 @@
-"""Alerts, their episodes, and the deliveries that a change of them causes."""
+"""Alerts, their episodes, and the deliveries that they cause."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,12 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import AlertBody, Kind, Notice, Severity, Status, decode_body, encode_body
 from monitor.drift.alerts import Report, new_id
-from monitor.drift.episodes import Ended, Track
+from monitor.drift.episodes import Ended, Episode, Track
+from monitor.drift.text import Watched, Wording, body
+from monitor.notify.routing import Route, plan
 from monitor.store.codec import Codec
 from monitor.store.tables import alerts, deliveries, episodes
-
-Plan = Callable[[AlertBody, frozenset[str]], Iterable[tuple[str, Notice]]]
-"""Which receivers are told, and what it is to them; given who already got word of the alert."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +24,25 @@ class AlertMessage:
 
     report: Report
     body: AlertBody
+
+
+def messages_of(
+    reports: Iterable[Report],
+    *,
+    scope: str,
+    watched: Mapping[str, Watched],
+    wording: Wording,
+    now: datetime,
+    others: Callable[[Report], int] = lambda _: 0,
+) -> list[AlertMessage]:
+    """Return the reports of a step with their bodies; the arguments are those of `drift.text.body`."""
+    return [
+        AlertMessage(
+            report=made,
+            body=body(made, scope=scope, watched=watched, wording=wording, now=now, others=others(made)),
+        )
+        for made in reports
+    ]
 
 
 async def save_episodes(
@@ -37,26 +55,59 @@ async def save_episodes(
     codec: Codec,
 ) -> None:
     """Record the episodes that began, changed and ended in one step."""
-    begun = [_episode_values(track, scope, codec) for track in opened]
-    if begun:
-        await tx.execute(insert(episodes), begun)
+    begun = [
+        {
+            "id": (episode := _episode(track)).id,
+            "alert_id": episode.alert_id,
+            "scope": scope,
+            "kind": track.kind,
+            "key": track.key,
+            "episode_group": episode.group,
+            "severity": episode.severity,
+            "since": track.since,
+            "opened_at": episode.opened_at,
+            "track": codec.pack(track),
+        }
+        for track in opened
+    ]
     changed = [_moved_values(track, codec) for track in moved]
-    if changed:
-        await tx.execute(_MOVE_EPISODE, changed)
-    closed = [_ended_values(end, codec) for end in ended]
-    if closed:
-        await tx.execute(_END_EPISODE, closed)
+    closed = [
+        _moved_values(end.track, codec) | {"ended_at": end.at, "resolution": end.resolution} for end in ended
+    ]
+    for statement, rows in ((insert(episodes), begun), (_MOVE_EPISODE, changed), (_END_EPISODE, closed)):
+        if rows:
+            await tx.execute(statement, rows)
 
 
 async def save_alerts(
-    tx: AsyncConnection, scope: str, told: Sequence[AlertMessage], *, plan: Plan, now: datetime
+    tx: AsyncConnection,
+    scope: str,
+    messages: Iterable[AlertMessage],
+    *,
+    routes: Iterable[Route],
+    now: datetime,
 ) -> None:
-    """Record alerts as they stand now, and the deliveries to everyone who is to be told."""
-    for item in told:
-        await _save_alert(tx, scope, item, now)
-        if item.report.notice is not None:
-            already = await _already_told(tx, item.body.alert_id)
-            await add_deliveries(tx, item.body, plan(item.body, already), now)
+    """Record alerts as they are now, and queue the messages that their receivers get."""
+    for message in messages:
+        report, alert = message.report, message.report.alert
+        values: dict[str, Any] = {
+            "status": report.status,
+            "severity": alert.severity,
+            "version": alert.version,
+            "updated_at": alert.updated_at,
+            "resolved_at": now if report.status is Status.RESOLVED else None,
+            "resolution": report.resolution,
+            "body": encode_body(message.body),
+        }
+        if report.notice is Notice.OPENED:
+            begun = {"id": alert.id, "scope": scope, "kind": alert.kind, "started_at": alert.started_at}
+            await tx.execute(insert(alerts).values(**begun, **values))
+        else:
+            await tx.execute(update(alerts).where(alerts.c.id == alert.id).values(**values))
+        if report.notice is not None:
+            heard = select(deliveries.c.receiver).where(deliveries.c.alert_id == alert.id).distinct()
+            already = frozenset((await tx.execute(heard)).scalars())
+            await add_deliveries(tx, message.body, plan(message.body, routes, already), now)
 
 
 async def add_deliveries(
@@ -104,33 +155,6 @@ async def firing_by_kind(tx: AsyncConnection) -> dict[tuple[Kind, Severity], int
     return {(Kind(row.kind), Severity(row.severity)): row.many for row in rows}
 
 
-async def _already_told(tx: AsyncConnection, alert_id: str) -> frozenset[str]:
-    rows = await tx.execute(select(deliveries.c.receiver).where(deliveries.c.alert_id == alert_id).distinct())
-    return frozenset(row.receiver for row in rows)
-
-
-async def _save_alert(tx: AsyncConnection, scope: str, item: AlertMessage, now: datetime) -> None:
-    alert = item.report.alert
-    resolved = item.report.status is Status.RESOLVED
-    values: dict[str, Any] = {
-        "status": item.report.status,
-        "severity": alert.severity,
-        "version": alert.version,
-        "updated_at": alert.updated_at,
-        "resolved_at": now if resolved else None,
-        "resolution": item.report.resolution,
-        "body": encode_body(item.body),
-    }
-    if item.report.notice is Notice.OPENED:
-        await tx.execute(
-            insert(alerts).values(
-                id=alert.id, scope=scope, kind=alert.kind, started_at=alert.started_at, **values
-            )
-        )
-    else:
-        await tx.execute(update(alerts).where(alerts.c.id == alert.id).values(**values))
-
-
 _FIRING_BY_KIND = (
     select(alerts.c.kind, alerts.c.severity, func.count().label("many"))
     .where(alerts.c.status == Status.FIRING)
@@ -144,29 +168,12 @@ _END_EPISODE = _BY_ID.values(
 )
 
 
-def _moved_values(track: Track, codec: Codec) -> dict[str, Any]:
+def _episode(track: Track) -> Episode:
     if track.episode is None:
         raise ValueError("only episodes are recorded")
-    return {"which": track.episode.id, "severity": track.episode.severity, "track": codec.pack(track)}
+    return track.episode
 
 
-def _ended_values(end: Ended, codec: Codec) -> dict[str, Any]:
-    return _moved_values(end.track, codec) | {"ended_at": end.at, "resolution": end.resolution}
-
-
-def _episode_values(track: Track, scope: str, codec: Codec) -> dict[str, Any]:
-    episode = track.episode
-    if episode is None:
-        raise ValueError("only episodes are recorded")
-    return {
-        "id": episode.id,
-        "alert_id": episode.alert_id,
-        "scope": scope,
-        "kind": track.kind,
-        "key": track.key,
-        "episode_group": episode.group,
-        "severity": episode.severity,
-        "since": track.since,
-        "opened_at": episode.opened_at,
-        "track": codec.pack(track),
-    }
+def _moved_values(track: Track, codec: Codec) -> dict[str, Any]:
+    episode = _episode(track)
+    return {"which": episode.id, "severity": episode.severity, "track": codec.pack(track)}

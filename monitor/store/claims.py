@@ -1,24 +1,23 @@
-"""Claims: what is due, whose it is, how its sync went, and what it leaves."""
+"""Claims: what is due, who holds it, how its sync ended, and what it leaves."""
 
+import functools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Integer, Row, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import Integer, Row, Update, bindparam, case, func, insert, or_, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.failures import Streak
-from monitor.drift.snapshot import Counts
 from monitor.errors import LeaseLost, Outcome
-from monitor.store.codec import Codec
 from monitor.store.tables import UtcDateTime, connections, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A connection that is ours until `lease_until` passes or the epoch moves on.
+    """A connection that this process holds until its lease ends or the epoch moves on.
 
     `sync_due`, `policy_due`: whether its next sync is due, and whether its policy has something to do even
     without one, as of `wakes_at`. `digest` is that of the applied body. `settled`: the same answer once more
@@ -44,9 +43,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncResult:
-    """How a sync went; what every sync leaves behind, whether or not it changed anything.
+    """How a sync ended: what every sync leaves behind, whether or not it changed anything.
 
-    `applied`: the connection's snapshot is as new as this sync. `error` is for people, without secrets.
+    `applied`: the connection's snapshot is as new as this sync. `error` is what users read, without secrets.
     """
 
     claim: Claim
@@ -63,11 +62,11 @@ class SyncResult:
 class ConnectionUpdate:
     """What a sync or a step of the policy left of a connection.
 
-    `records` are packed; None: they are as they were.
+    `records` and `counts` are packed; None: they stay as they are.
     """
 
     records: bytes | None
-    counts: Counts
+    counts: bytes | None
     settled: bool
     held: int
     held_reason: str | None
@@ -81,7 +80,7 @@ async def claim_due(tx: AsyncConnection, now: datetime, *, limit: int, lease: ti
 
 
 async def claim_one(tx: AsyncConnection, identity: str, now: datetime, *, lease: timedelta) -> Claim | None:
-    """Take one connection, due or not; None if it is unknown or somebody has it."""
+    """Take one connection, due or not; None if it is unknown or held already."""
     rows = await tx.execute(
         update(connections)
         .where(connections.c.identity == identity)
@@ -96,14 +95,14 @@ async def claim_one(tx: AsyncConnection, identity: str, now: datetime, *, lease:
 async def next_due_at(tx: AsyncConnection) -> datetime | None:
     """Return when the next connection can be claimed, for its sync or its policy.
 
-    A claimed one can be when its lease ends: whoever held it may be gone.
+    A claimed one can be claimed again when its lease ends: its holder may be gone.
     """
     found = await tx.execute(_NEXT_DUE)
     return min((instant for instant in found.one() if instant is not None), default=None)
 
 
 async def renew(tx: AsyncConnection, claims: Collection[Claim], until: datetime) -> None:
-    """Keep these claims for longer."""
+    """Extend the leases of these claims."""
     await tx.execute(
         _BY_CLAIM.values(lease_until=until),
         [{"which": claim.identity, "held_epoch": claim.epoch} for claim in claims],
@@ -111,7 +110,7 @@ async def renew(tx: AsyncConnection, claims: Collection[Claim], until: datetime)
 
 
 async def release(tx: AsyncConnection, claims: Collection[Claim], due_at: datetime) -> None:
-    """Give claims back with nothing done, to be due again at an instant."""
+    """Give claims back unfinished, to be due again at an instant."""
     await tx.execute(
         _BY_CLAIM.values(lease_until=None, due_at=due_at),
         [{"which": claim.identity, "held_epoch": claim.epoch} for claim in claims],
@@ -119,37 +118,35 @@ async def release(tx: AsyncConnection, claims: Collection[Claim], due_at: dateti
 
 
 async def free_leases(tx: AsyncConnection) -> None:
-    """End every lease: whoever held them is gone. Only for a database that one daemon holds alone."""
+    """End every lease: their holders are gone. Only for a database that one daemon holds alone."""
     await tx.execute(update(connections).values(lease_until=None))
 
 
-async def flush(tx: AsyncConnection, finished: Sequence[SyncResult]) -> None:
-    """Record how many syncs went in one statement; one whose epoch moved on is dropped in silence."""
-    await tx.execute(_FLUSH, [_fresh_values(fresh) for fresh in finished])
-    applied = [fresh for fresh in finished if fresh.applied]
+async def flush(tx: AsyncConnection, results: Sequence[SyncResult]) -> None:
+    """Record how syncs ended, in one statement; one whose epoch moved on is dropped in silence."""
+    await tx.execute(_FLUSH, [_sync_values(result) for result in results])
+    applied = [result for result in results if result.applied]
     if applied:
-        await tx.execute(_FLUSH_APPLIED, [_applied_values(fresh) for fresh in applied])
+        await tx.execute(_FLUSH_APPLIED, [_applied_values(result) for result in applied])
 
 
-async def flush_singly(tx: AsyncConnection, finished: Sequence[SyncResult]) -> list[SyncResult]:
-    """Do as `flush`, one by one; return those that the database does not take, however often it is asked."""
+async def flush_singly(tx: AsyncConnection, results: Sequence[SyncResult]) -> list[SyncResult]:
+    """Do as `flush`, one by one; return those that the database never accepts, however often it is asked."""
     refused = []
-    for fresh in finished:
+    for result in results:
         try:
             async with tx.begin_nested():
-                await flush(tx, [fresh])
+                await flush(tx, [result])
         except (DataError, IntegrityError, ValueError, OverflowError):
-            refused.append(fresh)
+            refused.append(result)
     return refused
 
 
-async def save(
-    tx: AsyncConnection, claim: Claim, state: ConnectionUpdate, fresh: SyncResult | None, codec: Codec
-) -> None:
+async def save(tx: AsyncConnection, claim: Claim, state: ConnectionUpdate, result: SyncResult | None) -> None:
     """Record what a sync or a step left, and give the claim back.
 
     Raises:
-        LeaseLost: The epoch moved on; nothing must be kept.
+        LeaseLost: The epoch moved on; nothing must be recorded.
     """
     values: dict[str, Any] = {
         "which": claim.identity,
@@ -160,18 +157,16 @@ async def save(
         "held_reason": state.held_reason,
         "claimed_wakes_at": claim.wakes_at,
         "new_wakes_at": state.wakes_at,
-        "counts": codec.pack(state.counts),
     }
-    statement = _SAVE
-    if fresh is not None:
-        values |= _fresh_values(fresh)
-        statement = _SAVE_SYNC
-        if fresh.applied:
-            values |= _applied_values(fresh)
-            statement = _SAVE_APPLIED
-    done = await tx.execute(statement, values)
+    if state.counts is not None:
+        values["counts"] = state.counts
+    if result is not None:
+        values |= _sync_values(result)
+        if result.applied:
+            values |= _applied_values(result)
+    done = await tx.execute(_save(frozenset(values)), values)
     if done.rowcount != 1:
-        raise LeaseLost(f"{claim.identity}: somebody else has taken this connection over")
+        raise LeaseLost(f"{claim.identity}: another process has taken this connection over")
     if state.records is None:
         return
     kept = await tx.execute(_KEEP_RECORDS, {"which": claim.identity, "records": state.records})
@@ -179,62 +174,49 @@ async def save(
         await tx.execute(insert(snapshots).values(identity=claim.identity, records=state.records))
 
 
+# Statements of every tick and every sync are built once: building one takes longer than running it.
 _BY_CLAIM = update(connections).where(
     connections.c.identity == bindparam("which"), connections.c.epoch == bindparam("held_epoch")
 )
 
-
-_SYNC_VALUES: dict[str, Any] = {
-    name: bindparam(name)
-    for name in (
-        "lease_until",
-        "due_at",
-        "outcome",
-        "failures",
-        "same_kind",
-        "answers",
-        "error",
-        "synced_at",
-        "duration_s",
-    )
-}
-
-
-_APPLIED_VALUES: dict[str, Any] = {name: bindparam(name) for name in ("digest", "applied_at", "succeeded_at")}
-
-
-_STATE_VALUES: dict[str, Any] = {
-    **{name: bindparam(name) for name in ("lease_until", "settled", "held", "held_reason", "counts")},
-    # Who wanted the policy to look again since the claim (a reload, a command) still wants it.
-    "wakes_at": case(
-        (
-            connections.c.wakes_at.is_distinct_from(bindparam("claimed_wakes_at", type_=UtcDateTime())),
-            connections.c.wakes_at,
-        ),
-        else_=bindparam("new_wakes_at", type_=UtcDateTime()),
+_WAKES_AT = case(
+    # A reload or a command that has made the policy due since the claim still needs it to run.
+    (
+        connections.c.wakes_at.is_distinct_from(bindparam("claimed_wakes_at", type_=UtcDateTime())),
+        connections.c.wakes_at,
     ),
-}
+    else_=bindparam("new_wakes_at", type_=UtcDateTime()),
+)
 
 
-_FLUSH = _BY_CLAIM.values(_SYNC_VALUES)
+@functools.cache
+def _save(values: frozenset[str]) -> Update:
+    """Return the statement that sets these columns of a claimed connection, and its `wakes_at`."""
+    columns: dict[str, Any] = {name: bindparam(name) for name in values if name in connections.c}
+    return _BY_CLAIM.values(columns | {"wakes_at": _WAKES_AT})
 
 
-_FLUSH_APPLIED = _BY_CLAIM.values(_APPLIED_VALUES)
+def _setting(*names: str) -> Update:
+    return _BY_CLAIM.values({name: bindparam(name) for name in names})
 
 
-_SAVE = _BY_CLAIM.values(_STATE_VALUES)
+_FLUSH = _setting(
+    "lease_until",
+    "due_at",
+    "outcome",
+    "failures",
+    "same_kind",
+    "answers",
+    "error",
+    "synced_at",
+    "duration_s",
+)
 
-
-_SAVE_SYNC = _BY_CLAIM.values(_STATE_VALUES | _SYNC_VALUES)
-
-
-_SAVE_APPLIED = _BY_CLAIM.values(_STATE_VALUES | _SYNC_VALUES | _APPLIED_VALUES)
-
+_FLUSH_APPLIED = _setting("digest", "applied_at", "succeeded_at")
 
 _KEEP_RECORDS = (
     update(snapshots).where(snapshots.c.identity == bindparam("which")).values(records=bindparam("records"))
 )
-
 
 _CLAIM_COLUMNS = (
     connections.c.identity,
@@ -277,30 +259,30 @@ _NEXT_DUE = select(
 )
 
 
-def _fresh_values(fresh: SyncResult) -> dict[str, Any]:
-    streak = fresh.streak
+def _sync_values(result: SyncResult) -> dict[str, Any]:
+    streak = result.streak
     return {
-        "which": fresh.claim.identity,
-        "held_epoch": fresh.claim.epoch,
+        "which": result.claim.identity,
+        "held_epoch": result.claim.epoch,
         "lease_until": None,
-        "due_at": fresh.due_at,
+        "due_at": result.due_at,
         "outcome": streak.outcome,
         "failures": streak.failures,
         "same_kind": streak.same_kind,
         "answers": streak.answers,
-        "error": fresh.error,
-        "synced_at": fresh.at,
-        "duration_s": fresh.duration_s,
+        "error": result.error,
+        "synced_at": result.at,
+        "duration_s": result.duration_s,
     }
 
 
-def _applied_values(fresh: SyncResult) -> dict[str, Any]:
+def _applied_values(result: SyncResult) -> dict[str, Any]:
     return {
-        "which": fresh.claim.identity,
-        "held_epoch": fresh.claim.epoch,
-        "digest": fresh.digest,
-        "applied_at": fresh.at,
-        "succeeded_at": fresh.at,
+        "which": result.claim.identity,
+        "held_epoch": result.claim.epoch,
+        "digest": result.digest,
+        "applied_at": result.at,
+        "succeeded_at": result.at,
     }
 
 

@@ -1,4 +1,4 @@
-"""The connections: who is watched, how each stands, and what its records are."""
+"""The connections: which are watched, the state of each, and its records."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from monitor.store.tables import connections, snapshots
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """A connection that is to be watched.
+    """A connection to watch.
 
     `first_due_at` is for one that is new or overdue, `next_due_at` the latest for one that is known.
     """
@@ -33,7 +33,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionState:
-    """A connection's row as the gauges, the page and failures see it."""
+    """A connection's row, without its lease."""
 
     identity: str
     name: str
@@ -55,7 +55,7 @@ class ConnectionState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionName:
-    """A connection's names, for records that outlive it."""
+    """What a connection is called, for records that outlive it."""
 
     identity: str
     name: str
@@ -65,7 +65,7 @@ class ConnectionName:
 async def watched(tx: AsyncConnection, codec: Codec) -> list[ConnectionState]:
     """Return every connection that is watched, by name."""
     rows = await tx.execute(select(connections).order_by(connections.c.name))
-    return [_standing(row, codec) for row in rows]
+    return [_state(row, codec) for row in rows]
 
 
 async def connection_states(
@@ -73,13 +73,13 @@ async def connection_states(
 ) -> dict[str, ConnectionState]:
     """Return these of the connections that are watched, by identity."""
     rows = await tx.execute(select(connections).where(connections.c.identity.in_(identities)))
-    return {row.identity: _standing(row, codec) for row in rows}
+    return {row.identity: _state(row, codec) for row in rows}
 
 
 async def begin_watching(tx: AsyncConnection, watches: Sequence[Watch], now: datetime) -> None:
-    """Add what is new, rename what is known, and pull in what is overdue so that a start does not burst.
+    """Add new connections, rename known ones, and spread overdue ones so that a start does not burst.
 
-    Rows of connections that are not among them stay: `stop_watching` ends those.
+    Other rows stay: `stop_watching` deletes those.
     """
     rows = await tx.execute(select(connections.c.identity, connections.c.due_at))
     known = {row.identity: row.due_at for row in rows}
@@ -119,13 +119,13 @@ async def begin_watching(tx: AsyncConnection, watches: Sequence[Watch], now: dat
 
 
 async def stop_watching(tx: AsyncConnection, identities: Collection[str]) -> None:
-    """Forget these connections' rows and snapshots; what happened to them stays recorded."""
+    """Delete these connections' rows and snapshots; their history stays."""
     for table in (connections, snapshots):
         await tx.execute(delete(table).where(table.c.identity.in_(identities)))
 
 
 async def look_again(tx: AsyncConnection, now: datetime) -> None:
-    """Have the policy of every connection that has records run at once: rules changed."""
+    """Make the policy of every connection with records due at once: the rules have changed."""
     has_records = connections.c.identity.in_(select(snapshots.c.identity))
     await tx.execute(update(connections).where(has_records).values(wakes_at=now))
 
@@ -133,7 +133,7 @@ async def look_again(tx: AsyncConnection, now: datetime) -> None:
 async def mark_vanished(
     tx: AsyncConnection, *, vanished: Collection[str], listed: Collection[str], now: datetime
 ) -> None:
-    """Record which connections discovery lists no more, and which it lists (again)."""
+    """Record which connections the provider no longer lists, and which it lists (again)."""
     await tx.execute(
         update(connections)
         .where(connections.c.identity.in_(vanished), connections.c.vanished_at.is_(None))
@@ -144,16 +144,12 @@ async def mark_vanished(
 
 async def load_records(tx: AsyncConnection, identity: str, codec: Codec) -> Records:
     """Return a connection's records, empty ones for a new connection."""
-    found = await tx.execute(_RECORDS, {"which": identity})
+    found = await tx.execute(select(snapshots.c.records).where(snapshots.c.identity == identity))
     blob = found.scalar()
     return codec.unpack_records(blob) if blob is not None else Records()
 
 
-# Statements of every tick and every sync are built once: building one takes longer than running it.
-_RECORDS = select(snapshots.c.records).where(snapshots.c.identity == bindparam("which"))
-
-
-def _standing(row: Row[Any], codec: Codec) -> ConnectionState:
+def _state(row: Row[Any], codec: Codec) -> ConnectionState:
     return ConnectionState(
         identity=row.identity,
         name=row.name,

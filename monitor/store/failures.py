@@ -14,25 +14,25 @@ _ROW = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fleet:
+class FailureState:
     """The records of failures, and when time alone changes them."""
 
     records: FailureRecords
     wakes_at: datetime | None
 
 
-async def load_fleet(tx: AsyncConnection, codec: Codec) -> Fleet:
+async def load_failures(tx: AsyncConnection, codec: Codec) -> FailureState:
     """Return the records of failures, in a writing transaction locked until its end."""
     found = await tx.execute(select(fleet).where(fleet.c.id == _ROW).with_for_update())
     row = found.first()
     if row is None:
-        return Fleet(records=FailureRecords(), wakes_at=None)
-    return Fleet(records=codec.unpack_fleet(row.records), wakes_at=row.wakes_at)
+        return FailureState(records=FailureRecords(), wakes_at=None)
+    return FailureState(records=codec.unpack_fleet(row.records), wakes_at=row.wakes_at)
 
 
-async def save_fleet(tx: AsyncConnection, kept: Fleet, codec: Codec) -> None:
+async def save_failures(tx: AsyncConnection, state: FailureState, codec: Codec) -> None:
     """Record them."""
-    values = {"records": codec.pack_fleet(kept.records), "wakes_at": kept.wakes_at}
+    values = {"records": codec.pack_fleet(state.records), "wakes_at": state.wakes_at}
     done = await tx.execute(update(fleet).where(fleet.c.id == _ROW).values(**values))
     if done.rowcount == 0:
         await tx.execute(insert(fleet).values(id=_ROW, **values))

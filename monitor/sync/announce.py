@@ -1,4 +1,4 @@
-"""What the world is told of a step that is committed: metrics and log."""
+"""Metrics and log lines of what was committed."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,13 +8,12 @@ from datetime import datetime
 import structlog
 
 from monitor.drift.episodes import Ended
-from monitor.drift.failures import Streak
 from monitor.drift.snapshot import Change, ChangeKind, Counts, Number
 from monitor.errors import Outcome, SyncError
 from monitor.metrics import ConnectionView, Metrics
-from monitor.store.claims import Claim, SyncResult
+from monitor.store.claims import SyncResult
 from monitor.store.connections import ConnectionName, ConnectionState
-from monitor.watch.watchlist import Connection
+from monitor.watch.connection import Connection
 
 _EVENTS = {
     ChangeKind.APPEARED: "drift.appeared",
@@ -41,47 +40,46 @@ class Announcer:
         self._views: dict[str, ConnectionView] = {}
         self._synced_at: dict[str, datetime] = {}
 
-    def restore(self, standing: ConnectionState, connection: Connection, now: datetime) -> None:
-        """Show a connection as the store knows it; one that is shown already changes its names only."""
-        view = self._views.get(standing.identity)
+    def restore(self, state: ConnectionState, connection: Connection, now: datetime) -> None:
+        """Show a connection as the store knows it; one that is shown already only changes its names."""
+        view = self._views.get(state.identity)
         if view is None:
-            self.follow(standing, connection, now)
+            self.follow(state, connection, now)
             return
-        named = connection.named
         self._show(
             replace(
                 view,
-                name=named.name,
-                account=named.account,
+                name=connection.names.name,
+                account=connection.names.account,
                 connection_id=connection.connection_id,
                 maintenance=connection.maintenance(now).open,
             )
         )
 
-    def follow(self, standing: ConnectionState, connection: Connection, now: datetime) -> None:
-        """Show a connection as the store knows it, unless we know better."""
-        known_at = self._synced_at.get(standing.identity)
-        if known_at is not None and (standing.synced_at is None or standing.synced_at <= known_at):
+    def follow(self, state: ConnectionState, connection: Connection, now: datetime) -> None:
+        """Show a connection as the store knows it, unless this process has a newer sync of it."""
+        known_at = self._synced_at.get(state.identity)
+        if known_at is not None and (state.synced_at is None or state.synced_at < known_at):
             return
-        if standing.synced_at is not None:
-            self._synced_at[standing.identity] = standing.synced_at
-        view = self._views.get(standing.identity)
-        self._show(
-            ConnectionView(
-                identity=standing.identity,
-                name=connection.named.name,
-                account=connection.named.account,
-                connection_id=connection.connection_id,
-                counts=standing.counts,
-                up=standing.streak.outcome.answered if standing.streak.outcome else None,
-                held=standing.held > 0,
-                consecutive_failures=standing.streak.failures,
-                last_success_at=standing.succeeded_at,
-                last_duration_s=standing.duration_s,
-                maintenance=connection.maintenance(now).open,
-                numbers=view.numbers if view is not None else (),
-            )
+        if state.synced_at is not None:
+            self._synced_at[state.identity] = state.synced_at
+        before = self._views.get(state.identity)
+        view = ConnectionView(
+            identity=state.identity,
+            name=connection.names.name,
+            account=connection.names.account,
+            connection_id=connection.connection_id,
+            counts=state.counts,
+            up=state.streak.outcome.answered if state.streak.outcome else None,
+            held=state.held > 0,
+            consecutive_failures=state.streak.failures,
+            last_success_at=state.succeeded_at,
+            last_duration_s=state.duration_s,
+            maintenance=connection.maintenance(now).open,
+            numbers=before.numbers if before is not None else (),
         )
+        if view != before:
+            self._show(view)
 
     def show_numbers(self, *, shown: bool) -> None:
         """Say whether every number gets a series; those that are shown go when they are not to be."""
@@ -105,11 +103,6 @@ class Announcer:
         """Return every connection as it is shown, by name."""
         return sorted(self._views.values(), key=lambda view: view.name)
 
-    def counts(self, identity: str) -> Counts | None:
-        """Return the counts that are shown of a connection."""
-        view = self._views.get(identity)
-        return view.counts if view is not None else None
-
     def maintenance(self, identity: str, *, is_open: bool) -> None:
         """Show whether a maintenance window is open."""
         view = self._views.get(identity)
@@ -124,16 +117,16 @@ class Announcer:
             self._show(replace(view, numbers=shown))
 
     def synced(
-        self, connection: Connection, fresh: SyncResult, *, counts: Counts | None = None, held: bool = False
+        self, connection: Connection, result: SyncResult, *, counts: Counts | None = None, held: bool = False
     ) -> None:
         """Show that a sync ended, and what it found when that changed."""
         identity = connection.identity
         view = self._views.get(identity)
         if view is None:
-            return  # a reload took it off the list while it was being synced
-        streak = fresh.streak
-        self._synced_at[identity] = fresh.at
-        self._metrics.count_sync(identity, streak.outcome or Outcome.OK, fresh.duration_s)
+            return  # a reload removed it while it was being synced
+        streak = result.streak
+        self._synced_at[identity] = result.at
+        self._metrics.count_sync(identity, streak.outcome or Outcome.OK, result.duration_s)
         self._show(
             replace(
                 view,
@@ -141,9 +134,9 @@ class Announcer:
                 up=streak.failures == 0,
                 held=held if streak.failures == 0 else view.held,
                 consecutive_failures=streak.failures,
-                last_success_at=fresh.at if fresh.applied else view.last_success_at,
-                last_duration_s=fresh.duration_s,
-                maintenance=connection.maintenance(fresh.at).open,
+                last_success_at=result.at if result.applied else view.last_success_at,
+                last_duration_s=result.duration_s,
+                maintenance=connection.maintenance(result.at).open,
             )
         )
 
@@ -154,45 +147,45 @@ class Announcer:
             self._show(replace(view, counts=counts))
 
     def sync_completed(
-        self, named: ConnectionName, claim: Claim, fresh: SyncResult, changes: int, counts: Counts | None
+        self, names: ConnectionName, result: SyncResult, changes: int, counts: Counts | None
     ) -> None:
         """Log a sync; at debug level when it found nothing new."""
         write = self._log.info if changes else self._log.debug
         write(
             "sync.completed",
-            connection=named.name,
-            account=named.account,
-            sync_id=claim.sync_id,
-            duration_s=round(fresh.duration_s, 6),
+            connection=names.name,
+            account=names.account,
+            sync_id=result.claim.sync_id,
+            duration_s=round(result.duration_s, 6),
             changes=changes,
             numbers=counts.total if counts else None,
             drifting=counts.total_drifting if counts else None,
         )
 
-    def sync_failed(self, named: ConnectionName, claim: Claim, streak: Streak, error: SyncError) -> None:
+    def sync_failed(self, names: ConnectionName, result: SyncResult, error: SyncError) -> None:
         """Log a sync that failed."""
         self._log.warning(
             "sync.failed",
-            connection=named.name,
-            account=named.account,
-            sync_id=claim.sync_id,
+            connection=names.name,
+            account=names.account,
+            sync_id=result.claim.sync_id,
             outcome=error.outcome,
             error=str(error),
-            consecutive_failures=streak.failures,
+            consecutive_failures=result.streak.failures,
         )
 
-    def sync_held(self, named: ConnectionName, claim: Claim, reason: str, count: int) -> None:
-        """Log an answer that is not believed yet."""
+    def sync_held(self, names: ConnectionName, result: SyncResult, count: int) -> None:
+        """Log an answer that is held as implausible, for the `count`-th time in a row."""
         self._log.warning(
             "sync.held",
-            connection=named.name,
-            account=named.account,
-            sync_id=claim.sync_id,
-            reason=reason,
+            connection=names.name,
+            account=names.account,
+            sync_id=result.claim.sync_id,
+            reason=result.error,
             held=count,
         )
 
-    def changes(self, named: ConnectionName, sync_id: str, found: Iterable[Change]) -> None:
+    def changes(self, names: ConnectionName, sync_id: str, found: Iterable[Change]) -> None:
         """Count and log the differences that a sync found."""
         counted: Counter[ChangeKind] = Counter()
         for change in found:
@@ -200,8 +193,8 @@ class Announcer:
             number, before, after = change.number, change.before, change.after
             self._log.info(
                 _EVENTS[change.kind],
-                connection=named.name,
-                account=named.account,
+                connection=names.name,
+                account=names.account,
                 key=change.key,
                 phone_number=number.phone_number,
                 state=after.state if after else None,
@@ -214,7 +207,7 @@ class Announcer:
                 sync_id=sync_id,
             )
         for kind, count in counted.items():
-            self._metrics.count_change(named.identity, kind, count)
+            self._metrics.count_change(names.identity, kind, count)
 
     def episodes_ended(self, ended: Iterable[Ended]) -> None:
         """Observe how long the episodes lasted."""
@@ -224,9 +217,14 @@ class Announcer:
                 self._metrics.episode_ended(end.track.kind, lasted.total_seconds())
 
     def store_failed(self, error: Exception, doing: str) -> None:
-        """Count and log that the store did not do what was asked."""
+        """Count and log an operation that the store did not complete."""
         self._metrics.store_error()
         self._log.error("store.failed", doing=doing, error=str(error))
+
+    def internal_error(self, doing: str, error: BaseException) -> None:
+        """Count and log a bug: the only log line with a traceback."""
+        self._metrics.internal_error()
+        self._log.error("internal.error", doing=doing, exc_info=error)
 
     def _show(self, view: ConnectionView) -> None:
         self._views[view.identity] = view

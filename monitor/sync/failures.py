@@ -9,32 +9,30 @@ from datetime import datetime, timedelta
 
 from monitor.clock import Clock
 from monitor.drift.alerts import Report
-from monitor.drift.failures import SCOPE, FailingReceiver, FailureStep, Health, kind_of, step
-from monitor.drift.text import Watched, body
-from monitor.notify.routing import plan
-from monitor.store.alerts import AlertMessage
+from monitor.drift.failures import SCOPE, FailingReceiver, Health, kind_of, step
+from monitor.drift.text import Watched
+from monitor.store.alerts import messages_of, save_alerts, save_episodes
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionState, watched
 from monitor.store.database import Database
-from monitor.store.failures import load_fleet
-from monitor.store.ledger import keep_fleet
+from monitor.store.failures import FailureState, load_failures, save_failures
 from monitor.store.outbox import Backlog, backlogs
 from monitor.sync.announce import Announcer
 from monitor.watch.watchlist import ActiveState, Watchlist
 
 _OUT_OF_REACH = timedelta(minutes=5)
-"""A receiver that took nothing for so long is failing, though nobody refused us."""
+"""A receiver that has accepted nothing for so long is failing, even if it refused nothing."""
 _BETWEEN_LOOKS = timedelta(milliseconds=500)
 """A look reads every connection; while many fail, something moves at every tick."""
 
 
-class FleetWatch:
-    """Runs the policy of failures when something moved, or when time alone has something to say."""
+class FailureWatch:
+    """Runs the policy of failures when something moved, or when its own time has come."""
 
     def __init__(
-        self, *, live: ActiveState, database: Database, codec: Codec, announcer: Announcer, clock: Clock
+        self, *, active: ActiveState, database: Database, codec: Codec, announcer: Announcer, clock: Clock
     ) -> None:
-        self._live = live
+        self._active = active
         self._database = database
         self._codec = codec
         self._announcer = announcer
@@ -54,53 +52,76 @@ class FleetWatch:
         return looked_at + _BETWEEN_LOOKS
 
     async def run(self) -> bool:
-        """Look at everything once; return whether somebody has to be told.
+        """Look at everything once; return whether there are messages to deliver.
 
         Raises:
             StoreUnavailable: The database did not answer.
         """
-        now = self._clock.now()
-        watchlist = self._live.watchlist
-        self.moved, self._looked_at = False, now
+        self.moved, self._looked_at = False, self._clock.now()
         try:
-            return await self._look(now, watchlist)
+            return await self._look(self._looked_at, self._active.watchlist)
         except BaseException:
             self.moved = True  # what moved is still unseen
             raise
 
     async def _look(self, now: datetime, watchlist: Watchlist) -> bool:
         async with self._database.write() as tx:
-            kept = await load_fleet(tx, self._codec)
-            standings = await watched(tx, self._codec)
-            waiting = await backlogs(tx)
-            healths = _healths(standings, self._live, now)
+            stored = await load_failures(tx, self._codec)
+            states = await watched(tx, self._codec)
+            queues = await backlogs(tx)
+            healths = _healths(states, self._active, now)
             done = step(
-                kept.records,
+                stored.records,
                 healths,
-                _failing(waiting, now),
+                [
+                    FailingReceiver(name=queue.receiver, since=queue.troubled_since, error=queue.error or "")
+                    for queue in queues
+                    if queue.troubled_since is not None
+                    and (queue.refused or now >= queue.troubled_since + _OUT_OF_REACH)
+                ],
                 watchlist.failure_rules,
                 now,
-                configured=[backlog.receiver for backlog in waiting],
+                configured=[queue.receiver for queue in queues],
             )
-            told = _told(done, healths, self._live, now)
-            if done.records != kept.records or done.wakes_at != kept.wakes_at:
-                await keep_fleet(
-                    tx,
-                    done,
-                    told,
-                    plan=lambda alert, already: plan(alert, watchlist.routes, already),
-                    now=now,
-                    codec=self._codec,
+            messages = messages_of(
+                done.reports,
+                scope=SCOPE,
+                watched=_names(self._active),
+                wording=watchlist.wording,
+                now=now,
+                others=lambda report: _others(report, healths),
+            )
+            left = FailureState(records=done.records, wakes_at=done.wakes_at)
+            if left != stored:
+                await save_failures(tx, left, self._codec)
+                await save_episodes(
+                    tx, SCOPE, opened=done.opened, moved=(), ended=done.ended, codec=self._codec
                 )
-        instants = (done.wakes_at, _next_out_of_reach(waiting, now), _unmuted_at(watchlist, now))
+                await save_alerts(tx, SCOPE, messages, routes=watchlist.routes, now=now)
+        instants = (done.wakes_at, _next_out_of_reach(queues, now), _unmuted_at(watchlist, now))
         self._wakes_at = min((at for at in instants if at is not None), default=None)
-        self._live.troubled = frozenset(track.key for track in done.records.tracks.values())
+        self._active.troubled = frozenset(track.key for track in done.records.tracks.values())
         self._announcer.episodes_ended(done.ended)
-        return bool(told)
+        return bool(messages)
 
 
-def _healths(standings: Sequence[ConnectionState], live: ActiveState, now: datetime) -> list[Health]:
-    now_watched = [one for one in standings if one.identity in live.watchlist.connections]
+def _healths(states: Sequence[ConnectionState], active: ActiveState, now: datetime) -> list[Health]:
+    connections, since = active.watchlist.connections, active.watchlist.since
+    watched_now = [
+        Health(
+            identity=state.identity,
+            account=state.account,
+            streak=state.streak,
+            # While no process was watching, nothing could be fresh: a start has as long as any connection
+            # to get its first snapshot.
+            fresh_at=max(state.applied_at or state.watched_since, since),
+            stale_after=connections[state.identity].stale_after,
+            vanished=state.vanished_at is not None,
+            muted=connections[state.identity].maintenance(now).open,
+        )
+        for state in states
+        if state.identity in connections
+    ]
     discoveries = [
         Health(
             identity=discovery.identity,
@@ -109,39 +130,21 @@ def _healths(standings: Sequence[ConnectionState], live: ActiveState, now: datet
             fresh_at=discovery.fresh_at,
             stale_after=discovery.stale_after,
         )
-        for discovery in live.discoveries.values()
+        for discovery in active.discoveries.values()
     ]
-    return [*(_health(standing, live.watchlist, now) for standing in now_watched), *discoveries]
+    return [*watched_now, *discoveries]
 
 
-def _health(standing: ConnectionState, watchlist: Watchlist, now: datetime) -> Health:
-    connection = watchlist.connections[standing.identity]
-    # While nobody watched, nothing could be fresh: a start has as long as anybody to get its first snapshot.
-    fresh_at = max(standing.applied_at or standing.watched_since, watchlist.since)
-    return Health(
-        identity=standing.identity,
-        account=standing.account,
-        streak=standing.streak,
-        fresh_at=fresh_at,
-        stale_after=connection.stale_after,
-        vanished=standing.vanished_at is not None,
-        muted=connection.maintenance(now).open,
-    )
+def _names(active: ActiveState) -> dict[str, Watched]:
+    discoveries = {
+        discovery.identity: Watched(name=f"{discovery.account} (discovery)", account=discovery.account)
+        for discovery in active.discoveries.values()
+    }
+    return {**active.former, **discoveries, **active.watchlist.watched}
 
 
-def _failing(waiting: Sequence[Backlog], now: datetime) -> list[FailingReceiver]:
-    return [
-        FailingReceiver(name=backlog.receiver, since=backlog.troubled_since, error=backlog.error or "")
-        for backlog in waiting
-        if backlog.troubled_since is not None
-        and (backlog.refused or now >= backlog.troubled_since + _OUT_OF_REACH)
-    ]
-
-
-def _next_out_of_reach(waiting: Sequence[Backlog], now: datetime) -> datetime | None:
-    instants = [
-        backlog.troubled_since + _OUT_OF_REACH for backlog in waiting if backlog.troubled_since is not None
-    ]
+def _next_out_of_reach(queues: Sequence[Backlog], now: datetime) -> datetime | None:
+    instants = [queue.troubled_since + _OUT_OF_REACH for queue in queues if queue.troubled_since is not None]
     return min((instant for instant in instants if instant > now), default=None)
 
 
@@ -152,10 +155,10 @@ def _unmuted_at(watchlist: Watchlist, now: datetime) -> datetime | None:
     return min((at for at in ends if at is not None), default=None)
 
 
-def _others(made: Report, healths: Sequence[Health]) -> int:
+def _others(report: Report, healths: Sequence[Health]) -> int:
     """Return how many other connections fail for the same cause, though not for long enough yet."""
-    alert = made.alert
-    members = {track.key for track in made.members}
+    alert = report.alert
+    members = {track.key for track in report.members}
     return sum(
         1
         for health in healths
@@ -164,28 +167,3 @@ def _others(made: Report, healths: Sequence[Health]) -> int:
         and alert.group in ("", health.account)
         and health.identity not in members
     )
-
-
-def _told(
-    done: FailureStep, healths: Sequence[Health], live: ActiveState, now: datetime
-) -> list[AlertMessage]:
-    watchlist = live.watchlist
-    discoveries = {
-        discovery.identity: Watched(name=f"{discovery.account} (discovery)", account=discovery.account)
-        for discovery in live.discoveries.values()
-    }
-    names = {**live.former, **discoveries, **watchlist.watched}
-    return [
-        AlertMessage(
-            report=made,
-            body=body(
-                made,
-                scope=SCOPE,
-                watched=names,
-                wording=watchlist.wording,
-                now=now,
-                others=_others(made, healths),
-            ),
-        )
-        for made in done.reports
-    ]

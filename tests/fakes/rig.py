@@ -11,24 +11,23 @@ from typing import Any
 import httpx
 from sqlalchemy import select
 
-from monitor.config import load_config
-from monitor.daemon.build import account_budgets, build_watchlist
-from monitor.drift.text import Watched
+from monitor.config import Config, load_config
+from monitor.daemon.reload import ActiveConfig
 from monitor.metrics import Metrics
-from monitor.roster import bring_in
+from monitor.notify.alertmanager import Posters
+from monitor.notify.drain import Drain
+from monitor.notify.routing import Route
 from monitor.simulator import Simulator, build_world
-from monitor.store.alerts import Plan
 from monitor.store.claims import Claim, claim_due, flush, release
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionState, watched
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger, StepRecord, StoredState
+from monitor.store.outbox import StoredOutbox
 from monitor.store.tables import alerts, deliveries
 from monitor.sync.announce import Announcer
 from monitor.sync.cycle import Cycle, Done
-from monitor.sync.failures import FleetWatch
-from monitor.voicelink.client import VoiceLinkClient
-from monitor.watch.watchlist import ActiveState, Watchlist
+from monitor.sync.failures import FailureWatch
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
 
@@ -55,76 +54,70 @@ class CountingLedger(Ledger):
         self.loaded += 1
         return await super().load(claim)
 
-    async def keep(self, work: StepRecord, plan: Plan) -> None:
+    async def keep(self, record: StepRecord, routes: Sequence[Route]) -> None:
         """Count, and keep."""
         self.kept += 1
-        self.rewritten += not work.same
-        await super().keep(work, plan)
+        self.rewritten += not record.same
+        await super().keep(record, routes)
 
 
 class Rig:
     """One connection of ten numbers, `account:account-1`, unless the values say more."""
 
-    def __init__(self, database: Database, http: httpx.AsyncClient, simulator: Simulator) -> None:
+    def __init__(self, database: Database, simulator: Simulator) -> None:
         self.database, self.simulator = database, simulator
         self.clock, self.log, self.codec = HastyClock(), FakeLog(), Codec()
         self.metrics = Metrics(version="1")
         self.announcer = Announcer(metrics=self.metrics, log=self.log.logger)
         self.ledger = CountingLedger(database, self.codec)
-        self.mistakes: list[BaseException] = []
-        self._client = VoiceLinkClient(
-            http=http,
-            base_url="http://double/api/v2",
-            timeout_s=5,
-            max_response_bytes=2**26,
+        rng = random.Random(1)
+        self.active = ActiveConfig(
+            self.config({}),
+            database=database,
+            codec=self.codec,
             clock=self.clock,
-            rng=random.Random(1),
-        )
-        self.live = ActiveState(watchlist=self.watchlist({}))
-
-    def watchlist(self, values: dict[str, Any]) -> Watchlist:
-        """Return what a config with these top-level values wants watched."""
-        account = {"name": "account-1", "api_key": "rg_live_account_1", "requests_per_minute": 6000}
-        lists = {"accounts": [account]} | values
-        environ = {f"VOICELINK_MONITOR_{key.upper()}": json.dumps(value) for key, value in lists.items()}
-        config = load_config(None, environ, now=self.clock.now())
-        budgets = account_budgets(config, self.clock, lambda *_: None, kept={})
-        return build_watchlist(
-            config, client=self._client, budgets=budgets, discovered={}, since=self.clock.now()
-        )
-
-    async def configure(self, *receivers: str, **values: Any) -> None:
-        """Take a config into force, as a start or a reload does."""
-        hooks = [{"name": name, "type": "webhook", "url": "http://x"} for name in receivers]
-        watchlist = self.watchlist({"receivers": hooks} | values)
-        former: dict[str, Watched] = {}
-        await bring_in(
-            self.database,
-            self.codec,
-            watchlist,
-            former=former,
-            receivers=["log", *receivers],
-            discovered=(),
+            rng=rng,
+            metrics=self.metrics,
             announcer=self.announcer,
-            now=self.clock.now(),
+            drain=Drain(
+                outbox=StoredOutbox(database, self.clock),
+                receivers=(),
+                clock=self.clock,
+                rng=rng,
+                metrics=self.metrics,
+                log=self.log.logger,
+            ),
+            posters=Posters(),
+            log=self.log.logger,
+            transport=httpx.ASGITransport(app=simulator.app),
         )
-        self.live.watchlist = watchlist
-        cycle_live = self.live
         self.cycle = Cycle(
-            live=cycle_live,
+            active=self.active.state,
             ledger=self.ledger,
             announcer=self.announcer,
             clock=self.clock,
             wake_drain=lambda: None,
-            log_internal=lambda _, exc: self.mistakes.append(exc),
         )
-        self.fleet = FleetWatch(
-            live=cycle_live,
-            database=self.database,
+        self.failures = FailureWatch(
+            active=self.active.state,
+            database=database,
             codec=self.codec,
             announcer=self.announcer,
             clock=self.clock,
         )
+
+    def config(self, values: dict[str, Any]) -> Config:
+        """Return a config with these top-level values."""
+        account = {"name": "account-1", "api_key": "rg_live_account_1", "requests_per_minute": 6000}
+        lists = {"accounts": [account]} | values
+        environ = {f"VOICELINK_MONITOR_{key.upper()}": json.dumps(value) for key, value in lists.items()}
+        environ["VOICELINK_MONITOR_API__BASE_URL"] = "http://double/api/v2"
+        return load_config(None, environ, now=self.clock.now())
+
+    async def configure(self, *receivers: str, **values: Any) -> None:
+        """Put a config in force, as a start or a reload does."""
+        hooks = [{"name": name, "type": "webhook", "url": "http://x"} for name in receivers]
+        await self.active.install(self.config({"receivers": hooks} | values))
 
     async def run(self, after_s: float = 60.0) -> list[Done]:
         """Let time pass, then carry out what is due until nothing is; return how each ended."""
@@ -135,14 +128,14 @@ class Rig:
             async with self.database.write() as tx:
                 claims = await claim_due(tx, now, limit=10, lease=timedelta(minutes=2))
             if not claims:
-                await self.fleet.run()
+                await self.failures.run()
                 return ended
             for claim in claims:
                 done = await self.cycle.run(claim)
                 ended.append(done)
                 async with self.database.write() as tx:
-                    if done.fresh is not None:
-                        await flush(tx, [done.fresh])
+                    if done.result is not None:
+                        await flush(tx, [done.result])
                     if done.lost:
                         await release(tx, [claim], now + timedelta(seconds=2))
 
@@ -166,14 +159,13 @@ class Rig:
 
 @asynccontextmanager
 async def rig(folder: Path, *, numbers: int = 10) -> AsyncIterator[Rig]:
-    """Give a rig on a new store, not configured yet."""
+    """Give a rig on the store of a folder, not configured yet."""
     simulator = Simulator(build_world(numbers=numbers))
-    transport = httpx.ASGITransport(app=simulator.app)
-    async with (
-        Database(f"sqlite:///{folder / 'store.db'}") as database,
-        httpx.AsyncClient(transport=transport) as http,
-    ):
+    async with Database(f"sqlite:///{folder / 'store.db'}") as database:
         await database.migrate()
-        made = Rig(database, http, simulator)
-        yield made
-        assert made.mistakes == []
+        made = Rig(database, simulator)
+        try:
+            yield made
+        finally:
+            await made.active.close()
+        assert made.log.of("internal.error") == []

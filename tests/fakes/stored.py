@@ -1,16 +1,15 @@
 """Connections, steps and alerts as the cycle hands them to the store."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from monitor.drift.alert import AlertBody, Notice
 from monitor.drift.plausibility import Guard
 from monitor.drift.policy import Records, Step, judge, step
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Number, Snapshot, count
-from monitor.drift.text import Watched, Wording, body
+from monitor.drift.text import Watched, Wording
 from monitor.errors import Outcome
-from monitor.store.alerts import AlertMessage, Plan
+from monitor.notify.routing import Route
+from monitor.store.alerts import AlertMessage, messages_of
 from monitor.store.claims import Claim, SyncResult, claim_due
 from monitor.store.connections import ConnectionName, Watch, begin_watching
 from monitor.store.database import Database
@@ -80,10 +79,7 @@ def stepped(
 def told(done: Step, identity: str, at: datetime = NOW) -> list[AlertMessage]:
     """Return the step's reports with their bodies."""
     watched = {identity: Watched(name=f"name of {identity}", account="acme")}
-    return [
-        AlertMessage(report=made, body=body(made, scope=identity, watched=watched, wording=Wording(), now=at))
-        for made in done.reports
-    ]
+    return messages_of(done.reports, scope=identity, watched=watched, wording=Wording(), now=at)
 
 
 def work(claim: Claim, done: Step, *, at: datetime = NOW, asked: tuple[int, ...] = ()) -> StepRecord:
@@ -91,21 +87,17 @@ def work(claim: Claim, done: Step, *, at: datetime = NOW, asked: tuple[int, ...]
     snapshot = done.records.snapshot or Snapshot(numbers={})
     return StepRecord(
         claim=claim,
-        named=named(claim.identity),
+        connection=named(claim.identity),
         records=done.records,
         counts=count(snapshot),
         at=at,
-        fresh=fresh(claim, at=at),
+        result=fresh(claim, at=at),
         step=done,
-        told=told(done, claim.identity, at),
-        asked=asked,
+        messages=told(done, claim.identity, at),
+        acceptances=asked,
     )
 
 
-def tell(*receivers: str) -> Plan:
-    """Return a plan that tells these receivers everything."""
-
-    def plan(alert: AlertBody, already: Iterable[str]) -> list[tuple[str, Notice]]:
-        return [(receiver, alert.change) for receiver in receivers]
-
-    return plan
+def tell(*receivers: str) -> tuple[Route, ...]:
+    """Return the routes of receivers that get everything."""
+    return tuple(Route(receiver=receiver) for receiver in receivers)

@@ -162,7 +162,7 @@ async def test_only_dead_deliveries_are_sent_again(
     assert daemon.told == ["wake"]
     with pytest.raises(Refused, match="it is delivered, not dead"):
         await lifecycle.retry("d2")
-    with pytest.raises(Refused, match="no such delivery"):
+    with pytest.raises(Refused, match="no delivery has this id"):
         await lifecycle.retry("d3")
     assert daemon.told == ["wake"]
 

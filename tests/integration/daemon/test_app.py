@@ -1,10 +1,12 @@
 """The daemon in this process."""
 
+from contextlib import closing
 from pathlib import Path
 
-from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.daemon.app import Daemon
+from monitor.daemon.build import build
+from monitor.web.server import bind
 from tests.fakes.log import FakeLog
 from tests.servers.process import wait_until
 
@@ -20,7 +22,8 @@ async def test_reload_that_is_asked_for_during_the_start_follows_it(tmp_path: Pa
         }
     )
     log = FakeLog()
-    daemon = Daemon(config, reread=lambda: config, log=log.logger, clock=SystemClock())
-    daemon.reload_soon()
-    async with daemon.running():
-        await wait_until(lambda: log.of("config.reloaded"), what="the reload")
+    with closing(bind("127.0.0.1", 0)) as sock:
+        daemon = Daemon(build(config, sock=sock, reread=lambda: config, log=log.logger))
+        daemon.reload_soon()
+        async with daemon.running():
+            await wait_until(lambda: log.of("config.reloaded"), what="the reload")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from monitor.config import Config, load_config
-from monitor.daemon.reload import Installation
+from monitor.daemon.reload import ActiveConfig
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
 from monitor.notify.drain import Drain
@@ -27,7 +27,7 @@ GRACE_S = 120.0
 
 
 class Site:
-    """An installation, and what a test moves it with."""
+    """An active config, and what a test moves it with."""
 
     def __init__(self, database: Database, url: str) -> None:
         self.clock, self.log = FakeClock(), FakeLog()
@@ -42,7 +42,8 @@ class Site:
             metrics=metrics,
             log=self.log.logger,
         )
-        self.installation = Installation(
+        self.active = ActiveConfig(
+            self.config(),
             database=database,
             codec=Codec(),
             clock=self.clock,
@@ -68,7 +69,7 @@ class Site:
 
     async def ask(self) -> int:
         """Sync the connection by what is in force; return the size of the answer."""
-        watchlist = self.installation.live.watchlist
+        watchlist = self.active.state.watchlist
         (connection,) = watchlist.connections.values()
         answer = await watchlist.client.sync(
             key=connection.key.reveal(), connection_id=connection.connection_id, budget=connection.budget
@@ -78,7 +79,7 @@ class Site:
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    """Return an installation with nothing in force yet."""
+    """Return an active config that is not stored yet."""
     clock = FakeClock()
     simulator = Simulator(build_world(accounts=1, connections=1, numbers=3), clock=clock)
     async with (
@@ -88,7 +89,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         await database.migrate()
         made = Site(database, url)
         yield made
-        await made.installation.close()
+        await made.active.close()
 
 
 @pytest.mark.parametrize(
@@ -98,8 +99,8 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 )
 async def test_the_client_in_force_outlives_a_reload(site: Site, changed: dict[str, Any]) -> None:
     """However long ago the config was read again, the provider is still asked."""
-    await site.installation.install(site.config())
-    await site.installation.install(site.config(**changed))
+    await site.active.install(site.config())
+    await site.active.install(site.config(**changed))
     await site.clock.advance(GRACE_S + 1)
     assert await site.ask() > 0
 
@@ -107,10 +108,10 @@ async def test_the_client_in_force_outlives_a_reload(site: Site, changed: dict[s
 async def test_discovery_is_not_settled_while_it_is_in_an_alert(site: Site) -> None:
     """One answer does not end a failure alert; the next must not be an hour away."""
     account = {"name": "account-1", "api_key": "rg_live_account_1", "discover": True}
-    await site.installation.install(site.config(accounts=[account]))
-    live = site.installation.live
-    assert await site.installation.discover() is True
-    live.troubled = frozenset({"discovery:account-1"})
-    again = asyncio.create_task(site.installation.discover())
+    await site.active.install(site.config(accounts=[account]))
+    state = site.active.state
+    assert await site.active.discover() is True
+    state.troubled = frozenset({"discovery:account-1"})
+    again = asyncio.create_task(site.active.discover())
     await site.clock.advance(60)  # the budget's pace
     assert await again is False

@@ -225,7 +225,9 @@ async def test_acceptance_is_consumed_exactly_once(database: Database, codec: Co
     assert (await ledger.load(claims["b"])).accept_all
     async with database.write() as tx:
         await accept(tx, "a", ["3"], NOW + MINUTE)
-    await ledger.keep(work(claims["a"], stepped(Records(), claims["a"], ready(1)), asked=kept.asked), tell())
+    await ledger.keep(
+        work(claims["a"], stepped(Records(), claims["a"], ready(1)), asked=kept.acceptances), tell()
+    )
     again = (await claim_all(database, NOW + MINUTE))["a"]
     assert (await ledger.load(again)).accepted == {"3"}
 
@@ -240,7 +242,7 @@ async def test_acceptance_survives_a_step_that_is_not_kept(database: Database, c
     kept = await ledger.load(lost)
     taken_over = (await claim_all(database, NOW + LEASE))["a"]
     with pytest.raises(LeaseLost):
-        await ledger.keep(work(lost, stepped(Records(), lost, ready(1)), asked=kept.asked), tell())
+        await ledger.keep(work(lost, stepped(Records(), lost, ready(1)), asked=kept.acceptances), tell())
     assert (await ledger.load(taken_over)).accepted == {"1"}
 
 

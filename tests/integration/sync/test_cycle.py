@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from monitor.simulator import SimulatedConnection
+from monitor.store.connections import look_again
 from monitor.store.requests import accept
 from monitor.store.tables import acceptances
 from tests.fakes.rig import Rig, rig
@@ -32,7 +33,7 @@ async def test_unchanged_answer_writes_nothing_of_its_own(made: Rig) -> None:
     loaded, kept = made.ledger.loaded, made.ledger.kept
     for _ in range(3):
         (done,) = await made.run()
-        assert done.fresh is not None
+        assert done.result is not None
     assert (made.ledger.loaded, made.ledger.kept) == (loaded, kept)
     assert (await made.standing()).streak.answers == 4
 
@@ -42,7 +43,7 @@ async def test_same_content_in_another_order_is_not_written(made: Rig) -> None:
     kept = made.ledger.kept
     made.simulator.do("fault", kind="shuffle")
     (done,) = await made.run()
-    assert done.fresh is not None
+    assert done.result is not None
     assert made.ledger.kept == kept
 
 
@@ -185,3 +186,47 @@ async def test_sync_of_a_connection_that_a_reload_removes_is_no_mistake(made: Ri
     made.announcer.forget((await made.standing()).identity)
     (done,) = await made.run(0)
     assert not done.lost
+
+
+async def test_policy_in_another_process_keeps_the_counts_of_the_last_snapshot(
+    made: Rig, tmp_path: Path
+) -> None:
+    """Replicas share a store: what one has applied is not undone by another that only runs the policy."""
+    async with rig(tmp_path) as other:
+        await other.configure("hook")
+        await other.run(0)
+        made.simulator.do("remove_routing", numbers=3)
+        await made.run()
+        applied = (await made.standing()).counts
+        assert applied is not None
+        assert applied.total_drifting == 3
+        async with made.database.write() as tx:
+            await look_again(tx, made.clock.now())
+        await other.run((made.clock.now() - other.clock.now()).total_seconds())
+        assert other.simulator.requests == []
+    assert (await made.standing()).counts == applied
+
+
+async def test_states_once_seen_stay_as_zero_after_a_restart(made: Rig, tmp_path: Path) -> None:
+    """A series that was 3 becomes 0 rather than vanish, whichever process applies the change."""
+    made.simulator.do("remove_routing", numbers=3)
+    await made.run()
+    before = (await made.standing()).counts
+    assert before is not None
+    async with rig(tmp_path) as other:
+        await other.configure("hook")
+        other.announcer.forget((await other.standing()).identity)
+        await other.run((made.clock.now() - other.clock.now()).total_seconds() + 60)
+        after = (await other.standing()).counts
+    assert after is not None
+    assert after.drifting == dict.fromkeys(before.drifting, 0)
+
+
+async def test_held_answer_leaves_the_counts_alone(made: Rig) -> None:
+    """What is not believed is not counted, even in a process that shows nothing of the connection."""
+    before = (await made.standing()).counts
+    made.announcer.forget((await made.standing()).identity)
+    made.simulator.do("fault", kind="empty")
+    await made.run()
+    held = await made.standing()
+    assert (held.held, held.counts) == (1, before)

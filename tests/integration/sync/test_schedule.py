@@ -20,7 +20,7 @@ from monitor.store.connections import watched
 from monitor.store.database import Database
 from monitor.sync.announce import Announcer
 from monitor.sync.cycle import Done
-from monitor.sync.failures import FleetWatch
+from monitor.sync.failures import FailureWatch
 from monitor.sync.schedule import Schedule
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.watchlist import ActiveState, Watchlist
@@ -55,7 +55,7 @@ class FakeCycle:
 
     async def well(self, claim: Claim) -> Done:
         """The sync went well."""
-        return Done(fresh=fresh(claim, at=self.clock.now()))
+        return Done(result=fresh(claim, at=self.clock.now()))
 
     async def run(self, claim: Claim) -> Done:
         """Take part."""
@@ -77,7 +77,6 @@ class House:
         self.database = database
         self.clock = FakeClock()
         self.log = FakeLog()
-        self.mistakes: list[str] = []
         self.cycle = FakeCycle(self.clock)
         metrics = Metrics(version="1")
         announcer = Announcer(metrics=metrics, log=self.log.logger)
@@ -97,8 +96,8 @@ class House:
             routes=(),
             since=START,
         )
-        self.fleet = FleetWatch(
-            live=ActiveState(watchlist=watchlist),
+        self.failures = FailureWatch(
+            active=ActiveState(watchlist=watchlist),
             database=database,
             codec=Codec(),
             announcer=announcer,
@@ -108,13 +107,13 @@ class House:
             scheduler=AsyncIOScheduler(timezone="UTC"),
             database=database,
             cycle=self.cycle,
-            fleet=self.fleet,
+            failures=self.failures,
             clock=self.clock,
             metrics=metrics,
             announcer=announcer,
             wake_drain=lambda: None,
-            log_internal=lambda doing, _: self.mistakes.append(doing),
         )
+        self.schedule.start()  # of a scheduler that does not run: a test ticks
 
     async def tick(self, after_s: float = 0.0) -> list[str]:
         """Tick some time later and let what was claimed run; return what that was."""
@@ -227,14 +226,14 @@ async def test_row_that_the_store_never_takes_holds_up_no_other(house: House) ->
 
     async def poison(claim: Claim) -> Done:
         left = fresh(claim, at=house.clock.now())
-        return Done(fresh=replace(left, error="\ud800") if claim.identity == "a" else left)
+        return Done(result=replace(left, error="\ud800") if claim.identity == "a" else left)
 
     house.cycle.answer = poison
     await house.tick()
     for _ in range(3):
         await house.tick(3)
     assert await house.synced() == {"a": 0, "b": 1}
-    assert house.log.events == ["store.failed"]
+    assert len(house.log.of("store.failed")) == 1
     house.cycle.answer = house.cycle.well
     assert await house.tick(60) == ["a", "b"]
 
@@ -242,11 +241,11 @@ async def test_row_that_the_store_never_takes_holds_up_no_other(house: House) ->
 async def test_failures_are_looked_at_twice_a_second_at_the_most(house: House) -> None:
     """However often something moves: a look reads every connection. A clock set back delays nothing."""
     now = house.clock.now()
-    await house.fleet.run()
-    house.fleet.moved = True
-    assert house.fleet.due_at(now + timedelta(milliseconds=100)) == now + timedelta(milliseconds=500)
+    await house.failures.run()
+    house.failures.moved = True
+    assert house.failures.due_at(now + timedelta(milliseconds=100)) == now + timedelta(milliseconds=500)
     later, earlier = now + timedelta(seconds=1), now - timedelta(hours=1)
-    assert (house.fleet.due_at(later), house.fleet.due_at(earlier)) == (later, earlier)
+    assert (house.failures.due_at(later), house.failures.due_at(earlier)) == (later, earlier)
 
 
 async def test_store_that_is_away_stops_nothing_for_good(house: House) -> None:
@@ -265,36 +264,36 @@ async def test_store_that_is_away_stops_nothing_for_good(house: House) -> None:
 async def test_failures_that_moved_are_looked_at_when_the_store_is_back(house: House) -> None:
     """Nothing that moved is forgotten with the transaction that was to look at it."""
     house.database.away = True
-    assert house.fleet.moved
+    assert house.failures.moved
     await house.tick()
-    assert house.fleet.moved
+    assert house.failures.moved
     house.database.away = False
     await house.tick(2)
-    assert not house.fleet.moved
+    assert not house.failures.moved
 
 
 async def test_failures_count_as_moved_once_they_are_written_down(house: House) -> None:
     """The policy reads the store: told earlier, it would look at what was before."""
     await house.tick()
     await house.tick(1)
-    assert not house.fleet.moved
+    assert not house.failures.moved
 
     async def fail(claim: Claim) -> Done:
         failed = fresh(claim, at=house.clock.now(), outcome=Outcome.TIMEOUT)
-        return Done(fresh=failed, failures_moved=True)
+        return Done(result=failed, failures_moved=True)
 
     house.cycle.answer = fail
     assert await house.tick(60) == ["a", "b"]
-    assert not house.fleet.moved
+    assert not house.failures.moved
     looked: list[int] = []
-    run = house.fleet.run
+    run = house.failures.run
 
     async def look() -> bool:
         async with house.database.read() as tx:
             looked.extend(one.streak.failures for one in await watched(tx, Codec()))
         return await run()
 
-    house.fleet.run = look  # type: ignore[method-assign]  # to see what it sees
+    house.failures.run = look  # type: ignore[method-assign]  # to see what it sees
     await house.tick(1)
     assert looked == [1, 1]
 
@@ -305,10 +304,10 @@ async def test_tick_survives_a_mistake(house: House) -> None:
     async def stumble() -> bool:
         raise ZeroDivisionError
 
-    run, house.fleet.run = house.fleet.run, stumble  # type: ignore[method-assign]  # a mistake of ours
+    run, house.failures.run = house.failures.run, stumble  # type: ignore[method-assign]  # a mistake of ours
     await house.tick()
-    assert house.mistakes == ["tick"]
-    house.fleet.run = run  # type: ignore[method-assign]  # mended
+    assert [event["doing"] for event in house.log.of("internal.error")] == ["tick"]
+    house.failures.run = run  # type: ignore[method-assign]  # mended
     await house.tick(2)
     assert await house.synced() == {"a": 1, "b": 1}
 

@@ -13,7 +13,7 @@ from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
 from monitor.sync.announce import Announcer
 from monitor.sync.cycle import Done
-from monitor.sync.schedule import Schedule
+from monitor.sync.schedule import TICK, Schedule
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
 
@@ -66,20 +66,20 @@ async def test_sync_that_wants_a_recheck_brings_the_next_tick_forward(tmp_path: 
             scheduler=scheduler,
             database=database,
             cycle=_Quick(soon),
-            fleet=cast("Any", _CountedFleet()),
+            failures=cast("Any", _CountedFleet()),
             clock=clock,
             metrics=metrics,
             announcer=Announcer(metrics=metrics, log=FakeLog().logger),
             wake_drain=_never,
-            log_internal=_never,
         )
         scheduler.start(paused=True)
+        schedule.start()
         await schedule.tick()
-        assert scheduler.get_job("tick").trigger.run_date == clock.now() + timedelta(seconds=1)
+        assert scheduler.get_job(TICK).next_run_time == clock.now() + timedelta(seconds=1)
         await schedule.sync_now("a")
         await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "sync a"))
         await asyncio.sleep(0)  # the task's callbacks
-        assert scheduler.get_job("tick").trigger.run_date == soon
+        assert scheduler.get_job(TICK).next_run_time == soon
         await schedule.close(1.0)
         scheduler.shutdown(wait=False)
 
@@ -95,12 +95,11 @@ async def test_tick_that_took_longer_than_its_rest_is_followed_by_the_next(tmp_p
             scheduler=scheduler,
             database=database,
             cycle=cast("Any", None),
-            fleet=cast("Any", fleet),
+            failures=cast("Any", fleet),
             clock=clock,
             metrics=metrics,
             announcer=Announcer(metrics=metrics, log=FakeLog().logger),
             wake_drain=_never,
-            log_internal=_never,
         )
         scheduler.start()
         schedule.start()
@@ -120,12 +119,11 @@ async def test_tick_that_comes_while_closing_does_nothing(tmp_path: Path) -> Non
             scheduler=AsyncIOScheduler(),
             database=database,
             cycle=_Quick(clock.now()),
-            fleet=cast("Any", fleet),
+            failures=cast("Any", fleet),
             clock=clock,
             metrics=metrics,
             announcer=Announcer(metrics=metrics, log=FakeLog().logger),
             wake_drain=_never,
-            log_internal=_never,
         )
         await schedule.close(0.0)
         await schedule.tick()

@@ -12,8 +12,8 @@ from monitor.drift.rules import Rules
 from monitor.secret import Secret
 from monitor.store.connections import ConnectionName
 from monitor.voicelink.budget import AccountBudget
+from monitor.watch.connection import Connection
 from monitor.watch.maintenance import Window
-from monitor.watch.watchlist import Connection
 from tests.fakes.clock import START, FakeClock
 
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
@@ -28,7 +28,7 @@ def connection(
 ) -> Connection:
     """Return a connection with this trigger, rechecked after 15 seconds."""
     return Connection(
-        named=ConnectionName(identity=identity, name=f"name of {identity}", account="acme"),
+        names=ConnectionName(identity=identity, name=f"name of {identity}", account="acme"),
         connection_id=None,
         key=Secret("rg_live_1"),
         budget=AccountBudget(requests_per_minute=30, clock=FakeClock(), on_wait=lambda _: None),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from monitor.config import Config
-from monitor.daemon.web import changed_at_next_start
+from monitor.daemon.reload import changed_at_next_start
 
 ACCOUNT = {"name": "a", "api_key": "rg_live_1"}
 HASH = "$2b$04$" + "x" * 53

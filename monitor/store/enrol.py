@@ -1,0 +1,104 @@
+"""Makes the store agree with a config: at a start, after a reload, when discovery found something."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.drift.alert import Notice
+from monitor.drift.policy import step
+from monitor.drift.rules import Rules
+from monitor.drift.text import Watched, Wording
+from monitor.notify.routing import Route, plan
+from monitor.store.alerts import add_deliveries, firing, messages_of, save_alerts, save_episodes
+from monitor.store.codec import Codec
+from monitor.store.connections import (
+    ConnectionState,
+    Watch,
+    begin_watching,
+    load_records,
+    look_again,
+    mark_vanished,
+    stop_watching,
+    watched,
+)
+from monitor.store.database import Database
+from monitor.store.outbox import know_receivers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolled:
+    """What the store holds afterwards. `removed`: connections that are no longer watched, by identity."""
+
+    states: Sequence[ConnectionState]
+    removed: Mapping[str, Watched]
+
+
+async def enrol(
+    database: Database,
+    codec: Codec,
+    *,
+    watches: Sequence[Watch],
+    vanished: Collection[str],
+    listed: Collection[str],
+    receivers: Sequence[str],
+    routes: Sequence[Route],
+    wording: Wording,
+    now: datetime,
+) -> Enrolled:
+    """Watch these connections and no others, and send to these receivers.
+
+    The alerts of a connection that is no longer watched end; new ones begin. New receivers get the firing
+    alerts; what is queued for receivers that are gone is closed. The policy of every connection runs once
+    more, since the rules may have changed.
+
+    Args:
+        database: The store.
+        codec: Reads it.
+        watches: The connections to watch.
+        vanished: Identities of those that the provider no longer lists.
+        listed: Identities of the discovered ones that it does list.
+        receivers: Names of all receivers.
+        routes: Of the receivers that get messages.
+        wording: What the config adds to messages.
+        now: The current instant.
+
+    Raises:
+        StoreUnavailable: The database did not accept it; nothing has changed.
+    """
+    wanted = {watch.identity for watch in watches}
+    removed: dict[str, Watched] = {}
+    async with database.write() as tx:
+        new = await know_receivers(tx, receivers, now)
+        for state in await watched(tx, codec):
+            if state.identity not in wanted:
+                removed[state.identity] = Watched(name=state.name, account=state.account)
+                await _remove(tx, state.identity, codec, removed, routes, wording, now)
+        await begin_watching(tx, watches, now)
+        await mark_vanished(tx, vanished=vanished, listed=listed, now=now)
+        await look_again(tx, now)
+        new_routes = [route for route in routes if route.receiver in new]
+        for alert in await firing(tx):
+            opened = msgspec.structs.replace(alert, change=Notice.OPENED)
+            await add_deliveries(tx, opened, plan(opened, new_routes, frozenset()), now)
+        return Enrolled(states=await watched(tx, codec), removed=removed)
+
+
+async def _remove(
+    tx: AsyncConnection,
+    identity: str,
+    codec: Codec,
+    names: Mapping[str, Watched],
+    routes: Sequence[Route],
+    wording: Wording,
+    now: datetime,
+) -> None:
+    """End everything that is open of a connection, and forget its snapshot."""
+    records = await load_records(tx, identity, codec)
+    done = step(records, Rules(), now, scope=identity, unconfigured=True)
+    messages = messages_of(done.reports, scope=identity, watched=names, wording=wording, now=now)
+    await save_episodes(tx, identity, opened=(), moved=(), ended=done.ended, codec=codec)
+    await save_alerts(tx, identity, messages, routes=routes, now=now)
+    await stop_watching(tx, [identity])
