@@ -1,4 +1,4 @@
-"""One message for one receiver: what it is, who takes it, how a try ended, and where it is kept."""
+"""One message for one receiver: what it is, what delivers it, how a try ended, and where it is kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class DeliveryOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """The receiver took it. `answer` is short and fit for a log; empty where nobody answers."""
+    """The receiver accepted it. `answer` is short and fit for a log; empty where nothing answers."""
 
     delivery: Delivery
     at: datetime
@@ -63,7 +63,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The receiver did not take it; it is due again at `next_try_at`. `refusal` is never `DEAD`."""
+    """The receiver did not accept it; it is due again at `next_try_at`. `refusal` is never `DEAD`."""
 
     delivery: Delivery
     at: datetime
@@ -74,7 +74,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dead:
-    """It will not be tried again, unless somebody asks for it by command."""
+    """It will not be tried again, unless a user asks for it by command."""
 
     delivery: Delivery
     at: datetime
@@ -85,7 +85,7 @@ Result = Sent | Failed | Dead
 
 
 class Receiver(Protocol):
-    """A channel that takes one message at a time."""
+    """A channel that accepts one message at a time."""
 
     @property
     def name(self) -> str:
@@ -112,7 +112,7 @@ class Outbox(Protocol):
     """What the drain needs of the store. Any method may raise `StoreUnavailable`."""
 
     async def lease_due(self, receiver: str, *, limit: int, lease_s: float) -> list[Delivery]:
-        """Return what is due now and nobody else's, and keep it ours for `lease_s` seconds.
+        """Return what is due now and not leased, and lease it to this process for `lease_s` seconds.
 
         At most the oldest undelivered message of each alert, oldest first: a younger one must not overtake
         it, not even while the oldest waits for its next try.

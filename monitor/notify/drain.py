@@ -1,6 +1,6 @@
 """Brings what was committed to its receivers: in order for each alert, with retries, without loss.
 
-Each receiver has a lane of its own, so that a slow or broken one delays nobody else. A lane turns:
+Each receiver has a lane of its own, so that a slow or broken one delays no other. A lane turns:
 
     settle the tries that ended -> lease what is due -> start to send it -> wait until something changes
 
@@ -101,7 +101,7 @@ class Drain:
             lane.wake()
 
     def replace(self, receivers: Iterable[Receiver]) -> None:
-        """Take these receivers from now on; what is in flight ends with the one that it began with."""
+        """Use these receivers from now on; what is in flight ends with the one that it began with."""
         wanted = {receiver.name: receiver for receiver in receivers}
         for name, lane in self._lanes.items():
             if name not in wanted:
@@ -154,13 +154,13 @@ class _Courier:
 
     async def bring(self, receiver: Receiver, delivery: Delivery) -> Result:
         """Try once; return how it ended. Raises nothing but a cancellation."""
-        fields = {
-            "receiver": delivery.receiver,
-            "alert_id": delivery.alert_id,
-            "delivery_id": delivery.id,
-            "change": delivery.change,
-            "attempts": delivery.attempts + 1,
-        }
+        log = self.log.bind(
+            receiver=delivery.receiver,
+            alert_id=delivery.alert_id,
+            delivery_id=delivery.id,
+            change=delivery.change,
+            attempts=delivery.attempts + 1,
+        )
         try:
             async with asyncio.timeout(receiver.timeout_s):
                 answer = await receiver.send(delivery)
@@ -174,16 +174,16 @@ class _Courier:
         else:
             self.metrics.delivery(delivery.receiver, DeliveryOutcome.DELIVERED)
             if answer is not None:
-                self.log.info("delivery.sent", **fields, answer=answer)
+                log.info("delivery.sent", answer=answer)
             return Sent(delivery=delivery, at=self.clock.now(), answer=answer or "")
         result = after_failure(delivery, error, now=self.clock.now(), rng=self.rng)
         if isinstance(result, Failed):
             self.metrics.delivery(delivery.receiver, DeliveryOutcome.RETRIED)
             next_try_at = rfc3339(result.next_try_at)
-            self.log.warning("delivery.failed", **fields, error=result.error, next_try_at=next_try_at)
+            log.warning("delivery.failed", error=result.error, next_try_at=next_try_at)
         else:
             self.metrics.delivery(delivery.receiver, DeliveryOutcome.DEAD)
-            self.log.error("delivery.dead", **fields, error=result.error)
+            log.error("delivery.dead", error=result.error)
         return result
 
 

@@ -2,9 +2,9 @@
 
 | answer | means |
 | --- | --- |
-| 2xx | taken |
+| 2xx | accepted |
 | 408, 425, 429, 5xx, none at all | RETRY: may pass by itself |
-| 400, 413, 422 | DEAD: this message will never be taken |
+| 400, 413, 422 | DEAD: this message will never be accepted |
 | 3xx, 401, 403, 404, 410, any other 4xx | FAILING: the receiver is set up wrongly |
 
 An unlisted 4xx says more often that the URL is wrong (405, 415, a proxy's 407) than that one message is, so
@@ -39,14 +39,14 @@ async def post(
 
 
 def require_taken(answer: HttpAnswer, *, hide: Iterable[str] = ()) -> str:
-    """Return a description of an answer that took the message.
+    """Return a description of an answer that accepted the message.
 
     Args:
         answer: Any answer.
         hide: Secrets that it may quote.
 
     Raises:
-        DeliveryError: It did not take it.
+        DeliveryError: It did not accept it.
     """
     refusal = refusal_of(answer.status)
     description = answer.describe(hide=hide)
@@ -56,7 +56,7 @@ def require_taken(answer: HttpAnswer, *, hide: Iterable[str] = ()) -> str:
 
 
 def refusal_of(status: int) -> Refusal | None:
-    """Return what a status means for the next try; None: the message was taken."""
+    """Return what a status means for the next try; None: the message was accepted."""
     if 200 <= status <= 299:  # noqa: PLR2004 - the classes of RFC 9110, section 15
         return None
     if status in _DEAD:

@@ -1,7 +1,7 @@
-"""When a message that was not taken is tried again, if at all (pure).
+"""When a message that was not accepted is tried again, if at all (pure).
 
 RETRY    back off from 1 s, doubling to 5 min, with full jitter, for ever
-FAILING  every 5 min, a little jittered: somebody must mend the receiver, hammering it helps nobody
+FAILING  every 5 min, a little jittered: a person must fix the receiver, so hammering it does not help
 DEAD     never
 
 A receiver's `Retry-After` is a lower bound, believed up to an hour. A message that has failed for a day while

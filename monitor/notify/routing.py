@@ -6,8 +6,8 @@
 | did not, and its filters match | opened | opened | |
 | did not, and they don't | | | |
 
-So who was paged hears the end, even if the alert left its filters since. Reminders are planned elsewhere, by
-each receiver's `repeat_interval`.
+So people who were paged hear of the end, even if the alert left the filters since. Reminders are planned
+elsewhere, by each receiver's `repeat_interval`.
 """
 
 from collections.abc import Collection, Iterable

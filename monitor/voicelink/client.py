@@ -46,18 +46,11 @@ class SyncAnswer:
     duration_s: float
 
 
-def _sync_body(connection_id: str | None) -> bytes:
-    """Return the body of a sync. `import_dids` is no parameter: nobody can ask for the form that writes."""
-    if connection_id is None:
-        return b'{"import_dids":false}'
-    return b'{"connection_id":%b,"import_dids":false}' % msgspec.json.encode(connection_id)
-
-
 class VoiceLinkClient:
     """Asks the provider, read-only.
 
     Args:
-        http: From `build_http`; closed by whoever built it.
+        http: From `build_http`; closed by the code that built it.
         base_url: Like `https://api.vocobase.com/api/v2`.
         timeout_s: For one whole request, from sending it to the last byte of its answer.
         max_response_bytes: Of an answer, compressed or not.
@@ -116,9 +109,11 @@ class VoiceLinkClient:
         return decode_connections(answer.body)
 
     def _sync_request(self, key: str, connection_id: str | None) -> httpx.Request:
-        headers = self._headers(key)
-        headers["Content-Type"] = "application/json"
-        content = _sync_body(connection_id)
+        # `import_dids` is no parameter: no caller can ask for the form that writes.
+        content = b'{"import_dids":false}'
+        if connection_id is not None:
+            content = b'{"connection_id":%b,"import_dids":false}' % msgspec.json.encode(connection_id)
+        headers = {**self._headers(key), "Content-Type": "application/json"}
         return httpx.Request("POST", self._sync_url, headers=headers, content=content)
 
     def _list_request(self, key: str) -> httpx.Request:

@@ -1,8 +1,8 @@
 """Alertmanager is different: level-triggered, without an outbox.
 
-It wants to hear again and again what is firing, and takes for over what it hears of no more. So each URL has
-a `poster` that, every `resend_interval` and at once on a change, reads what is open (`level`), settles under
-which labels each episode goes (`labels`), renders one alert for each (`render`), and posts them all:
+It wants to be told again and again what is firing, and considers resolved what it no longer hears of. So each
+URL has a `poster` that, every `resend_interval` and at once on a change, reads what is open (`level`),
+settles under which labels each episode goes (`labels`), renders an alert for each (`render`), and posts all:
 
     open      startsAt = when the episode opened, always; endsAt = now + `expire_after`
     ended     endsAt = when it ended, until accepted by that URL and for 15 min of successful posts more

@@ -5,7 +5,8 @@ is about is fixed when it is first posted, whatever a connection is called later
 config's labels follow the truth: when one of them changes, the old set ends and the same post begins the new
 one.
 
-An episode is posted once it passes the receiver's filters, and then to its end: who was paged hears the end.
+An episode is posted once it passes the receiver's filters, and then to its end: people who were paged hear
+of it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -86,9 +87,8 @@ def reconcile(
     """Return the state with the label sets as they are to be posted now, and what changed about them."""
     known = by_member(state.sets)
     sets: list[LabelSet] = []
-    begun: list[LabelSet] = []
-    changed: list[LabelSet] = []
-    gone: list[LabelSet] = []
+    old: dict[tuple[str, str], LabelSet] = {}
+    new: dict[tuple[str, str], LabelSet] = {}
     for member_id in dict.fromkeys([*known, *state.members]):
         before, member = known.get(member_id, []), state.members.get(member_id)
         if member is None:  # forgotten with all that is old
@@ -98,14 +98,15 @@ def reconcile(
         else:
             after = _open(member, before, route, wording, alone=alone, now=now)
         sets += after
-        if after == before:
-            continue
-        old = {posted.fingerprint: posted for posted in before}
-        new = {posted.fingerprint: posted for posted in after}
-        begun += [posted for name, posted in new.items() if name not in old]
-        changed += [posted for name, posted in new.items() if name in old and posted != old[name]]
-        gone += [posted for name, posted in old.items() if name not in new]
-    return replace(state, read_at=now, sets=tuple(sets)), LabelMoves(begun=begun, changed=changed, gone=gone)
+        if after != before:
+            old |= {(member_id, posted.fingerprint): posted for posted in before}
+            new |= {(member_id, posted.fingerprint): posted for posted in after}
+    moves = LabelMoves(
+        begun=[posted for name, posted in new.items() if name not in old],
+        changed=[posted for name, posted in new.items() if name in old and posted != old[name]],
+        gone=[posted for name, posted in old.items() if name not in new],
+    )
+    return replace(state, read_at=now, sets=tuple(sets)), moves
 
 
 def _over(member: Member, before: Iterable[LabelSet], route: Route, now: datetime) -> list[LabelSet]:

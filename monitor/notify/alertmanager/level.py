@@ -100,7 +100,7 @@ class Level(Protocol):
         ...
 
     async def marker(self) -> object:
-        """Return a value that changes when episodes open or end, whoever did it; cheap."""
+        """Return a value that changes when any process opens or ends an episode; cheap."""
         ...
 
     async def write(self, target: PostTarget, moves: LabelMoves) -> None:
@@ -116,5 +116,5 @@ class Level(Protocol):
         ...
 
     async def forget_others(self, receiver: str, urls: Sequence[str]) -> None:
-        """Forget what was posted to URLs that this receiver has no more, and by receivers that are gone."""
+        """Forget what was posted to URLs this receiver no longer has, and by receivers that are gone."""
         ...

@@ -46,7 +46,7 @@ class Poster(Turns):
         self._level = parts.level
         self._rng = parts.rng
         self._metrics = parts.metrics
-        self._log = parts.log
+        self._log = parts.log.bind(receiver=target.receiver, url=target.url)
         self._state: LevelState | None = None
         self._held_s: float | None = None
         self._marker: object = None
@@ -180,7 +180,7 @@ class Poster(Turns):
                 raise DeliveryError(Refusal.FAILING, str(exc)) from exc
             said = str(exc)
         if len(letters) == 1:
-            # Alertmanager takes a request without alerts; whoever refuses even that does not mean this one.
+            # Alertmanager accepts a request without alerts; if even that is refused, this one is not to blame.
             await self._send([])
             self._refuse(letters[0], said)
             return said
@@ -196,8 +196,6 @@ class Poster(Turns):
         self._metrics.delivery(self._target.receiver, DeliveryOutcome.DEAD)
         self._log.error(
             "delivery.dead",
-            receiver=self._target.receiver,
-            url=self._target.url,
             alert_id=letter.member.alert_id,
             episode_id=letter.member.id,
             error=error,
@@ -207,8 +205,7 @@ class Poster(Turns):
         news = sum(1 for posted in state.sets if posted.accepted_at is None)
         self._metrics.delivery(self._target.receiver, DeliveryOutcome.DELIVERED)
         write = self._log.info if news or not self._well else self._log.debug
-        where = {"receiver": self._target.receiver, "url": self._target.url}
-        write("delivery.sent", **where, alerts=sent, news=news, answer=answer)
+        write("delivery.sent", alerts=sent, news=news, answer=answer)
         self._failures = 0
         current = {posted.member_id for posted in state.sets}
         self._refused = {member: digest for member, digest in self._refused.items() if member in current}
@@ -232,8 +229,6 @@ class Poster(Turns):
         self._metrics.delivery(self._target.receiver, DeliveryOutcome.RETRIED)
         self._log.warning(
             "delivery.failed",
-            receiver=self._target.receiver,
-            url=self._target.url,
             attempts=self._failures,
             error=str(error),
             next_try_at=rfc3339(now + timedelta(seconds=wait_s)),
@@ -248,7 +243,7 @@ class Poster(Turns):
     def _store_failed(self, exc: Exception, doing: str) -> None:
         if not self._store_away:
             self._metrics.store_error()
-            self._log.error("store.failed", doing=f"{doing} ({self._target.receiver})", error=str(exc))
+            self._log.error("store.failed", doing=doing, error=str(exc))
         self._store_away = True
 
 
@@ -287,12 +282,12 @@ class Posters:
                 poster.wake()
 
     def replace(self, receivers: Iterable[AlertmanagerReceiver]) -> None:
-        """Take these receivers from now on."""
+        """Use these receivers from now on."""
         self._wanted = tuple(receivers)
         self._changed.set()
 
     async def released(self, receiver: AlertmanagerReceiver) -> None:
-        """Wait until a receiver that was replaced posts no more, to close its connections."""
+        """Wait until a receiver that was replaced has stopped posting, to close its connections."""
         await end(self._running.get(receiver, ()), None)
 
     async def close(self, grace_s: float) -> None:

@@ -83,7 +83,7 @@ class AlertmanagerReceiver:
         """Post alerts to one URL; return what it answered.
 
         Raises:
-            DeliveryError: It did not take them.
+            DeliveryError: It did not accept them.
         """
         headers, hide = {"content-type": "application/json"}, []
         if self.login is not None:
@@ -106,7 +106,7 @@ class AlertmanagerReceiver:
         Alertmanager's `group_wait`, and reach no one.
 
         Raises:
-            DeliveryError: Some URL did not take it; says which.
+            DeliveryError: Some URL did not accept it; says which.
         """
         content = render_test(body, self.parts.clock.now())
         answers: list[str] = []

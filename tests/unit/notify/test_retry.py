@@ -85,6 +85,26 @@ def test_after_failure_gives_up_only_where_it_must(
     assert "503" in result.error
 
 
+WAITS_S = {
+    Refusal.RETRY: {0: 1, 1: 2, 2: 4, 3: 8, 4: 16, 5: 32, 6: 64, 7: 128, 8: 256, 9: 300, 10: 300, 10**6: 300},
+    Refusal.FAILING: dict.fromkeys([*range(11), 10**6], 330),
+}
+
+
+@pytest.mark.parametrize("attempts", [*range(11), 10**6])
+@pytest.mark.parametrize("refusal", list(Refusal))
+def test_after_failure_of_every_refusal_and_attempt(refusal: Refusal, attempts: int) -> None:
+    """The longest wait of each pair; a message that is refused for good has none, at any attempt."""
+    delivery = replace(DELIVERY, attempts=attempts)
+    result = after_failure(delivery, DeliveryError(refusal, "no"), now=NOW, rng=Dice(1.0))
+    if refusal is Refusal.DEAD:
+        assert result == Dead(delivery=delivery, at=NOW, error="no")
+        return
+    wait = timedelta(seconds=WAITS_S[refusal][attempts])
+    expected = Failed(delivery=delivery, at=NOW, next_try_at=NOW + wait, refusal=refusal, error="no")
+    assert result == expected
+
+
 def test_after_failure_says_when_the_next_try_is() -> None:
     """The next try is the backoff after now, and keeps why."""
     error = DeliveryError(Refusal.FAILING, "401 Unauthorized", retry_after_s=400)
