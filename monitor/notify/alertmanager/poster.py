@@ -180,7 +180,7 @@ class Poster(Turns):
                 raise DeliveryError(Refusal.FAILING, str(exc)) from exc
             said = str(exc)
         if len(letters) == 1:
-            # Alertmanager accepts a request without alerts; if even that is refused, this one is not to blame.
+            # Alertmanager accepts a request without alerts; if that is refused too, this one is not at fault.
             await self._send([])
             self._refuse(letters[0], said)
             return said
