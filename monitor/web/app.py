@@ -1,28 +1,82 @@
-"""The web application: which route lives where.
+"""The web application: its routes, its security headers, and the two probes.
 
 Each group of routes is a function that returns a router; those of the pages, the actions and the JSON API
-under `/api/v1` are handed to `create_app`.
+are handed to `create_app`.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.web.auth import BasicAuth, Gate
-from monitor.web.exposition import metrics_routes
-from monitor.web.headers import SECURITY_HEADERS, SecurityHeaders
-from monitor.web.probes import probe_routes
+from monitor.web.metrics import metrics_routes
 from monitor.web.problems import problem
 from monitor.web.status import ReadinessSource
 
 _STATIC = Path(__file__).parent / "static"
+
+# No Strict-Transport-Security: it would hold for every port of the host, and other servers live there too.
+# Source: https://owasp.org/www-project-secure-headers/
+SECURITY_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    # Not no-referrer: with that, browsers hide the origin of our own forms too.
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+class SecurityHeaders:
+    """ASGI middleware that puts the headers on each answer; a route only says how it is cached."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                cached = headers.get("cache-control", SECURITY_HEADERS["cache-control"])
+                headers.update({**SECURITY_HEADERS, "cache-control": cached})
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def probe_routes(readiness: ReadinessSource) -> APIRouter:
+    """Return the routes of the two probes."""
+    router = APIRouter(prefix="/-", include_in_schema=False)
+
+    @router.api_route("/healthy", methods=["GET", "HEAD"])
+    async def healthy() -> Response:
+        return PlainTextResponse("ok\n")
+
+    @router.api_route("/ready", methods=["GET", "HEAD"])
+    async def ready() -> Response:
+        reason = readiness.not_ready()
+        return PlainTextResponse("ready\n") if reason is None else PlainTextResponse(f"{reason}\n", 503)
+
+    return router
 
 
 def create_app(
@@ -38,7 +92,7 @@ def create_app(
         metrics: Shown at `/metrics`.
         readiness: Asked by `/-/ready`.
         routers: Further groups of routes.
-        gate: Asks for passwords; None: nobody needs one.
+        gate: Asks for passwords; None: no password is needed.
     """
     app = FastAPI(
         title="VoiceLink drift monitor",

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from monitor.drift.alert import AlertBody
 from monitor.metrics import ConnectionView
+from monitor.store.rows import SyncStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,15 @@ class MonitorStatus:
     receivers: Sequence[ReceiverStatus]
     config_error: str | None
     store_ok: bool
+
+
+def sync_status(view: ConnectionView) -> SyncStatus:
+    """Return how the syncs of a connection go, as the store's rows say it."""
+    if view.up is None:
+        return SyncStatus.WAITING
+    if view.consecutive_failures or not view.up:
+        return SyncStatus.FAILING
+    return SyncStatus.HELD if view.held else SyncStatus.OK
 
 
 class StatusSource(Protocol):

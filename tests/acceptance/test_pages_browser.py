@@ -146,7 +146,7 @@ async def test_filters_and_pages_lead_to_every_number(
         await page.goto("/changes")
         await page.get_by_label("Change", exact=True).select_option("resolved")
         await page.get_by_role("button", name="Filter").click()
-        await expect(page.get_by_text("No such change is recorded.")).to_be_visible()
+        await expect(page.get_by_text("No changes of kind “resolved” are recorded.")).to_be_visible()
         await page.get_by_label("Change", exact=True).select_option("appeared")
         await page.get_by_label("Connection").fill("conn-*")
         await page.get_by_role("button", name="Filter").click()
@@ -190,7 +190,7 @@ async def test_action_from_the_page_reaches_the_provider(
         await who.page.get_by_role("button", name="Sync now").click()
         await expect(who.page.get_by_role("status")).to_be_visible()
         await who.page.goto(f"/connections/{NAME}")
-        await who.page.get_by_role("button", name="Accept as it is").click()
+        await who.page.get_by_role("button", name="Accept as is").click()
         await expect(who.page.get_by_role("status")).to_contain_text("Accepted")
         [resolved] = await daemon.wait_for("alert.resolved", kind="number_removed")
     assert resolved["resolution"] == "accepted"

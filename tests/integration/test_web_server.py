@@ -18,8 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from monitor.errors import StartError
 from monitor.metrics import ConnectionView, Metrics
-from monitor.web.app import create_app
-from monitor.web.headers import SECURITY_HEADERS
+from monitor.web.app import SECURITY_HEADERS, create_app
 from monitor.web.server import WebServer, bind
 from monitor.web.status import MonitorStatus
 

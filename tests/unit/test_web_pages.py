@@ -12,10 +12,9 @@ from monitor.drift.snapshot import ChangeKind, Counts
 from monitor.metrics import ConnectionView
 from monitor.store.changes import DriftMove
 from monitor.store.rows import ChangeRow
-from monitor.web.pages.chart import BUCKETS, COLOURS, REST, Part, colours, history, state_bar
-from monitor.web.pages.filters import change_filter, page_number, text
+from monitor.web.pages.chart import BUCKETS, COLOURS, REST, Part, colours, history, state_bar, timeline
+from monitor.web.pages.filters import Span, change_filters, page_number, text
 from monitor.web.pages.templates import age, instant, iso, link, path, sync_state
-from monitor.web.pages.timeline import timeline
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -40,7 +39,7 @@ STATES = st.sampled_from(["NO_BOT", "ROUTING_MISSING", "EXPIRED"])
     [
         pytest.param({}, ("ok", "ok"), id="ok"),
         pytest.param({"up": None}, ("none", "not synced yet"), id="new"),
-        pytest.param({"up": False}, ("bad", "failed"), id="down"),
+        pytest.param({"up": False}, ("bad", "failed once"), id="down"),
         pytest.param({"up": False, "consecutive_failures": 1}, ("bad", "failed once"), id="failed"),
         pytest.param({"consecutive_failures": 3}, ("bad", "failed 3 times in a row"), id="failing"),
         pytest.param({"held": True}, ("warn", "held: implausible answer"), id="held"),
@@ -190,7 +189,7 @@ def test_timeline_tells_alike_changes_of_one_sync_once() -> None:
 def test_filter_that_cannot_be_read_says_what_could(query: dict[str, str], said: str) -> None:
     """A wrong filter names its parameter and what fits, not the value."""
     with pytest.raises(HTTPException) as refused:
-        change_filter(query)
+        change_filters(query)
     assert refused.value.status_code == 400
     assert refused.value.detail.startswith(said)
 
@@ -204,7 +203,12 @@ def test_page_number_is_a_number(value: str) -> None:
 
 def test_empty_fields_of_a_form_are_no_filter() -> None:
     """A form sends all of its fields; the empty ones ask for nothing."""
-    asked = change_filter({"connection": " ", "state": "", "change": "", "since": ""})
-    assert (asked.connection, asked.state, asked.change, asked.since(AT)) == (None, None, None, None)
+    asked = change_filters({"connection": " ", "state": "", "change": "", "since": ""})
+    assert set(asked.values()) == {None}
     assert text({"x": " a "}, "x") == "a"
     assert page_number({}) == 1
+
+
+def test_spans_are_as_long_as_they_say() -> None:
+    """Each choice of the timeline goes back as far as its name."""
+    assert [span.length / timedelta(hours=1) for span in Span] == [1, 24, 7 * 24, 30 * 24]

@@ -1,4 +1,4 @@
-"""Drawings as numbers: which colour a state has, the bar of a connection, the history of its drift. Pure."""
+"""What pages draw and tell of the records: colours, bars, the history of a connection, the timeline. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import groupby
 
 from monitor.store.changes import DriftMove
+from monitor.store.rows import ChangeRow
 
 COLOURS = 5
 """States that get a colour of their own; the style knows `s0` to `s4`, and `sx` for the rest."""
@@ -124,3 +125,35 @@ def _stacked(pieces: Iterable[tuple[str, int]], whole: int) -> list[Part]:
 
 def _total(held: Mapping[str, int]) -> int:
     return sum(held.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happened:
+    """The same difference in some numbers of a connection, found by one sync."""
+
+    first: ChangeRow
+    rows: tuple[ChangeRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """What happened on one day of UTC, newest first."""
+
+    date: str
+    happened: tuple[Happened, ...]
+
+
+def timeline(rows: Sequence[ChangeRow]) -> list[Day]:
+    """Return changes by day and sync; `rows` are newest first."""
+    return [
+        Day(date=date, happened=tuple(_happened(list(found))))
+        for date, found in groupby(rows, key=lambda row: row.at.strftime("%Y-%m-%d"))
+    ]
+
+
+def _happened(rows: Sequence[ChangeRow]) -> list[Happened]:
+    groups: dict[tuple[str | None, ...], list[ChangeRow]] = {}
+    for row in rows:
+        alike = (row.sync_id, row.at.isoformat(), row.connection, row.change, row.state, row.previous_state)
+        groups.setdefault(alike, []).append(row)
+    return [Happened(first=group[0], rows=tuple(reversed(group))) for group in groups.values()]

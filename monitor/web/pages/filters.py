@@ -1,8 +1,7 @@
-"""What a page is asked to show: the parameters behind the `?` of its address."""
+"""Query parameters of the pages: filters, cursors and page numbers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from http import HTTPStatus
 from typing import TypeVar
@@ -10,17 +9,9 @@ from typing import TypeVar
 from starlette.exceptions import HTTPException
 
 from monitor.drift.snapshot import ChangeKind
+from monitor.store.paging import CURSOR_LENGTH
 
 _LONGEST = 200
-_LONGEST_CURSOR = 2_000
-
-SPANS = {
-    "1h": timedelta(hours=1),
-    "24h": timedelta(days=1),
-    "7d": timedelta(days=7),
-    "30d": timedelta(days=30),
-}
-"""How far back the timeline can be asked to go."""
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -33,35 +24,19 @@ class Show(StrEnum):
     ALL = "all"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeFilter:
-    """Which changes; None: all of them."""
+class Span(StrEnum):
+    """How far back the timeline goes."""
 
-    connection: str | None
-    state: str | None
-    change: ChangeKind | None
-    span: str | None
+    HOUR = "1h"
+    DAY = "24h"
+    WEEK = "7d"
+    MONTH = "30d"
 
-    def since(self, now: datetime) -> datetime | None:
-        """Return the instant before which changes are left out."""
-        return now - SPANS[self.span] if self.span else None
-
-
-def change_filter(query: Mapping[str, str]) -> ChangeFilter:
-    """Return which changes are asked for.
-
-    Raises:
-        HTTPException: A parameter cannot be read.
-    """
-    span = text(query, "since")
-    if span is not None and span not in SPANS:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, f"since: one of {', '.join(SPANS)}")
-    return ChangeFilter(
-        connection=text(query, "connection"),
-        state=text(query, "state"),
-        change=choice(query, "change", ChangeKind),
-        span=span,
-    )
+    @property
+    def length(self) -> timedelta:
+        """How long that is."""
+        amount = int(self[:-1])
+        return timedelta(hours=amount) if self.endswith("h") else timedelta(days=amount)
 
 
 def text(query: Mapping[str, str], name: str) -> str | None:
@@ -89,6 +64,20 @@ def choice(query: Mapping[str, str], name: str, kind: type[E]) -> E | None:
         raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name}: one of {', '.join(kind)}") from None
 
 
+def change_filters(query: Mapping[str, str]) -> dict[str, str | None]:
+    """Return which changes are asked for, by parameter; None: all of them.
+
+    Raises:
+        HTTPException: A parameter cannot be read.
+    """
+    return {
+        "connection": text(query, "connection"),
+        "state": text(query, "state"),
+        "change": choice(query, "change", ChangeKind),
+        "since": choice(query, "since", Span),
+    }
+
+
 def cursor(query: Mapping[str, str], name: str = "after") -> str | None:
     """Return where the page before ended.
 
@@ -96,7 +85,7 @@ def cursor(query: Mapping[str, str], name: str = "after") -> str | None:
         HTTPException: It is too long.
     """
     value = query.get(name, "")
-    if len(value) > _LONGEST_CURSOR:
+    if len(value) > CURSOR_LENGTH:
         raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name}: no page ends there")
     return value or None
 

@@ -1,4 +1,4 @@
-"""What the forms of the pages do: sync now, accept, send again. Each answers with the page it came from."""
+"""The forms of the pages: sync now, accept, send again. Each leads back to a page."""
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -8,12 +8,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from monitor.errors import Refused, StoreUnavailable, UnknownName
 from monitor.web.auth import user_of
-from monitor.web.pages.site import AWAY, Pages
+from monitor.web.pages.site import REFUSED, Pages
 from monitor.web.pages.templates import link, path
 
-ANONYMOUS = "Actions on these pages need a password: set web.basic_auth_users in the config."
+ANONYMOUS = "Actions on these pages need a password; set web.basic_auth_users."
 
 Form = dict[str, list[str]]
 
@@ -53,20 +52,14 @@ def form_routes(pages: Pages) -> APIRouter:
 
 
 async def _acted(pages: Pages, request: Request, do: Callable[[Form], Awaitable[str]]) -> Response:
-    """Let a form act, and send the browser on to where it says what was done."""
+    """Let a form act, and send the browser on to the page that says what was done."""
     try:
         form = await pages.actions.admit(request)
         if user_of(request) is None:
-            return await pages.refuse(request, HTTPStatus.FORBIDDEN, ANONYMOUS)
+            raise HTTPException(HTTPStatus.FORBIDDEN, ANONYMOUS)
         return RedirectResponse(await do(form), HTTPStatus.SEE_OTHER)
-    except HTTPException as exc:
-        return await pages.refuse(request, HTTPStatus(exc.status_code), exc.detail)
-    except UnknownName as exc:
-        return await pages.refuse(request, HTTPStatus.NOT_FOUND, str(exc))
-    except Refused as exc:
-        return await pages.refuse(request, HTTPStatus.CONFLICT, str(exc))
-    except StoreUnavailable:
-        return await pages.refuse(request, HTTPStatus.SERVICE_UNAVAILABLE, AWAY)
+    except REFUSED as exc:
+        return await pages.refuse(request, exc)
 
 
 def _connection(name: str, done: str) -> str:

@@ -1,33 +1,33 @@
 """The pages: overview, one connection, alerts, the timeline of changes."""
 
+import functools
 import glob
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
-from http import HTTPStatus
+from collections.abc import Mapping
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from typing import Any
 
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
 
 from monitor.drift.alert import AlertBody
 from monitor.drift.alert import Status as AlertStatus
 from monitor.drift.snapshot import ChangeKind
+from monitor.errors import UnknownName
 from monitor.metrics import ConnectionView
 from monitor.store import queries
-from monitor.store.changes import DriftMove, drift_moves
+from monitor.store.changes import drift_moves
 from monitor.store.connections import ConnectionName
 from monitor.store.outbox import DEAD
 from monitor.store.paging import Page
 from monitor.store.requests import owner_named
-from monitor.store.rows import ConnectionRow, DeliveryRow, NumberRow, Trouble
-from monitor.web.pages.chart import History, colours, history, state_bar
+from monitor.store.rows import DeliveryRow, NumberRow, Trouble
+from monitor.web.pages.chart import colours, history, state_bar, timeline
 from monitor.web.pages.filters import (
-    SPANS,
-    ChangeFilter,
     Show,
-    change_filter,
+    Span,
+    change_filters,
     choice,
     cursor,
     page_number,
@@ -35,7 +35,6 @@ from monitor.web.pages.filters import (
 )
 from monitor.web.pages.site import Pages, PageView
 from monitor.web.pages.templates import sync_state
-from monitor.web.pages.timeline import timeline
 from monitor.web.sources import Sources
 from monitor.web.status import MonitorStatus
 
@@ -54,53 +53,26 @@ _LATEST = 8
 _HISTORY = timedelta(days=7)
 
 
-Ask = Callable[[Sources, MonitorStatus, Request], Awaitable[PageView]]
-
-
 def page_routes(pages: Pages) -> APIRouter:
     """Return the routes of the pages."""
     router = APIRouter(include_in_schema=False)
     for path, ask in (
-        ("/", _overview),
-        ("/connections/{name}", _connection),
-        ("/alerts", _alerts),
-        ("/changes", _changes),
+        ("/", overview_page),
+        ("/connections/{name}", connection_page),
+        ("/alerts", alerts_page),
+        ("/changes", changes_page),
     ):
-        router.add_api_route(path, _answer(pages, ask), methods=["GET", "HEAD"], response_model=None)
+        router.add_route(path, functools.partial(pages.answer, ask=ask), methods=["GET", "HEAD"])
     return router
 
 
-def _answer(pages: Pages, ask: Ask) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        async def found(status: MonitorStatus) -> PageView:
-            return await ask(pages.sources, status, request)
-
-        return await pages.answer(request, found)
-
-    return answer
-
-
-async def _overview(_: Sources, status: MonitorStatus, request: Request) -> PageView:
-    return overview_of(status, request.query_params)
-
-
-async def _connection(sources: Sources, _: MonitorStatus, request: Request) -> PageView:
-    return await connection_of(sources, request.path_params["name"], request.query_params)
-
-
-async def _alerts(sources: Sources, _: MonitorStatus, request: Request) -> PageView:
-    return await alerts_of(sources, request.query_params)
-
-
-async def _changes(sources: Sources, _: MonitorStatus, request: Request) -> PageView:
-    return await changes_of(sources, request.query_params)
-
-
-def overview_of(status: MonitorStatus, query: Mapping[str, str]) -> PageView:
+async def overview_page(_: Sources, status: MonitorStatus, request: Request) -> PageView:
     """Return the overview; what is bad comes first."""
+    query = request.query_params
     asked = text(query, "connection")
     number = page_number(query)
-    views = sorted((view for view in status.connections if _has(view.name, asked)), key=_trouble)
+    part = (asked or "").casefold()
+    views = sorted((view for view in status.connections if part in view.name.casefold()), key=_trouble)
     counted = [view.counts for view in status.connections if view.counts]
     succeeded = [view.last_success_at for view in status.connections if view.last_success_at]
     start = (number - 1) * CONNECTIONS
@@ -124,14 +96,16 @@ def overview_of(status: MonitorStatus, query: Mapping[str, str]) -> PageView:
     )
 
 
-async def connection_of(sources: Sources, name: str, query: Mapping[str, str]) -> PageView:
+async def connection_page(sources: Sources, _: MonitorStatus, request: Request) -> PageView:
     """Return the page of a connection.
 
     Raises:
-        HTTPException: There is none of this name, or the request cannot be read.
+        UnknownName: There is none of this name.
+        HTTPException: The request cannot be read.
         BadCursor: No page ends there.
         StoreUnavailable: The store is away.
     """
+    name, query = request.path_params["name"], request.query_params
     show, state, after = choice(query, "show", Show) or Show.TROUBLE, text(query, "state"), cursor(query)
     now = sources.clock.now()
     since = now - min(_HISTORY, sources.retention())
@@ -139,9 +113,9 @@ async def connection_of(sources: Sources, name: str, query: Mapping[str, str]) -
         owner = await owner_named(tx, name)
         row = await queries.connection_named(tx, sources.codec, sources.maintenance_of, name)
         if owner is None or row is None:
-            raise HTTPException(HTTPStatus.NOT_FOUND, "No connection has this name.")
+            raise UnknownName(f"No connection is named “{name}”.")
         listed = await _numbers(tx, sources, owner, show, state, after)
-        alerts = await queries.alert_bodies(tx, connection=glob.escape(name), status=AlertStatus.FIRING)
+        firing = await queries.alert_bodies(tx, connection=glob.escape(name), status=AlertStatus.FIRING)
         latest = await queries.change_rows(tx, connection=glob.escape(name), limit=_LATEST)
         moves = await drift_moves(tx, owner.identity, max(since, row.watched_since))
     return PageView(
@@ -154,9 +128,11 @@ async def connection_of(sources: Sources, name: str, query: Mapping[str, str]) -
             "state": state,
             "after": query.get("after"),
             "next": listed.next,
-            "alerts": sorted(alerts.rows, key=_urgency),
+            "alerts": sorted(firing.rows, key=_urgency),
             "days": timeline(latest.rows),
-            "history": _history(row, moves.moves, moves.since, now),
+            "history": None
+            if row.numbers is None or moves.since >= now
+            else history(row.drifting_states, moves.moves, since=moves.since, now=now),
             "state_bar": state_bar,
             "done": query.get("done"),
         },
@@ -190,16 +166,7 @@ async def _numbers(
     )
 
 
-def _history(
-    row: ConnectionRow, moves: Sequence[DriftMove], since: datetime, now: datetime
-) -> History | None:
-    """Return the history of a connection; None while there is none to be told."""
-    if row.numbers is None or since >= now:
-        return None
-    return history(row.drifting_states, moves, since=since, now=now)
-
-
-async def alerts_of(sources: Sources, query: Mapping[str, str]) -> PageView:
+async def alerts_page(sources: Sources, status: MonitorStatus, request: Request) -> PageView:
     """Return the page of the alerts, or of the one that is asked for.
 
     Raises:
@@ -207,14 +174,15 @@ async def alerts_of(sources: Sources, query: Mapping[str, str]) -> PageView:
         BadCursor: No page ends there.
         StoreUnavailable: The store is away.
     """
+    query = request.query_params
     alert_id, connection = text(query, "alert"), text(query, "connection")
     after, firing_after = cursor(query), cursor(query, "firing_after")
     async with sources.read() as tx:
         firing, recent = [
             await queries.alert_bodies(
-                tx, status=status, alert_id=alert_id, connection=connection, limit=limit, after=begin
+                tx, status=which, alert_id=alert_id, connection=connection, limit=limit, after=begin
             )
-            for status, limit, begin in (
+            for which, limit, begin in (
                 (AlertStatus.FIRING, FIRING, firing_after),
                 (AlertStatus.RESOLVED, RECENT, after),
             )
@@ -235,6 +203,8 @@ async def alerts_of(sources: Sources, query: Mapping[str, str]) -> PageView:
             "dead": dead.rows if dead else [],
             "alert_id": alert_id,
             "connection": connection,
+            "unmatched": connection is not None
+            and not (firing.rows or recent.rows or _is_name(connection, status)),
             "paged": bool(after or firing_after),
             "done": query.get("done"),
         },
@@ -242,7 +212,7 @@ async def alerts_of(sources: Sources, query: Mapping[str, str]) -> PageView:
     )
 
 
-async def changes_of(sources: Sources, query: Mapping[str, str]) -> PageView:
+async def changes_page(sources: Sources, status: MonitorStatus, request: Request) -> PageView:
     """Return the timeline.
 
     Raises:
@@ -250,43 +220,54 @@ async def changes_of(sources: Sources, query: Mapping[str, str]) -> PageView:
         BadCursor: No page ends there.
         StoreUnavailable: The store is away.
     """
-    asked, after = change_filter(query), cursor(query)
+    query = request.query_params
+    after, given = cursor(query), change_filters(query)
+    filters: dict[str, Any] = {name: value for name, value in given.items() if value}
+    if "since" in filters:
+        filters["since"] = sources.clock.now() - Span(filters["since"]).length
     async with sources.read() as tx:
-        page = await queries.change_rows(
-            tx,
-            connection=asked.connection,
-            state=asked.state,
-            change=asked.change,
-            since=asked.since(sources.clock.now()),
-            limit=CHANGES,
-            after=after,
-        )
+        page = await queries.change_rows(tx, **filters, limit=CHANGES, after=after)
+        nothing = [] if page.rows else await _why_nothing(tx, status, given, filters)
     return PageView(
         template="changes.html",
         values={
-            "asked": asked,
-            "given": _given(asked),
+            "given": given,
             "days": timeline(page.rows),
+            "nothing": nothing,
             "next": page.next,
-            "after": query.get("after"),
+            "after": after,
             "kinds": list(ChangeKind),
-            "spans": list(SPANS),
+            "spans": list(Span),
         },
         refreshes=after is None,
     )
 
 
-def _given(asked: ChangeFilter) -> dict[str, str | None]:
-    return {
-        "connection": asked.connection,
-        "state": asked.state,
-        "change": asked.change,
-        "since": asked.span,
+async def _why_nothing(
+    tx: AsyncConnection, status: MonitorStatus, given: Mapping[str, str | None], filters: Mapping[str, Any]
+) -> list[str]:
+    """Return a sentence for each filter that matches nothing by itself, or one for all of them together."""
+    if not (await queries.change_rows(tx, limit=1)).rows:
+        return ["No changes are recorded yet."]
+    words = {
+        "connection": "No changes are recorded for connections matching “{}”.",
+        "state": "No changes are recorded from or to “{}”.",
+        "change": "No changes of kind “{}” are recorded.",
+        "since": "No changes are recorded within the last {}.",
     }
+    if given["connection"] and not _is_name(given["connection"], status):
+        words["connection"] = "No connection matches “{}”."
+    alone = [
+        words[name].format(given[name])
+        for name, value in filters.items()
+        if not (await queries.change_rows(tx, limit=1, **{name: value})).rows
+    ]
+    return alone or ["No changes match all of these filters."]
 
 
-def _has(name: str, asked: str | None) -> bool:
-    return asked is None or asked.casefold() in name.casefold()
+def _is_name(pattern: str, status: MonitorStatus) -> bool:
+    """Return whether a glob matches any connection."""
+    return any(fnmatchcase(view.name, pattern) for view in status.connections)
 
 
 def _urgency(alert: AlertBody) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from monitor.errors import StoreUnavailable
+from monitor.errors import Refused, StoreUnavailable, UnknownName
 from monitor.store.paging import BadCursor
 from monitor.web.actions import Actions
 from monitor.web.auth import user_of
@@ -22,7 +22,10 @@ from monitor.web.status import MonitorStatus
 REFRESH_S = 10
 """How often an open page asks for itself again; without scripts the browser does, a third as often."""
 
-AWAY = "The store is away, so this page has nothing to show. The overview shows what was known before."
+AWAY = "The store is unavailable, so there is nothing to show. The overview shows what was known before."
+
+REFUSED = (HTTPException, BadCursor, UnknownName, Refused, StoreUnavailable)
+"""What a page says no to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,7 @@ class PageView:
     refreshes: bool = False
 
 
-Ask = Callable[[MonitorStatus], Awaitable[PageView]]
+Ask = Callable[[Sources, MonitorStatus, Request], Awaitable[PageView]]
 """Finds out what a page shows."""
 
 
@@ -57,21 +60,17 @@ class Pages:
         return self.actions.enabled and user_of(request) is not None
 
     async def answer(self, request: Request, ask: Ask) -> Response:
-        """Return the page that answers a request, also where that is a no."""
+        """Return the page that answers a request, even when it is refused."""
         status = await self.sources.status.status()
         try:
-            view = await ask(status)
-        except StoreUnavailable:
-            view = refusal(HTTPStatus.SERVICE_UNAVAILABLE, AWAY)
-        except BadCursor:
-            view = refusal(HTTPStatus.BAD_REQUEST, "No page ends there: go back to the first one.")
-        except HTTPException as exc:
-            view = refusal(HTTPStatus(exc.status_code), exc.detail)
+            view = await ask(self.sources, status, request)
+        except REFUSED as exc:
+            view = refusal(exc)
         return await self.render(request, status, view)
 
-    async def refuse(self, request: Request, code: HTTPStatus, reason: str) -> Response:
-        """Return a page that says no."""
-        return await self.render(request, await self.sources.status.status(), refusal(code, reason))
+    async def refuse(self, request: Request, exc: Exception) -> Response:
+        """Return a page that says why a request is refused."""
+        return await self.render(request, await self.sources.status.status(), refusal(exc))
 
     async def render(self, request: Request, status: MonitorStatus, view: PageView) -> Response:
         """Return a view in its frame."""
@@ -85,17 +84,24 @@ class Pages:
             **view.values,
         }
         # A thousand connections take tens of milliseconds to render, a template to compile: not on the loop.
-        text = await asyncio.to_thread(self._rendered, view.template, values)
+        text = await asyncio.to_thread(lambda: self._templates.get_template(view.template).render(values))
         away = view.code is HTTPStatus.SERVICE_UNAVAILABLE
         return HTMLResponse(text, view.code, {"retry-after": str(STORE_AWAY_RETRY_S)} if away else None)
 
-    def _rendered(self, template: str, values: Mapping[str, Any]) -> str:
-        return self._templates.get_template(template).render(values)
 
-
-def refusal(code: HTTPStatus, reason: str) -> PageView:
-    """Return a page that says no; one that may come back is asked for again."""
+def refusal(exc: Exception) -> PageView:
+    """Return the page for one of `REFUSED`; one that may recover refreshes itself."""
+    match exc:
+        case HTTPException():
+            code, reason = HTTPStatus(exc.status_code), exc.detail
+        case BadCursor():
+            code, reason = HTTPStatus.BAD_REQUEST, "No page ends there; go back to the first one."
+        case UnknownName():
+            code, reason = HTTPStatus.NOT_FOUND, str(exc)
+        case Refused():
+            code, reason = HTTPStatus.CONFLICT, str(exc)
+        case _:
+            code, reason = HTTPStatus.SERVICE_UNAVAILABLE, AWAY
+    values = {"code": code, "reason": reason}
     refreshes = code is HTTPStatus.SERVICE_UNAVAILABLE
-    return PageView(
-        template="refused.html", values={"code": code, "reason": reason}, code=code, refreshes=refreshes
-    )
+    return PageView(template="refused.html", values=values, code=code, refreshes=refreshes)

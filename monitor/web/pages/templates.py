@@ -1,4 +1,4 @@
-"""The templates, and the words they share; everything they print is escaped."""
+"""The templates' environment and the words they share; everything they print is escaped."""
 
 import glob
 from collections.abc import Mapping
@@ -8,7 +8,8 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from monitor.metrics import ConnectionView
-from monitor.store.rows import ConnectionRow, SyncStatus
+from monitor.store.rows import SyncStatus
+from monitor.web.status import sync_status
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
@@ -27,8 +28,8 @@ def build_templates() -> Environment:
     templates.globals |= {
         "age": age,
         "link": link,
-        "row_state": row_state,
         "sync_state": sync_state,
+        "sync_words": sync_words,
     }
     return templates
 
@@ -63,32 +64,22 @@ def link(base: str, values: Mapping[str, str | None], **more: str | None) -> str
     return f"{base}?{urlencode(given)}" if given else base
 
 
-def sync_state(view: ConnectionView) -> tuple[str, str]:
-    """Return how the syncs of a connection go: a word for the style, and one for people."""
-    if view.up is None:
-        return "none", "not synced yet"
-    if view.consecutive_failures:
-        return "bad", f"failed {_times(view.consecutive_failures)}"
-    if view.held:
-        return "warn", "held: implausible answer"
-    return ("ok", "ok") if view.up else ("bad", "failed")
-
-
-def row_state(row: ConnectionRow) -> tuple[str, str]:
-    """Return the same of a connection as the store has it."""
-    match row.status:
+def sync_words(status: SyncStatus, failures: int) -> tuple[str, str]:
+    """Return how the syncs of a connection go: a class of the style, and words for people."""
+    match status:
         case SyncStatus.WAITING:
             return "none", "not synced yet"
         case SyncStatus.FAILING:
-            return "bad", f"failed {_times(row.consecutive_failures)}"
+            return "bad", "failed once" if failures == 1 else f"failed {failures} times in a row"
         case SyncStatus.HELD:
             return "warn", "held: implausible answer"
         case SyncStatus.OK:
             return "ok", "ok"
 
 
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times in a row"
+def sync_state(view: ConnectionView) -> tuple[str, str]:
+    """Return the same of a connection as its metrics show it."""
+    return sync_words(sync_status(view), max(view.consecutive_failures, 1))
 
 
 def _aware(at: datetime | str) -> datetime:

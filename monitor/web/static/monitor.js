@@ -1,6 +1,6 @@
 "use strict";
-// What scripts add to pages that are whole without them: the reader's own time, and an open page that stays
-// up to date. Nothing is stored but the choice of the zone.
+// The pages are complete without scripts. This adds the reader's own time, and keeps an open page up to date.
+// Only the choice of the time zone is stored.
 
 const UTC = "utc";
 const words = { utc: "Show times in UTC", local: "Show local times" };
@@ -88,7 +88,7 @@ function swap(fresh) {
 function tellLate(since) {
   const late = document.getElementById("late");
   late.hidden = since === null;
-  if (since !== null) late.textContent = `Not up to date: the monitor does not answer since ${since.toLocaleTimeString()}.`;
+  if (since !== null) late.textContent = `Not up to date: the monitor has not answered since ${since.toLocaleTimeString()}.`;
 }
 
 function stayFresh(seconds) {

@@ -5,8 +5,8 @@ import asyncio
 import httpx
 import pytest
 
+from monitor.web.app import SECURITY_HEADERS
 from monitor.web.auth import WINDOW_S, WRONG_PER_WINDOW
-from monitor.web.headers import SECURITY_HEADERS
 from tests.integration.web.site import Site, hashed
 
 RIGHT = ("ops", "correct horse")

@@ -18,7 +18,7 @@ from monitor.errors import Refused, UnknownName
 from monitor.metrics import ConnectionView
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
-from monitor.web.headers import SECURITY_HEADERS
+from monitor.web.app import SECURITY_HEADERS
 from monitor.web.pages.templates import build_templates, path
 from monitor.web.status import MonitorStatus, ReceiverStatus
 from tests.fakes.clock import START
@@ -123,7 +123,12 @@ async def test_overview_says_what_is_wrong_with_the_monitor(site: Site) -> None:
     )
     async with site.serve():
         page = await text(site, "/")
-    for word in ("The store is away", "api.timeout: not a duration", "failing for", "401 Unauthorized"):
+    for word in (
+        "The store is unavailable",
+        "api.timeout: not a duration",
+        "failing for",
+        "401 Unauthorized",
+    ):
         assert word in page
 
 
@@ -141,7 +146,7 @@ async def test_overview_of_a_thousand_connections_is_paged_and_found_by_name(sit
     assert ">conn-0999<" in last
     assert ">conn-0777<" in found
     assert ">conn-0778<" not in found
-    assert "No connection has this in its name" in none
+    assert "No connection name contains “nobody”." in none
 
 
 async def test_connection_shows_trouble_with_what_to_do(site: Site) -> None:
@@ -194,13 +199,13 @@ async def test_ignored_numbers_have_a_list_of_their_own(site: Site) -> None:
 
 
 async def test_connection_draws_its_history(site: Site) -> None:
-    """Two drifted an hour ago, one still does: the drawing says two at the most."""
+    """Two drifted an hour ago, one still does: the drawing says up to two."""
     records = await sync(site, number("100", "NO_BOT"), number("200", "NO_BOT"))
     await site.clock.advance(3600)
     await sync(site, number("100", "NO_BOT"), number("200"), before=records)
     async with site.serve():
         page = await text(site, PAGE)
-    assert "2 at the most, 1 now" in page
+    assert "up to 2, 1 now" in page
     assert '<rect class="s0"' in page
     assert "resolved" in page
 
@@ -216,7 +221,7 @@ async def test_alerts_show_members_and_deliveries(site: Site) -> None:
     for word in ("+100", "Make a bot", "hook", "not tried yet", "1 not delivered"):
         assert word in page
     assert f'id="{alert_id}"' in alone
-    assert "There is no such alert" in nothing
+    assert "No alert has the id “none”" in nothing
 
 
 async def test_changes_are_filtered(site: Site) -> None:
@@ -236,7 +241,47 @@ async def test_changes_are_filtered(site: Site) -> None:
             page = await text(site, f"/changes?{query}")
             assert sorted(re.findall(r'<span class="number">([^<]+)<', page)) == shown, query
     assert everything.count('<li class="appeared">') == 2
-    assert "No such change is recorded" in page
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("/changes?connection=zzz", "No connection matches “zzz”."),
+        ("/changes?connection=acme-*", "No changes are recorded for connections matching “acme-*”."),
+        ("/changes?state=EXPIRED", "No changes are recorded from or to “EXPIRED”."),
+        ("/changes?change=removed", "No changes of kind “removed” are recorded."),
+        ("/changes?since=1h", "No changes are recorded within the last 1h."),
+        ("/changes?connection=name*&change=removed", "No changes of kind “removed” are recorded."),
+        ("/changes?connection=zzz&state=X", "No changes are recorded from or to “X”."),
+        ("/changes?connection=name*&since=24h", '<li class="appeared">'),
+        ("/alerts?connection=zzz", "No connection matches “<b>zzz</b>”."),
+        ("/alerts?connection=acme-*", "No alerts are firing for these connections."),
+        ("/alerts?connection=name*", "No alerts have ended for these connections yet."),
+        (f"{PAGE}?state=EXPIRED", "No number in trouble is in state “EXPIRED”."),
+        (f"{PAGE}?state=EXPIRED&show=ignored", "No ignored number is in state “EXPIRED”."),
+        (f"{PAGE}?state=EXPIRED&show=all", "No number is in state “EXPIRED”."),
+    ],
+)
+async def test_filter_that_matches_nothing_is_named(site: Site, address: str, said: str) -> None:
+    """An empty list says which part of the filter nothing matches."""
+    site.daemon.shown = replace(site.daemon.shown, connections=[VIEW])
+    await sync(site, number("100", "NO_BOT"))
+    await site.clock.advance(2 * 3600)
+    async with site.serve():
+        page = await text(site, address)
+    assert said in page
+    if said.startswith("No c"):
+        assert page.count("No c") == 1 + ("zzz&" in address)
+
+
+async def test_filters_that_only_together_match_nothing_say_so(site: Site) -> None:
+    """When each filter alone finds changes, the sentence is about all of them."""
+    records = await sync(site, number("100", "NO_BOT"), number("200", "EXPIRED"))
+    await site.clock.advance(3600)
+    await sync(site, number("100"), number("200", "EXPIRED"), before=records)
+    async with site.serve():
+        page = await text(site, "/changes?state=EXPIRED&change=resolved")
+    assert "No changes match all of these filters." in page
 
 
 async def test_changes_are_paged(site: Site) -> None:
@@ -268,7 +313,7 @@ async def test_what_cannot_be_shown_is_a_page_too(site: Site, address: str, code
     await sync(site, number("1"))
     async with site.serve():
         page = await text(site, address, code)
-    assert "To the overview" in page
+    assert "Back to the overview" in page
 
 
 @pytest.mark.parametrize("address", [PAGE, "/alerts", "/changes"])
@@ -279,15 +324,18 @@ async def test_page_without_store_says_so(site: Site, address: str) -> None:
         lose(site.database)
         page = await text(site, address, 503)
         await text(site, "/")
-    assert "The store is away" in page
+    assert "The store is unavailable" in page
 
 
 async def test_nothing_recorded_is_said_in_words(site: Site) -> None:
     """A new monitor has no empty tables."""
     async with site.serve():
-        assert "None configured" in await text(site, "/")
-        assert "No change is recorded yet" in await text(site, "/changes")
-        assert (await text(site, "/alerts")).count("None.") == 2
+        assert "No connections are configured" in await text(site, "/")
+        assert "No changes are recorded yet" in await text(site, "/changes")
+        assert "No receivers are configured" in await text(site, "/")
+        alerts = await text(site, "/alerts")
+    assert "No alerts are firing." in alerts
+    assert "No alerts have ended yet." in alerts
 
 
 @settings(max_examples=40, deadline=None)
@@ -343,7 +391,7 @@ async def test_form_syncs_and_says_so(site: Site) -> None:
         said = await text(site, f"{PAGE}?done=synced")
     assert (done.status_code, done.headers["location"]) == (303, "/connections/acme-sales?done=synced")
     assert site.daemon.done == ["sync acme-sales"]
-    assert "A sync has begun" in said
+    assert "A sync has started" in said
 
 
 @pytest.mark.parametrize(
@@ -378,7 +426,7 @@ async def test_forms_of_other_sites_do_nothing(site: Site, address: str, headers
     async with site.serve():
         answer = await site.client.post(address, data={"x": ""}, headers=headers, auth=USER)
     assert (answer.status_code, site.daemon.done) == (403, [])
-    assert "To the overview" in answer.text
+    assert "Back to the overview" in answer.text
 
 
 async def test_forms_need_a_user(site: Site) -> None:
@@ -570,6 +618,7 @@ def _frame(alert: AlertBody) -> dict[str, object]:
         "dead": [],
         "alert_id": None,
         "connection": None,
+        "unmatched": False,
         "paged": False,
         "done": None,
     }
