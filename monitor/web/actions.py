@@ -1,4 +1,4 @@
-"""What can be asked of the daemon over the web: reload, sync, accept, retry. Off unless configured."""
+"""Actions over the web: reload, sync, accept, retry. Off unless configured."""
 
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -20,13 +20,13 @@ _MOST_FORM_BYTES = 64 * 1024
 
 
 class Lifecycle(Protocol):
-    """Who does it."""
+    """Carries out the actions."""
 
     async def reload(self) -> None:
-        """Read the config again and put it in force.
+        """Read the config again and make it the active one.
 
         Raises:
-            MonitorError: It cannot be used; the old one goes on.
+            MonitorError: It cannot be used; the old one stays active.
         """
         ...
 
@@ -64,10 +64,10 @@ class Lifecycle(Protocol):
 
 
 class Actions:
-    """Decides who may act.
+    """Decides whether a request may act.
 
     Args:
-        lifecycle: Does what is asked.
+        lifecycle: Carries the actions out.
         enabled: Whether the active config allows it.
         external_url: The monitor's address behind a proxy; its pages may act too.
     """
@@ -137,7 +137,7 @@ async def read_form(request: Request) -> dict[str, list[str]]:
     try:
         return parse_qs(body.decode(), keep_blank_values=True)
     except ValueError as exc:
-        raise BadRequest("the form cannot be read") from exc
+        raise BadRequest("the form is not UTF-8 text") from exc
 
 
 def action_routes(actions: Actions) -> APIRouter:

@@ -99,7 +99,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        # Off, whatever the environment holds: what leaves the process is ours to say.
+        # Off, whatever the environment says: nothing leaves the process unasked.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     if gate is not None:

@@ -40,17 +40,17 @@ _BCRYPT_BYTES = 72
 """bcrypt reads no more of a password; the library raises where others (and htpasswd) cut it off."""
 
 Users = Callable[[], Mapping[str, Secret]]
-"""The bcrypt hashes of the passwords, by user name, as the config in force says; none: everybody may."""
+"""The bcrypt hashes of the active config, by user name; empty: no password is needed."""
 
 
 def user_of(request: HTTPConnection) -> str | None:
-    """Return who asks; None if nobody needs a password."""
+    """Return the user of a request; None if no password is needed."""
     name: str | None = request.scope.get("state", {}).get("user")
     return name
 
 
 class BasicAuth:
-    """ASGI middleware that lets nobody past without a password, where users are configured."""
+    """ASGI middleware that asks for a password where users are configured."""
 
     def __init__(self, app: ASGIApp, gate: "Gate") -> None:
         self._app = app
@@ -74,7 +74,7 @@ class BasicAuth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessDecision:
-    """Whether a request may pass: as `user` (None: nobody needs a password), unless there is a `status`."""
+    """Whether a request may pass: as `user` (None: no password is needed), unless there is a `status`."""
 
     user: str | None = None
     status: HTTPStatus | None = None
@@ -83,12 +83,12 @@ class AccessDecision:
 
 
 class Gate:
-    """Knows whose password is right.
+    """Checks passwords, and how often they were wrong.
 
     Args:
         users: Asked at every request, so a reload counts at once.
         clock: The time.
-        log: Told once of a streak of wrong passwords.
+        log: Gets one line for a streak of wrong passwords.
     """
 
     def __init__(self, *, users: Users, clock: Clock, log: FilteringBoundLogger) -> None:
@@ -115,13 +115,14 @@ class Gate:
         client = network_of(address)
         wait_s = self._attempts.begin(client, self._clock.monotonic())
         if wait_s is not None:
-            return _too_many(wait_s)
+            return AccessDecision(
+                status=HTTPStatus.TOO_MANY_REQUESTS,
+                detail=f"too many wrong passwords from this address; wait {math.ceil(wait_s)} seconds",
+                headers={"retry-after": str(max(math.ceil(wait_s), 1))},
+            )
         async with self._turns:
             # Another request may have brought the same password while this one waited.
             right = self._remembers(proof) or await asyncio.to_thread(is_right, users, name, password)
-        return self._after(client, name, proof, right=right)
-
-    def _after(self, client: str, name: str, proof: bytes, *, right: bool) -> AccessDecision:
         if right:
             self._attempts.take_back(client)
             self._remember(proof)
@@ -184,13 +185,13 @@ class Attempts:
         return None
 
     def take_back(self, client: str) -> None:
-        """Do not count the last attempt: it was right."""
+        """Uncount the last attempt, which was right."""
         streak = self._streaks.get(client)
         if streak is not None and streak.at:
             streak.at.pop()
 
     def is_news(self, client: str) -> bool:
-        """Return whether nobody was told of this streak yet, and count it as told."""
+        """Return whether this streak is not logged yet, and count it as logged."""
         streak = self._streaks.setdefault(client, _Streak())
         news, streak.told = not streak.told, True
         return news
@@ -240,14 +241,6 @@ _UNAUTHORIZED = AccessDecision(
     detail="a user name and its password are needed",
     headers={"www-authenticate": CHALLENGE},
 )
-
-
-def _too_many(wait_s: float) -> AccessDecision:
-    return AccessDecision(
-        status=HTTPStatus.TOO_MANY_REQUESTS,
-        detail="too many wrong passwords from this address: wait",
-        headers={"retry-after": str(max(math.ceil(wait_s), 1))},
-    )
 
 
 def _cost(bcrypt_hash: str) -> str:

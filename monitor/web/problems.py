@@ -33,7 +33,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BadRequest(HTTPException):
-    """A request that cannot be understood; `parameter` is the part that is wrong."""
+    """A request that cannot be understood; `parameter` is the wrong part."""
 
     def __init__(self, detail: str, *, parameter: str | None = None) -> None:
         super().__init__(HTTPStatus.BAD_REQUEST, detail)
@@ -48,14 +48,14 @@ def refusal(
     headers: Mapping[str, str] | None = None,
     parameter: str | None = None,
 ) -> Response:
-    """Return an answer that says no, in the form that fits the path.
+    """Return a refusal in the form that fits the path.
 
     Args:
         path: Of the request.
         status: The code.
-        detail: What to say to people; the code's own words if None.
+        detail: The reason, for people; the name of the code if None.
         headers: To add.
-        parameter: The part of the request that is wrong.
+        parameter: The wrong part of the request.
     """
     phrase = HTTPStatus(status).phrase
     if not (path == API or path.startswith(API + "/")):

@@ -26,7 +26,7 @@ def bind(host: str, port: int) -> socket.socket:
         port: 0 for any free one.
 
     Raises:
-        StartError: The address is taken, not ours, or unknown.
+        StartError: The address is taken, unknown, or not one of this host.
     """
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
@@ -132,15 +132,6 @@ class WebServer:
             await self._task
         finally:
             self._server.abort_connections()
-
-    async def run(self) -> None:
-        """Serve until this is cancelled, then stop in good order."""
-        await self.start()
-        try:
-            if self._task is not None:
-                await asyncio.shield(self._task)
-        finally:
-            await self.stop()
 
 
 class _EmbeddedServer(uvicorn.Server):

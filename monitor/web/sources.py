@@ -1,4 +1,4 @@
-"""Where the pages and the JSON API get what they show: the store, in turns, and the rest of the daemon."""
+"""What the pages and the JSON API read: the store, in turns, and the state of the daemon."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ BUSY = "too many requests are reading the store; try again in a moment"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Knows the answers.
+    """Everything that pages and API read from.
 
     `rules_of` and `maintenance_of` answer by a connection's identity, as of now. `retention` is how long
     changes are kept.
@@ -44,10 +44,10 @@ class Sources:
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Read the store, when it is this request's turn.
+        """Wait for a turn, and read the store.
 
         Raises:
-            HTTPException: 503; it was not for ten seconds.
+            HTTPException: 503; no turn came within ten seconds.
             StoreUnavailable: The store is away.
         """
         try:

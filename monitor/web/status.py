@@ -1,4 +1,4 @@
-"""What the web side asks of the rest of the daemon, and the values it gets."""
+"""The state of the monitor, as the web side gets it from the daemon."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from monitor.store.rows import SyncStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiverStatus:
-    """How one receiver does. `failing_since` and `error` are None while it takes what it is sent."""
+    """How one receiver is doing. `failing_since` and `error` are None while it accepts alerts."""
 
     name: str
     pending: int
@@ -48,7 +48,7 @@ def sync_status(view: ConnectionView) -> SyncStatus:
 
 
 class StatusSource(Protocol):
-    """Who knows the state of the monitor."""
+    """Knows the state of the monitor."""
 
     async def status(self) -> MonitorStatus:
         """Return the state now. It answers, with what it has, while the store is away."""
@@ -56,8 +56,8 @@ class StatusSource(Protocol):
 
 
 class ReadinessSource(Protocol):
-    """Who knows whether the daemon does its work."""
+    """Knows whether the daemon is doing its work."""
 
     def not_ready(self) -> str | None:
-        """Return why it does not, short and fit for anybody; None if it does."""
+        """Return why it is not, short and without secrets; None if it is."""
         ...

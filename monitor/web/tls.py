@@ -1,4 +1,4 @@
-"""The certificate of the web listener, read again when its files change."""
+"""The certificate of the web listener, reloaded when its files change."""
 
 import ssl
 from pathlib import Path

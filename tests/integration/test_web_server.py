@@ -222,18 +222,16 @@ async def test_stop_cuts_off_a_request_that_does_not_end() -> None:
             (await request).raise_for_status()
 
 
-async def test_run_serves_until_it_is_cancelled() -> None:
-    """As a task of the daemon it serves, and a cancel stops it in good order."""
+async def test_stop_frees_the_port() -> None:
+    """A server that has served closes its socket."""
     daemon = Daemon()
     sock = bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
     server = WebServer(create_app(metrics=Metrics(version="1"), readiness=daemon), sock)
-    task = asyncio.create_task(server.run())
+    await server.start()
     async with httpx.AsyncClient(trust_env=False) as client:
         assert (await client.get(f"http://127.0.0.1:{port}/-/healthy")).text == "ok\n"
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await server.stop()
     assert sock.fileno() == -1
 
 

@@ -1,4 +1,4 @@
-"""What the JSON API answers with, and how that becomes JSON."""
+"""The answers of the JSON API, and their encoding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -49,8 +49,8 @@ class NumberTotals:
 class StatusAnswer:
     """The state of the whole monitor.
 
-    `not_ready` says why the daemon does not do its work, null if it does. While `store_ok` is false, the rest
-    is what was known before. `config_error` says why the config on disk was refused, if it was.
+    `not_ready` says why the daemon is not doing its work, null if it is. While `store_ok` is false, the
+    rest is what was known before. `config_error` says why the config on disk was rejected, if it was.
     `alerts_firing` counts by severity.
     """
 

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document: what FastAPI says of the routes, with the types of the answers.
+"""The OpenAPI 3.1 document: FastAPI's description of the routes, with the types of the answers.
 
 Source: https://spec.openapis.org/oas/v3.1.1
 """

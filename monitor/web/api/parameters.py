@@ -1,4 +1,4 @@
-"""What each question of the JSON API may be asked: FastAPI checks it, and describes it in the OpenAPI."""
+"""The parameters of the JSON API, which FastAPI checks and describes."""
 
 from datetime import UTC, datetime
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""The routes of the JSON API. A new question is one function here, and its example in `examples.json`."""
+"""The questions of the JSON API, each a method and a row of the table of routes."""
 
 import asyncio
 import functools
@@ -45,7 +45,7 @@ Nothing = Annotated[ask.Parameters, Query()]
 
 
 class ApiRoute(APIRoute):
-    """A route that says in the API's own words what is wrong with a request, and tags its answers."""
+    """A route that explains what is wrong with a request, and tags its answers."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a request."""
@@ -114,11 +114,11 @@ def _in_json(
 
 
 class Api:
-    """Answers the questions; what a method takes and returns, and the words on it, are in the OpenAPI.
+    """Answers the questions; signatures and docstrings become the OpenAPI.
 
     Args:
-        sources: Who knows the answers.
-        actions: Starts a sync.
+        sources: Have the answers.
+        actions: Start a sync.
     """
 
     def __init__(self, sources: Sources, actions: Actions) -> None:
@@ -183,8 +183,8 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
     """Return the routes of the API.
 
     Args:
-        sources: Who knows the answers.
-        actions: Decides who may start a sync, and does it.
+        sources: Have the answers.
+        actions: Decide who may start a sync, and start it.
         version: Of the program, for the OpenAPI.
     """
     router = APIRouter(prefix=API, route_class=ApiRoute)

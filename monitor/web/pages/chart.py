@@ -1,4 +1,4 @@
-"""What pages draw and tell of the records: colours, bars, the history of a connection, the timeline. Pure."""
+"""The drawings and the timeline of the pages, as values: colours, bars, history, days. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -55,7 +55,7 @@ def choice(query: Mapping[str, str], name: str, kind: type[E]) -> E | None:
     """Return a parameter that is one of a few words.
 
     Raises:
-        HTTPException: It is another.
+        HTTPException: It is a different one.
     """
     value = text(query, name)
     try:
@@ -65,7 +65,7 @@ def choice(query: Mapping[str, str], name: str, kind: type[E]) -> E | None:
 
 
 def change_filters(query: Mapping[str, str]) -> dict[str, str | None]:
-    """Return which changes are asked for, by parameter; None: all of them.
+    """Return the filters of the changes, by parameter; None: not filtered.
 
     Raises:
         HTTPException: A parameter cannot be read.
@@ -79,7 +79,7 @@ def change_filters(query: Mapping[str, str]) -> dict[str, str | None]:
 
 
 def cursor(query: Mapping[str, str], name: str = "after") -> str | None:
-    """Return where the page before ended.
+    """Return the cursor of the page.
 
     Raises:
         HTTPException: It is too long.
@@ -91,7 +91,7 @@ def cursor(query: Mapping[str, str], name: str = "after") -> str | None:
 
 
 def page_number(query: Mapping[str, str]) -> int:
-    """Return which page is asked for, from 1.
+    """Return the number of the page, from 1.
 
     Raises:
         HTTPException: It is no number of a page.

@@ -67,7 +67,7 @@ def page_routes(pages: Pages) -> APIRouter:
 
 
 async def overview_page(_: Sources, status: MonitorStatus, request: Request) -> PageView:
-    """Return the overview; what is bad comes first."""
+    """Return the overview, the worst first."""
     query = request.query_params
     asked = text(query, "connection")
     number = page_number(query)
@@ -167,7 +167,7 @@ async def _numbers(
 
 
 async def alerts_page(sources: Sources, status: MonitorStatus, request: Request) -> PageView:
-    """Return the page of the alerts, or of the one that is asked for.
+    """Return the page of the alerts, or of a single one.
 
     Raises:
         HTTPException: The request cannot be read.

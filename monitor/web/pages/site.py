@@ -1,4 +1,4 @@
-"""What every page has in common: the frame around it, who may act on it, and how it says no."""
+"""The frame of every page: what all show, and the page for a refused request."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,17 +20,17 @@ from monitor.web.sources import Sources
 from monitor.web.status import MonitorStatus
 
 REFRESH_S = 10
-"""How often an open page asks for itself again; without scripts the browser does, a third as often."""
+"""Seconds until an open page updates itself; without scripts the browser does, a third as often."""
 
 AWAY = "The store is unavailable, so there is nothing to show. The overview shows what was known before."
 
 REFUSED = (HTTPException, BadCursor, UnknownName, Refused, StoreUnavailable)
-"""What a page says no to."""
+"""The errors that have a page of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageView:
-    """A page to be rendered. `refreshes`: it shows the present, so an open one is kept up to date."""
+    """A page to be rendered. `refreshes`: it shows the present, so an open page updates itself."""
 
     template: str
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -39,25 +39,21 @@ class PageView:
 
 
 Ask = Callable[[Sources, MonitorStatus, Request], Awaitable[PageView]]
-"""Finds out what a page shows."""
+"""Finds what a page shows."""
 
 
 class Pages:
-    """Answers with pages.
+    """Renders pages.
 
     Args:
-        sources: Who knows what they show.
-        actions: Decides who may act.
+        sources: Know what they show.
+        actions: Decide who may act.
     """
 
     def __init__(self, sources: Sources, actions: Actions) -> None:
         self.sources = sources
         self.actions = actions
         self._templates = build_templates()
-
-    def may_act(self, request: Request) -> bool:
-        """Return whether this page offers actions: the config allows them, and we know who asks."""
-        return self.actions.enabled and user_of(request) is not None
 
     async def answer(self, request: Request, ask: Ask) -> Response:
         """Return the page that answers a request, even when it is refused."""
@@ -79,7 +75,8 @@ class Pages:
             "now": self.sources.clock.now(),
             "here": request.url.path,
             "refresh_s": REFRESH_S if view.refreshes else None,
-            "acting": self.may_act(request),
+            # Pages offer actions where the config allows them and the user is known.
+            "acting": self.actions.enabled and user_of(request) is not None,
             "lifecycle": self.actions.enabled,
             **view.values,
         }
