@@ -20,7 +20,7 @@ from rich.text import Text
 from monitor.clock import rfc3339
 
 _WIDE = 10_000
-"""Where nobody looks at a screen, nothing is cut or wrapped."""
+"""Off a terminal nothing is cut or wrapped."""
 _GAP = 3
 """Between two columns."""
 _READABLE = 30
@@ -52,7 +52,7 @@ class Format(StrEnum):
 
 
 class Terminal:
-    """Standard output and standard error, with colours where somebody watches.
+    """Standard output and standard error, with colours on terminals.
 
     Args:
         out: For data alone.
@@ -67,7 +67,7 @@ class Terminal:
 
     @property
     def watched(self) -> bool:
-        """Whether somebody watches standard error."""
+        """Whether standard error is a terminal."""
         return self._notes.is_terminal
 
     def json(self, value: Any) -> None:

@@ -120,10 +120,10 @@ def questions(config: Config, now: datetime) -> Iterator[str]:
     """Yield what is valid but probably not meant."""
     for place, rule in enumerate(config.ignore):
         if rule.until is not None and rule.until <= now:
-            yield f"ignore[{place}]: its `until` is over, so it does nothing: remove it"
+            yield f"ignore[{place}]: `until` has passed, so the rule has no effect: remove it"
     for place, window in enumerate(config.maintenance):
         if window.end is not None and window.end <= now:
-            yield f"maintenance[{place}]: it is over, so it does nothing: remove it"
+            yield f"maintenance[{place}]: the window has ended, so it has no effect: remove it"
     if config.api.base_url.startswith("http:") and not _loopback(config.api.base_url):
         yield "api.base_url: API keys travel unencrypted over http: use https"
     if not any(account.discover for account in config.accounts):
@@ -146,4 +146,4 @@ def _vain_globs(config: Config) -> Iterator[str]:
         globs += [((key, place, "connections"), row.connections) for place, row in enumerate(rows)]
     for path, patterns in globs:
         if not any(fnmatchcase(name, pattern) for name in names for pattern in patterns):
-            yield f"{dotted(path)}: no connection has such a name"
+            yield f"{dotted(path)}: no connection name matches this glob"

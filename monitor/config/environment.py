@@ -52,10 +52,10 @@ def variable_name(path: tuple[str, ...]) -> str:
 
 
 def read_environment(environ: Mapping[str, str]) -> Environment:
-    """Return what the variables of ours set.
+    """Return what the monitor's own variables set.
 
-    Names are compared without case. One without `__` that is no key is not ours: Kubernetes gives every
-    pod variables like `VOICELINK_MONITOR_PORT`.
+    Names are compared without case. One without `__` that is no key is left alone: Kubernetes gives
+    every pod variables like `VOICELINK_MONITOR_PORT`.
     """
     found = Environment()
     known = {leaf.path: leaf for leaf in leaves(Config)}

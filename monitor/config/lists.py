@@ -44,7 +44,7 @@ class AccountConfig(values.Section):
     )
     """A file that holds the API key; read again when it changes."""
     requests_per_minute: values.Number = Field(default=30, ge=1, le=1_000_000)
-    """The most requests the monitor sends with this key; the provider allows 60 a minute to all its users."""
+    """Request budget of this key; the provider allows 60 a minute for all its users together."""
     discover: values.Flag = False
     """Watch every active VoiceLink connection of the key, as the provider lists them."""
     connections: tuple[ConnectionConfig, ...] = ()
@@ -72,20 +72,20 @@ class AccountConfig(values.Section):
 
 
 class IgnoreConfig(values.Section):
-    """Numbers that may drift in silence; it needs at least one of connection, number, issue and state."""
+    """Numbers whose drift is not alerted; needs at least one of connection, number, issue and state."""
 
     connection: values.OptionalText = None
     """Glob of connection names; any if absent."""
     number: values.OptionalText = None
     """Glob of phone numbers, like `+9180*`; any if absent."""
     issue: values.OptionalText = None
-    """An issue code to take off a number's list; the number is silent if none is left."""
+    """An issue code to disregard; a number with no other issues does not alert."""
     state: values.OptionalText = None
-    """A state; the rule holds while the number is in it."""
+    """A state; the rule applies while the number is in it."""
     reason: values.Text
-    """Why, for whoever wonders later."""
+    """Why the rule exists."""
     until: values.Until = None
-    """A date (the rule holds through that whole day, UTC) or a time with its offset, at which it ends."""
+    """When the rule ends: a date (it includes that whole day, UTC) or a time with its offset."""
 
     @model_validator(mode="after")
     def _not_everything(self) -> Self:
@@ -95,7 +95,7 @@ class IgnoreConfig(values.Section):
 
 
 class MaintenanceConfig(values.Section):
-    """A time in which no alert opens: `cron` and `duration`, or `start` and `end` for once."""
+    """A time during which no alert opens: `cron` and `duration`, or `start` and `end` for a single window."""
 
     connections: tuple[values.Text, ...] = Field(default=("*",), min_length=1)
     """Globs of connection names."""

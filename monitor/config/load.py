@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -24,6 +24,8 @@ from monitor.config.keys import at, explain
 from monitor.config.lists import AccountConfig
 from monitor.config.settings import Config, ScheduleConfig
 from monitor.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
 
 SYSTEM_CONFIG_FILE = Path("/etc/voicelink-monitor/config.toml")
 
@@ -106,15 +108,11 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError(["the config file is not UTF-8 text"]) from None
     except tomllib.TOMLDecodeError as exc:
-        raise ConfigError([f"{_place(str(exc))}: not valid TOML"]) from None
+        # The rest of its text may quote the file.
+        found = re.search(r"\(at (line \d+, column \d+)\)$", str(exc))
+        raise ConfigError([f"{found[1] if found else 'at the end of the file'}: not valid TOML"]) from None
     except (ValueError, RecursionError):
         raise ConfigError(["not valid TOML: a value is out of bounds, or nested too deeply"]) from None
-
-
-def _place(message: str) -> str:
-    """Return the place that a TOML error names; the rest of its text may quote the file."""
-    found = re.search(r"\(at line (\d+), column (\d+)\)$", message)
-    return f"line {found[1]}, column {found[2]}" if found else "at the end of the file"
 
 
 def _without_rivals(file: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,28 +139,19 @@ def _validated(file: Mapping[str, Any], found: Environment, now: datetime) -> tu
     given = raw.get("accounts")
     if given == [] or (given is None and "accounts" not in file):
         problems.append(NO_ACCOUNT)
-    accounts = dict(enumerate(config.accounts)) if config else _readable_accounts(given)
+    rows = given if isinstance(given, list) else []
+    accounts = {
+        place: account for place, row in enumerate(rows) if (account := _read(AccountConfig, row)) is not None
+    }
     problems += [at(path, text, found.origins) for path, text in unique_problems(raw, accounts)]
-    schedule = config.schedule if config else _readable_schedule(file, found.values)
-    if schedule is not None:
+    both = [layer.get("schedule") for layer in (file, found.values)]
+    values = {key: value for layer in both if isinstance(layer, dict) for key, value in layer.items()}
+    if (schedule := _read(ScheduleConfig, values)) is not None:
         problems += budget_problems(accounts.values(), schedule, now)
     return config, problems
 
 
-def _readable_schedule(file: Mapping[str, Any], environment: Mapping[str, Any]) -> ScheduleConfig | None:
-    both = [layer["schedule"] for layer in (file, environment) if isinstance(layer.get("schedule"), dict)]
-    read = _read(ScheduleConfig, {key: value for layer in both for key, value in layer.items()})
-    return read if isinstance(read, ScheduleConfig) else None
-
-
-def _readable_accounts(rows: Any) -> dict[int, AccountConfig]:
-    read = {
-        place: _read(AccountConfig, row) for place, row in enumerate(rows if isinstance(rows, list) else [])
-    }
-    return {place: account for place, account in read.items() if isinstance(account, AccountConfig)}
-
-
-def _read(model: type[BaseModel], values: Any) -> BaseModel | None:
+def _read(model: type[M], values: Any) -> M | None:
     try:
         return model.model_validate(values)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""`[[receivers]]`: who is told. The log is always told besides."""
+"""`[[receivers]]`: where alerts are sent, in addition to the log."""
 
 import re
 from datetime import timedelta
@@ -40,16 +40,16 @@ def _longer_than_two_posts(expire_after: timedelta, info: ValidationInfo) -> tim
 
 
 class _ReceiverConfig(values.Section):
-    """What every receiver has."""
+    """The keys of every receiver."""
 
     name: Annotated[values.Name, AfterValidator(_not_reserved)]
     """Its name in metrics and logs."""
     min_severity: values.SeverityWord = "info"
     """Alerts below this severity are not sent."""
     connections: tuple[values.Text, ...] = Field(default=("*",), min_length=1)
-    """Globs of connection names; an alert about several is sent if any matches."""
+    """Globs of connection names; an alert about several connections is sent if any matches."""
     send_resolved: values.Flag = True
-    """Whether to say when an alert is over."""
+    """Whether to send a message when an alert is resolved."""
     repeat_interval: Annotated[
         timedelta | None,
         values.duration_or("off", timedelta(seconds=1)),
@@ -57,7 +57,7 @@ class _ReceiverConfig(values.Section):
     ] = None
     """Send a reminder of a firing alert this often; or "off"."""
     timeout: values.Timeout = timedelta(seconds=10)
-    """The longest that one delivery may take."""
+    """Maximum duration of one delivery."""
 
 
 class BasicAuthConfig(values.Section):
@@ -84,7 +84,7 @@ class AlertmanagerConfig(_ReceiverConfig):
     type: Literal["alertmanager"]
     """The kind of receiver."""
     urls: tuple[values.PlainUrl, ...] = Field(min_length=1)
-    """The base address of every member of the Alertmanager cluster."""
+    """Base URL of every member of the Alertmanager cluster."""
     resend_interval: values.LongDuration = timedelta(seconds=60)
     """How often all open alerts are posted again."""
     expire_after: Annotated[values.LongDuration, AfterValidator(_longer_than_two_posts)] = timedelta(
@@ -120,7 +120,7 @@ class WebhookConfig(_ReceiverConfig):
     headers: Annotated[dict[str, values.HeaderValue], AfterValidator(_header_names)] = Field(
         default_factory=dict
     )
-    """Headers to add; their values are kept secret."""
+    """Additional headers; their values are secret."""
     ca_file: values.OptionalFile = None
     """Certificates to trust instead of the system's."""
 
@@ -167,7 +167,7 @@ class SlackConfig(_ReceiverConfig):
 
 
 class AppriseConfig(_ReceiverConfig):
-    """Sends through Apprise, to any service that it knows."""
+    """Sends through Apprise to any service that it supports."""
 
     type: Literal["apprise"]
     """The kind of receiver."""

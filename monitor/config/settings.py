@@ -42,11 +42,11 @@ class ApiConfig(values.Section):
     """The provider's API."""
 
     base_url: values.PlainUrl = "https://api.vocobase.com/api/v2"
-    """Where it is."""
+    """Base URL of the API."""
     timeout: values.Timeout = timedelta(seconds=30)
-    """The longest that a whole request may take."""
+    """Maximum duration of a whole request."""
     max_response_size: values.Size = Field(default=64 * 2**20, validate_default=False)
-    """The largest answer that is read, before and after decompression."""
+    """Maximum size of an answer, before and after decompression."""
     ca_file: values.OptionalFile = None
     """Certificates to trust instead of the system's."""
 
@@ -80,15 +80,15 @@ class ScheduleConfig(values.Section):
     timezone: values.TimeZone = "UTC"
     """The time zone of crons."""
     cron: values.Cron = None
-    """Five fields, weekdays by name; instead of `interval`, which then means nothing."""
+    """Five fields, weekdays by name; replaces `interval`."""
     interval: Annotated[values.LongDuration, values.exclusive("cron", "interval")] = Field(
         default=timedelta(seconds=60), validate_default=False
     )
     """Time between two syncs of a connection."""
     recheck_interval: values.Recheck = timedelta(seconds=15)
-    """How soon a sync follows one that failed or left something unconfirmed."""
+    """Delay before the next sync after one that failed or left something unconfirmed."""
     max_concurrent_syncs: values.Number = Field(default=32, ge=1, le=1000)
-    """How many syncs may run at once."""
+    """Maximum number of concurrent syncs."""
 
     def timing(self, connection: ConnectionConfig) -> Timing:
         """Return when a connection is synced: its own times, or these."""
@@ -98,26 +98,26 @@ class ScheduleConfig(values.Section):
 
 
 class DriftConfig(values.Section):
-    """When a drift counts, and when it is over."""
+    """When drift alerts, and when it is resolved."""
 
     confirm_syncs: values.Number = Field(default=2, ge=1)
-    """How many syncs must see a drift before it alerts."""
+    """Number of syncs that must see drift before it alerts."""
     resolve_syncs: values.Number = Field(default=2, ge=1)
-    """How many syncs in a row must see a number ready before its drift is over."""
+    """Number of consecutive syncs that must see a number ready before its drift is resolved."""
     keep_firing_for: values.Duration = timedelta(minutes=5)
-    """How long a drift that seems over is kept, so that flapping is one alert."""
+    """How long drift that looks resolved keeps firing, so that flapping is a single alert."""
     failing_after: values.Number = Field(default=3, ge=1)
-    """How many failed syncs in a row are an alert, rechecks included."""
+    """Number of consecutive failed syncs, rechecks included, that raise an alert."""
     stale_after: Annotated[
         timedelta | None,
         values.duration_or("auto", timedelta(seconds=1)),
         WithJsonSchema({"type": "string", "pattern": f"^auto$|{DURATION_PATTERN}"}),
     ] = None
-    """No applied snapshot for so long is an alert; "auto" is 3 x the interval, at least 5m."""
+    """Alert when no snapshot was applied for this long; "auto" is 3 x the interval, at least 5m."""
     reconfigured: Literal["record", "alert"] = "record"
-    """What a ready number's other client, bot, routing or agent causes."""
+    """What happens when a ready number gets another client, bot, routing or agent."""
     removed: Literal["alert", "record"] = "alert"
-    """What a number that is no longer listed causes."""
+    """What happens when a number is no longer listed."""
 
     def stale_after_for(self, interval: timedelta) -> timedelta:
         """Return how long a connection synced this often may go without an applied snapshot."""
@@ -125,14 +125,14 @@ class DriftConfig(values.Section):
 
 
 class GuardConfig(values.Section):
-    """When an answer is too strange to be believed at once."""
+    """When an answer is too implausible to be accepted at once."""
 
     ratio: values.Fraction = Field(default=0.5, gt=0, le=1, allow_inf_nan=False)
-    """More than this share of a connection's numbers changing at once is held back."""
+    """Hold an answer in which more than this share of a connection's numbers changes at once."""
     min_numbers: values.Number = Field(default=5, ge=1)
-    """If it is at least so many numbers."""
+    """Hold it only if at least this many numbers change."""
     confirm_syncs: values.Number = Field(default=3, ge=1)
-    """So many such answers in a row are believed."""
+    """Accept the change after this many such answers in a row."""
 
 
 _CRITICAL = ("no_bot", "routing_missing", "no_vocobase_agent")
@@ -145,7 +145,7 @@ class SeverityConfig(values.Section):
     __pydantic_extra__: dict[str, values.SeverityWord] = Field(init=False)
 
     default: values.SeverityWord = "warning"
-    """The severity of every state and issue that is not named."""
+    """Severity of all other states and issues."""
 
     @property
     def codes(self) -> dict[str, values.SeverityWord]:
@@ -170,26 +170,26 @@ class AlertsConfig(values.Section):
     """What alerts look like."""
 
     update_interval: values.Duration = timedelta(minutes=5)
-    """Drifts within this time join one alert, and an alert is updated this often; "0s": at once."""
+    """Drifts within this time share an alert, which is updated at most this often; "0s": at once."""
     max_listed_numbers: values.Number = Field(default=50, ge=1, le=1000)
-    """How many numbers an alert lists."""
+    """Maximum number of phone numbers that an alert lists."""
     external_url: values.OptionalUrl = None
-    """Where people reach the status page, for links in alerts."""
+    """URL of the status page, for links in alerts."""
     runbook_base_url: values.OptionalUrl = None
-    """Where the runbooks are, for links in alerts."""
+    """Base URL of the runbooks, for links in alerts."""
     labels: Annotated[dict[str, values.Text], AfterValidator(_label_names)] = Field(default_factory=dict)
     """Labels added to every alert."""
 
 
 class StoreConfig(values.Section):
-    """Where the monitor keeps what it knows."""
+    """Where the monitor stores its state."""
 
     url: values.DatabaseUrl = None
     """`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/DATABASE`; default sqlite:///voicelink-monitor.db."""
     url_file: Annotated[values.DatabaseUrlFile, values.exclusive("url", "url_file")] = None
     """A file that holds the URL."""
     retention: values.LongDuration = timedelta(days=90)
-    """How long ended alerts and changes are kept."""
+    """How long resolved alerts and changes are kept."""
 
     @property
     def secret(self) -> Secret:
@@ -221,7 +221,7 @@ class WebConfig(values.Section):
     enable_lifecycle: values.Flag = False
     """Allow `POST /-/reload` and `POST …/sync`."""
     tls_cert_file: values.OptionalFile = None
-    """Certificate chain; with it the page is served over https."""
+    """Certificate chain; enables https."""
     tls_key_file: values.OptionalFile = None
     """The certificate's key."""
     basic_auth_users: Annotated[dict[str, values.PasswordHash], AfterValidator(_user_names)] = Field(
@@ -238,10 +238,10 @@ class WebConfig(values.Section):
 
 
 class HeartbeatConfig(values.Section):
-    """A watchdog elsewhere that notices when the monitor dies."""
+    """An external watchdog that notices when the monitor dies."""
 
     url: values.SecretUrl = None
-    """Called with GET at most once a minute while all is well; a secret."""
+    """Called with GET at most once a minute while the monitor is healthy; a secret."""
     url_file: Annotated[values.SecretUrlFile, values.exclusive("url", "url_file")] = None
     """A file that holds the address; read again when it changes."""
 
@@ -252,33 +252,28 @@ class HeartbeatConfig(values.Section):
 
 
 class MetricsConfig(values.Section):
-    """What is exported besides counts."""
+    """What is exported in addition to counts."""
 
     numbers: values.Flag = False
     """One series per number; phone numbers are personal data."""
     max_number_series: values.Number = Field(default=10_000, ge=1)
-    """The most of these series."""
+    """Maximum number of these series."""
 
 
 class LogConfig(values.Section):
-    """How the monitor logs, on standard output."""
+    """How the monitor logs to standard output."""
 
     format: Literal["json", "console"] = "json"
     """JSON lines, or text for people."""
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least level that is written."""
+    """Minimum level that is written."""
 
 
 class Config(BaseSettings):
-    """Everything that the monitor can be told."""
+    """The whole config."""
 
     model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        arbitrary_types_allowed=True,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-        validate_default=False,
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
     )
 
     instance: values.Text = "voicelink-monitor"
@@ -291,12 +286,12 @@ class Config(BaseSettings):
     accounts: tuple[AccountConfig, ...] = ()
     """API keys and their connections."""
     ignore: tuple[IgnoreConfig, ...] = ()
-    """Numbers that may drift in silence."""
+    """Numbers whose drift is not alerted."""
     maintenance: tuple[MaintenanceConfig, ...] = ()
-    """Times in which no alert opens."""
+    """Times during which no alert opens."""
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
     receivers: tuple[ReceiverConfig, ...] = ()
-    """Who is told, besides the log."""
+    """Where alerts are sent, in addition to the log."""
     store: StoreConfig = Field(default_factory=StoreConfig)
     web: WebConfig = Field(default_factory=WebConfig)
     heartbeat: HeartbeatConfig = Field(default_factory=HeartbeatConfig)

@@ -25,7 +25,7 @@ class FaultKind(StrEnum):
     REFUSED = "refused"
     """200, but `success` is false."""
     HUGE = "huge"
-    """A body with so many MiB of filler."""
+    """A body with `size_mib` MiB of filler."""
     BOMB = "bomb"
     """The same, compressed to next to nothing."""
     EMPTY = "empty"
@@ -35,7 +35,7 @@ class FaultKind(StrEnum):
     DUPLICATE = "duplicate"
     """Every number is there twice."""
     UNREADABLE = "unreadable"
-    """The first so many readiness entries are nonsense."""
+    """The first `count` readiness entries are nonsense."""
     MISSING = "missing"
     """A part of `data` is not there."""
     SHUFFLE = "shuffle"
@@ -124,7 +124,7 @@ def alter(data: Data, fault: Fault, rng: random.Random) -> Data:
 
 @dataclass(slots=True)
 class Faults:
-    """The faults in force, oldest first."""
+    """The active faults, oldest first."""
 
     _faults: list[Fault] = field(default_factory=list)
 

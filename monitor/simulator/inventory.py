@@ -1,6 +1,6 @@
 """What one connection has: clients, bots, numbers; and the recipe that generates it.
 
-A recipe is kept until somebody changes the inventory, so that a thousand connections with a thousand
+A recipe is kept until a step changes the inventory, so that a thousand connections with a thousand
 numbers each cost nothing but what was changed.
 """
 
@@ -116,7 +116,7 @@ class Recipe:
         return made
 
     def keys(self, limit: int) -> list[str]:
-        """Return the first keys, at most so many, without making the inventory."""
+        """Return the first `limit` keys without making the inventory."""
         return list(islice((key for block in self.blocks for key in block.each_key()), limit))
 
 

@@ -52,7 +52,7 @@ class SwitchBot(ScenarioStep, frozen=True, kw_only=True):
 
 
 class NumberStep(ScenarioStep, frozen=True, kw_only=True):
-    """A step about one `number`, a list of `numbers`, or a connection's first so many (`numbers = 6`)."""
+    """A step about one `number`, a list of `numbers`, or a connection's first ones (`numbers = 6`)."""
 
     number: str | None = None
     numbers: Positive | list[str] | None = None

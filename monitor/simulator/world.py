@@ -48,7 +48,7 @@ class SimulatedConnection:
     """One VoiceLink connection.
 
     Args:
-        recipe: What to generate its inventory from, until somebody changes it.
+        recipe: What to generate its inventory from, until a step changes it.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class SimulatedConnection:
         return self._inventory
 
     def keys(self, limit: int) -> list[str]:
-        """Return the keys of the first numbers, at most so many."""
+        """Return the keys of the first `limit` numbers."""
         if self._inventory is None:
             return self._recipe.keys(limit)
         return list(self._inventory.numbers)[:limit]
