@@ -180,7 +180,10 @@ async def _demo(port: int, length_s: float | None, terminal: Terminal, clock: Cl
     with tempfile.TemporaryDirectory(prefix="voicelink-monitor-demo-") as folder:
         async with ended_by_signal() as stop, simulator.serve() as url:
             text = _CONFIG.format(folder=folder, port=port) + config_for(simulator.world, url, budget=6000)
-            config = await asyncio.to_thread(_loaded, Path(folder) / "config.toml", text)
+            file = Path(folder) / "config.toml"
+            await asyncio.to_thread(file.write_text, text, encoding="utf-8")
+            # Of this text alone: whatever the environment says is not meant for a demo.
+            config = await asyncio.to_thread(load_config, file, {})
             async with _daemon(config, narrator, stop) as page:
                 for line in _GREETING.format(page=page, length_s=scenario.length_s).splitlines():
                     terminal.line(line)
@@ -220,9 +223,3 @@ def _free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _loaded(file: Path, text: str) -> Config:
-    """Return the config of this text alone: whatever the environment says is not meant for a demo."""
-    file.write_text(text, encoding="utf-8")
-    return load_config(file, {})

@@ -62,27 +62,20 @@ def healthcheck(
 
 def own_url(file: Path | None, listen: str | None, cert: str | None) -> str:
     """Return where the daemon of this machine answers, by the config file and the environment."""
-    web = _web(file)
-    host, _, port = (listen or _text(web, "listen") or _DEFAULT_LISTEN).rpartition(":")
-    scheme = "https" if cert or _text(web, "tls_cert_file") else "http"
+    web = _web(file or find_config_file())
+    host, _, port = (listen or web.get("listen") or _DEFAULT_LISTEN).rpartition(":")
+    scheme = "https" if cert or web.get("tls_cert_file") else "http"
     return f"{scheme}://{_ANY.get(host, host)}:{port}/-/healthy"
 
 
-def _web(file: Path | None) -> dict[str, object]:
-    """Return the config's [web], or nothing if it cannot be read: the daemon reports that itself."""
-    chosen = file or find_config_file()
-    if chosen is None:
-        return {}
+def _web(file: Path | None) -> dict[str, str]:
+    """Return the texts of the config's [web]; none if it cannot be read: the daemon reports that itself."""
     try:
-        web = tomllib.loads(chosen.read_text(encoding="utf-8")).get("web")
+        web = tomllib.loads(file.read_text(encoding="utf-8")).get("web") if file else None
     except (OSError, ValueError):
         return {}
-    return web if isinstance(web, dict) else {}
-
-
-def _text(table: dict[str, object], key: str) -> str:
-    value = table.get(key)
-    return value if isinstance(value, str) else ""
+    texts = web.items() if isinstance(web, dict) else ()
+    return {key: value for key, value in texts if isinstance(value, str)}
 
 
 def _problem(url: str, *, verify: bool) -> str | None:

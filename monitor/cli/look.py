@@ -140,15 +140,7 @@ async def find_targets(
                     key=account.secret.reveal(), budget=budgets[account.name]
                 )
             except SyncError as exc:
-                failed.append(
-                    Look(
-                        connection=f"({account.name}: list of connections)",
-                        account=account.name,
-                        outcome=exc.outcome,
-                        error=str(exc),
-                        duration_s=0.0,
-                    )
-                )
+                failed.append(_failed(f"({account.name}: list of connections)", account.name, exc, 0.0))
                 continue
             known = {each.connection_id for each in targets}
             fresh = [
@@ -206,13 +198,7 @@ async def look(target: LookTarget, client: LookClient, clock: Clock) -> Look:
         )
         snapshot = await decode_sync(answer.body)
     except SyncError as exc:
-        return Look(
-            connection=target.name,
-            account=target.account,
-            outcome=exc.outcome,
-            error=str(exc),
-            duration_s=clock.monotonic() - started_s,
-        )
+        return _failed(target.name, target.account, exc, clock.monotonic() - started_s)
     now = clock.now()
     drifting = [
         Drifting(
@@ -239,3 +225,7 @@ async def look(target: LookTarget, client: LookClient, clock: Clock) -> Look:
         warnings=snapshot.warnings,
         skipped=snapshot.skipped,
     )
+
+
+def _failed(name: str, account: str, exc: SyncError, duration_s: float) -> Look:
+    return Look(connection=name, account=account, outcome=exc.outcome, error=str(exc), duration_s=duration_s)

@@ -120,10 +120,7 @@ def _globals(
 
 
 def run(
-    arguments: Sequence[str],
-    out: TextIO,
-    err: TextIO,
-    build: Callable[[], TyperGroup] = build_group,
+    arguments: Sequence[str], out: TextIO, err: TextIO, build: Callable[[], TyperGroup] = build_group
 ) -> int:
     """Run one command and return its exit code.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.shell import Shell, config_of, reread, shell_of
+from monitor.cli.shell import config_of, reread, shell_of
 from monitor.daemon.app import run_daemon
 
 
@@ -18,9 +18,9 @@ def run(
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
-    It syncs every connection at its times, read-only, keeps what it finds in the store, tells the receivers,
-    and serves the status page and the metrics. The log goes to standard output. SIGHUP reads the config
-    again; one that cannot be used is told about, and the old one stays.
+    It syncs every connection on schedule, read-only, keeps its findings in the store, sends alerts to the
+    receivers, and serves the status page and the metrics. It logs to standard output. SIGHUP reloads the
+    config; if that cannot be used, an error is logged and the old config stays.
 
     Exit codes:
       0  stopped by SIGTERM or SIGINT
@@ -31,17 +31,10 @@ def run(
       voicelink-monitor --config /etc/voicelink-monitor/config.toml run
     """
     shell = shell_of(ctx)
+
+    def show_page(address: str) -> None:
+        if shell.terminal.watched:
+            shell.terminal.note(f"status page: {address}")
+
     config = config_of(shell)
-    asyncio.run(
-        run_daemon(
-            config,
-            reread=partial(reread, shell),
-            on_ready=partial(_show_page, shell),
-            revision=revision,
-        )
-    )
-
-
-def _show_page(shell: Shell, address: str) -> None:
-    if shell.terminal.watched:
-        shell.terminal.note(f"status page: {address}")
+    asyncio.run(run_daemon(config, reread=partial(reread, shell), on_ready=show_page, revision=revision))
