@@ -3,8 +3,9 @@
 The commands ask the same of the store, in the same words of `monitor.store.requests`.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from monitor.clock import Clock
 from monitor.errors import Refused, UnknownName
@@ -26,6 +27,7 @@ class Syncs(Protocol):
         ...
 
 
+@dataclass(kw_only=True, eq=False)
 class DaemonLifecycle:
     """Does what the web side asks for.
 
@@ -39,32 +41,13 @@ class DaemonLifecycle:
         clock: The time.
     """
 
-    def __init__(
-        self,
-        *,
-        reload: Callable[[], Awaitable[None]],
-        syncs: Syncs,
-        is_watched: Callable[[str], bool],
-        wake_drain: Callable[[], None],
-        database: Database,
-        codec: Codec,
-        clock: Clock,
-    ) -> None:
-        self._reload = reload
-        self._syncs = syncs
-        self._is_watched = is_watched
-        self._wake_drain = wake_drain
-        self._database = database
-        self._codec = codec
-        self._clock = clock
-
-    async def reload(self) -> None:
-        """Read the config again and put it in force.
-
-        Raises:
-            MonitorError: It cannot be used; the old one goes on.
-        """
-        await self._reload()
+    reload: Callable[[], Coroutine[Any, Any, None]]
+    syncs: Syncs
+    is_watched: Callable[[str], bool]
+    wake_drain: Callable[[], None]
+    database: Database
+    codec: Codec
+    clock: Clock
 
     async def sync_now(self, name: str) -> bool:
         """Sync a connection, due or not; return False if it is being synced already.
@@ -74,7 +57,7 @@ class DaemonLifecycle:
             StoreUnavailable: The store is away.
         """
         owner = await self._owner(name)
-        return await self._syncs.sync_now(owner.identity)
+        return await self.syncs.sync_now(owner.identity)
 
     async def accept(self, name: str, numbers: Sequence[str] | None) -> int:
         """Accept removed and reconfigured numbers of a connection as they are; return how many.
@@ -85,14 +68,14 @@ class DaemonLifecycle:
             StoreUnavailable: The store is away.
         """
         owner = await self._owner(name)
-        async with self._database.read() as tx:
-            found = await acceptable(tx, owner.identity, self._codec)
+        async with self.database.read() as tx:
+            found = await acceptable(tx, owner.identity, self.codec)
         taken = chosen(found, numbers)
         if taken:
             keys = None if numbers is None else {row.key for row in taken}
-            async with self._database.write() as tx:
-                await accept(tx, owner.identity, keys, self._clock.now())
-            self._syncs.look_now()
+            async with self.database.write() as tx:
+                await accept(tx, owner.identity, keys, self.clock.now())
+            self.syncs.look_now()
         return len(taken)
 
     async def retry(self, delivery_id: str) -> None:
@@ -102,15 +85,15 @@ class DaemonLifecycle:
             Refused: There is no such delivery, it is not dead, or has been overtaken.
             StoreUnavailable: The store is away.
         """
-        async with self._database.write() as tx:
-            done = await retry(tx, delivery_id, self._clock.now())
+        async with self.database.write() as tx:
+            done = await retry(tx, delivery_id, self.clock.now())
         if done.refused:
             raise Refused(f"{delivery_id}: {done.refused[delivery_id]}")
-        self._wake_drain()
+        self.wake_drain()
 
     async def _owner(self, name: str) -> ConnectionName:
-        async with self._database.read() as tx:
+        async with self.database.read() as tx:
             owner = await owner_named(tx, name)
-        if owner is None or not self._is_watched(owner.identity):
+        if owner is None or not self.is_watched(owner.identity):
             raise UnknownName("no connection has this name")
         return owner

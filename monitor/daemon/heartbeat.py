@@ -3,6 +3,7 @@
 It is sent while syncs advance, the store commits and the drain runs, whether or not the provider answers.
 """
 
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -37,6 +38,7 @@ class Deliveries(Protocol):
         ...
 
 
+@dataclass(kw_only=True, eq=False)
 class Heartbeat:
     """Sends one GET a minute while all is well.
 
@@ -49,23 +51,13 @@ class Heartbeat:
         log: Gets `heartbeat.withheld` and `heartbeat.failed`, once a streak.
     """
 
-    def __init__(
-        self,
-        *,
-        http: httpx.AsyncClient,
-        database: Database,
-        syncs: Syncs,
-        deliveries: Deliveries,
-        clock: Clock,
-        log: FilteringBoundLogger,
-    ) -> None:
-        self._http = http
-        self._database = database
-        self._syncs = syncs
-        self._deliveries = deliveries
-        self._clock = clock
-        self._log = log
-        self._trouble: str | None = None
+    http: httpx.AsyncClient
+    database: Database
+    syncs: Syncs
+    deliveries: Deliveries
+    clock: Clock
+    log: FilteringBoundLogger
+    _trouble: str | None = field(init=False, default=None)
 
     async def beat(self, url: Secret) -> None:
         """Send it, unless the monitor does not work."""
@@ -74,7 +66,7 @@ class Heartbeat:
             self._say("heartbeat.withheld", reason)
             return
         try:
-            answer = await request(self._http, "GET", url.reveal(), now=self._clock.now())
+            answer = await request(self.http, "GET", url.reveal(), now=self.clock.now())
         except NoAnswer as exc:
             self._say("heartbeat.failed", str(exc))
             return
@@ -85,22 +77,22 @@ class Heartbeat:
 
     async def close(self) -> None:
         """Close its connection."""
-        await self._http.aclose()
+        await self.http.aclose()
 
     async def _unwell(self) -> str | None:
-        stuck_since = self._syncs.stuck_since()
-        if stuck_since is not None and self._clock.now() - stuck_since > _SYNCS_LATE:
+        stuck_since = self.syncs.stuck_since()
+        if stuck_since is not None and self.clock.now() - stuck_since > _SYNCS_LATE:
             return "syncs do not advance"
-        if not self._deliveries.alive:
+        if not self.deliveries.alive:
             return "the drain is dead"
         try:
-            async with self._database.write() as tx:
-                await commit_pulse(tx, self._clock.now())
+            async with self.database.write() as tx:
+                await commit_pulse(tx, self.clock.now())
         except StoreUnavailable:
             return "the store does not commit"
         return None
 
     def _say(self, event: str, reason: str) -> None:
         if self._trouble != reason:
-            self._log.warning(event, reason=reason)
+            self.log.warning(event, reason=reason)
         self._trouble = reason

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,13 +33,13 @@ _OTHERS_WRITE = timedelta(seconds=5)
 """Commands and other replicas change the store too, without a word to this process."""
 
 
+@dataclass(eq=False)
 class JobRunner:
     """Runs jobs at their times, on APScheduler: one run at a time, late rather than never."""
 
-    def __init__(self, scheduler: BaseScheduler, clock: Clock, announcer: Announcer) -> None:
-        self._scheduler = scheduler
-        self._clock = clock
-        self._announcer = announcer
+    scheduler: BaseScheduler
+    clock: Clock
+    announcer: Announcer
 
     def once(self, at: datetime, name: str, job: Callable[[], Awaitable[None]]) -> None:
         """Run a job at an instant, instead of whenever it was to run before."""
@@ -48,7 +49,7 @@ class JobRunner:
         self, interval: timedelta, name: str, job: Callable[[], Awaitable[None]], *, at_once: bool = False
     ) -> None:
         """Run a job at an interval."""
-        first = {"next_run_time": self._clock.now()} if at_once else {}
+        first = {"next_run_time": self.clock.now()} if at_once else {}
         self._add(name, job, "interval", seconds=interval.total_seconds(), **first)
 
     def _add(self, name: str, job: Callable[[], Awaitable[None]], trigger: str, **times: Any) -> None:
@@ -58,9 +59,9 @@ class JobRunner:
             except asyncio.CancelledError:
                 return  # APScheduler would take the end of the daemon for a bug
             except Exception as exc:  # noqa: BLE001 - a task's root: it runs again at its time
-                self._announcer.internal_error(name, exc)
+                self.announcer.internal_error(name, exc)
 
-        self._scheduler.add_job(
+        self.scheduler.add_job(
             run,
             trigger,
             id=name,
@@ -71,43 +72,35 @@ class JobRunner:
         )
 
 
+@dataclass(kw_only=True, eq=False)
 class Discovery:
     """Asks for the connections of accounts that want it, and plans when to ask again."""
 
-    def __init__(
-        self,
-        *,
-        active: ActiveConfig,
-        runner: JobRunner,
-        schedule: Schedule,
-        failures: FailureWatch,
-        announcer: Announcer,
-        clock: Clock,
-    ) -> None:
-        self._active = active
-        self._runner = runner
-        self._schedule = schedule
-        self._failures = failures
-        self._announcer = announcer
-        self._clock = clock
+    active: ActiveConfig
+    runner: JobRunner
+    schedule: Schedule
+    failures: FailureWatch
+    announcer: Announcer
+    clock: Clock
 
     def soon(self, delay: timedelta = timedelta(0)) -> None:
         """Ask after a delay, instead of whenever that was planned."""
-        if any(account.discover for account in self._active.config.accounts):
-            self._runner.once(self._clock.now() + delay, "discovery", self._discover)
+        if any(account.discover for account in self.active.config.accounts):
+            self.runner.once(self.clock.now() + delay, "discovery", self._discover)
 
     async def _discover(self) -> None:
         settled = False
         try:
-            settled = await self._active.discover()
+            settled = await self.active.discover()
         except StoreUnavailable as exc:
-            self._announcer.store_failed(exc, "recording what discovery found")
+            self.announcer.store_failed(exc, "recording what discovery found")
         finally:  # whatever happens: nothing else asks again
-            self._failures.moved = True
-            self._schedule.look_now()
-            self.soon(DISCOVERY_INTERVAL if settled else self._active.config.schedule.recheck_interval)
+            self.failures.moved = True
+            self.schedule.look_now()
+            self.soon(DISCOVERY_INTERVAL if settled else self.active.config.schedule.recheck_interval)
 
 
+@dataclass(kw_only=True, eq=False)
 class Housekeeping:
     """The jobs that run at intervals.
 
@@ -126,45 +119,32 @@ class Housekeeping:
         clock: The time.
     """
 
-    def __init__(
-        self,
-        *,
-        runner: JobRunner,
-        active: ActiveConfig,
-        failures: FailureWatch,
-        drain: Drain,
-        heartbeat: heartbeat.Heartbeat,
-        database: Database,
-        codec: Codec,
-        metrics: Metrics,
-        announcer: Announcer,
-        readiness: Readiness,
-        refresh_certificate: Callable[[], Awaitable[None]],
-        clock: Clock,
-    ) -> None:
-        self._runner = runner
-        self._active = active
-        self._failures = failures
-        self._drain = drain
-        self._heartbeat = heartbeat
-        self._database = database
-        self._codec = codec
-        self._metrics = metrics
-        self._announcer = announcer
-        self._readiness = readiness
-        self._refresh_certificate = refresh_certificate
-        self._clock = clock
-        self._troubles: set[tuple[str, datetime | None, bool]] = set()
-        self._read_at = clock.now()
-        self._seen_writes = -1
+    runner: JobRunner
+    active: ActiveConfig
+    failures: FailureWatch
+    drain: Drain
+    heartbeat: heartbeat.Heartbeat
+    database: Database
+    codec: Codec
+    metrics: Metrics
+    announcer: Announcer
+    readiness: Readiness
+    refresh_certificate: Callable[[], Awaitable[None]]
+    clock: Clock
+    _troubles: set[tuple[str, datetime | None, bool]] = field(init=False, default_factory=set)
+    _read_at: datetime = field(init=False)
+    _seen_writes: int = field(init=False, default=-1)
+
+    def __post_init__(self) -> None:
+        self._read_at = self.clock.now()
 
     def start(self) -> None:
         """Begin; once more after a clock was set back."""
-        every = self._runner.every
+        every = self.runner.every
         every(timedelta(seconds=1), "gauges and reminders", self._look_around)
         every(timedelta(seconds=5), "secrets", self._refresh_secrets)
         every(timedelta(hours=1), "retention", self._prune)
-        if not self._database.is_sqlite:
+        if not self.database.is_sqlite:
             every(timedelta(seconds=5), "replicas", self._follow_replicas)
         every(heartbeat.INTERVAL, "heartbeat", self._beat, at_once=True)
 
@@ -174,78 +154,78 @@ class Housekeeping:
         await self._remind()
 
     async def _refresh_gauges(self) -> None:
-        now = self._clock.now()
-        for connection in self._active.state.watchlist.connections.values():
-            self._announcer.maintenance(connection.identity, is_open=connection.maintenance(now).open)
-        writes = self._database.writes
-        away = self._readiness.store_is_away
+        now = self.clock.now()
+        for connection in self.active.state.watchlist.connections.values():
+            self.announcer.maintenance(connection.identity, is_open=connection.maintenance(now).open)
+        writes = self.database.writes
+        away = self.readiness.store_is_away
         if not away and writes == self._seen_writes and now - self._read_at < _OTHERS_WRITE:
             return
         try:
-            async with self._database.read() as tx:
+            async with self.database.read() as tx:
                 counted = await firing_by_kind(tx)
                 queues = await backlogs(tx)
         except StoreUnavailable as exc:
             if not away:
-                self._announcer.store_failed(exc, "reading the gauges")
-            self._readiness.store_is_away = True
-            self._metrics.show_connections(shown=now - self._read_at < _STORE_LOST)
+                self.announcer.store_failed(exc, "reading the gauges")
+            self.readiness.store_is_away = True
+            self.metrics.show_connections(shown=now - self._read_at < _STORE_LOST)
             return
-        self._readiness.store_is_away, self._read_at, self._seen_writes = False, now, writes
-        self._metrics.show_connections(shown=True)
-        self._metrics.set_alerts_firing(
+        self.readiness.store_is_away, self._read_at, self._seen_writes = False, now, writes
+        self.metrics.show_connections(shown=True)
+        self.metrics.set_alerts_firing(
             {(kind, severity): counted.get((kind, severity), 0) for kind in Kind for severity in Severity}
         )
         for queue in queues:
-            self._metrics.set_backlog(queue.receiver, queue.pending, queue.dead, queue.oldest_at)
+            self.metrics.set_backlog(queue.receiver, queue.pending, queue.dead, queue.oldest_at)
         troubles = {(each.receiver, each.troubled_since, each.refused) for each in queues}
         if troubles != self._troubles:
             self._troubles = troubles
-            self._failures.moved = True
+            self.failures.moved = True
 
     async def _remind(self) -> None:
-        repeats = repeat_intervals(self._active.config)
+        repeats = repeat_intervals(self.active.config)
         if not repeats:
             return
         try:
-            async with self._database.write() as tx:
-                reminded = await remind(tx, repeats, self._clock.now())
+            async with self.database.write() as tx:
+                reminded = await remind(tx, repeats, self.clock.now())
         except StoreUnavailable as exc:
-            self._announcer.store_failed(exc, "queueing reminders")
+            self.announcer.store_failed(exc, "queueing reminders")
             return
         if reminded:
-            self._drain.wake()
+            self.drain.wake()
 
     async def _follow_replicas(self) -> None:
         """Show what other replicas found: every one exports every connection, so a lost one makes no gap."""
-        connections = self._active.state.watchlist.connections
+        connections = self.active.state.watchlist.connections
         try:
-            async with self._database.read() as tx:
-                states = await watched(tx, self._codec)
+            async with self.database.read() as tx:
+                states = await watched(tx, self.codec)
         except StoreUnavailable:
             return  # the job of the gauges counts and logs it
-        now = self._clock.now()
+        now = self.clock.now()
         for state in states:
             connection = connections.get(state.identity)
             if connection is not None:
-                self._announcer.follow(state, connection, now)
+                self.announcer.follow(state, connection, now)
 
     async def _refresh_secrets(self) -> None:
-        secrets = list(secrets_of(self._active.config))
+        secrets = list(secrets_of(self.active.config))
         await asyncio.to_thread(lambda: [secret.refresh() for secret in secrets])
-        await self._refresh_certificate()
+        await self.refresh_certificate()
 
     async def _beat(self) -> None:
-        url = self._active.config.heartbeat.secret
+        url = self.active.config.heartbeat.secret
         if url is not None:
-            await self._heartbeat.beat(url)
+            await self.heartbeat.beat(url)
 
     async def _prune(self) -> None:
-        before = self._clock.now() - self._active.config.store.retention
+        before = self.clock.now() - self.active.config.store.retention
         try:
             deleted = BATCH
             while deleted >= BATCH:
-                async with self._database.write() as tx:
+                async with self.database.write() as tx:
                     deleted = await prune(tx, before)
         except StoreUnavailable as exc:
-            self._announcer.store_failed(exc, "deleting what is past its retention")
+            self.announcer.store_failed(exc, "deleting what is past its retention")

@@ -1,7 +1,7 @@
 """What the status page and the readiness probe show of this daemon."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from monitor import __version__
 from monitor.errors import StoreUnavailable
@@ -36,32 +36,32 @@ class Readiness:
         return None
 
 
+@dataclass(kw_only=True, eq=False)
 class StoreStatus:
     """The state of the monitor: from the store, and from memory while that is away.
 
     `config_error` is set by a reload that was rejected, and cleared by one that was not.
     """
 
-    def __init__(self, *, active: ActiveState, database: Database, announcer: Announcer) -> None:
-        self._active = active
-        self._database = database
-        self._announcer = announcer
-        self._last: MonitorStatus | None = None
-        self.config_error: str | None = None
+    active: ActiveState
+    database: Database
+    announcer: Announcer
+    config_error: str | None = field(init=False, default=None)
+    _last: MonitorStatus | None = field(init=False, default=None)
 
     async def status(self) -> MonitorStatus:
         """Return the state now."""
         status = MonitorStatus(
-            instance=self._active.watchlist.wording.instance,
+            instance=self.active.watchlist.wording.instance,
             version=__version__,
-            connections=self._announcer.views(),
+            connections=self.announcer.views(),
             alerts=(),
             receivers=(),
             config_error=self.config_error,
             store_ok=False,
         )
         try:
-            async with self._database.read() as tx:
+            async with self.database.read() as tx:
                 alerts = await firing(tx)
                 queues = await backlogs(tx)
         except StoreUnavailable:
@@ -69,7 +69,7 @@ class StoreStatus:
             return replace(status, instance=last.instance, alerts=last.alerts, receivers=last.receivers)
         self._last = replace(
             status,
-            connections=self._announcer.views(),
+            connections=self.announcer.views(),
             alerts=alerts,
             receivers=[
                 ReceiverStatus(

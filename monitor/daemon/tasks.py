@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -20,13 +21,13 @@ _LAG_PROBE_S = 0.5
 _SET_BACK = timedelta(seconds=5)
 
 
+@dataclass(eq=False)
 class Tasks:
     """The background tasks of a daemon, ended together."""
 
-    def __init__(self, clock: Clock, announcer: Announcer) -> None:
-        self._clock = clock
-        self._announcer = announcer
-        self._tasks: set[asyncio.Task[None]] = set()
+    clock: Clock
+    announcer: Announcer
+    _tasks: set[asyncio.Task[None]] = field(init=False, default_factory=set)
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run something in the background."""
@@ -42,8 +43,8 @@ class Tasks:
                 try:
                     await run()
                 except Exception as exc:  # noqa: BLE001 - a task's root: without it no message would go out again
-                    self._announcer.internal_error(name, exc)
-                    await self._clock.sleep(_RESTART_AFTER_S)
+                    self.announcer.internal_error(name, exc)
+                    await self.clock.sleep(_RESTART_AFTER_S)
                 else:
                     return
 

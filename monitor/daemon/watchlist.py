@@ -153,7 +153,7 @@ def _connection(
         interval=shortest,
         recheck_interval=min(config.schedule.recheck_interval, shortest),
         stale_after=config.drift.stale_after_for(longest),
-        rules=rules_of(config, connection.name),
+        base_rules=rules_of(config, connection.name),
         guard=Guard(
             ratio=config.guard.ratio,
             min_numbers=config.guard.min_numbers,

@@ -55,27 +55,19 @@ class Done:
     due_at: datetime | None = None
 
 
+@dataclass(kw_only=True, eq=False)
 class Cycle:
     """Carries out what the schedule claimed."""
 
-    def __init__(
-        self,
-        *,
-        active: ActiveState,
-        ledger: Ledger,
-        announcer: Announcer,
-        clock: Clock,
-        wake_drain: Callable[[], None],
-    ) -> None:
-        self._active = active
-        self._ledger = ledger
-        self._announcer = announcer
-        self._clock = clock
-        self._wake_drain = wake_drain
+    active: ActiveState
+    ledger: Ledger
+    announcer: Announcer
+    clock: Clock
+    wake_drain: Callable[[], None]
 
     async def run(self, claim: Claim) -> Done:
         """Carry out one claim: a sync, or the policy alone where only that is due."""
-        watchlist = self._active.watchlist
+        watchlist = self.active.watchlist
         connection = watchlist.connections.get(claim.identity)
         if connection is None:
             return Done(lost=True)
@@ -86,15 +78,15 @@ class Cycle:
             # Another replica has it and does the same work: what was found here, it finds.
             return Done()
         except StoreUnavailable as exc:
-            self._announcer.store_failed(exc, "keeping a sync")
+            self.announcer.store_failed(exc, "keeping a sync")
             return Done(lost=True)
         except Exception as exc:  # noqa: BLE001 - a task's root: one connection must not take the others along
-            self._announcer.internal_error("sync", exc)
+            self.announcer.internal_error("sync", exc)
             # Not at once: what fails in itself would use up the account's budget, and the others wait for it.
-            return Done(lost=True, due_at=connection.next_due_at(self._clock.now(), recheck=True))
+            return Done(lost=True, due_at=connection.next_due_at(self.clock.now(), recheck=True))
 
     async def _sync(self, watchlist: Watchlist, connection: Connection, claim: Claim) -> Done:
-        started_s = self._clock.monotonic()
+        started_s = self.clock.monotonic()
         try:
             answer = await watchlist.client.sync(
                 key=connection.key.reveal(), connection_id=connection.connection_id, budget=connection.budget
@@ -107,11 +99,11 @@ class Cycle:
                 )
             # Decoded before anything else is fetched, while the body is in the processor's cache.
             snapshot = await decode_sync(answer.body) if digest != claim.digest else None
-            stored = await self._ledger.load(claim)
+            stored = await self.ledger.load(claim)
             if snapshot is None and stored.records.snapshot is None:
                 snapshot = await decode_sync(answer.body)
         except SyncError as exc:
-            return self._failed(connection, claim, exc, self._clock.monotonic() - started_s)
+            return self._failed(connection, claim, exc, self.clock.monotonic() - started_s)
         judgement = (
             _same(stored.records) if snapshot is None else judge(stored.records, snapshot, connection.guard)
         )
@@ -120,14 +112,14 @@ class Cycle:
         return await self._apply(watchlist, connection, claim, judgement, stored, answer, digest)
 
     def _unchanged(self, connection: Connection, result: SyncResult) -> Done:
-        self._announcer.synced(connection, result)
-        self._announcer.sync_completed(connection.names, result, 0, None)
+        self.announcer.synced(connection, result)
+        self.announcer.sync_completed(connection.names, result, 0, None)
         return self._done(result, flush=True)
 
     def _failed(self, connection: Connection, claim: Claim, error: SyncError, duration_s: float) -> Done:
         result = self._result(connection, claim, error.outcome, duration_s, error=str(error), recheck=True)
-        self._announcer.synced(connection, result)
-        self._announcer.sync_failed(connection.names, result, error)
+        self.announcer.synced(connection, result)
+        self.announcer.sync_failed(connection.names, result, error)
         return Done(result=result, failures_moved=True, due_at=result.due_at)
 
     async def _hold(
@@ -145,10 +137,10 @@ class Cycle:
             at=result.at,
             result=result,
         )
-        await self._ledger.keep(record, ())
+        await self.ledger.keep(record, ())
         hold = judgement.records.hold
-        self._announcer.synced(connection, result, held=True)
-        self._announcer.sync_held(connection.names, result, hold.count if hold is not None else 0)
+        self.announcer.synced(connection, result, held=True)
+        self.announcer.sync_held(connection.names, result, hold.count if hold is not None else 0)
         return self._done(result, flush=False)
 
     async def _apply(
@@ -161,7 +153,7 @@ class Cycle:
         answer: SyncAnswer,
         digest: str,
     ) -> Done:
-        now = self._clock.now()
+        now = self.clock.now()
         done = _step(connection, stored, now, judgement)
         result = self._result(
             connection, claim, Outcome.OK, answer.duration_s, digest=digest, recheck=not done.settled
@@ -170,19 +162,19 @@ class Cycle:
         if _quiet(claim) and same and not stored.acceptances:
             return self._unchanged(connection, result)
         counts = await self._keep(watchlist, connection, claim, stored, done, result)
-        self._announcer.synced(connection, result, counts=counts)
-        self._announcer.numbers(claim.identity, judgement.snapshot.numbers.values())
-        self._announcer.changes(connection.names, claim.sync_id, done.changes)
-        self._announcer.sync_completed(connection.names, result, len(done.changes), counts)
+        self.announcer.synced(connection, result, counts=counts)
+        self.announcer.numbers(claim.identity, judgement.snapshot.numbers.values())
+        self.announcer.changes(connection.names, claim.sync_id, done.changes)
+        self.announcer.sync_completed(connection.names, result, len(done.changes), counts)
         return self._done(result, flush=False)
 
     async def _policy(self, watchlist: Watchlist, connection: Connection, claim: Claim) -> Done:
         """Run the policy with no answer: a window ended, an update is due, something was accepted."""
-        stored = await self._ledger.load(claim)
-        done = _step(connection, stored, self._clock.now(), None)
+        stored = await self.ledger.load(claim)
+        done = _step(connection, stored, self.clock.now(), None)
         counts = await self._keep(watchlist, connection, claim, stored, done, None)
         if counts is not None:
-            self._announcer.recounted(claim.identity, counts)
+            self.announcer.recounted(claim.identity, counts)
         return Done()
 
     async def _keep(
@@ -195,7 +187,7 @@ class Cycle:
         result: SyncResult | None,
     ) -> Counts | None:
         """Record a step; return the counts of the snapshot that it leaves, zeros for what was seen before."""
-        now = result.at if result is not None else self._clock.now()
+        now = result.at if result is not None else self.clock.now()
         snapshot = done.records.snapshot
         counts = count(snapshot, stored.counts, ignored=done.ignored) if snapshot is not None else None
         messages = messages_of(
@@ -218,16 +210,16 @@ class Cycle:
             same=done.records == stored.records,
         )
         # The routes of now: a reload during a sync may have brought receivers.
-        await self._ledger.keep(record, self._active.watchlist.routes)
-        self._announcer.episodes_ended(done.ended)
+        await self.ledger.keep(record, self.active.watchlist.routes)
+        self.announcer.episodes_ended(done.ended)
         if messages:
-            self._wake_drain()
+            self.wake_drain()
         return counts
 
     def _done(self, result: SyncResult, *, flush: bool) -> Done:
         # Failing until just now: some alert may be over.
         claim = result.claim
-        healing = claim.streak.failures > 0 or claim.identity in self._active.troubled
+        healing = claim.streak.failures > 0 or claim.identity in self.active.troubled
         return Done(result=result if flush else None, failures_moved=healing, due_at=result.due_at)
 
     def _result(
@@ -241,10 +233,10 @@ class Cycle:
         error: str | None = None,
         recheck: bool = False,
     ) -> SyncResult:
-        now = self._clock.now()
+        now = self.clock.now()
         return SyncResult(
             claim=claim,
-            due_at=connection.next_due_at(now, recheck=recheck or claim.identity in self._active.troubled),
+            due_at=connection.next_due_at(now, recheck=recheck or claim.identity in self.active.troubled),
             streak=claim.streak.after(outcome),
             digest=digest,
             applied=outcome is Outcome.OK,

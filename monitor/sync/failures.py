@@ -5,6 +5,7 @@ runs late, twice or after a crash.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.clock import Clock
@@ -26,20 +27,18 @@ _BETWEEN_LOOKS = timedelta(milliseconds=500)
 """A look reads every connection; while many fail, something moves at every tick."""
 
 
+@dataclass(kw_only=True, eq=False)
 class FailureWatch:
     """Runs the policy of failures when something moved, or when its own time has come."""
 
-    def __init__(
-        self, *, active: ActiveState, database: Database, codec: Codec, announcer: Announcer, clock: Clock
-    ) -> None:
-        self._active = active
-        self._database = database
-        self._codec = codec
-        self._announcer = announcer
-        self._clock = clock
-        self.moved = True
-        self._wakes_at: datetime | None = None
-        self._looked_at: datetime | None = None
+    active: ActiveState
+    database: Database
+    codec: Codec
+    announcer: Announcer
+    clock: Clock
+    moved: bool = field(init=False, default=True)
+    _wakes_at: datetime | None = field(init=False, default=None)
+    _looked_at: datetime | None = field(init=False, default=None)
 
     def due_at(self, now: datetime) -> datetime | None:
         """Return when it should run next; None while there is nothing to wait for."""
@@ -57,19 +56,19 @@ class FailureWatch:
         Raises:
             StoreUnavailable: The database did not answer.
         """
-        self.moved, self._looked_at = False, self._clock.now()
+        self.moved, self._looked_at = False, self.clock.now()
         try:
-            return await self._look(self._looked_at, self._active.watchlist)
+            return await self._look(self._looked_at, self.active.watchlist)
         except BaseException:
             self.moved = True  # what moved is still unseen
             raise
 
     async def _look(self, now: datetime, watchlist: Watchlist) -> bool:
-        async with self._database.write() as tx:
-            stored = await load_failures(tx, self._codec)
-            states = await watched(tx, self._codec)
+        async with self.database.write() as tx:
+            stored = await load_failures(tx, self.codec)
+            states = await watched(tx, self.codec)
             queues = await backlogs(tx)
-            healths = _healths(states, self._active, now)
+            healths = _healths(states, self.active, now)
             done = step(
                 stored.records,
                 healths,
@@ -86,22 +85,22 @@ class FailureWatch:
             messages = messages_of(
                 done.reports,
                 scope=SCOPE,
-                watched=_names(self._active),
+                watched=_names(self.active),
                 wording=watchlist.wording,
                 now=now,
                 others=lambda report: _others(report, healths),
             )
             left = FailureState(records=done.records, wakes_at=done.wakes_at)
             if left != stored:
-                await save_failures(tx, left, self._codec)
+                await save_failures(tx, left, self.codec)
                 await save_episodes(
-                    tx, SCOPE, opened=done.opened, moved=(), ended=done.ended, codec=self._codec
+                    tx, SCOPE, opened=done.opened, moved=(), ended=done.ended, codec=self.codec
                 )
                 await save_alerts(tx, SCOPE, messages, routes=watchlist.routes, now=now)
         instants = (done.wakes_at, _next_out_of_reach(queues, now), _unmuted_at(watchlist, now))
         self._wakes_at = min((at for at in instants if at is not None), default=None)
-        self._active.troubled = frozenset(track.key for track in done.records.tracks.values())
-        self._announcer.episodes_ended(done.ended)
+        self.active.troubled = frozenset(track.key for track in done.records.tracks.values())
+        self.announcer.episodes_ended(done.ended)
         return bool(messages)
 
 

@@ -9,6 +9,7 @@ many does nothing and one that is skipped is made good by the next.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -52,6 +53,7 @@ class Cycle(Protocol):
         ...
 
 
+@dataclass(kw_only=True, eq=False)
 class Schedule:
     """Claims what is due and sees it through.
 
@@ -67,49 +69,40 @@ class Schedule:
         batch: How many connections one tick claims at most.
     """
 
-    def __init__(
-        self,
-        *,
-        scheduler: BaseScheduler,
-        database: Database,
-        cycle: Cycle,
-        failures: FailureWatch,
-        clock: Clock,
-        metrics: Metrics,
-        announcer: Announcer,
-        wake_drain: Callable[[], None],
-        batch: int = 256,
-    ) -> None:
-        self._scheduler = scheduler
-        self._database = database
-        self._cycle = cycle
-        self._failures = failures
-        self._clock = clock
-        self._metrics = metrics
-        self._announcer = announcer
-        self._wake_drain = wake_drain
-        self._batch = batch
-        self._running: dict[str, tuple[Claim, asyncio.Task[Done]]] = {}
-        self._ended: list[tuple[Claim, Done]] = []
-        """Not written down yet."""
-        self._due_at: datetime | None = None
-        """When the next connection is due, as the store said last."""
-        self._singly = False
-        """Whether to flush one by one, after a batch that the store refused."""
-        self._renewed_at = self._started_at = clock.now()
-        self._failing = False
-        self._turn = asyncio.Lock()
-        self._closing = False
-        self.ticked_at: datetime | None = None
-        """When a tick last succeeded; None before the first."""
+    scheduler: BaseScheduler
+    database: Database
+    cycle: Cycle
+    failures: FailureWatch
+    clock: Clock
+    metrics: Metrics
+    announcer: Announcer
+    wake_drain: Callable[[], None]
+    batch: int = 256
+    _running: dict[str, tuple[Claim, asyncio.Task[Done]]] = field(init=False, default_factory=dict)
+    _ended: list[tuple[Claim, Done]] = field(init=False, default_factory=list)
+    """Not written down yet."""
+    _due_at: datetime | None = field(init=False, default=None)
+    """When the next connection is due, as the store said last."""
+    _singly: bool = field(init=False, default=False)
+    """Whether to flush one by one, after a batch that the store refused."""
+    _started_at: datetime = field(init=False)
+    _renewed_at: datetime = field(init=False)
+    _failing: bool = field(init=False, default=False)
+    _turn: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+    _closing: bool = field(init=False, default=False)
+    ticked_at: datetime | None = field(init=False, default=None)
+    """When a tick last succeeded; None before the first."""
+
+    def __post_init__(self) -> None:
+        self._renewed_at = self._started_at = self.clock.now()
 
     def start(self) -> None:
         """Begin to tick."""
-        self._scheduler.add_job(
+        self.scheduler.add_job(
             self.tick,
             _WhenDue(self),
             id=TICK,
-            next_run_time=self._clock.now(),
+            next_run_time=self.clock.now(),
             misfire_grace_time=None,
             coalesce=True,
             max_instances=3,  # one that runs, and those that see that and leave
@@ -118,13 +111,13 @@ class Schedule:
 
     def stuck_since(self) -> datetime | None:
         """Return since when nothing has been claimed; None while all is well."""
-        if self.ticked_at is None or self._clock.now() - self.ticked_at > _TICK_LATE:
+        if self.ticked_at is None or self.clock.now() - self.ticked_at > _TICK_LATE:
             return self.ticked_at or self._started_at
         return None
 
     def look_now(self) -> None:
         """Tick at once: the watchlist changed, or a user asked for something."""
-        self._due_at = self._clock.now()
+        self._due_at = self.clock.now()
         self._tick_at(self._due_at)
 
     def next_tick_at(self, now: datetime, *, overdue: bool) -> datetime:
@@ -134,7 +127,7 @@ class Schedule:
             now: The current instant.
             overdue: Whether that may be at once, for what is due already.
         """
-        instants = [self._due_at, self._failures.due_at(now), *(done.due_at for _, done in self._ended)]
+        instants = [self._due_at, self.failures.due_at(now), *(done.due_at for _, done in self._ended)]
         soonest = min((at for at in instants if at is not None and (overdue or at > now)), default=None)
         latest = now + _LONGEST_REST
         return max(min(soonest or latest, latest), now + _SHORTEST_REST)
@@ -143,19 +136,19 @@ class Schedule:
         """Sync one connection whether or not it is due; return False if it is being synced already."""
         if self._closing:
             return False
-        now = self._clock.now()
+        now = self.clock.now()
         # One whose last sync only waits to be written down can be synced, or nobody could for a second.
         waiting = [entry for entry in self._ended if entry[0].identity == identity]
         self._ended = [entry for entry in self._ended if entry[0].identity != identity]
         try:
-            async with self._database.write() as tx:
+            async with self.database.write() as tx:
                 await self._write_ended(tx, waiting, now)
                 claim = await claim_one(tx, identity, now, lease=_LEASE)
         except Exception:
             self._ended[:0] = waiting
             raise
         if any(done.failures_moved for _, done in waiting):
-            self._failures.moved = True
+            self.failures.moved = True
         if claim is None:
             return False
         self._begin(claim, now)
@@ -168,20 +161,20 @@ class Schedule:
         async with self._turn:
             if self._closing:
                 return  # it was on its way already; `close` writes down what there is
-            now, worked = self._clock.now(), False
+            now, worked = self.clock.now(), False
             try:
                 await self._work(now)
             except StoreUnavailable as exc:
                 if not self._failing:
-                    self._announcer.store_failed(exc, "claiming what is due")
+                    self.announcer.store_failed(exc, "claiming what is due")
                 self._failing = True
             except Exception as exc:  # noqa: BLE001 - a task's root: the next tick must come all the same
-                self._announcer.internal_error("tick", exc)
+                self.announcer.internal_error("tick", exc)
             else:
                 self._failing, worked = False, True
                 self.ticked_at = now
             if not self._closing:
-                now = self._clock.now()
+                now = self.clock.now()
                 self._tick_at(self.next_tick_at(now, overdue=True) if worked else now + _AFTER_FAILURE)
 
     async def close(self, grace_s: float) -> None:
@@ -197,16 +190,16 @@ class Schedule:
             self._ended.extend((claim, Done(lost=True)) for claim, _ in self._running.values())
             self._running.clear()
             try:
-                await self._write_down(self._clock.now())
+                await self._write_down(self.clock.now())
             except StoreUnavailable as exc:
-                self._announcer.store_failed(exc, "writing down the last syncs")
+                self.announcer.store_failed(exc, "writing down the last syncs")
 
     async def _work(self, now: datetime) -> None:
         for claim in await self._write_down(now):
             self._begin(claim, now)
-        failures_at = self._failures.due_at(now)
-        if failures_at is not None and failures_at <= now and await self._failures.run():
-            self._wake_drain()
+        failures_at = self.failures.due_at(now)
+        if failures_at is not None and failures_at <= now and await self.failures.run():
+            self.wake_drain()
 
     async def _write_down(self, now: datetime) -> Sequence[Claim]:
         """Write down what has ended, and claim what is due unless closing; one transaction, if any."""
@@ -215,18 +208,18 @@ class Schedule:
         renewing = bool(running) and now - self._renewed_at > _LEASE / 4
         moved = any(done.failures_moved for _, done in ended)
         if not (renewing or moved or any(done.result or done.lost for _, done in ended) or self._is_due(now)):
-            async with self._database.read() as tx:
+            async with self.database.read() as tx:
                 self._due_at = await next_due_at(tx)
             if not self._is_due(now):
                 return ()
         claims: Sequence[Claim] = ()
         try:
-            async with self._database.write() as tx:
+            async with self.database.write() as tx:
                 await self._write_ended(tx, ended, now)
                 if renewing:
                     await renew(tx, running, now + _LEASE)
                 if not self._closing:
-                    claims = await claim_due(tx, now, limit=self._batch, lease=_LEASE)
+                    claims = await claim_due(tx, now, limit=self.batch, lease=_LEASE)
                 self._due_at = await next_due_at(tx)
         except Exception:
             self._ended[:0] = ended
@@ -234,7 +227,7 @@ class Schedule:
             raise
         self._singly = False
         # Not earlier: the policy of failures only sees what is written down.
-        self._failures.moved = self._failures.moved or moved
+        self.failures.moved = self.failures.moved or moved
         if renewing:
             self._renewed_at = now
         return claims
@@ -249,7 +242,7 @@ class Schedule:
             for refused in await flush_singly(tx, results):
                 await release(tx, [refused.claim], refused.due_at)
                 error = StoreUnavailable("the store does not accept what this sync left")
-                self._announcer.store_failed(error, "writing down a sync")
+                self.announcer.store_failed(error, "writing down a sync")
         lost = [(claim, done.due_at or now + _AFTER_FAILURE) for claim, done in ended if done.lost]
         for due_at in dict.fromkeys(at for _, at in lost):
             await release(tx, [claim for claim, at in lost if at == due_at], due_at)
@@ -259,8 +252,8 @@ class Schedule:
 
     def _begin(self, claim: Claim, now: datetime) -> None:
         if claim.sync_due:
-            self._metrics.schedule_delay(max((now - claim.due_at).total_seconds(), 0.0))
-        task = asyncio.create_task(self._cycle.run(claim), name=f"sync {claim.identity}")
+            self.metrics.schedule_delay(max((now - claim.due_at).total_seconds(), 0.0))
+        task = asyncio.create_task(self.cycle.run(claim), name=f"sync {claim.identity}")
         self._running[claim.identity] = claim, task
         task.add_done_callback(lambda task: self._end(claim, task))
 
@@ -272,12 +265,12 @@ class Schedule:
         self._ended.append((claim, done))
         if done.due_at is None or self._closing or self._turn.locked():
             return  # a tick that runs looks at what has ended before it says when the next is to come
-        at = max(done.due_at, self._clock.now() + _SHORTEST_REST)
-        if at < self._scheduler.get_job(TICK).next_run_time:
+        at = max(done.due_at, self.clock.now() + _SHORTEST_REST)
+        if at < self.scheduler.get_job(TICK).next_run_time:
             self._tick_at(at)
 
     def _tick_at(self, at: datetime) -> None:
-        self._scheduler.modify_job(TICK, next_run_time=at)
+        self.scheduler.modify_job(TICK, next_run_time=at)
 
 
 class _WhenDue(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types

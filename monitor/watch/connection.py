@@ -1,6 +1,6 @@
 """A watched connection: when it is due, and the rules its answers are judged by."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import xxhash
@@ -17,6 +17,7 @@ _LONGEST_SPREAD = timedelta(seconds=30)
 _HASH_RANGE = 1 << 32
 
 
+@dataclass(kw_only=True, eq=False)
 class Connection:
     """One watched connection: how it is synced, how often, and by which rules.
 
@@ -29,38 +30,23 @@ class Connection:
         interval: The length of one interval (of a cron: its shortest), which a start is spread over.
         recheck_interval: How soon it is due again after a sync that failed or left something open.
         stale_after: How long without an applied snapshot is too long.
-        rules: Its rules, maintenance aside.
+        base_rules: Its rules outside maintenance windows.
         guard: How much of it may change in one step.
         windows: Its maintenance windows.
     """
 
-    def __init__(
-        self,
-        *,
-        names: ConnectionName,
-        connection_id: str | None,
-        key: Secret,
-        budget: AccountBudget,
-        trigger: BaseTrigger,
-        interval: timedelta,
-        recheck_interval: timedelta,
-        stale_after: timedelta,
-        rules: Rules,
-        guard: Guard,
-        windows: tuple[Window, ...] = (),
-    ) -> None:
-        self.names = names
-        self.connection_id = connection_id
-        self.key = key
-        self.budget = budget
-        self.interval = interval
-        self.stale_after = stale_after
-        self.guard = guard
-        self._trigger = trigger
-        self._recheck_interval = recheck_interval
-        self._rules = rules
-        self._windows = windows
-        self._maintenance: Maintenance | None = None
+    names: ConnectionName
+    connection_id: str | None
+    key: Secret
+    budget: AccountBudget
+    trigger: BaseTrigger
+    interval: timedelta
+    recheck_interval: timedelta
+    stale_after: timedelta
+    base_rules: Rules
+    guard: Guard
+    windows: tuple[Window, ...] = ()
+    _maintenance: Maintenance | None = field(init=False, default=None)
 
     @property
     def identity(self) -> str:
@@ -76,8 +62,8 @@ class Connection:
         """Return when it is due after a sync that ended now."""
         # Later than now: a sync that ended at its own instant is not due again at once.
         after = now + timedelta(microseconds=1)
-        regular: datetime | None = self._trigger.get_next_fire_time(None, after)
-        soon = now + self._recheck_interval
+        regular: datetime | None = self.trigger.get_next_fire_time(None, after)
+        soon = now + self.recheck_interval
         if regular is None:
             return soon
         regular = regular.astimezone(UTC)
@@ -87,15 +73,15 @@ class Connection:
         """Return its maintenance; computed again only when that changes."""
         known = self._maintenance
         if known is None or (known.changes_at is not None and now >= known.changes_at):
-            known = self._maintenance = maintenance(self._windows, now)
+            known = self._maintenance = maintenance(self.windows, now)
         return known
 
     def rules(self, now: datetime) -> Rules:
         """Return its rules as they are now."""
         window = self.maintenance(now)
         if not window.open and window.changes_at is None:
-            return self._rules
-        return replace(self._rules, muted=window.open, changes_at=window.changes_at)
+            return self.base_rules
+        return replace(self.base_rules, muted=window.open, changes_at=window.changes_at)
 
 
 def stable_hash(identity: str) -> int:

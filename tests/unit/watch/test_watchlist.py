@@ -36,7 +36,7 @@ def connection(
         interval=interval,
         recheck_interval=15 * SECOND,
         stale_after=5 * MINUTE,
-        rules=Rules(),
+        base_rules=Rules(),
         guard=Guard(),
         windows=windows,
     )
