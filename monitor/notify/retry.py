@@ -31,7 +31,8 @@ def after_failure(
     """Return what becomes of a message that was not taken."""
     if error.refusal is Refusal.DEAD:
         return Dead(delivery=delivery, at=now, error=str(error))
-    if _is_parked(delivery, now):
+    failing_since = delivery.first_failed_at
+    if delivery.superseded and failing_since is not None and now - failing_since >= PARKED_AFTER:
         reason = f"given up after a day, newer messages about this alert wait behind it; last: {error}"
         return Dead(delivery=delivery, at=now, error=reason)
     wait_s = backoff_s(error.refusal, delivery.attempts, error.retry_after_s, rng)
@@ -58,8 +59,3 @@ def backoff_s(refusal: Refusal, attempts: int, retry_after_s: float | None, rng:
     else:
         wait_s = rng.uniform(0.0, min(LONGEST_S, FIRST_S * 2.0 ** min(attempts, _DOUBLINGS)))
     return max(wait_s, min(retry_after_s or 0.0, RETRY_AFTER_CAP_S))
-
-
-def _is_parked(delivery: Delivery, now: datetime) -> bool:
-    failed_at = delivery.first_failed_at
-    return delivery.superseded and failed_at is not None and now - failed_at >= PARKED_AFTER

@@ -17,7 +17,7 @@ import httpx
 import msgspec
 
 from monitor.clock import Clock
-from monitor.errors import ConfigError, DeliveryError, Refusal
+from monitor.errors import DeliveryError, Refusal
 from monitor.notify.delivery import Delivery, body_of
 from monitor.notify.http import post, require_taken
 from monitor.secret import Secret
@@ -25,11 +25,6 @@ from monitor.secret import Secret
 CONTENT_TYPE = "application/cloudevents+json"
 
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - the scheme's public prefix
-_OURS = frozenset(
-    {"content-type", "content-length", "host", "webhook-id", "webhook-timestamp", "webhook-signature"}
-)
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
 
 
@@ -58,9 +53,6 @@ class WebhookReceiver:
         http: The client; its transport, certificates and proxies.
         timeout_s: Seconds for one try.
         clock: For the timestamp of a try.
-
-    Raises:
-        ConfigError: The secret is not base64, or a header cannot be sent or is the monitor's own.
     """
 
     name: str
@@ -71,11 +63,6 @@ class WebhookReceiver:
     http: httpx.AsyncClient
     timeout_s: float
     clock: Clock
-
-    def __post_init__(self) -> None:
-        problems = [f"receiver {self.name!r}: {each}" for each in _problems(self.secret, self.headers)]
-        if problems:
-            raise ConfigError(problems)
 
     async def send(self, delivery: Delivery) -> str:
         """Post the event; return what the server answered.
@@ -160,21 +147,6 @@ def sign(key: bytes, delivery_id: str, timestamp: int, content: bytes) -> str:
     signed = f"{delivery_id}.{timestamp}.".encode() + content
     digest = hmac.digest(key, signed, hashlib.sha256)
     return "v1," + base64.b64encode(digest).decode("ascii")
-
-
-def _problems(secret: Secret | None, headers: Mapping[str, Secret | str]) -> Iterator[str]:
-    if secret is not None:
-        try:
-            signing_key(secret.reveal())
-        except ValueError as exc:
-            yield f"secret is unusable: {exc}"
-    for name, value in headers.items():
-        if name.lower() in _OURS:
-            yield f"headers.{name} is set by the monitor itself; remove it"
-        elif not _HEADER_NAME.fullmatch(name):
-            yield f"headers: {name!r} is not a valid header name"
-        elif not _HEADER_VALUE.fullmatch(_reveal(value)):
-            yield f"headers.{name} holds characters that are not allowed in a header"
 
 
 def _reveal(value: Secret | str) -> str:
