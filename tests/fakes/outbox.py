@@ -42,7 +42,7 @@ class Row:
 class FakeOutbox:
     """What `monitor.notify.delivery.Outbox` promises.
 
-    `away`: every call raises `StoreUnavailable`. `loses_answers`: the next so many `settle` are written, yet
+    `away`: every call raises `StoreUnavailable`. `loses_answers`: up to this many `settle` are written, yet
     raise, as a connection does that breaks during COMMIT. `settled` are the sizes of the batches.
     """
 

@@ -67,7 +67,7 @@ async def test_messages_of_an_alert_are_leased_in_order(database: Database) -> N
     assert await leased(outbox) == [("a1", RESOLVED)]
 
 
-async def test_leased_message_is_nobody_elses_until_the_lease_ends(database: Database) -> None:
+async def test_leased_message_stays_with_its_holder_until_the_lease_ends(database: Database) -> None:
     """A crash re-sends one message, the same, once its lease is over; a start of the only daemon at once."""
     clock = FakeClock()
     outbox = StoredOutbox(database, clock)
@@ -83,7 +83,7 @@ async def test_leased_message_is_nobody_elses_until_the_lease_ends(database: Dat
 
 
 async def test_message_is_for_its_receiver_alone(database: Database) -> None:
-    """Nobody leases what is another's."""
+    """No receiver is handed what is for another."""
     outbox = StoredOutbox(database, FakeClock())
     await tell(database, OPENED)
     assert await leased(outbox, "other") == []
