@@ -28,7 +28,6 @@ from monitor.store.rows import (
     Trouble,
     TroubleStatus,
     connection_row,
-    delivery_row,
     number_row,
     trouble_row,
 )
@@ -300,7 +299,10 @@ async def delivery_rows(
     def read(row: Row[Any]) -> DeliveryRow | None:
         body = decode_body(row.body)
         wanted = _named(connection, body.connections) and _in_state(state, body.state or "")
-        return delivery_row(row, body) if wanted else None
+        if not wanted:
+            return None
+        told = {"kind": body.kind, "connections": body.connections, "summary": body.summary}
+        return from_row(DeliveryRow, row, answer=row.answer or None, **told)
 
     return await _scan(tx, asked, read, limit, cursor=lambda row: cursor_of(row.seq))
 

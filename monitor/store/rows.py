@@ -3,17 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
-from sqlalchemy import Row
-
-from monitor.drift.alert import AlertBody, Kind
+from monitor.drift.alert import Kind
 from monitor.drift.episodes import Track, silent
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Counts, Number
 from monitor.errors import Outcome
 from monitor.store.connections import ConnectionName, ConnectionState
-from monitor.store.tables import from_row
 
 
 class TroubleStatus(StrEnum):
@@ -246,16 +242,4 @@ def number_row(whose: ConnectionName, number: Number) -> NumberRow:
         client_id=number.dependencies.client_id,
         bot_id=number.dependencies.bot_id,
         agent_id=number.dependencies.agent_id,
-    )
-
-
-def delivery_row(row: Row[Any], body: AlertBody) -> DeliveryRow:
-    """Return the row of a delivery, with what its body says about the alert."""
-    return from_row(
-        DeliveryRow,
-        row,
-        kind=body.kind,
-        connections=body.connections,
-        summary=body.summary,
-        answer=row.answer or None,
     )
