@@ -356,3 +356,13 @@ def test_reconfigured_fires_until_reverted() -> None:
     watch.sync(ready(1))
     body = watch.last_body()
     assert (body.kind, body.change, body.resolution) == (Kind.RECONFIGURED, RESOLVED, Resolution.RECOVERED)
+
+
+def test_drift_remembers_the_last_dependencies_that_a_sync_showed() -> None:
+    """What is gone now is as it was last, not as it was when the number broke."""
+    watch = Watch()
+    watch.sync(ready(1), ready(2))
+    for client, bot in ((416, 94), (417, 95), (None, 96), (None, None)):
+        watch.sync(broken(1, dependencies=Dependencies(client, bot)), ready(2))
+    (track,) = watch.records.tracks.values()
+    assert track.dependencies == Dependencies(417, 96)

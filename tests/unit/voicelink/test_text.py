@@ -20,6 +20,8 @@ from monitor.voicelink.text import clean_id, is_true
         pytest.param(1.5, None, id="fraction"),
         pytest.param([], None, id="list"),
         pytest.param(2**70, str(2**70), id="beyond 64 bits"),
+        pytest.param("9" * 18, 10**18 - 1, id="most digits that surely fit"),
+        pytest.param("9" * 19, "9" * 19, id="digits beyond 64 bits"),
     ],
 )
 def test_id_is_the_same_however_it_is_typed(value: Any, expected: int | str | None) -> None:
