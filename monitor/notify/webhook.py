@@ -59,7 +59,7 @@ class WebhookReceiver:
     url: str
     _: KW_ONLY
     secret: Secret | None
-    headers: Mapping[str, Secret | str]
+    headers: Mapping[str, Secret]
     http: httpx.AsyncClient
     timeout_s: float
     clock: Clock
@@ -73,7 +73,7 @@ class WebhookReceiver:
         now = self.clock.now()
         timestamp = int(now.timestamp())
         content = render(delivery)
-        headers = {name: _reveal(value) for name, value in self.headers.items()}
+        headers = {name: value.reveal() for name, value in self.headers.items()}
         headers |= {
             "content-type": CONTENT_TYPE,
             "webhook-id": delivery.id,
@@ -92,7 +92,7 @@ class WebhookReceiver:
         """Yield what must not reach the log through an answer: servers may quote a path or a header."""
         url = httpx.URL(self.url)
         yield from (url.raw_path.decode("ascii"), url.path, url.password, url.query.decode("ascii"))
-        yield from map(_reveal, self.headers.values())
+        yield from (value.reveal() for value in self.headers.values())
         if self.secret is not None:
             yield self.secret.reveal()
 
@@ -147,7 +147,3 @@ def sign(key: bytes, delivery_id: str, timestamp: int, content: bytes) -> str:
     signed = f"{delivery_id}.{timestamp}.".encode() + content
     digest = hmac.digest(key, signed, hashlib.sha256)
     return "v1," + base64.b64encode(digest).decode("ascii")
-
-
-def _reveal(value: Secret | str) -> str:
-    return value.reveal() if isinstance(value, Secret) else value

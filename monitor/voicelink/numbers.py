@@ -37,7 +37,7 @@ class Gathering:
 
     def __init__(self) -> None:
         self.skipped = 0
-        self._drift: dict[str, list[WireDrift]] = {}
+        self._drift: dict[str, list[Number]] = {}
         self._numbers: dict[str, Number] = {}
         self._again: dict[str, list[Number]] = {}
         self._words: dict[str, str] = {}
@@ -51,7 +51,7 @@ class Gathering:
             key = _key(entry)
             if key:
                 taken += 1
-                self._drift.setdefault(key, []).append(entry)
+                self._drift.setdefault(key, []).append(_drifting(key, entry))
             else:
                 self.skipped += 1
         return taken
@@ -67,8 +67,10 @@ class Gathering:
                 continue
             taken += 1
             number = self._number(key, entry)
-            if key in drift:
-                number = self._listed(number, drift[key])
+            if key in drift:  # it fills what readiness left open
+                listed = _one(drift[key])
+                items = number.action_items or listed.action_items
+                number = msgspec.structs.replace(_united(number, listed), drifting=True, action_items=items)
             if key in numbers:
                 self._again.setdefault(key, [numbers[key]]).append(number)
             else:
@@ -81,7 +83,7 @@ class Gathering:
             self._numbers[key] = _one(several)
         for key, listed in self._drift.items():
             if key not in self._numbers:
-                self._numbers[key] = self._only_drift(key, listed)
+                self._numbers[key] = _one(listed)
         return self._numbers
 
     def _number(self, key: str, entry: WireReadiness) -> Number:
@@ -105,40 +107,8 @@ class Gathering:
 
     def _state_without(self, key: str, issues: tuple[str, ...]) -> str:
         """Return the state of a readiness entry that names none."""
-        states = (clean(entry.state or "", NAME_LIMIT) for entry in self._drift.get(key, ()))
-        return min(filter(None, states), default="") or next(iter(issues), UNKNOWN)
-
-    def _listed(self, number: Number, listed: list[WireDrift]) -> Number:
-        """Return a number that `drift` lists, with what readiness left open filled from there."""
-        drift = self._only_drift(number.key, listed)
-        dependencies = (
-            number.dependencies.or_else(drift.dependencies)
-            if number.dependencies.client_id is None
-            else number.dependencies
-        )
-        return msgspec.structs.replace(
-            number,
-            drifting=True,
-            action_items=number.action_items or drift.action_items,
-            did_id=drift.did_id if number.did_id is None else number.did_id,
-            dependencies=dependencies,
-        )
-
-    def _only_drift(self, key: str, listed: list[WireDrift]) -> Number:
-        return _one([self._drifting(key, entry) for entry in listed])
-
-    def _drifting(self, key: str, entry: WireDrift) -> Number:
-        state = clean(entry.state or "", NAME_LIMIT) or UNKNOWN
-        label = clean(entry.action or "", LABEL_LIMIT)
-        return Number(
-            key=key,
-            phone_number=clean(entry.phone_number or "", NAME_LIMIT) or f"+{key}",
-            state=state,
-            drifting=True,
-            action_items=(ActionItem(state, label),) if label else (),
-            did_id=clean_id(entry.did_id),
-            dependencies=Dependencies(client_id=clean_id(entry.client_id)),
-        )
+        states = (listed.state for listed in self._drift.get(key, ()) if listed.state != UNKNOWN)
+        return min(states, default="") or next(iter(issues), UNKNOWN)
 
     def _word(self, text: str) -> str:
         known = self._words.get(text)
@@ -207,6 +177,20 @@ def _key(entry: WireReadiness | WireDrift) -> str:
     if key is None or not (key.isdecimal() and key.isascii()):
         key = _NOT_DIGIT.sub("", key or "") or _NOT_DIGIT.sub("", entry.phone_number or "")
     return key if len(key) <= _KEY_LIMIT else ""
+
+
+def _drifting(key: str, entry: WireDrift) -> Number:
+    state = clean(entry.state or "", NAME_LIMIT) or UNKNOWN
+    label = clean(entry.action or "", LABEL_LIMIT)
+    return Number(
+        key=key,
+        phone_number=clean(entry.phone_number or "", NAME_LIMIT) or f"+{key}",
+        state=state,
+        drifting=True,
+        action_items=(ActionItem(state, label),) if label else (),
+        did_id=clean_id(entry.did_id),
+        dependencies=Dependencies(client_id=clean_id(entry.client_id)),
+    )
 
 
 def _agent_id(local: WireLocalNumber) -> Id:

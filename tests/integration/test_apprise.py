@@ -98,7 +98,7 @@ def test_apprise_url_that_cannot_be_used_is_an_error_at_the_start(url: str, prob
 async def test_apprise_url_that_was_replaced_by_a_bad_one_is_failing(
     webhook_sink: WebhookSink, tmp_path: Path
 ) -> None:
-    """The file is read at each try; what cannot be used there is for somebody to mend."""
+    """The file is read at each try; a URL that cannot be used is for a person to fix."""
     file = tmp_path / "url"
     file.write_text(address(webhook_sink))
     secret = Secret(file=file)

@@ -29,7 +29,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 class QuickClock(SystemClock):
-    """Real time, but nobody sleeps: sleeps are noted, and time goes on by as much."""
+    """Real time, but nothing sleeps: sleeps are noted, and time goes on by as much."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []

@@ -96,7 +96,7 @@ async def test_pagerduty_that_is_busy_is_tried_again(
     assert (await pager.send(delivery_of())).startswith("202")
 
 
-async def test_pagerduty_that_refuses_the_key_fails_until_somebody_mends_it(
+async def test_pagerduty_that_refuses_the_key_fails_until_it_is_fixed(
     http: httpx.AsyncClient, webhook_sink: WebhookSink
 ) -> None:
     """A wrong key is a 400 as well, but the message is fine: it must not be given up."""

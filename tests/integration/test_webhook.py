@@ -42,7 +42,7 @@ def webhook(http: httpx.AsyncClient, url: str, *, secret: str | None = SECRET) -
         "hook",
         url + PATH,
         secret=None if secret is None else Secret(secret),
-        headers={"authorization": Secret("Bearer t0k3n"), "x-team": "voice"},
+        headers={"authorization": Secret("Bearer t0k3n"), "x-team": Secret("voice")},
         http=http,
         timeout_s=5.0,
         clock=SystemClock(),
@@ -142,7 +142,7 @@ async def test_webhook_follows_no_redirect(http: httpx.AsyncClient, webhook_sink
     assert len(webhook_sink.requests) == 1
 
 
-async def test_webhook_to_nobody_is_tried_again(http: httpx.AsyncClient) -> None:
+async def test_webhook_to_a_closed_port_is_tried_again(http: httpx.AsyncClient) -> None:
     """A refused connection is told in words, without the URL."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -212,7 +212,7 @@ async def test_webhook_to_what_is_no_http_server_is_tried_again(
 
 
 class Uncounted:
-    """Metrics that nobody reads."""
+    """Metrics that no one reads."""
 
     def delivery(self, receiver: str, outcome: str) -> None:
         """Count nothing."""

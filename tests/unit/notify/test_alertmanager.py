@@ -194,7 +194,7 @@ def test_end_of_an_episode_is_posted_with_its_resolution() -> None:
     assert "To do" not in alert["annotations"]["description"]
 
 
-def test_end_is_not_told_where_nobody_wants_it() -> None:
+def test_end_is_not_told_where_it_is_not_wanted() -> None:
     """Without send_resolved an ended episode is no longer posted: Alertmanager lets it expire."""
     quiet = replace(ROUTE, send_resolved=False)
     before = settle(state_of(member()), route=quiet)
@@ -287,7 +287,7 @@ def test_alert_that_would_be_refused_is_known_before(
     assert problem_of(alert) == problem
 
 
-def test_texts_that_are_no_utf8_are_mended() -> None:
+def test_texts_that_are_no_utf8_are_repaired() -> None:
     """A lone surrogate from a lenient JSON does not keep an alert from being sent."""
     [alert] = alerts_of(settle(state_of(replace(member(), connection="acme \ud800"))))
     assert alert["labels"]["connection"] == "acme ?"
@@ -688,7 +688,7 @@ async def test_receiver_closes_after_the_post_that_is_under_way() -> None:
 
 
 async def test_test_alert_carries_its_own_end() -> None:
-    """It lasts longer than group_wait, so that somebody is told, and resolves itself."""
+    """It lasts longer than group_wait, so that people are told, and resolves itself."""
     world = World()
     told = await world.receiver.send_test(msgspec.structs.replace(BODY, kind=Kind.TEST))
     [(_, [alert], _)] = world.alertmanager.requests

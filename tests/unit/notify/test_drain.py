@@ -108,7 +108,7 @@ async def test_drain_finds_what_others_committed() -> None:
     assert hook.taken == ["d1"]
 
 
-async def test_drain_says_nothing_where_nobody_answers() -> None:
+async def test_drain_says_nothing_where_nothing_answers() -> None:
     """A receiver without another side has no `delivery.sent`."""
     world = World([FakeReceiver("log", lambda _: None)])
     world.outbox.add("log", "a1")
@@ -166,7 +166,7 @@ async def test_drain_takes_every_message_once_and_in_order(seed: int) -> None:
         assert [taken for taken in hook.taken if taken in committed] == committed
 
 
-async def test_drain_slow_receiver_delays_nobody_else() -> None:
+async def test_drain_slow_receiver_delays_no_other() -> None:
     """While all slots of one receiver hang, another one's messages go out."""
     never = asyncio.Event()
     slow, quick = FakeReceiver("slow", lambda _: never), FakeReceiver("quick")

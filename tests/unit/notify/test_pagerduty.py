@@ -29,7 +29,7 @@ def problems(body: AlertBody) -> list[str]:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_pagerduty_event_is_as_it_was_read(example: str) -> None:
-    """Each event is what somebody looked at; `python -m tests.golden.regenerate` shows what changed."""
+    """Each event was reviewed by a person; `python -m tests.golden.regenerate` shows what changed."""
     assert rendered("pagerduty", example) == kept("pagerduty", example)
 
 

@@ -20,7 +20,7 @@ URL = "https://monitor.example.com/alerts?a=1&b=2"
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_slack_message_is_as_it_was_read(example: str) -> None:
-    """Each message is what somebody looked at; `python -m tests.golden.regenerate` shows what changed."""
+    """Each message was reviewed by a person; `python -m tests.golden.regenerate` shows what changed."""
     assert rendered("slack", example) == kept("slack", example)
 
 
@@ -34,7 +34,7 @@ def test_slack_message_is_within_the_limits(example: str) -> None:
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(body=hostile_bodies())
 def test_slack_message_survives_hostile_texts(body: AlertBody) -> None:
-    """Whatever the provider writes, the message is within the limits and mentions and links to nobody."""
+    """Whatever the provider writes, the message keeps the limits, mentions no one and links nowhere."""
     message = render(body)
     assert (list(problems_of(message)), foreign_sequences(message)) == ([], [])
 

@@ -24,7 +24,7 @@ SECRET = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, about").decode
 
 
 def receiver(
-    secret: str | Secret | None = SECRET, headers: dict[str, str | Secret] | None = None
+    secret: str | Secret | None = SECRET, headers: dict[str, Secret] | None = None
 ) -> WebhookReceiver:
     """Return a webhook that is never sent to."""
     return WebhookReceiver(

@@ -45,7 +45,7 @@ def over(resolution: Resolution, kind: Kind = Kind.DRIFT) -> Message:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_text_is_as_it_was_read(example: str) -> None:
-    """Each text is what somebody looked at; `python -m tests.golden.regenerate` shows what changed."""
+    """Each text was reviewed by a person; `python -m tests.golden.regenerate` shows what changed."""
     assert rendered("text", example) == kept("text", example)
 
 

@@ -61,7 +61,7 @@ async def test_budget_never_lets_more_through_than_its_rate() -> None:
 
 
 async def test_cancelled_waiter_takes_no_slot() -> None:
-    """Who gives up waiting, at the head or in the queue, delays nobody."""
+    """A caller that gives up waiting, at the head or in the queue, delays no one."""
     line = Line()
     tasks = [line.join(name) for name in "abcd"]
     await line.clock.advance(1)
@@ -82,7 +82,7 @@ async def test_cancelled_waiter_takes_no_slot() -> None:
     ],
 )
 async def test_pause_holds_the_whole_account(retry_after_s: float | None, pause_s: float) -> None:
-    """After a 429 nobody of the account asks before the pause is over, not even who already waits."""
+    """After a 429 no caller of the account asks before the pause is over, not even one that already waits."""
     line = Line()
     tasks = [line.join(name) for name in "ab"]
     await line.clock.advance(1)
