@@ -27,7 +27,13 @@ def unique_problems(
     """
     yield from _twice(_names(raw, "accounts"), "account names must be unique")
     yield from _twice(_connection_names(raw), "connection names must be unique among all accounts")
-    yield from _twice(_ids(accounts), "connection ids must be unique among all accounts")
+    ids = (
+        (("accounts", place, "connections", index, "id"), connection.id)
+        for place, account in accounts.items()
+        for index, connection in enumerate(account.connections)
+        if connection.id is not None
+    )
+    yield from _twice(ids, "connection ids must be unique among all accounts")
     keys = ((("accounts", place, "api_key"), account.secret.reveal()) for place, account in accounts.items())
     yield from _twice(keys, "one account holds all connections of a key")
     yield from _twice(_names(raw, "receivers"), "receiver names must be unique")
@@ -64,13 +70,6 @@ def _connection_names(raw: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         for path, name in _names(account, "connections"):
             yield ("accounts", place, *path), name
     yield from ((path, name) for name, path in implicit.items())
-
-
-def _ids(accounts: Mapping[int, AccountConfig]) -> Iterator[tuple[Path, str]]:
-    for place, account in accounts.items():
-        for index, connection in enumerate(account.connections):
-            if connection.id is not None:
-                yield ("accounts", place, "connections", index, "id"), connection.id
 
 
 def requests_per_minute(gaps: Sequence[timedelta]) -> float:
@@ -124,15 +123,11 @@ def questions(config: Config, now: datetime) -> Iterator[str]:
     for place, window in enumerate(config.maintenance):
         if window.end is not None and window.end <= now:
             yield f"maintenance[{place}]: the window has ended, so it has no effect: remove it"
-    if config.api.base_url.startswith("http:") and not _loopback(config.api.base_url):
+    scheme, _, rest = config.api.base_url.partition("://")
+    if scheme == "http" and not rest.startswith(("127.", "localhost", "[::1]")):
         yield "api.base_url: API keys travel unencrypted over http: use https"
     if not any(account.discover for account in config.accounts):
         yield from _vain_globs(config)
-
-
-def _loopback(url: str) -> bool:
-    host = url.removeprefix("http://").partition("/")[0]
-    return host.startswith(("127.", "localhost", "[::1]"))
 
 
 def _vain_globs(config: Config) -> Iterator[str]:

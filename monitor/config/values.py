@@ -402,29 +402,25 @@ _SECRET = _schema("string", writeOnly=True)
 _PATH = _schema("string")
 
 
-def _kinds(check: Callable[[str], str]) -> tuple[Any, Any]:
-    """Return the checks of a secret key and of its `_file` twin."""
-    return BeforeValidator(optional(_secret(check))), BeforeValidator(optional(_secret_file(check)))
+def _given(check: Callable[[str], str]) -> BeforeValidator:
+    return BeforeValidator(optional(_secret(check)))
 
 
-_TOKEN, _TOKEN_FILE = _kinds(_token)
-_SIGNING, _SIGNING_FILE = _kinds(_webhook_secret)
-_HTTP, _HTTP_FILE = _kinds(http_url)
-_SERVICE, _SERVICE_FILE = _kinds(_service_url)
-_DATABASE, _DATABASE_FILE = _kinds(_database_url)
-_PASSWORD, _PASSWORD_FILE = _kinds(str)
+def _in_file(check: Callable[[str], str]) -> BeforeValidator:
+    return BeforeValidator(optional(_secret_file(check)))
 
-Token = Annotated[Secret | None, _TOKEN, _SECRET]
-TokenFile = Annotated[Secret | None, _TOKEN_FILE, _PATH]
-SigningSecret = Annotated[Secret | None, _SIGNING, _SECRET]
-SigningSecretFile = Annotated[Secret | None, _SIGNING_FILE, _PATH]
-SecretUrl = Annotated[Secret | None, _HTTP, _SECRET]
-SecretUrlFile = Annotated[Secret | None, _HTTP_FILE, _PATH]
-ServiceUrl = Annotated[Secret | None, _SERVICE, _SECRET]
-ServiceUrlFile = Annotated[Secret | None, _SERVICE_FILE, _PATH]
-DatabaseUrl = Annotated[Secret | None, _DATABASE, _SECRET]
-DatabaseUrlFile = Annotated[Secret | None, _DATABASE_FILE, _PATH]
-Password = Annotated[Secret | None, _PASSWORD, _SECRET]
-PasswordFile = Annotated[Secret | None, _PASSWORD_FILE, _PATH]
+
+Token = Annotated[Secret | None, _given(_token), _SECRET]
+TokenFile = Annotated[Secret | None, _in_file(_token), _PATH]
+SigningSecret = Annotated[Secret | None, _given(_webhook_secret), _SECRET]
+SigningSecretFile = Annotated[Secret | None, _in_file(_webhook_secret), _PATH]
+SecretUrl = Annotated[Secret | None, _given(http_url), _SECRET]
+SecretUrlFile = Annotated[Secret | None, _in_file(http_url), _PATH]
+ServiceUrl = Annotated[Secret | None, _given(_service_url), _SECRET]
+ServiceUrlFile = Annotated[Secret | None, _in_file(_service_url), _PATH]
+DatabaseUrl = Annotated[Secret | None, _given(_database_url), _SECRET]
+DatabaseUrlFile = Annotated[Secret | None, _in_file(_database_url), _PATH]
+Password = Annotated[Secret | None, _given(str), _SECRET]
+PasswordFile = Annotated[Secret | None, _in_file(str), _PATH]
 PasswordHash = Annotated[Secret, BeforeValidator(_secret(_bcrypt_hash)), _SECRET]
 HeaderValue = Annotated[Secret, BeforeValidator(_secret(_header_value)), _SECRET]

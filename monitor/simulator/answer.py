@@ -149,6 +149,10 @@ def _readiness(
     number: SimulatedNumber, verdict: Judged, inventory: Inventory, active: dict[int, SimulatedBot]
 ) -> dict[str, Any]:
     items = [{"code": code, "label": _label(code)} for code in verdict.issues]
+    # The bot that routing leads to if it is active, else another active one of the client.
+    bot = inventory.bots.get(number.bot_id)
+    if bot is None or not bot.active:
+        bot = active.get(number.client_id)
     return {
         "key": number.key,
         "phone_number": f"+{number.key}",
@@ -164,19 +168,10 @@ def _readiness(
         },
         "local_phone_number": _local(number),
         "routing": _routing(number) if number.routed else None,
-        "bot": _bot_of(number, inventory, active),
+        "bot": _bot(bot) if bot is not None and number.client_id in active else None,
         "actions": [item["label"] for item in items],
         "action_items": items,
     }
-
-
-def _bot_of(
-    number: SimulatedNumber, inventory: Inventory, active: dict[int, SimulatedBot]
-) -> dict[str, Any] | None:
-    """Return the bot that routing leads to if it is active, else another active one of the client."""
-    routed = inventory.bots.get(number.bot_id)
-    bot = routed if routed is not None and routed.active else active.get(number.client_id)
-    return _bot(bot) if bot is not None and number.client_id in active else None
 
 
 def _drift(number: SimulatedNumber, verdict: Judged) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from monitor.clock import Clock, rfc3339
@@ -99,9 +99,12 @@ class SimulatedApi:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
-        body = await request.body()
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return
         self._control.catch_up()
-        if request.scope["path"].startswith("/_sim/"):
+        if scope["path"].startswith("/_sim/"):
             await send_reply(self._control_reply(request, body), scope, receive, send, self._clock)
             return
         self._world.now_s = self._clock.monotonic()
