@@ -13,7 +13,7 @@ from monitor.drift.policy import Records
 from monitor.drift.snapshot import Counts
 from monitor.store.claims import streak_of
 from monitor.store.codec import Codec
-from monitor.store.tables import connections, snapshots
+from monitor.store.tables import acceptances, connections, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +119,8 @@ async def begin_watching(tx: AsyncConnection, watches: Sequence[Watch], now: dat
 
 
 async def stop_watching(tx: AsyncConnection, identities: Collection[str]) -> None:
-    """Delete these connections' rows and snapshots; their history stays."""
-    for table in (connections, snapshots):
+    """Delete these connections' rows, snapshots and open acceptances; their history stays."""
+    for table in (acceptances, connections, snapshots):
         await tx.execute(delete(table).where(table.c.identity.in_(identities)))
 
 

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Boolean, LargeBinary, Table, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.store.connections import stop_watching
 from monitor.store.database import Database
 from monitor.store.retention import BATCH, prune
 from monitor.store.tables import Json, UtcDateTime, alerts, changes, deliveries, episodes, metadata
@@ -40,7 +41,7 @@ PRUNED: dict[str, list[tuple[str, dict[str, Any], bool]]] = {
 """Rows of each table that retention prunes, and whether they go."""
 
 KEPT = {
-    "acceptances": "until the daemon has seen them",
+    "acceptances": "until a step acts on them, while their connection is watched",
     "connections": "while they are watched",
     "fleet": "one row",
     "posted": "until Alertmanager has heard the end",
@@ -121,3 +122,16 @@ async def test_one_transaction_prunes_a_batch(database: Database) -> None:
         await add(tx, episodes)
     async with database.write() as tx:
         assert [await prune(tx, LIMIT) for _ in range(3)] == [BATCH + 1, 1, 0]
+
+
+@pytest.mark.parametrize("name", ["acceptances", "connections", "snapshots"])
+async def test_connection_that_is_no_longer_watched_leaves_nothing_waiting(
+    database: Database, name: str
+) -> None:
+    """Its state goes, also what was accepted but not acted on: it must not apply when it is watched again."""
+    table = metadata.tables[name]
+    async with database.write() as tx:
+        for identity in ("gone", "stays"):
+            await add(tx, table, identity=identity)
+        await stop_watching(tx, ["gone"])
+        assert [row.identity for row in await tx.execute(select(table.c.identity))] == ["stays"]
