@@ -173,7 +173,7 @@ def told_by(watch: Watch, kind: Kind) -> AlertBody:
 
 
 def accepted() -> AlertBody:
-    """Somebody accepts that they hang on another client."""
+    """A user accepts that they moved to another client."""
     watch = moved()
     watch.wait(25 * MINUTE, accept_all=True)
     return told(watch)
@@ -212,7 +212,7 @@ def number_removed_for_good() -> AlertBody:
 
 
 def moved() -> Watch:
-    """Return a connection in which two numbers hang on another client."""
+    """Return a connection in which two numbers moved to another client."""
     watch = watching()
     numbers = [ready(index, dependencies=Dependencies(499, 93)) for index in (33, 34)]
     for _ in range(2):
@@ -221,7 +221,7 @@ def moved() -> Watch:
 
 
 def reconfigured() -> AlertBody:
-    """Two numbers hang on another client."""
+    """Two numbers moved to another client."""
     return told(moved())
 
 

@@ -5,7 +5,7 @@ from tests.golden.renderings import FORMS, HERE, path_of, rendered
 
 
 def main() -> None:
-    """Write every rendering, and drop those of examples that are no more."""
+    """Write every rendering, and drop those of removed examples."""
     wanted = {path_of(form, example): rendered(form, example) for form in FORMS for example in EXAMPLES}
     for form in FORMS:
         (HERE / form).mkdir(exist_ok=True)

@@ -114,7 +114,7 @@ async def test_troubles_say_how_each_stands(database: Database) -> None:
         (key(3), Kind.DRIFT, "EXPIRED", TroubleStatus.PENDING),
         (key(10), Kind.NUMBER_REMOVED, "READY", TroubleStatus.PENDING),
     ]
-    assert rows[0].action == "Mend NO_BOT"
+    assert rows[0].action == "Fix NO_BOT"
     assert rows[0].alert_id is not None
     assert rows[2].alert_id is None
 
@@ -248,7 +248,7 @@ async def test_changes_keep_the_providers_values(database: Database) -> None:
     row = (await asked(database, change_rows))[-1]
     assert (row.at, row.did_id, row.client_id) == (START, 1, 415)
     assert (row.issues, row.previous_issues) == (["NO_BOT"], [])
-    assert row.action_items == [{"code": "NO_BOT", "label": "Mend NO_BOT"}]
+    assert row.action_items == [{"code": "NO_BOT", "label": "Fix NO_BOT"}]
 
 
 async def save_alert(

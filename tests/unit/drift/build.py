@@ -54,7 +54,7 @@ def broken(
     *,
     dependencies: Dependencies = Dependencies(415),  # noqa: B008 - a frozen value
 ) -> Number:
-    """Return the n-th number in trouble; without `issues` its state is its one issue."""
+    """Return the n-th number broken; without `issues` its state is its only issue."""
     codes = (state,) if issues is None else issues
     return Number(
         key=key(index),
@@ -62,7 +62,7 @@ def broken(
         state=state,
         drifting=True,
         issues=codes,
-        action_items=tuple(ActionItem(code, f"Mend {code}") for code in codes),
+        action_items=tuple(ActionItem(code, f"Fix {code}") for code in codes),
         did_id=index,
         dependencies=dependencies,
     )
@@ -74,7 +74,7 @@ def answer(*numbers: Number, skipped: int = 0) -> Snapshot:
 
 
 def fleet(total: int, *others: Number, first: int = 1) -> list[Number]:
-    """Return so many ready numbers, with `others` in the place of their namesakes."""
+    """Return `total` ready numbers, with `others` in place of those with the same key."""
     replaced = {number.key: number for number in others}
     return [replaced.get(key(index), ready(index)) for index in range(first, first + total)]
 

@@ -105,7 +105,7 @@ def syncs() -> st.SearchStrategy[Sync]:
 
 
 def waits() -> st.SearchStrategy[Wait]:
-    """Time alone, a reload, or somebody who accepts."""
+    """Time alone, a reload, or a user who accepts."""
     some = st.frozensets(st.sampled_from([key(index) for index in NUMBERS]), max_size=2)
     return st.builds(Wait, st.none() | st.integers(0, VARIANTS - 1), some)
 

@@ -1,4 +1,4 @@
-"""How a trouble of a number is confirmed and how it ends."""
+"""How a number's problem is confirmed and how it ends."""
 
 from datetime import timedelta
 
@@ -121,7 +121,7 @@ def test_held_answers_resolve_nothing() -> None:
 
 
 def test_unknown_numbers_begin_nothing() -> None:
-    """A number that only the snapshot before shows broken does not begin a trouble."""
+    """A number that only the previous snapshot shows broken begins no track."""
     watch = Watch(AT_ONCE)
     watch.sync(broken(1), ready(2))
     watch.wait(unconfigured=True)
@@ -199,7 +199,7 @@ def test_drift_of_a_number_that_goes_ends_as_removed() -> None:
         pytest.param("agaga", True, id="absent_and_ready_never_twice"),
         pytest.param("gugu", False, id="unknown_leaves_the_good_streak"),
         pytest.param("gfg", False, id="a_failure_leaves_the_good_streak"),
-        pytest.param("gtg", True, id="trouble_breaks_the_good_streak"),
+        pytest.param("gtg", True, id="bad_breaks_the_good_streak"),
     ],
 )
 def test_episode_ends_only_on_what_was_seen(sights: str, *, kept: bool) -> None:
@@ -317,7 +317,7 @@ def test_accept_ends_removals_and_reconfigurations_but_no_drift(by: str) -> None
 
 
 def test_accept_of_one_number_leaves_the_others() -> None:
-    """The alert goes on with those that nobody accepted."""
+    """The alert continues with those that were not accepted."""
     watch = Watch(AT_ONCE)
     watch.sync(*fleet(6))
     watch.sync(*fleet(4, first=3))

@@ -54,7 +54,7 @@ class Fleet:
         return self.step()
 
     def rounds(self, many: int, *outcomes: Outcome) -> FailureStep:
-        """Let so many rounds end alike; return the last."""
+        """Let `many` rounds end alike; return the last."""
         return [self.round(*outcomes) for _ in range(many)][-1]
 
     def health(self) -> list[Health]:
@@ -284,7 +284,7 @@ def test_stale_follows_a_failure_that_ended_in_held_answers() -> None:
 
 
 def test_vanished_connection_is_rejected_at_once() -> None:
-    """Discovery lists it no more: no row of failures is awaited; listed and answering again ends it."""
+    """Once discovery no longer lists it, it alerts at once; listed and answering again ends that."""
     fleet = Fleet()
     fleet.rounds(2, OK, OK, OK)
     fleet.vanished.add("id-2")

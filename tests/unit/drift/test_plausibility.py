@@ -13,7 +13,7 @@ HALF_BROKEN = answer(*fleet(10, *(broken(index) for index in range(1, 6))))
 
 
 def numbers_from(first: int, *, broken_ones: int = 0, total: int = 10) -> list[Number]:
-    """Return the numbers from `first` to `total`, the first so many of them broken."""
+    """Return the numbers from `first` to `total`, the first few of them broken."""
     return [
         broken(index) if index < first + broken_ones else ready(index) for index in range(first, total + 1)
     ]
@@ -67,7 +67,7 @@ def numbers_from(first: int, *, broken_ones: int = 0, total: int = 10) -> list[N
 def test_implausible_tells_partial_answers(
     before: Snapshot | None, after: Snapshot, reason: str | None
 ) -> None:
-    """More than the ratio, and at least so many numbers, or an empty answer; never a first one."""
+    """More than the ratio and at least `min_numbers`, or an empty answer; never a first one."""
     said = implausible(before, after, diff(before, after), Guard())
     assert said is None if reason is None else said is not None and reason in said
 
@@ -109,7 +109,7 @@ def test_judge_ends_the_hold_with_an_answer_like_the_applied_one() -> None:
 
 
 def test_hold_counts_sightings_by_number() -> None:
-    """A hold remembers how often each number was in trouble, and how often it was missing."""
+    """A hold remembers how often each number drifted, and how often it was missing."""
     first, second = answer(broken(1), broken(2)), answer(broken(1), ready(3))
     before = answer(ready(1), ready(2), ready(3))
     held = hold(None, first, diff(before, first), "why")
@@ -120,7 +120,7 @@ def test_hold_counts_sightings_by_number() -> None:
 
 
 def test_hold_does_not_count_what_the_answer_did_not_show() -> None:
-    """A broken number that an unreadable entry may hide is carried over, but nobody saw it."""
+    """A broken number that an unreadable entry may hide is carried over, but does not count as seen."""
     before = answer(broken(1), *fleet(9, first=2))
     found = carry_unknown(before, Snapshot(numbers={key(2): broken(2)}, skipped=1))
     assert hold(None, found, diff(before, found), "why").drifting == {key(2): 1}

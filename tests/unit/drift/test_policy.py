@@ -157,7 +157,7 @@ def test_reload_with_more_resolving_syncs_asks_for_more() -> None:
 
 
 def test_restart_re_alerts_nothing() -> None:
-    """The same rules and the same answer after a restart tell nobody anything."""
+    """The same rules and the same answer after a restart notify no one."""
     watch = firing()
     renewed = Watch(watch.rules)
     renewed.records, renewed.now = watch.records, watch.now

@@ -31,7 +31,7 @@ INSTANT = timedelta(microseconds=1)
 class Counted(Life):
     """A life whose every step is checked against plain counts of what its answers showed.
 
-    `sights` counts answers that showed a trouble, held ones too, since it was last closed; the rows count
+    `sights` counts answers that showed a problem, held ones too, since it was last closed; the rows count
     applied answers in a row that showed a number ready, or lacked it.
     """
 

@@ -52,7 +52,7 @@ def test_count_takes_over_inventory_warnings_and_skips() -> None:
 def test_refs_remember_what_is_gone(
     now: Dependencies, before: Dependencies | None, together: Dependencies
 ) -> None:
-    """What a number hung on before stands in where the answer names nothing now."""
+    """Earlier dependencies stand in where the answer names none now."""
     assert now.or_else(before) == together
 
 

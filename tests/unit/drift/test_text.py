@@ -85,7 +85,7 @@ def test_body_is_the_contracts() -> None:
                 "state": "NO_BOT",
                 "previous_state": "READY",
                 "issues": ["NO_BOT"],
-                "action_items": [{"code": "NO_BOT", "label": "Mend NO_BOT"}],
+                "action_items": [{"code": "NO_BOT", "label": "Fix NO_BOT"}],
                 "did_id": 1,
                 "client_id": 415,
                 "since": "2026-03-01T12:00:30.000Z",
@@ -96,7 +96,7 @@ def test_body_is_the_contracts() -> None:
         "numbers_ended": 0,
         "connections": ["acme-sales"],
         "common": {"client_id": 415, "bot_id": 93},
-        "actions": [{"code": "NO_BOT", "label": "Mend NO_BOT", "numbers": 3}],
+        "actions": [{"code": "NO_BOT", "label": "Fix NO_BOT", "numbers": 3}],
         "labels": {"team": "voice"},
         "url": f"https://monitor.example.com/alerts#{watch.records.alerts[0].id}",
         "runbook_url": "https://runbooks.example.com/drift",
@@ -131,9 +131,7 @@ def test_body_lists_the_newest_first() -> None:
             ", both on routing wss://a and agent 9",
             id="target_and_agent",
         ),
-        pytest.param(
-            [Dependencies(1, 2)], {"client_id": 1, "bot_id": 2}, "", id="one_number_shares_with_nobody"
-        ),
+        pytest.param([Dependencies(1, 2)], {"client_id": 1, "bot_id": 2}, "", id="one_number_shares_nothing"),
     ],
 )
 def test_common_is_what_all_members_share(
@@ -326,7 +324,7 @@ def test_body_of_a_connection_that_is_no_longer_known_still_reads() -> None:
     assert failure.summary.startswith("id-9: ")
 
 
-def test_body_of_a_record_that_nobody_is_told_keeps_its_instant() -> None:
+def test_body_of_a_record_without_a_message_keeps_its_instant() -> None:
     """A change of the record alone is not a message: `updated_at` is the alert's."""
     members = (member("1", number=broken(1)),)
     silent = told(report_of(*members, notice=None), START + HOUR)

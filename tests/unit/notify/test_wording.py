@@ -50,7 +50,7 @@ def test_text_is_as_it_was_read(example: str) -> None:
 
 
 def test_golden_files_are_those_of_the_examples() -> None:
-    """No file is left over from an example that is no more."""
+    """No file is left over from a removed example."""
     wanted = {path_of(form, example) for form in FORMS for example in EXAMPLES}
     assert {path for form in FORMS for path in (HERE / form).iterdir()} == wanted
 
