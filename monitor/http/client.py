@@ -63,22 +63,18 @@ def build_http(
     Raises:
         StartError: `ca_file` cannot be read.
     """
+    trusted: ssl.SSLContext | bool = True
+    if ca_file is not None:
+        try:
+            trusted = ssl.create_default_context(cafile=ca_file)
+        except OSError as exc:  # ssl.SSLError is one
+            reason = exc.strerror or "it holds no PEM"
+            raise StartError(f"the CA file {ca_file} cannot be read: {reason}") from exc
     return _Client(
         headers={"User-Agent": USER_AGENT},
-        verify=_trust(ca_file),
+        verify=trusted,
         limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=_KEEPALIVE_S),
         timeout=None,
         follow_redirects=False,
         transport=transport,
     )
-
-
-def _trust(ca_file: Path | None) -> ssl.SSLContext | bool:
-    if ca_file is None:
-        return True
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as exc:  # ssl.SSLError is one
-        raise StartError(
-            f"the CA file {ca_file} cannot be read: {exc.strerror or 'it holds no PEM'}"
-        ) from exc

@@ -20,12 +20,14 @@ from monitor.errors import DeliveryError, Refusal
 from monitor.http.errors import NoAnswer
 from monitor.http.request import HttpAnswer, request
 
+JSON: Mapping[str, str] = {"content-type": "application/json"}
+
 _RETRIED = frozenset({408, 425, 429})
 _DEAD = frozenset({400, 413, 422})
 
 
 async def post(
-    http: httpx.AsyncClient, url: str, *, content: bytes, headers: Mapping[str, str], now: datetime
+    http: httpx.AsyncClient, url: str, *, content: bytes, headers: Mapping[str, str] = JSON, now: datetime
 ) -> HttpAnswer:
     """POST once and return the answer, whatever its status; see `monitor.http.request`.
 

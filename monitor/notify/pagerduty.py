@@ -26,7 +26,6 @@ import msgspec
 from monitor.clock import Clock, SystemClock
 from monitor.drift.alert import AlertBody, Kind, Notice
 from monitor.errors import DeliveryError, Refusal
-from monitor.http.request import HttpAnswer
 from monitor.notify.delivery import Delivery, body_of
 from monitor.notify.http import post, require_taken
 from monitor.notify.wording import Message, clip, compose, labels, links, one_line, units, when
@@ -70,26 +69,16 @@ class PagerDutyReceiver:
         """
         routing_key = self.routing_key.reveal()
         event = {"routing_key": routing_key, **render(body_of(delivery))}
-        answer = await post(
-            self.http,
-            self.url,
-            content=msgspec.json.encode(event),
-            headers={"content-type": "application/json"},
-            now=self.clock.now(),
-        )
+        content, now = msgspec.json.encode(event), self.clock.now()
+        answer = await post(self.http, self.url, content=content, now=now)
         try:
             return require_taken(answer, hide=[routing_key])
         except DeliveryError as exc:
-            if _names_key(answer):
+            said = answer.text.casefold()
+            if "routing key" in said or "routing_key" in said:
                 # PagerDuty answers 400 to a wrong key too: the message is fine, the receiver needs fixing.
                 raise DeliveryError(Refusal.FAILING, str(exc)) from exc
             raise
-
-
-def _names_key(answer: HttpAnswer) -> bool:
-    """Whether an answer that refuses an event blames the routing key."""
-    text = answer.text.casefold()
-    return "routing key" in text or "routing_key" in text
 
 
 def render(body: AlertBody) -> dict[str, Any]:

@@ -72,13 +72,8 @@ class SlackReceiver:
             DeliveryError: It was not accepted.
         """
         url = self.url.reveal()
-        answer = await post(
-            self.http,
-            url,
-            content=msgspec.json.encode(render(body_of(delivery))),
-            headers={"content-type": "application/json"},
-            now=self.clock.now(),
-        )
+        content = msgspec.json.encode(render(body_of(delivery)))
+        answer = await post(self.http, url, content=content, now=self.clock.now())
         return require_taken(answer, hide=_hidden(url))
 
 

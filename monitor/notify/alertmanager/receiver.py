@@ -17,7 +17,7 @@ from monitor.errors import DeliveryError, Refusal
 from monitor.notify.alertmanager.level import Level, PostTarget
 from monitor.notify.alertmanager.render import render_test
 from monitor.notify.drain import DeliveryMetrics
-from monitor.notify.http import post, require_taken
+from monitor.notify.http import JSON, post, require_taken
 from monitor.notify.routing import Route
 from monitor.secret import Secret
 
@@ -85,7 +85,7 @@ class AlertmanagerReceiver:
         Raises:
             DeliveryError: It did not accept them.
         """
-        headers, hide = {"content-type": "application/json"}, []
+        headers, hide = dict(JSON), []
         if self.login is not None:
             headers["authorization"] = self.login.header
             hide = [self.login.secret.reveal(), self.login.header.partition(" ")[2]]

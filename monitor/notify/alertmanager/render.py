@@ -87,13 +87,8 @@ def distinct(sets: Iterable[LabelSet]) -> list[LabelSet]:
     An episode may begin with the labels of one that is over (a number that drifts again); posting that one's
     end too would end the new one.
     """
-    chosen: dict[frozenset[tuple[str, str]], LabelSet] = {}
-    for posted in sets:
-        identity = frozenset(posted.labels.items())
-        rival = chosen.setdefault(identity, posted)
-        if _rank(posted) > _rank(rival):
-            chosen[identity] = posted
-    return list(chosen.values())
+    by_end = sorted(sets, key=lambda each: (each.ended_at is None, each.ended_at or each.changed_at))
+    return list({frozenset(each.labels.items()): each for each in by_end}.values())
 
 
 def problem_of(alert: PostedAlert) -> str | None:
@@ -134,10 +129,6 @@ def render_test(body: AlertBody, now: datetime) -> bytes:
         generator_url=body.url,
     )
     return b"[" + msgspec.json.encode(alert) + b"]"
-
-
-def _rank(posted: LabelSet) -> tuple[bool, datetime]:
-    return posted.ended_at is None, posted.ended_at or posted.changed_at
 
 
 def _letter(
