@@ -89,11 +89,14 @@ def test_readme_contents_link_to_its_sections() -> None:
 
 
 def test_readme_links_to_files_that_exist() -> None:
-    """Every file and folder of this repository that it names is there."""
+    """Every file, folder and function of this repository that it names is there."""
     named = re.findall(r"`((?:deploy|monitor|tests|\.ci)/[\w./-]*)`", README)
     named += re.findall(r'src="([^"]+)"', README)
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+    functions = re.findall(r"`(\w+)` of\s+`(monitor/[\w/]+\.py)`", README)
+    assert functions
+    assert [name for name, path in functions if f"def {name}(" not in (ROOT / path).read_text()] == []
 
 
 def test_readme_lists_exactly_the_commands() -> None:
