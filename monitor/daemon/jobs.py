@@ -35,7 +35,10 @@ _OTHERS_WRITE = timedelta(seconds=5)
 
 @dataclass(eq=False)
 class JobRunner:
-    """Runs jobs at their times, on APScheduler: one run at a time, late rather than never."""
+    """Runs jobs at their times, on APScheduler: one run at a time, late rather than never.
+
+    A job's name says what it does, for the log line of a store that fails it.
+    """
 
     scheduler: BaseScheduler
     clock: Clock
@@ -58,6 +61,8 @@ class JobRunner:
                 await job()
             except asyncio.CancelledError:
                 return  # APScheduler would take the end of the daemon for a bug
+            except StoreUnavailable as exc:
+                self.announcer.store_failed(exc, name)
             except Exception as exc:  # noqa: BLE001 - a task's root: it runs again at its time
                 self.announcer.internal_error(name, exc)
 
@@ -86,14 +91,12 @@ class Discovery:
     def soon(self, delay: timedelta = timedelta(0)) -> None:
         """Ask after a delay, instead of whenever that was planned."""
         if any(account.discover for account in self.active.config.accounts):
-            self.runner.once(self.clock.now() + delay, "discovery", self._discover)
+            self.runner.once(self.clock.now() + delay, "discovering connections", self._discover)
 
     async def _discover(self) -> None:
         settled = False
         try:
             settled = await self.active.discover()
-        except StoreUnavailable as exc:
-            self.announcer.store_failed(exc, "recording what discovery found")
         finally:  # whatever happens: nothing else asks again
             self.failures.moved = True
             self.schedule.look_now()
@@ -141,12 +144,12 @@ class Housekeeping:
     def start(self) -> None:
         """Begin; once more after a clock was set back."""
         every = self.runner.every
-        every(timedelta(seconds=1), "gauges and reminders", self._look_around)
-        every(timedelta(seconds=5), "secrets", self._refresh_secrets)
-        every(timedelta(hours=1), "retention", self._prune)
+        every(timedelta(seconds=1), "reading gauges and queueing reminders", self._look_around)
+        every(timedelta(seconds=5), "reading secrets again", self._refresh_secrets)
+        every(timedelta(hours=1), "deleting what is past its retention", self._prune)
         if not self.database.is_sqlite:
-            every(timedelta(seconds=5), "replicas", self._follow_replicas)
-        every(heartbeat.INTERVAL, "heartbeat", self._beat, at_once=True)
+            every(timedelta(seconds=5), "following other replicas", self._follow_replicas)
+        every(heartbeat.INTERVAL, "sending the heartbeat", self._beat, at_once=True)
 
     async def _look_around(self) -> None:
         # One job, not two: an idle monitor does little else than wake up.
@@ -187,12 +190,8 @@ class Housekeeping:
         repeats = repeat_intervals(self.active.config)
         if not repeats:
             return
-        try:
-            async with self.database.write() as tx:
-                reminded = await remind(tx, repeats, self.clock.now())
-        except StoreUnavailable as exc:
-            self.announcer.store_failed(exc, "queueing reminders")
-            return
+        async with self.database.write() as tx:
+            reminded = await remind(tx, repeats, self.clock.now())
         if reminded:
             self.drain.wake()
 
@@ -222,10 +221,7 @@ class Housekeeping:
 
     async def _prune(self) -> None:
         before = self.clock.now() - self.active.config.store.retention
-        try:
-            deleted = BATCH
-            while deleted >= BATCH:
-                async with self.database.write() as tx:
-                    deleted = await prune(tx, before)
-        except StoreUnavailable as exc:
-            self.announcer.store_failed(exc, "deleting what is past its retention")
+        deleted = BATCH
+        while deleted >= BATCH:
+            async with self.database.write() as tx:
+                deleted = await prune(tx, before)

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.failures import Streak
 from monitor.errors import LeaseLost, Outcome
-from monitor.store.tables import UtcDateTime, connections, snapshots
+from monitor.store.tables import UtcDateTime, connections, from_row, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,18 +103,12 @@ async def next_due_at(tx: AsyncConnection) -> datetime | None:
 
 async def renew(tx: AsyncConnection, claims: Collection[Claim], until: datetime) -> None:
     """Extend the leases of these claims."""
-    await tx.execute(
-        _BY_CLAIM.values(lease_until=until),
-        [{"which": claim.identity, "held_epoch": claim.epoch} for claim in claims],
-    )
+    await tx.execute(_BY_CLAIM.values(lease_until=until), [_claimed(claim) for claim in claims])
 
 
 async def release(tx: AsyncConnection, claims: Collection[Claim], due_at: datetime) -> None:
     """Give claims back unfinished, to be due again at an instant."""
-    await tx.execute(
-        _BY_CLAIM.values(lease_until=None, due_at=due_at),
-        [{"which": claim.identity, "held_epoch": claim.epoch} for claim in claims],
-    )
+    await tx.execute(_BY_CLAIM.values(lease_until=None, due_at=due_at), [_claimed(claim) for claim in claims])
 
 
 async def free_leases(tx: AsyncConnection) -> None:
@@ -123,11 +117,11 @@ async def free_leases(tx: AsyncConnection) -> None:
 
 
 async def flush(tx: AsyncConnection, results: Sequence[SyncResult]) -> None:
-    """Record how syncs ended, in one statement; one whose epoch moved on is dropped in silence."""
-    await tx.execute(_FLUSH, [_sync_values(result) for result in results])
-    applied = [result for result in results if result.applied]
-    if applied:
-        await tx.execute(_FLUSH_APPLIED, [_applied_values(result) for result in applied])
+    """Record how syncs ended, in bulk; one whose epoch moved on is dropped in silence."""
+    for applied in (True, False):
+        rows = [_sync_values(result) for result in results if result.applied is applied]
+        if rows:
+            await tx.execute(_setting(frozenset(rows[0])), rows)
 
 
 async def flush_singly(tx: AsyncConnection, results: Sequence[SyncResult]) -> list[SyncResult]:
@@ -148,9 +142,7 @@ async def save(tx: AsyncConnection, claim: Claim, state: ConnectionUpdate, resul
     Raises:
         LeaseLost: The epoch moved on; nothing must be recorded.
     """
-    values: dict[str, Any] = {
-        "which": claim.identity,
-        "held_epoch": claim.epoch,
+    values = _claimed(claim) | {
         "lease_until": None,
         "settled": state.settled,
         "held": state.held,
@@ -162,9 +154,7 @@ async def save(tx: AsyncConnection, claim: Claim, state: ConnectionUpdate, resul
         values["counts"] = state.counts
     if result is not None:
         values |= _sync_values(result)
-        if result.applied:
-            values |= _applied_values(result)
-    done = await tx.execute(_save(frozenset(values)), values)
+    done = await tx.execute(_setting(frozenset(values)), values)
     if done.rowcount != 1:
         raise LeaseLost(f"{claim.identity}: another process has taken this connection over")
     if state.records is None:
@@ -190,47 +180,21 @@ _WAKES_AT = case(
 
 
 @functools.cache
-def _save(values: frozenset[str]) -> Update:
-    """Return the statement that sets these columns of a claimed connection, and its `wakes_at`."""
+def _setting(values: frozenset[str]) -> Update:
+    """Return the statement that sets these columns of a claimed connection."""
     columns: dict[str, Any] = {name: bindparam(name) for name in values if name in connections.c}
-    return _BY_CLAIM.values(columns | {"wakes_at": _WAKES_AT})
+    return _BY_CLAIM.values(columns | ({"wakes_at": _WAKES_AT} if "new_wakes_at" in values else {}))
 
-
-def _setting(*names: str) -> Update:
-    return _BY_CLAIM.values({name: bindparam(name) for name in names})
-
-
-_FLUSH = _setting(
-    "lease_until",
-    "due_at",
-    "outcome",
-    "failures",
-    "same_kind",
-    "answers",
-    "error",
-    "synced_at",
-    "duration_s",
-)
-
-_FLUSH_APPLIED = _setting("digest", "applied_at", "succeeded_at")
 
 _KEEP_RECORDS = (
     update(snapshots).where(snapshots.c.identity == bindparam("which")).values(records=bindparam("records"))
 )
 
-_CLAIM_COLUMNS = (
-    connections.c.identity,
-    connections.c.epoch,
-    connections.c.due_at,
-    connections.c.wakes_at,
-    connections.c.digest,
-    connections.c.settled,
-    connections.c.held,
-    connections.c.outcome,
-    connections.c.failures,
-    connections.c.same_kind,
-    connections.c.answers,
-)
+_CLAIM_COLUMNS = [
+    *(connections.c[name] for name in ("identity", "epoch", "due_at", "wakes_at")),
+    *(connections.c[name] for name in ("digest", "settled", "held")),
+    *(connections.c[name] for name in ("outcome", "failures", "same_kind", "answers")),
+]
 
 
 _DUE = (
@@ -259,31 +223,25 @@ _NEXT_DUE = select(
 )
 
 
+def _claimed(claim: Claim) -> dict[str, Any]:
+    return {"which": claim.identity, "held_epoch": claim.epoch}
+
+
 def _sync_values(result: SyncResult) -> dict[str, Any]:
-    streak = result.streak
-    return {
-        "which": result.claim.identity,
-        "held_epoch": result.claim.epoch,
+    values = _claimed(result.claim) | {
         "lease_until": None,
         "due_at": result.due_at,
-        "outcome": streak.outcome,
-        "failures": streak.failures,
-        "same_kind": streak.same_kind,
-        "answers": streak.answers,
+        "outcome": result.streak.outcome,
+        "failures": result.streak.failures,
+        "same_kind": result.streak.same_kind,
+        "answers": result.streak.answers,
         "error": result.error,
         "synced_at": result.at,
         "duration_s": result.duration_s,
     }
-
-
-def _applied_values(result: SyncResult) -> dict[str, Any]:
-    return {
-        "which": result.claim.identity,
-        "held_epoch": result.claim.epoch,
-        "digest": result.digest,
-        "applied_at": result.at,
-        "succeeded_at": result.at,
-    }
+    if result.applied:
+        values |= {"digest": result.digest, "applied_at": result.at, "succeeded_at": result.at}
+    return values
 
 
 def streak_of(row: Row[Any]) -> Streak:
@@ -297,15 +255,10 @@ def streak_of(row: Row[Any]) -> Streak:
 
 
 def _claim(row: Row[Any], now: datetime) -> Claim:
-    return Claim(
-        identity=row.identity,
-        epoch=row.epoch,
-        due_at=row.due_at,
+    return from_row(
+        Claim,
+        row,
         sync_due=row.due_at <= now,
         policy_due=row.wakes_at is not None and row.wakes_at <= now,
-        wakes_at=row.wakes_at,
-        digest=row.digest,
-        settled=row.settled,
-        held=row.held,
         streak=streak_of(row),
     )

@@ -13,7 +13,7 @@ from monitor.drift.policy import Records
 from monitor.drift.snapshot import Counts
 from monitor.store.claims import streak_of
 from monitor.store.codec import Codec
-from monitor.store.tables import acceptances, connections, snapshots
+from monitor.store.tables import acceptances, connections, from_row, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,39 +83,23 @@ async def begin_watching(tx: AsyncConnection, watches: Sequence[Watch], now: dat
     """
     rows = await tx.execute(select(connections.c.identity, connections.c.due_at))
     known = {row.identity: row.due_at for row in rows}
-    new = [watch for watch in watches if watch.identity not in known]
+    new, old = [], []
+    for watch in watches:
+        names = {"name": watch.name, "account": watch.account, "connection_id": watch.connection_id}
+        due_at = known.get(watch.identity)
+        if due_at is None:
+            row = {"identity": watch.identity, "watched_since": now, "due_at": watch.first_due_at}
+            new.append(row | names)
+        else:
+            row = {
+                "which": watch.identity,
+                "due_at": watch.first_due_at if due_at <= now else min(due_at, watch.next_due_at),
+            }
+            old.append(row | names)
     if new:
-        await tx.execute(
-            insert(connections),
-            [
-                {
-                    "identity": watch.identity,
-                    "name": watch.name,
-                    "account": watch.account,
-                    "connection_id": watch.connection_id,
-                    "watched_since": now,
-                    "due_at": watch.first_due_at,
-                }
-                for watch in new
-            ],
-        )
-    old = [watch for watch in watches if watch.identity in known]
+        await tx.execute(insert(connections), new)
     if old:
-        await tx.execute(
-            update(connections).where(connections.c.identity == bindparam("which")),
-            [
-                {
-                    "which": watch.identity,
-                    "name": watch.name,
-                    "account": watch.account,
-                    "connection_id": watch.connection_id,
-                    "due_at": watch.first_due_at
-                    if known[watch.identity] <= now
-                    else min(known[watch.identity], watch.next_due_at),
-                }
-                for watch in old
-            ],
-        )
+        await tx.execute(update(connections).where(connections.c.identity == bindparam("which")), old)
 
 
 async def stop_watching(tx: AsyncConnection, identities: Collection[str]) -> None:
@@ -150,21 +134,5 @@ async def load_records(tx: AsyncConnection, identity: str, codec: Codec) -> Reco
 
 
 def _state(row: Row[Any], codec: Codec) -> ConnectionState:
-    return ConnectionState(
-        identity=row.identity,
-        name=row.name,
-        account=row.account,
-        connection_id=row.connection_id,
-        watched_since=row.watched_since,
-        vanished_at=row.vanished_at,
-        due_at=row.due_at,
-        held=row.held,
-        held_reason=row.held_reason,
-        applied_at=row.applied_at,
-        counts=codec.unpack_counts(row.counts) if row.counts is not None else None,
-        streak=streak_of(row),
-        error=row.error,
-        synced_at=row.synced_at,
-        succeeded_at=row.succeeded_at,
-        duration_s=row.duration_s,
-    )
+    counts = codec.unpack_counts(row.counts) if row.counts is not None else None
+    return from_row(ConnectionState, row, counts=counts, streak=streak_of(row))

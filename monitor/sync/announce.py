@@ -153,9 +153,7 @@ class Announcer:
         write = self._log.info if changes else self._log.debug
         write(
             "sync.completed",
-            connection=names.name,
-            account=names.account,
-            sync_id=result.claim.sync_id,
+            **_fields(names, result.claim.sync_id),
             duration_s=round(result.duration_s, 6),
             changes=changes,
             numbers=counts.total if counts else None,
@@ -166,9 +164,7 @@ class Announcer:
         """Log a sync that failed."""
         self._log.warning(
             "sync.failed",
-            connection=names.name,
-            account=names.account,
-            sync_id=result.claim.sync_id,
+            **_fields(names, result.claim.sync_id),
             outcome=error.outcome,
             error=str(error),
             consecutive_failures=result.streak.failures,
@@ -178,9 +174,7 @@ class Announcer:
         """Log an answer that is held as implausible, for the `count`-th time in a row."""
         self._log.warning(
             "sync.held",
-            connection=names.name,
-            account=names.account,
-            sync_id=result.claim.sync_id,
+            **_fields(names, result.claim.sync_id),
             reason=result.error,
             held=count,
         )
@@ -193,8 +187,7 @@ class Announcer:
             number, before, after = change.number, change.before, change.after
             self._log.info(
                 _EVENTS[change.kind],
-                connection=names.name,
-                account=names.account,
+                **_fields(names, sync_id),
                 key=change.key,
                 phone_number=number.phone_number,
                 state=after.state if after else None,
@@ -204,7 +197,6 @@ class Announcer:
                 action_items=[{"code": item.code, "label": item.label} for item in number.action_items],
                 did_id=number.did_id,
                 client_id=number.dependencies.client_id,
-                sync_id=sync_id,
             )
         for kind, count in counted.items():
             self._metrics.count_change(names.identity, kind, count)
@@ -229,3 +221,7 @@ class Announcer:
     def _show(self, view: ConnectionView) -> None:
         self._views[view.identity] = view
         self._metrics.set_connection(view)
+
+
+def _fields(names: ConnectionName, sync_id: str) -> dict[str, str]:
+    return {"connection": names.name, "account": names.account, "sync_id": sync_id}
