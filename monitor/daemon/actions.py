@@ -1,4 +1,4 @@
-"""What people may ask of the running daemon, done: reload, sync now, accept, send again.
+"""What users can ask of the running daemon: reload, sync now, accept, send again.
 
 The commands ask the same of the store, in the same words of `monitor.store.requests`.
 """
@@ -19,7 +19,7 @@ class Syncs(Protocol):
     """Who syncs."""
 
     async def sync_now(self, identity: str) -> bool:
-        """Sync a connection whether or not it is due; return False if it is at work already."""
+        """Sync a connection whether or not it is due; return False if it is being synced already."""
         ...
 
     def look_now(self) -> None:
@@ -32,10 +32,10 @@ class DaemonLifecycle:
     """Does what the web side asks for.
 
     Args:
-        reload: Reads the config again, and puts it in force.
+        reload: Reads the config again and activates it. `MonitorError`: the old one stays active.
         syncs: The schedule.
         is_watched: Whether this process watches a connection, by identity.
-        wake_drain: Has the deliveries looked at.
+        wake_drain: Makes the drain look for deliveries.
         database: Where requests are left.
         codec: For what is there.
         clock: The time.

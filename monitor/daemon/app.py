@@ -137,7 +137,7 @@ class Daemon:
         self._parts.tasks.start("reload", self._parts.reload.when_started())
 
     async def _open_store(self, stack: contextlib.AsyncExitStack) -> None:
-        """Take the store, bring it up to date, and put the first config in force."""
+        """Take the store, bring it up to date, and activate the first config."""
         database = self._parts.database
         lock = database.lock()
         if lock is not None:

@@ -46,7 +46,7 @@ class Heartbeat:
         http: The client.
         database: Must commit.
         syncs: Must advance.
-        deliveries: Must live.
+        deliveries: Must run.
         clock: The time.
         log: Gets `heartbeat.withheld` and `heartbeat.failed`, once a streak.
     """

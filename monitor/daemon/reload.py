@@ -60,7 +60,7 @@ class ActiveConfig:
     """Holds the active config and what it made.
 
     Args:
-        config: The first one; in force once `start` has stored it.
+        config: The first one; active once `start` has stored it.
         database: Where watched connections and known receivers are recorded.
         codec: For what is recorded.
         clock: The time.
@@ -121,7 +121,7 @@ class ActiveConfig:
         return self._made.receivers.names
 
     async def start(self) -> None:
-        """Put the first config in force.
+        """Activate the first config.
 
         Raises:
             StoreUnavailable: The database did not accept it.
@@ -130,7 +130,7 @@ class ActiveConfig:
             self._swap(self._made, await self._store(self._made))
 
     async def install(self, config: Config) -> None:
-        """Put a config in force.
+        """Activate a config.
 
         Raises:
             ConfigError: A receiver cannot be built; nothing has changed.
@@ -360,12 +360,12 @@ class ActiveConfig:
 
 
 class Reload:
-    """Reads the config again and puts it in force; log, metric and page say how that went.
+    """Reads the config again and activates it; log, metric and page say how that went.
 
     Args:
         active: The active config.
         reread: Reads the config; it may block. None: there is nothing to read.
-        on_reloaded: Called once the new config is in force.
+        on_reloaded: Called once the new config is active.
         readiness: A reload waits until the daemon has started.
         status: Shows why a config was rejected.
         metrics: Count it.
@@ -397,10 +397,10 @@ class Reload:
         self._turn = asyncio.Lock()
 
     async def reload(self) -> None:
-        """Read the config again and put it in force: parse, build, swap.
+        """Read the config again and activate it: parse, build, swap.
 
         Raises:
-            MonitorError: It cannot be used; the old one stays in force.
+            MonitorError: It cannot be used; the old one stays active.
         """
         async with self._turn:
             try:

@@ -99,8 +99,18 @@ def build_watchlist(
         discovered: By account, the connections that are watched without being configured.
         since: When this process began to watch.
     """
+    windows = [
+        Window(
+            connections=window.connections,
+            cron=parse_cron(window.cron, window.timezone) if window.cron else None,
+            duration=window.duration or timedelta(),
+            start=window.start,
+            end=window.end,
+        )
+        for window in config.maintenance
+    ]
     connections = [
-        _connection(config, account, connection, timing, budgets[account.name], since)
+        _connection(config, account, connection, timing, budgets[account.name], windows, since)
         for account in config.accounts
         for connection, timing in _timings(config, account, discovered.get(account.name, ()), since)
     ]
@@ -141,6 +151,7 @@ def _connection(
     connection: ConnectionConfig,
     timing: Timing,
     budget: AccountBudget,
+    windows: Sequence[Window],
     now: datetime,
 ) -> Connection:
     shortest, longest = timing.gaps(now)
@@ -159,7 +170,7 @@ def _connection(
             min_numbers=config.guard.min_numbers,
             confirm_syncs=config.guard.confirm_syncs,
         ),
-        windows=tuple(window for window in _windows(config) if window.covers(connection.name)),
+        windows=tuple(window for window in windows if window.covers(connection.name)),
     )
 
 
@@ -199,19 +210,6 @@ def rules_of(config: Config, connection: str) -> Rules:
 def _severities(config: Config) -> Severities:
     codes = {code: Severity(word) for code, word in config.severity.codes.items()}
     return Severities.of(codes, Severity(config.severity.default))
-
-
-def _windows(config: Config) -> list[Window]:
-    return [
-        Window(
-            connections=window.connections,
-            cron=parse_cron(window.cron, window.timezone) if window.cron else None,
-            duration=window.duration or timedelta(),
-            start=window.start,
-            end=window.end,
-        )
-        for window in config.maintenance
-    ]
 
 
 def routes_of(receivers: Sequence[ReceiverConfig]) -> tuple[Route, ...]:

@@ -1,4 +1,4 @@
-"""The web side as this daemon has it: what it may ask of whom, and by which part of the config."""
+"""The daemon's web server: pages, API, probes and metrics, wired to its parts."""
 
 import socket
 from collections.abc import Callable
@@ -25,10 +25,10 @@ from monitor.web.status import ReadinessSource, StatusSource
 
 
 class Listener:
-    """Serves the web side; users, and whether they may act, are those of the config in force.
+    """Serves the web side; users, and whether they may act, follow the active config.
 
     Args:
-        config: Returns the config in force; address and certificate files count as they are at the start.
+        config: Returns the active config; address and certificate files count as they are at the start.
         sock: Bound.
         active: What is watched.
         database: For the API.
@@ -36,9 +36,9 @@ class Listener:
         metrics: Shown at `/metrics`.
         status: For page and API.
         readiness: For the probe.
-        lifecycle: Does what is asked of the daemon.
+        lifecycle: Reloads, syncs, accepts and retries on request.
         clock: The time.
-        log: Told of refused passwords and renewed certificates.
+        log: Gets refused passwords and renewed certificates.
 
     Raises:
         StartError: The certificate or its key cannot be used.

@@ -71,7 +71,7 @@ async def watched(tx: AsyncConnection, codec: Codec) -> list[ConnectionState]:
 async def connection_states(
     tx: AsyncConnection, identities: Collection[str], codec: Codec
 ) -> dict[str, ConnectionState]:
-    """Return these of the connections that are watched, by identity."""
+    """Return those of these connections that are watched, by identity."""
     rows = await tx.execute(select(connections).where(connections.c.identity.in_(identities)))
     return {row.identity: _state(row, codec) for row in rows}
 

@@ -31,7 +31,7 @@ async def load_failures(tx: AsyncConnection, codec: Codec) -> FailureState:
 
 
 async def save_failures(tx: AsyncConnection, state: FailureState, codec: Codec) -> None:
-    """Record them."""
+    """Record the records of failures."""
     values = {"records": codec.pack_fleet(state.records), "wakes_at": state.wakes_at}
     done = await tx.execute(update(fleet).where(fleet.c.id == _ROW).values(**values))
     if done.rowcount == 0:

@@ -137,7 +137,7 @@ class Schedule:
         if self._closing:
             return False
         now = self.clock.now()
-        # One whose last sync only waits to be written down can be synced, or nobody could for a second.
+        # One whose last sync only waits to be written down can be synced: it would have to wait for a second.
         waiting = [entry for entry in self._ended if entry[0].identity == identity]
         self._ended = [entry for entry in self._ended if entry[0].identity != identity]
         try:

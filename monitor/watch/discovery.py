@@ -1,7 +1,7 @@
-"""Which connections a key has: what the provider lists, joined with what was known before (pure).
+"""Which connections a key has: what the provider lists, joined with what is known (pure).
 
-A connection that is listed no more stays watched and is an alert, for `FORGOTTEN_AFTER`: it may have been
-taken away on purpose, or not. A discovery that fails changes nothing.
+A connection that the provider no longer lists stays watched and is an alert, for `FORGOTTEN_AFTER`: it may
+have been removed on purpose, or not. A discovery that fails changes nothing.
 """
 
 import re
@@ -13,7 +13,7 @@ FORGOTTEN_AFTER = timedelta(hours=24)
 
 _NAME_LENGTH = 100
 _UNFIT = re.compile(r"[/*?\[\]\x00-\x1f\x7f]+")
-"""Globs and paths hold names; what means something there must not be in one."""
+"""Names occur in globs and paths; what has a meaning there must not be in one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovered:
-    """A connection to watch. `vanished`: the provider lists it no more."""
+    """A connection to watch. `vanished`: the provider no longer lists it."""
 
     id: str
     name: str
@@ -76,13 +76,13 @@ def discover(
 
 
 def unique_name(name: str, identity: str, used: Collection[str]) -> str:
-    """Return a name that is fit for labels and globs and that nobody else has; it hangs on nothing else."""
+    """Return a unique name that is fit for labels and globs; it depends on nothing else."""
     fit = _UNFIT.sub("-", name).strip()[:_NAME_LENGTH] or identity
     return fit if fit not in used else f"{fit[: _NAME_LENGTH - 11]} ({identity[:8]})"
 
 
 def stretched(interval: timedelta, connections: int, requests_per_minute: float) -> timedelta:
-    """Return the interval, or the shortest one at which the budget suffices for so many connections."""
+    """Return the interval, or the shortest one that the budget allows for this many connections."""
     if connections == 0:
         return interval
     shortest = timedelta(minutes=connections / max(requests_per_minute, 1.0))

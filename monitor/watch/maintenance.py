@@ -46,14 +46,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maintenance:
-    """Whether some window is open for a connection, and the instant until which that holds."""
+    """Whether a window is open for a connection, and until when that is so."""
 
     open: bool
     changes_at: datetime | None
 
 
 def maintenance(windows: Sequence[Window], now: datetime) -> Maintenance:
-    """Return how it stands with all windows of one connection."""
+    """Return the maintenance of a connection with these windows."""
     ends = _instants(window.open_until(now) for window in windows)
     if ends:
         return Maintenance(open=True, changes_at=min(ends))

@@ -11,6 +11,7 @@ from monitor.store.connections import look_again
 from monitor.store.requests import accept
 from monitor.store.tables import acceptances
 from tests.fakes.rig import Rig, rig
+from tests.fakes.stored import claim_all, fresh
 
 
 @pytest.fixture
@@ -230,3 +231,18 @@ async def test_held_answer_leaves_the_counts_alone(made: Rig) -> None:
     await made.run()
     held = await made.standing()
     assert (held.held, held.counts) == (1, before)
+
+
+async def test_replica_shows_what_another_applied_just_before_its_own_sync(made: Rig, tmp_path: Path) -> None:
+    """Its own sync found the body unchanged since; the counts are those in the store all the same."""
+    async with rig(tmp_path) as other:
+        await other.configure("hook")
+        made.simulator.do("remove_routing", numbers=3)
+        await made.run()
+        state = await made.standing()
+        assert state.synced_at is not None
+        connection = other.active.state.watchlist.connections[state.identity]
+        (claim,) = (await claim_all(other.database, state.due_at)).values()
+        other.announcer.synced(connection, fresh(claim, at=state.synced_at))
+        other.announcer.follow(state, connection, state.synced_at)
+        assert other.announcer.views()[0].counts == state.counts
