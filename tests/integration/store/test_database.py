@@ -245,3 +245,17 @@ async def test_locked_database_is_unavailable_then_goes_on(tmp_path: Path) -> No
         other.close()
         await fill(database)
         assert await filled(database) == 1
+
+
+async def test_sqlite_survives_a_power_cut_and_waits_for_locks(tmp_path: Path) -> None:
+    """Readers and the writer use the write-ahead log, sync it at each commit, and wait for a lock."""
+    async with sqlite(tmp_path / "store.db") as database:
+        await database.migrate()
+        for transaction in (database.read, database.write):
+            async with transaction() as tx:
+                pragmas = {
+                    name: (await tx.execute(text(f"PRAGMA {name}"))).scalar_one()
+                    for name in ("journal_mode", "synchronous", "busy_timeout")
+                }
+            assert pragmas.pop("busy_timeout") > 0
+            assert pragmas == {"journal_mode": "wal", "synchronous": 2}
