@@ -12,6 +12,7 @@ from typing import Any
 from monitor.config.keys import Path, dotted
 from monitor.config.lists import AccountConfig
 from monitor.config.settings import Config, ScheduleConfig
+from monitor.cron import means_either_day
 
 NO_ACCOUNT = "no account: add [[accounts]] to the config file, or set VOICELINK_API_KEY"
 
@@ -123,11 +124,28 @@ def questions(config: Config, now: datetime) -> Iterator[str]:
     for place, window in enumerate(config.maintenance):
         if window.end is not None and window.end <= now:
             yield f"maintenance[{place}]: the window has ended, so it has no effect: remove it"
+    yield from _either_day_crons(config)
     scheme, _, rest = config.api.base_url.partition("://")
     if scheme == "http" and not rest.startswith(("127.", "localhost", "[::1]")):
         yield "api.base_url: API keys travel unencrypted over http: use https"
     if not any(account.discover for account in config.accounts):
         yield from _vain_globs(config)
+
+
+def _either_day_crons(config: Config) -> Iterator[str]:
+    crons: list[tuple[Path, str | None]] = [(("schedule", "cron"), config.schedule.cron)]
+    crons += [(("maintenance", place, "cron"), row.cron) for place, row in enumerate(config.maintenance)]
+    crons += [
+        (("accounts", place, "connections", index, "cron"), connection.cron)
+        for place, account in enumerate(config.accounts)
+        for index, connection in enumerate(account.connections)
+    ]
+    for path, cron in crons:
+        if cron is not None and means_either_day(cron):
+            yield (
+                f"{dotted(path)}: it restricts both day of month and weekday, so it fires on days that match "
+                "either one, as in crontab: write * for one of the two to restrict by the other alone"
+            )
 
 
 def _vain_globs(config: Config) -> Iterator[str]:

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
-from apscheduler.triggers.cron import CronTrigger
-
-from monitor.cron import next_fire_at
+from monitor.cron import CronTrigger, next_fire_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -418,3 +418,22 @@ def test_heartbeat_is_read_from_its_file(tmp_path: Path) -> None:
     config = load({}, {"VOICELINK_MONITOR_HEARTBEAT__URL_FILE": str(file)})
     assert config.heartbeat.secret is not None
     assert config.heartbeat.secret.reveal() == "https://hc.example.com/x"
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ('[schedule]\ncron = "0 2 13 * fri"', "schedule.cron"),
+        (
+            '[[maintenance]]\nconnections = ["*"]\ncron = "0 2 13 * fri"\nduration = "2h"',
+            "maintenance[0].cron",
+        ),
+    ],
+)
+def test_cron_that_restricts_both_days_is_questioned(tmp_path: Path, table: str, key: str) -> None:
+    """It fires on days that match either one, as in crontab: valid, and probably not meant."""
+    file = tmp_path / "config.toml"
+    file.write_text(f'{table}\n[[accounts]]\nname = "acme"\napi_key = "rg_live_0123456789"\n')
+    warnings = [each for each in load_config(file, {}).warnings if each.startswith(key)]
+    assert len(warnings) == 1
+    assert "weekday" in warnings[0]
