@@ -5,6 +5,7 @@ slices: first where each entry begins and ends, then the entries one by one, yie
 between batches. Both give the same snapshot.
 """
 
+import re
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw
 
-from monitor.drift.snapshot import INVENTORY_KINDS, Snapshot
+from monitor.drift.snapshot import INVENTORY_KINDS, Number, Snapshot
 from monitor.errors import DecodeError, SyncError
 from monitor.http.text import clean
 from monitor.voicelink.failure import UNREADABLE_JSON, decode_envelope
@@ -31,9 +32,14 @@ _PARTS = msgspec.json.Decoder(WireAnswer[Raw, Raw])
 _DATA = msgspec.json.Decoder(dict[str, Raw])
 _READINESS = msgspec.json.Decoder(WireReadiness)
 _DRIFT = msgspec.json.Decoder(WireDrift)
+_ENTRIES = msgspec.json.Decoder(list[Raw])
 _ANY = msgspec.json.Decoder()
 
 _JSON_TYPES = {b'"': "string", b"{": "object", b"n": "null", b"t": "boolean", b"f": "boolean", b"[": "array"}
+
+_NEEDED = ("readiness", "drift")
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
+"""One escape at a time, so that an escaped backslash begins none; the group is half a surrogate pair."""
 
 Entry = TypeVar("Entry", WireReadiness, WireDrift)
 
@@ -61,7 +67,11 @@ async def decode_sync(
         SyncError: The answer says `success: false`.
         DecodeError: It cannot be read; the path says where.
     """
-    parts = _read_parts(body, whole_bytes)
+    parts, notes = _read_parts(body, whole_bytes), []
+    if parts is None:
+        parts, notes = _read_parts(_readable(body), whole_bytes), ["unreadable characters were replaced"]
+    if parts is None:
+        raise _problem(body)
     into = Gathering()
     # Drift first: it says of a readiness entry whether its number drifts.
     drifting = ready = 0
@@ -73,33 +83,60 @@ async def decode_sync(
         listed = len(getattr(parts, name))
         if listed and not taken:
             raise DecodeError(f"data.{name}", f"none of {listed} entries can be read")
+    entries = {name: _entries(getattr(parts, name)) for name in (*INVENTORY_KINDS, "warnings")}
+    notes += [
+        f"data.{name} is not an array, taken as empty" for name, found in entries.items() if found is None
+    ]
     return Snapshot(
-        numbers=into.numbers(),
-        inventory={kind: len(getattr(parts, kind)) for kind in INVENTORY_KINDS},
-        warnings=tuple(map(_warning, parts.warnings)),
+        numbers=await _finished(into, sleep0),
+        inventory={kind: len(entries[kind] or ()) for kind in INVENTORY_KINDS},
+        warnings=(*map(_warning, entries["warnings"] or ()), *notes),
         skipped=into.skipped,
     )
 
 
-def _read_parts(body: bytes, whole_bytes: int) -> WireParts[Any, Any]:
+async def _finished(into: Gathering, sleep0: Callable[[], Awaitable[None]]) -> dict[str, Number]:
+    numbers: dict[str, Number] = {}
+    keys = into.keys()
+    for start in range(0, len(keys), BATCH):
+        if start:
+            await sleep0()
+        numbers |= into.finish(keys[start : start + BATCH])
+    return numbers
+
+
+def _entries(raw: Raw) -> list[Raw] | None:
+    """Return the entries of a part that says nothing of a number; None if it is no array."""
+    try:
+        return _ENTRIES.decode(raw)
+    except UNREADABLE_JSON:
+        return None
+
+
+def _readable(body: bytes | Raw) -> bytes:
+    """Return JSON with a replacement for each character that no text can hold.
+
+    JSON may escape half of a surrogate pair (RFC 8259, section 8.2); one anywhere, even in a text that is not
+    used, makes a whole answer unreadable.
+    """
+    escaped = _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], bytes(body))
+    return escaped.decode(errors="replace").encode()
+
+
+def _read_parts(body: bytes, whole_bytes: int) -> WireParts[Any, Any] | None:
     """Return `data`, typed if the answer is small and as it should be, else with its entries unread."""
-    cause: Exception | None = None
     for decoder in (_WHOLE, _PARTS) if len(body) <= whole_bytes else (_PARTS,):
         try:
             answer: WireAnswer[Any, Any] = decoder.decode(body)
-        except UNREADABLE_JSON as exc:
-            cause = exc
-        else:
-            if answer.success is True:
-                return answer.data
-    raise _problem(body, cause) from cause
+        except UNREADABLE_JSON:
+            continue
+        if answer.success is True:
+            return answer.data
+    return None
 
 
-def _problem(body: bytes, cause: Exception | None) -> SyncError:
-    """Return the error that says where the answer cannot be read.
-
-    The causes' texts name types and places, never values.
-    """
+def _problem(body: bytes) -> SyncError:
+    """Return the error that says where the answer cannot be read, in types and places, never values."""
     try:
         data = decode_envelope(body)
         parts = _DATA.decode(data) if data else {}
@@ -110,12 +147,12 @@ def _problem(body: bytes, cause: Exception | None) -> SyncError:
         return DecodeError("data", str(exc) if found == "object" else f"expected an object, got {found}")
     if not data:
         return DecodeError("data", "missing")
-    for name in WireParts.__struct_fields__:
+    for name in _NEEDED:
         if name not in parts:
             return DecodeError(f"data.{name}", "missing")
         if (found := _type_of(parts[name])) != "array":
             return DecodeError(f"data.{name}", f"expected an array, got {found}")
-    return DecodeError("data", str(cause))
+    return DecodeError("data", "it cannot be read")
 
 
 def _type_of(raw: Raw) -> str:
@@ -147,8 +184,8 @@ async def _batches(
 def _read_entry(raw: Raw, decoder: msgspec.json.Decoder[Entry]) -> Entry:
     try:
         return decoder.decode(raw)
-    except msgspec.ValidationError:
-        return repair(_ANY.decode(raw), decoder.type)
+    except UNREADABLE_JSON:
+        return repair(_ANY.decode(_readable(raw)), decoder.type)
 
 
 def _warning(raw: Raw) -> str:

@@ -3,7 +3,7 @@
 1. `drift` is gathered first, then `readiness`, so that each number is built once.
 2. An entry without digits in `key` or `phone_number` cannot be read: it is counted, not guessed.
 3. A key that comes twice is one number: any "drifting" wins, issues are united. The order of the entries
-   must not matter, so the two are put into an order of their own first.
+   does not matter, and however often a key comes, each entry costs the same.
 4. What only `drift` lists is a drifting number too.
 
 An answer has thousands of numbers and few words, clients, bots: what is derived from those is remembered
@@ -11,8 +11,7 @@ for as long as the answer is read, and shared between the numbers.
 """
 
 import re
-from collections.abc import Iterable
-from functools import reduce
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 import msgspec
@@ -37,9 +36,8 @@ class Gathering:
 
     def __init__(self) -> None:
         self.skipped = 0
-        self._drift: dict[str, list[Number]] = {}
-        self._numbers: dict[str, Number] = {}
-        self._again: dict[str, list[Number]] = {}
+        self._drift = _Entries()
+        self._readiness = _Entries()
         self._words: dict[str, str] = {}
         self._targets: dict[tuple[Id, ...], str | None] = {}
         self._refs: dict[tuple[Id, ...], Dependencies] = {}
@@ -51,7 +49,7 @@ class Gathering:
             key = _key(entry)
             if key:
                 taken += 1
-                self._drift.setdefault(key, []).append(_drifting(key, entry))
+                self._drift.add(_drifting(key, entry))
             else:
                 self.skipped += 1
         return taken
@@ -59,32 +57,33 @@ class Gathering:
     def add_readiness(self, entries: Iterable[WireReadiness]) -> int:
         """Take entries of `readiness`; return how many have a key."""
         taken = 0
-        numbers, drift = self._numbers, self._drift
         for entry in entries:
             key = _key(entry)
             if not key:
                 self.skipped += 1
                 continue
             taken += 1
-            number = self._number(key, entry)
-            if key in drift:  # it fills what readiness left open
-                listed = _one(drift[key])
-                items = number.action_items or listed.action_items
-                number = msgspec.structs.replace(_united(number, listed), drifting=True, action_items=items)
-            if key in numbers:
-                self._again.setdefault(key, [numbers[key]]).append(number)
-            else:
-                numbers[key] = number
+            self._readiness.add(self._number(key, entry))
         return taken
 
-    def numbers(self) -> dict[str, Number]:
-        """Return the numbers, by key."""
-        for key, several in self._again.items():
-            self._numbers[key] = _one(several)
-        for key, listed in self._drift.items():
-            if key not in self._numbers:
-                self._numbers[key] = _one(listed)
-        return self._numbers
+    def keys(self) -> list[str]:
+        """Return the keys of all numbers, to be finished once every entry is taken."""
+        return list(self._readiness.first | self._drift.first)
+
+    def finish(self, keys: Iterable[str]) -> dict[str, Number]:
+        """Return the numbers of these keys, with all that was said of them."""
+        return {key: self._finished(key) for key in keys}
+
+    def _finished(self, key: str) -> Number:
+        if key not in self._drift.first:
+            return self._readiness.united(key)
+        listed = self._drift.united(key)
+        if key not in self._readiness.first:
+            return listed
+        number = self._readiness.united(key)
+        # What `drift` says fills what readiness left open.
+        items = number.action_items or listed.action_items
+        return msgspec.structs.replace(_united([number, listed]), drifting=True, action_items=items)
 
     def _number(self, key: str, entry: WireReadiness) -> Number:
         """Return the number of a readiness entry, whatever `drift` says of it."""
@@ -99,7 +98,7 @@ class Gathering:
         did = entry.remote_did
         if did is not None:
             did_id = did.did_id if type(did.did_id) is int else clean_id(did.did_id)
-            if did.is_expired and not issues and key not in self._drift and is_true(did.is_expired):
+            if did.is_expired and not issues and key not in self._drift.first and is_true(did.is_expired):
                 state, issues, drifting = EXPIRED, (EXPIRED,), True
         if not state:
             state = self._state_without(key, issues)
@@ -107,8 +106,8 @@ class Gathering:
 
     def _state_without(self, key: str, issues: tuple[str, ...]) -> str:
         """Return the state of a readiness entry that names none."""
-        states = (listed.state for listed in self._drift.get(key, ()) if listed.state != UNKNOWN)
-        return min(states, default="") or next(iter(issues), UNKNOWN)
+        state = self._drift.united(key).state if key in self._drift.first else UNKNOWN
+        return state if state != UNKNOWN else next(iter(issues), UNKNOWN)
 
     def _word(self, text: str) -> str:
         known = self._words.get(text)
@@ -212,18 +211,41 @@ def _side(side: str, how: Id, bot: Id, trunk: Id) -> str:
     return f"{side}:{name}" if target is None else f"{side}:{name}:{target}"
 
 
-def _one(several: list[Number]) -> Number:
-    """Return the one number that several entries describe: drifting first, then by content."""
-    if len(several) == 1:
-        return several[0]
-    return reduce(_united, sorted(several, key=lambda number: (not number.drifting, repr(number))))
+class _Entries:
+    """Numbers as single entries describe them; what comes again for a key is put in order as it comes."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, Number] = {}
+        self._several: dict[str, dict[Number, tuple[bool, str]]] = {}
+        self._all: dict[str, Number] = {}
+
+    def add(self, number: Number) -> None:
+        """Take one entry."""
+        before = self.first.setdefault(number.key, number)
+        if before is not number:
+            several = self._several.setdefault(number.key, {})
+            for each in (number,) if several else (before, number):
+                several[each] = (not each.drifting, repr(each))
+
+    def united(self, key: str) -> Number:
+        """Return the one number that the entries of a key describe: drifting first, then by content."""
+        several = self._several.get(key)
+        if several is None:
+            return self.first[key]
+        if key not in self._all:
+            self._all[key] = _united(sorted(several, key=several.__getitem__))
+        return self._all[key]
 
 
-def _united(first: Number, second: Number) -> Number:
+def _united(ordered: Sequence[Number]) -> Number:
+    """Return the first number, with what only later ones say."""
+    dependencies = ordered[0].dependencies
+    for number in ordered:
+        dependencies = dependencies.or_else(number.dependencies)
     return msgspec.structs.replace(
-        first,
-        issues=tuple(dict.fromkeys(first.issues + second.issues)),
-        action_items=tuple(dict.fromkeys(first.action_items + second.action_items)),
-        did_id=second.did_id if first.did_id is None else first.did_id,
-        dependencies=first.dependencies.or_else(second.dependencies),
+        ordered[0],
+        issues=tuple(dict.fromkeys(issue for number in ordered for issue in number.issues)),
+        action_items=tuple(dict.fromkeys(item for number in ordered for item in number.action_items)),
+        did_id=next((number.did_id for number in ordered if number.did_id is not None), None),
+        dependencies=dependencies,
     )

@@ -94,17 +94,17 @@ DriftT = TypeVar("DriftT", WireDrift, Raw)
 
 
 class WireParts(Struct, Generic[ReadinessT, DriftT], gc=False):
-    """`data`, with its entries read or `Raw`, to be read one by one. The reference page shows only arrays."""
+    """`data`: with its entries read, or `Raw`, to be read one by one; the other parts are only counted."""
 
-    clients: list[Raw]
-    dids: list[Raw]
-    available_dids: list[Raw]
-    bots: list[Raw]
-    routing: list[Raw]
-    local_phone_numbers: list[Raw]
     readiness: list[ReadinessT]
     drift: list[DriftT]
-    warnings: list[Raw]
+    clients: Raw = Raw()
+    dids: Raw = Raw()
+    available_dids: Raw = Raw()
+    bots: Raw = Raw()
+    routing: Raw = Raw()
+    local_phone_numbers: Raw = Raw()
+    warnings: Raw = Raw()
 
 
 class WireAnswer(Struct, Generic[ReadinessT, DriftT], gc=False):

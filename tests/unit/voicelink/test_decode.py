@@ -15,9 +15,8 @@ from monitor.errors import DecodeError, Outcome, SyncError
 from monitor.voicelink.decode import BATCH, decode_sync
 from monitor.voicelink.wire import WireParts
 
-PARTS = WireParts.__struct_fields__
-"""The arrays of `data`."""
-
+NEEDED = ("readiness", "drift")
+OTHERS = tuple(name for name in WireParts.__struct_fields__ if name not in NEEDED)
 DOCUMENTED = (Path(__file__).parents[2] / "fixtures" / "voicelink-sync.json").read_bytes()
 KEY = "918011223344"
 READY: dict[str, Any] = {
@@ -54,7 +53,7 @@ REFS = Dependencies(
 
 
 def _answer(**parts: Any) -> bytes:
-    return json.dumps({"success": True, "data": {name: [] for name in PARTS} | parts}).encode()
+    return json.dumps({"success": True, "data": {name: [] for name in (*NEEDED, *OTHERS)} | parts}).encode()
 
 
 async def _number(readiness: dict[str, Any], *drift: dict[str, Any]) -> Number:
@@ -303,9 +302,9 @@ def _without(part: str) -> bytes:
         pytest.param(b'{"success": 1}', "success", id="success of another type"),
         pytest.param(b'{"success": true}', "data", id="no data"),
         pytest.param(b'{"success": true, "data": []}', "data", id="data is a list"),
-        *[pytest.param(_without(part), f"data.{part}", id=f"no {part}") for part in PARTS],
-        *[pytest.param(_answer(**{part: None}), f"data.{part}", id=f"null {part}") for part in PARTS],
-        *[pytest.param(_answer(**{part: {}}), f"data.{part}", id=f"{part} is an object") for part in PARTS],
+        *[pytest.param(_without(part), f"data.{part}", id=f"no {part}") for part in NEEDED],
+        *[pytest.param(_answer(**{part: None}), f"data.{part}", id=f"null {part}") for part in NEEDED],
+        *[pytest.param(_answer(**{part: {}}), f"data.{part}", id=f"{part} is an object") for part in NEEDED],
         pytest.param(_answer(readiness=[7, {}]), "data.readiness", id="nothing readable"),
         pytest.param(_answer(readiness=[READY], drift=[7]), "data.drift", id="no drift readable"),
     ],
@@ -436,3 +435,87 @@ async def test_order_of_lists_does_not_matter(
     rng.shuffle(readiness)
     rng.shuffle(drift)
     assert await decode_sync(_answer(readiness=readiness, drift=drift)) == before
+
+
+@pytest.mark.parametrize("part", OTHERS)
+@pytest.mark.parametrize("value", ["missing", None, {}, "none"], ids=str)
+@pytest.mark.parametrize("whole_bytes", [0, 2**20])
+async def test_part_that_says_nothing_of_a_number_may_be_missing(
+    part: str, value: object, whole_bytes: int
+) -> None:
+    """Only `readiness` and `drift` are needed: the rest is empty then, and a warning says so."""
+    body = _without(part) if value == "missing" else _answer(**{part: value})
+    body = json.dumps(json.loads(body) | {"data": json.loads(body)["data"] | {"readiness": [READY]}}).encode()
+    snapshot = await decode_sync(body, whole_bytes=whole_bytes)
+    assert len(snapshot.numbers) == 1
+    assert snapshot.inventory.get(part, 0) == 0
+    assert [part in warning for warning in snapshot.warnings] == [True]
+
+
+@pytest.mark.parametrize(
+    ("escape", "text"),
+    [
+        (r"\ud83d", "\ufffd"),
+        (r"\uDE00", "\ufffd"),
+        (r"\ud83dx", "\ufffdx"),
+        (r"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (r"\\ud83d \ud83d", "\\ud83d \ufffd"),
+    ],
+    ids=["high", "low", "high before a letter", "high before a pair", "beside an escaped backslash"],
+)
+@pytest.mark.parametrize("whole_bytes", [0, 2**20])
+async def test_half_a_surrogate_pair_is_replaced_wherever_it_stands(
+    escape: str, text: str, whole_bytes: int
+) -> None:
+    """One in any text, used or not, must not make a connection unreadable; a warning tells of it."""
+    entry = json.dumps(READY | {"state": "STATE", "unused": "UNUSED"})
+    body = _answer(readiness=["ENTRY"]).replace(b'"ENTRY"', entry.encode())
+    for place in (b"STATE", b"UNUSED"):
+        found = await decode_sync(body.replace(place, escape.encode()), whole_bytes=whole_bytes)
+        (number,) = found.numbers.values()
+        assert number.state == (text if place == b"STATE" else "STATE")
+        assert len(found.warnings) == 1
+
+
+async def test_bytes_that_are_not_utf8_are_replaced() -> None:
+    """A provider that cuts a text in the middle of a character must not blind us."""
+    entry = json.dumps(READY | {"state": "STATE"})
+    body = _answer(readiness=["ENTRY"]).replace(b'"ENTRY"', entry.encode()).replace(b"STATE", b"ST\xe2\x82")
+    (number,) = (await decode_sync(body)).numbers.values()
+    assert number.state == "ST\ufffd"
+
+
+async def test_broken_json_stays_unreadable_after_the_repair() -> None:
+    """Replacing characters must not turn a cut answer into one that is believed."""
+    with pytest.raises(DecodeError):
+        await decode_sync(_answer(readiness=[READY])[:-30] + rb"\ud83d")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.permutations(range(6)), st.integers(1, 6))
+async def test_order_of_repeated_entries_does_not_matter(order: list[int], listed: int) -> None:
+    """Issues of all entries of a number are united, the same ones whatever comes first."""
+    entries = [READY | {"state": f"S{each}", "issues": [f"I{each}", "I0"]} for each in order]
+    drift = [{"key": READY["key"], "state": f"S{each}", "client_id": each} for each in order[:listed]]
+    straight = [READY | {"state": f"S{each}", "issues": [f"I{each}", "I0"]} for each in range(6)]
+    found = await decode_sync(_answer(readiness=entries, drift=drift))
+    again = await decode_sync(_answer(readiness=straight, drift=sorted(drift, key=str)))
+    assert found.numbers == again.numbers
+    assert {f"I{each}" for each in range(6)} == set(found.numbers[READY["key"]].issues)
+
+
+@pytest.mark.timeout(60)
+async def test_number_that_comes_again_and_again_is_read_in_slices() -> None:
+    """Each entry costs the same and others run in between: what grew with the square took minutes here."""
+    many = 60_000
+    entries = [READY | {"issues": [f"I{each}"]} for each in range(many)]
+    drift = [{"key": KEY, "state": "S", "action": f"A{each}"} for each in range(many)]
+    slices = 0
+
+    async def sleep0() -> None:
+        nonlocal slices
+        slices += 1
+
+    snapshot = await decode_sync(_answer(readiness=entries, drift=drift), sleep0=sleep0)
+    assert len(snapshot.numbers[KEY].issues) == many
+    assert slices >= 2 * (many // BATCH - 1)
