@@ -8,12 +8,15 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import blake2b
 
 FORGOTTEN_AFTER = timedelta(hours=24)
 
 _NAME_LENGTH = 100
-_UNFIT = re.compile(r"[/*?\[\]\x00-\x1f\x7f]+")
-"""Names occur in globs and paths; what has a meaning there must not be in one."""
+_UNFIT = re.compile(r"[/*?\[\]\x00]+")
+"""Globs and paths hold names; what means something there must not be in one."""
+_KEY_LIKE = re.compile(r"rg_[A-Za-z0-9]+_\S*")
+_SHORTEST_MARK = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +79,24 @@ def discover(
 
 
 def unique_name(name: str, identity: str, used: Collection[str]) -> str:
-    """Return a unique name that is fit for labels and globs; it depends on nothing else."""
-    fit = _UNFIT.sub("-", name).strip()[:_NAME_LENGTH] or identity
-    return fit if fit not in used else f"{fit[: _NAME_LENGTH - 11]} ({identity[:8]})"
+    """Return a name that is fit for labels, addresses and globs, and that no other connection has.
+
+    It is the provider's name wherever that serves; else as much of the id is added as tells it apart. A name
+    that looks like an API key becomes the id: names are shown everywhere.
+    """
+    by_id = _fit(_KEY_LIKE.sub("-", identity)) or "connection"
+    fit = by_id if _KEY_LIKE.search(name) else _fit(name) or by_id
+    marks = [by_id[:length] for length in range(_SHORTEST_MARK, len(by_id) + 1)]
+    marks += (
+        blake2b(f"{identity} {each}".encode(), digest_size=8).hexdigest() for each in range(len(used) + 1)
+    )
+    candidates = [fit, *(f"{fit[: _NAME_LENGTH - len(mark) - 3].strip()} ({mark})".strip() for mark in marks)]
+    return next(candidate for candidate in candidates if candidate not in used)
+
+
+def _fit(text: str) -> str:
+    printable = "".join(each if each.isprintable() else "\0" for each in text)
+    return _UNFIT.sub("-", printable).strip()[:_NAME_LENGTH].strip()
 
 
 def stretched(interval: timedelta, connections: int, requests_per_minute: float) -> timedelta:
