@@ -134,7 +134,13 @@ def _timings(
 ) -> list[tuple[ConnectionConfig, Timing]]:
     """Return the account's connections with their times; discovered ones share what is left of the budget."""
     explicit = [(connection, config.schedule.timing(connection)) for connection in account.connections]
-    found = [ConnectionConfig(name=one.name, id=one.id).of_account(account.name) for one in discovered]
+    # Not validated: what the provider lists is taken as it is, and `discover` made the names fit.
+    found = [
+        ConnectionConfig.model_construct(name=one.name, id=one.id, interval=None, cron=None).of_account(
+            account.name
+        )
+        for one in discovered
+    ]
     if not found:
         return explicit
     needed = requests_per_minute([timing.gaps(now)[0] for _, timing in explicit])

@@ -37,6 +37,22 @@ async def test_discovery_watches_every_active_connection_of_the_key(
     await daemon.stop()
 
 
+async def test_discovery_takes_a_connection_that_is_named_like_a_key(
+    run_daemon: RunDaemon, provider: RunProvider
+) -> None:
+    """It is watched under its id, and does not stop the discovery of the others."""
+    world = build_world(2, 10)
+    api = await provider(world)
+    api.do("rename_connection", connection="conn-0002", to="rg_live_0123456789abcdef")
+    daemon = run_daemon(discovering(api, world))
+    await daemon.start()
+    await daemon.until("voicelink_up", 1, connection="conn-0001")
+    named = [dict(labels)["connection"] for name, labels in await daemon.metrics() if name == "voicelink_up"]
+    assert len(named) == 2
+    assert not any("rg_live" in name for name in named)
+    await daemon.stop()
+
+
 async def test_discovery_that_fails_keeps_the_old_list_and_one_that_vanishes_is_an_alert(
     run_daemon: RunDaemon, provider: RunProvider
 ) -> None:
