@@ -27,6 +27,7 @@ class Backlog:
     """What one receiver has waiting, and how well it is accepting messages.
 
     `troubled_since`: it has accepted nothing since then. `refused`: it says that its settings need fixing.
+    `refused_in_row`: attempts since the last accepted one that it answered, whatever the status.
     """
 
     receiver: str
@@ -35,6 +36,7 @@ class Backlog:
     oldest_at: datetime | None
     troubled_since: datetime | None
     refused: bool
+    refused_in_row: int
     error: str | None
     delivered_at: datetime | None
 

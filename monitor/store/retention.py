@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Status
 from monitor.store.outbox import PENDING
-from monitor.store.tables import alerts, changes, deliveries, episodes
+from monitor.store.tables import alerts, changes, deliveries, episodes, told
 
 BATCH = 1000
 """The most rows of a table that one transaction deletes, so that a sync never waits long."""
@@ -16,7 +16,7 @@ BATCH = 1000
 async def prune(tx: AsyncConnection, before: datetime) -> int:
     """Delete up to `BATCH` rows of each table that ended before an instant; return how many went."""
     undelivered = select(deliveries.c.alert_id).where(deliveries.c.status == PENDING)
-    # Deliveries say which receivers know of an alert, and so will be told when it ends.
+    # Reminders go by the last message about an alert that still fires.
     still_firing = select(alerts.c.id).where(alerts.c.status == Status.FIRING)
     old = (
         (changes, changes.c.id, changes.c.at < before),
@@ -35,6 +35,8 @@ async def prune(tx: AsyncConnection, before: datetime) -> int:
             & (alerts.c.resolved_at < before)
             & alerts.c.id.not_in(undelivered),
         ),
+        # As long as its alert is known: a receiver that comes back to the config is told of the end.
+        (told, told.c.alert_id, told.c.alert_id.not_in(select(alerts.c.id))),
     )
     deleted = 0
     for table, key, is_old in old:

@@ -217,8 +217,21 @@ receivers = Table(
     Column("known_since", UtcDateTime, nullable=False),
     Column("troubled_since", UtcDateTime),
     Column("refused", Boolean, nullable=False, default=False),
+    # Attempts in a row that were answered, over all alerts, and accepted by none.
+    Column("refused_in_row", Integer, nullable=False, default=0),
     Column("error", Text),
     Column("delivered_at", UtcDateTime),
+)
+
+# Which alerts each receiver has accepted a message about; kept when the receiver leaves the config.
+told = Table(
+    "told",
+    metadata,
+    Column("alert_id", Text, primary_key=True),
+    Column("receiver", Text, primary_key=True),
+    # When it first accepted one; and when it accepted the end, or needed no end.
+    Column("told_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
 )
 
 posted = Table(
@@ -244,6 +257,7 @@ posters = Table(
     Column("lease_until", UtcDateTime),
     Column("troubled_since", UtcDateTime),
     Column("refused", Boolean, nullable=False, default=False),
+    Column("refused_in_row", Integer, nullable=False, default=0),
     Column("error", Text),
 )
 

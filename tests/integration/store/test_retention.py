@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.store.connections import stop_watching
 from monitor.store.database import Database
 from monitor.store.retention import BATCH, prune
-from monitor.store.tables import Json, UtcDateTime, alerts, changes, deliveries, episodes, metadata
+from monitor.store.tables import Json, UtcDateTime, alerts, changes, deliveries, episodes, metadata, told
 from tests.fakes.clock import START
 
 LIMIT = START - timedelta(minutes=1)
@@ -36,6 +36,10 @@ PRUNED: dict[str, list[tuple[str, dict[str, Any], bool]]] = {
         ("ended long ago", {"ended_at": OLD}, True),
         ("ended lately", {"ended_at": YOUNG}, False),
         ("open", {"ended_at": None}, False),
+    ],
+    "told": [
+        ("of an alert that is gone", {"alert_id": "gone", "ended_at": None}, True),
+        ("of an alert that is kept", {"alert_id": "kept", "ended_at": OLD}, False),
     ],
 }
 """Rows of each table that retention prunes, and whether they go."""
@@ -95,6 +99,8 @@ async def test_only_what_is_old_and_over_is_pruned(
     async with database.write() as tx:
         if table is alerts:
             await add(tx, deliveries, alert_id="untold", status="pending", finished_at=None)
+        if table is told:
+            await add(tx, alerts, id="kept", status="resolved", resolved_at=YOUNG)
         if table is deliveries:
             await add(tx, alerts, id="firing", status="firing", resolved_at=None)
         await add(tx, table, **values)

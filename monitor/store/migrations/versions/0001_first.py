@@ -166,6 +166,7 @@ def upgrade() -> None:
         sa.Column("lease_until", UtcDateTime(), nullable=True),
         sa.Column("troubled_since", UtcDateTime(), nullable=True),
         sa.Column("refused", sa.Boolean(), nullable=False),
+        sa.Column("refused_in_row", sa.Integer(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("receiver", "url"),
     )
@@ -175,6 +176,7 @@ def upgrade() -> None:
         sa.Column("known_since", UtcDateTime(), nullable=False),
         sa.Column("troubled_since", UtcDateTime(), nullable=True),
         sa.Column("refused", sa.Boolean(), nullable=False),
+        sa.Column("refused_in_row", sa.Integer(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("delivered_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("name"),
@@ -184,4 +186,12 @@ def upgrade() -> None:
         sa.Column("identity", sa.Text(), nullable=False),
         sa.Column("records", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("identity"),
+    )
+    op.create_table(
+        "told",
+        sa.Column("alert_id", sa.Text(), nullable=False),
+        sa.Column("receiver", sa.Text(), nullable=False),
+        sa.Column("told_at", UtcDateTime(), nullable=False),
+        sa.Column("ended_at", UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("alert_id", "receiver"),
     )
