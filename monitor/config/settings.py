@@ -171,6 +171,8 @@ class AlertsConfig(values.Section):
 
     update_interval: values.Duration = timedelta(minutes=5)
     """Drifts within this time share an alert, which is updated at most this often; "0s": at once."""
+    widespread_connections: values.Number = Field(default=5, ge=0, le=1000)
+    """Alerts with one cause that page by themselves within `update_interval`; the rest share one; 0: all."""
     max_listed_numbers: values.Number = Field(default=50, ge=1, le=1000)
     """Maximum number of phone numbers that an alert lists."""
     external_url: values.OptionalUrl = None

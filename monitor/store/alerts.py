@@ -101,6 +101,7 @@ async def save_alerts(
         }
         if report.notice is Notice.OPENED:
             begun = {"id": alert.id, "scope": scope, "kind": alert.kind, "started_at": alert.started_at}
+            begun |= {"account": message.body.account, "state": message.body.state or ""}
             await tx.execute(insert(alerts).values(**begun, **values))
         else:
             await tx.execute(update(alerts).where(alerts.c.id == alert.id).values(**values))

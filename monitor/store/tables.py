@@ -155,7 +155,10 @@ alerts = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("scope", Text, nullable=False),
+    # The cause; a widespread alert and its parts share it. The state is empty where the kind has none.
+    Column("account", Text),
     Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False, default=""),
     Column("status", Text, nullable=False),
     Column("severity", Text, nullable=False),
     Column("version", Integer, nullable=False),
@@ -164,6 +167,17 @@ alerts = Table(
     Column("resolved_at", UtcDateTime),
     Column("resolution", Text),
     Column("body", LargeBinary, nullable=False),
+    # Of a part: the widespread alert that it belongs to. `record` is a part's tally, or what the last message
+    # of a widespread alert said.
+    Column("part_of", Text),
+    Column("record", LargeBinary),
+    # Of a widespread alert: when it last took a part, and when its body or its receivers are due for news.
+    Column("widespread", Boolean, nullable=False, default=False),
+    Column("grown_at", UtcDateTime),
+    Column("tells_at", UtcDateTime),
+    Index("alerts_cause", "account", "kind", "state", "started_at"),
+    Index("alerts_part_of", "part_of"),
+    Index("alerts_tells", "tells_at"),
     Index("alerts_status", "status", "started_at"),
     Index("alerts_resolved", "resolved_at"),
 )

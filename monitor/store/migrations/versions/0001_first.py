@@ -26,7 +26,9 @@ def upgrade() -> None:
         "alerts",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("account", sa.Text(), nullable=True),
         sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("severity", sa.Text(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
@@ -35,10 +37,18 @@ def upgrade() -> None:
         sa.Column("resolved_at", UtcDateTime(), nullable=True),
         sa.Column("resolution", sa.Text(), nullable=True),
         sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("part_of", sa.Text(), nullable=True),
+        sa.Column("record", sa.LargeBinary(), nullable=True),
+        sa.Column("widespread", sa.Boolean(), nullable=False),
+        sa.Column("grown_at", UtcDateTime(), nullable=True),
+        sa.Column("tells_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("alerts_cause", "alerts", ["account", "kind", "state", "started_at"], unique=False)
+    op.create_index("alerts_part_of", "alerts", ["part_of"], unique=False)
     op.create_index("alerts_resolved", "alerts", ["resolved_at"], unique=False)
     op.create_index("alerts_status", "alerts", ["status", "started_at"], unique=False)
+    op.create_index("alerts_tells", "alerts", ["tells_at"], unique=False)
     op.create_table(
         "changes",
         sa.Column("id", _ROW_ID, autoincrement=True, nullable=False),
