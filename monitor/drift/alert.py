@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
+from monitor.drift.snapshot import ChangeKind
+
 
 class Kind(StrEnum):
     """What an alert is about; also the `kind` label."""
@@ -101,6 +103,32 @@ class Action(msgspec.Struct, frozen=True):
     numbers: int
 
 
+class AlertChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One move of a number in an alert since the previous message.
+
+    `state` is null for a number that is gone, `previous_state` for one that is new. `was` and `is_` (`is` on
+    the wire) hold what the number depended on and depends on now, and only what differs.
+    """
+
+    key: str
+    phone_number: str
+    change: ChangeKind
+    previous_state: str | None
+    state: str | None
+    previous_issues: list[str]
+    issues: list[str]
+    was: dict[str, bool | int | str | None]
+    is_: dict[str, bool | int | str | None] = msgspec.field(name="is")
+
+
+class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
+    """Who took on a firing alert. `at` is RFC 3339 UTC."""
+
+    by: str | None
+    at: str
+    note: str | None
+
+
 class AlertBody(msgspec.Struct, frozen=True, kw_only=True):
     """The alert body of the contract. Instants are RFC 3339 UTC strings with a `Z`."""
 
@@ -126,6 +154,13 @@ class AlertBody(msgspec.Struct, frozen=True, kw_only=True):
     numbers_ended: int
     connections: list[str]
     common: dict[str, int | str]
+    common_names: dict[str, str]
+    changes_total: int
+    changes: list[AlertChange]
+    first_step: str
+    widespread: bool
+    part_of: str | None
+    acknowledged: Acknowledgement | None
     actions: list[Action]
     labels: dict[str, str]
     url: str | None
@@ -140,3 +175,20 @@ def encode_body(body: AlertBody) -> bytes:
 def decode_body(raw: bytes) -> AlertBody:
     """Return the body that `encode_body` wrote."""
     return msgspec.json.decode(raw, type=AlertBody)
+
+
+def merged(newer: AlertBody, older: AlertBody, *, most: int = 50) -> AlertBody:
+    """Return the newer message with what an older one, which nobody got, would have said had moved.
+
+    Args:
+        newer: The message to send.
+        older: The message about the same alert that it replaces.
+        most: How many changes it lists at most; `changes_total` counts all.
+    """
+    return msgspec.structs.replace(
+        newer,
+        numbers_added=newer.numbers_added + older.numbers_added,
+        numbers_ended=newer.numbers_ended + older.numbers_ended,
+        changes_total=newer.changes_total + older.changes_total,
+        changes=[*newer.changes, *older.changes][:most],
+    )

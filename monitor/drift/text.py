@@ -88,6 +88,13 @@ def body(
         numbers_ended=len(report.ended) if kind.about_numbers else 0,
         connections=connections,
         common=common,
+        common_names={},
+        changes_total=0,
+        changes=[],
+        first_step=_first_step(kind, _actions(numbers)),
+        widespread=False,
+        part_of=None,
+        acknowledged=None,
         actions=_actions(numbers),
         labels=dict(wording.labels),
         url=f"{wording.external_url}/alerts#{alert.id}" if wording.external_url else None,
@@ -187,6 +194,30 @@ def _ending(kind: Kind, resolution: Resolution, lasted: str) -> str:
 def counted(count: int, noun: str) -> str:
     """Return how many there are: `1 number`, `1,234 numbers`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+_FIRST_STEPS: Mapping[Kind, str] = {
+    Kind.DRIFT: "Check the numbers in VoiceLink and Vocobase; the API names no action.",
+    Kind.NUMBER_REMOVED: "Find out why the provider no longer lists these numbers.",
+    Kind.RECONFIGURED: "Check whether the client, routing, bot or agent was changed on purpose.",
+    Kind.API_UNAVAILABLE: "Check that the VoiceLink API is up and reachable from the monitor.",
+    Kind.ACCOUNT_REJECTED: "Check the API key in the config, and ask the provider whether the account is "
+    "suspended or out of balance.",
+    Kind.CONNECTION_REJECTED: "Check that the connection exists and is active at the provider, and that its "
+    "id in the config is correct.",
+    Kind.ANSWER_UNREADABLE: "Look in the monitor's log for what is wrong with the answer, and report it to "
+    "the provider.",
+    Kind.SYNC_STALE: "Look in the monitor's log for why no answer is applied: rate limits, held answers or "
+    "slow syncs.",
+    Kind.RECEIVER_FAILING: "Fix the receiver's URL or credentials; queued messages are then delivered.",
+    Kind.TEST: "Nothing. Someone is testing that alerts arrive here.",
+}
+
+
+def _first_step(kind: Kind, actions: Sequence[Action]) -> str:
+    if kind is Kind.DRIFT and actions and actions[0].label.strip():
+        return actions[0].label.strip().rstrip(".") + "."
+    return _FIRST_STEPS[kind]
 
 
 def _last_members(report: Report) -> tuple[Track, ...]:

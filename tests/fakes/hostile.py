@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from monitor.drift.alert import (
     Action,
     AlertBody,
+    AlertChange,
     AlertNumber,
     Kind,
     Notice,
@@ -13,6 +14,7 @@ from monitor.drift.alert import (
     Severity,
     Status,
 )
+from monitor.drift.snapshot import ChangeKind
 
 PHRASES = (
     "<!channel> <!here> <!everyone>",
@@ -55,6 +57,22 @@ NUMBERS = st.builds(
     flaps=COUNTS,
 )
 
+DEPENDENCIES = st.dictionaries(
+    st.sampled_from(["client_id", "bot_id", "routing_target", "agent_id"]), st.none() | COUNTS | TEXTS
+)
+CHANGES = st.builds(
+    AlertChange,
+    key=TEXTS,
+    phone_number=TEXTS,
+    change=st.sampled_from(ChangeKind),
+    previous_state=st.none() | TEXTS,
+    state=st.none() | TEXTS,
+    previous_issues=st.lists(TEXTS, max_size=3),
+    issues=st.lists(TEXTS, max_size=3),
+    was=DEPENDENCIES,
+    is_=DEPENDENCIES,
+)
+
 
 @st.composite
 def hostile_bodies(draw: st.DrawFn) -> AlertBody:
@@ -89,6 +107,13 @@ def hostile_bodies(draw: st.DrawFn) -> AlertBody:
                 st.sampled_from(["client_id", "bot_id", "routing_target", "agent_id"]), COUNTS | TEXTS
             )
         ),
+        common_names=draw(st.dictionaries(st.sampled_from(["client_id", "bot_id", "agent_id"]), TEXTS)),
+        changes_total=draw(COUNTS),
+        changes=draw(st.lists(CHANGES, max_size=4)) * draw(st.sampled_from([1, 20])),
+        first_step=draw(TEXTS),
+        widespread=draw(st.booleans()),
+        part_of=draw(st.none() | TEXTS),
+        acknowledged=None,
         actions=draw(st.lists(ACTIONS, max_size=4)) * draw(st.sampled_from([1, 10])),
         labels=draw(st.dictionaries(TEXTS, TEXTS, max_size=15)),
         url=draw(
