@@ -77,9 +77,9 @@ def body(
         connection=connection.name if connection else None,
         account=account,
         state=alert.group if kind in (Kind.DRIFT, Kind.RECEIVER_FAILING) else None,
-        started_at=_instant(alert.started_at),
-        updated_at=_instant(alert.updated_at if report.notice is None else now),
-        resolved_at=None if report.status is Status.FIRING else _instant(now),
+        started_at=instant(alert.started_at),
+        updated_at=instant(alert.updated_at if report.notice is None else now),
+        resolved_at=None if report.status is Status.FIRING else instant(now),
         version=alert.version,
         numbers_total=len(numbers),
         numbers_listed=len(listed),
@@ -133,6 +133,16 @@ def in_common(common: Mapping[str, int | str]) -> str:
     return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
+def shared(common: Mapping[str, int | str], many: int) -> str:
+    """Return what so many members share, as the end of a summary: `, all on client 415`; empty if nothing."""
+    if not common or many == 1:
+        return ""
+    # A routing that leads to the bot they share says the same twice.
+    hidden = "routing_target" if "bot_id" in common else ""
+    words = in_common({name: value for name, value in common.items() if name != hidden})
+    return f", {'both' if many == 2 else 'all'} on {words}"  # noqa: PLR2004 - two are both
+
+
 _DEPENDENCY_WORDS = {
     "client_id": "client",
     "bot_id": "bot",
@@ -153,11 +163,7 @@ def _summary(
     if alert.kind.about_numbers:
         where = connection.name if connection else "unknown connection"
         line = headline(alert.kind, where=where, subject=counted(len(tracks), "number"), group=alert.group)
-        if common and len(tracks) > 1:
-            # A routing that leads to the bot they share says the same twice.
-            hidden = "routing_target" if "bot_id" in common else ""
-            shared = in_common({name: value for name, value in common.items() if name != hidden})
-            line += f", {'both' if len(tracks) == 2 else 'all'} on {shared}"  # noqa: PLR2004 - two are both
+        line += shared(common, len(tracks))
     else:
         names = [watched[track.key].name for track in tracks if track.key in watched]
         where = names[0] if len(names) == len(tracks) == 1 else counted(len(tracks), "connection")
@@ -167,7 +173,7 @@ def _summary(
         line = headline(alert.kind, where=where, group=alert.group, cause=causes)
     if report.resolution is not None:
         lasted = duration(report.ended[-1].at - alert.started_at) if report.ended else "a moment"
-        return f"{line} - {_ending(alert.kind, report.resolution, lasted)}"
+        return f"{line} - {ending(alert.kind, report.resolution, lasted)}"
     if others:
         return f"{line}, {counted(others, 'other connection')} {'is' if others == 1 else 'are'} failing too"
     return line
@@ -183,7 +189,8 @@ _ENDINGS: Mapping[Resolution, str] = {
 }
 
 
-def _ending(kind: Kind, resolution: Resolution, lasted: str) -> str:
+def ending(kind: Kind, resolution: Resolution, lasted: str) -> str:
+    """Return how an alert ended, and after how long."""
     if kind is Kind.NUMBER_REMOVED and resolution is Resolution.REMOVED:
         return f"still missing after {lasted}, alert expired"
     if kind is Kind.TEST and resolution is Resolution.RECOVERED:
@@ -262,7 +269,7 @@ def _number(track: Track) -> AlertNumber:
         action_items=[NumberAction(code=item.code, label=item.label) for item in number.action_items],
         did_id=number.did_id,
         client_id=_dependencies(track).client_id,
-        since=_instant(track.since),
+        since=instant(track.since),
         flaps=track.episode.flaps if track.episode else 0,
     )
 
@@ -291,5 +298,6 @@ def duration(length: timedelta) -> str:
     return f"{days}d {hours % 24}h" if hours % 24 else f"{days}d"
 
 
-def _instant(at: datetime) -> str:
+def instant(at: datetime) -> str:
+    """Return an instant as the alert body writes it."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
