@@ -151,6 +151,7 @@ def _opened_and_resolved(wording: Wording, now: datetime) -> tuple[AlertBody, Al
         updated_at=now,
         notified_at=now,
         severity=Severity.INFO,
+        grown_at=now,
         version=1,
     )
     track = Track(kind=Kind.TEST, key="test", since=now)

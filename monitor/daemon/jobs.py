@@ -12,7 +12,7 @@ from monitor.clock import Clock
 from monitor.config import secrets_of
 from monitor.daemon import heartbeat
 from monitor.daemon.receivers import repeat_intervals
-from monitor.daemon.reload import DISCOVERY_INTERVAL, ActiveConfig
+from monitor.daemon.reload import ActiveConfig
 from monitor.daemon.status import Readiness
 from monitor.drift.alert import Kind, Severity
 from monitor.errors import StoreUnavailable
@@ -27,6 +27,7 @@ from monitor.store.retention import BATCH, prune
 from monitor.sync.announce import Announcer
 from monitor.sync.failures import FailureWatch
 from monitor.sync.schedule import Schedule
+from monitor.watch.discovery import DISCOVERY_INTERVAL
 
 _STORE_LOST = timedelta(seconds=30)
 _OTHERS_WRITE = timedelta(seconds=5)

@@ -37,10 +37,9 @@ from monitor.store.level import StoredLevel
 from monitor.sync.announce import Announcer
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
-from monitor.watch.discovery import Discovered, Known, Listed, discover
+from monitor.watch.discovery import DISCOVERY_INTERVAL, Discovered, Known, Listed, discover
 from monitor.watch.watchlist import ActiveState, Discovering, Watchlist
 
-DISCOVERY_INTERVAL = timedelta(hours=1)
 _FIRST_DISCOVERY = timedelta(minutes=5)
 _OLD_CLIENT_GRACE_S = 120.0
 

@@ -120,6 +120,7 @@ def build_watchlist(
         failure_rules=FailureRules(
             failing_after=config.drift.failing_after,
             resolve_syncs=config.drift.resolve_syncs,
+            keep_firing_for=config.drift.keep_firing_for,
             update_interval=config.alerts.update_interval,
             severities=_severities(config),
         ),

@@ -1,15 +1,17 @@
 """Groups episodes into alerts, and decides when receivers are notified.
 
 The first confirmed episode of a group opens an alert. Those confirmed within `update_interval` join it, later
-ones open a new one: a known broken number must not swallow the page for 499 new ones. (Failures of
-connections always join: one cause is one alert.) Between opening and end at most one `updated` per
-`update_interval` is sent, when members, their states or issues changed; a rise of severity is sent at once.
-An alert ends with its last episode.
+ones open a new one: a known broken number must not swallow the page for 499 new ones. Failing connections
+join while the alert has grown within the longer of `update_interval` and their own interval, those of a
+rejected account always: one cause is one alert, but an old failure hides no new one. Between opening and end
+at most one `updated` per `update_interval` is sent, when members, their states or issues changed; a rise of
+severity is sent at once. An alert ends with its last episode.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from types import MappingProxyType
 
 import msgspec
 import xxhash
@@ -23,7 +25,8 @@ class Alert(msgspec.Struct, frozen=True, array_like=True):
 
     `notified` are the ids of the episodes in the last message, `notified_digest` their content then;
     `shown_digest` is the content as last recorded. `ended` are the episodes that ended since the last
-    message, `resolutions` the ways in which members ended so far.
+    message, `resolutions` the ways in which members ended so far. `grown_at` is when an episode last joined,
+    `joined` how many have so far.
     """
 
     id: str
@@ -33,6 +36,8 @@ class Alert(msgspec.Struct, frozen=True, array_like=True):
     updated_at: datetime
     notified_at: datetime
     severity: Severity
+    grown_at: datetime
+    joined: int = 0
     version: int = 0
     notified: frozenset[str] = frozenset()
     notified_digest: int = 0
@@ -81,6 +86,7 @@ def confirm(
     scope: str,
     update_interval: timedelta,
     now: datetime,
+    intervals: Mapping[str, timedelta] = MappingProxyType({}),
 ) -> tuple[list[Track], list[Alert]]:
     """Open an episode for each confirmed track, in an alert that may still be joined or in a new one.
 
@@ -88,23 +94,23 @@ def confirm(
         tracks: The confirmed tracks with their group and severity.
         alerts: The open alerts.
         scope: What these tracks belong to: a connection's identity, or `failures.SCOPE`.
-        update_interval: For how long after its opening an alert may be joined.
+        update_interval: For how long an alert may be joined.
         now: The instant of confirmation.
+        intervals: The time between two syncs of each failing connection, by key: the longer, the later it
+            joins.
 
     Returns:
         The tracks with their episodes, and all open alerts.
     """
-    joinable = {
-        (alert.kind, alert.group): alert
-        for alert in alerts
-        if not alert.kind.about_numbers or now < alert.started_at + update_interval
-    }
-    opened: list[Alert] = []
+    current = {alert.id: alert for alert in alerts}
+    # Of one group the last one opened has also grown last.
+    latest = {(alert.kind, alert.group): alert for alert in alerts}
     confirmed: list[Track] = []
     # In the order of keys: an identity made from the first of them must not depend on an answer's order.
     for track, group, severity in sorted(tracks, key=lambda ready: (ready[0].key, ready[0].kind)):
-        alert = joinable.get((track.kind, group))
-        if alert is None:
+        alert = latest.get((track.kind, group))
+        window = max(update_interval, intervals.get(track.key, update_interval))
+        if alert is None or not _may_be_joined(alert, window, now):
             alert = Alert(
                 id=new_id(scope, track.kind, group, now.isoformat(), track.key),
                 kind=track.kind,
@@ -113,9 +119,10 @@ def confirm(
                 updated_at=now,
                 notified_at=now,
                 severity=severity,
+                grown_at=now,
             )
-            joinable[track.kind, group] = alert
-            opened.append(alert)
+        alert = msgspec.structs.replace(alert, grown_at=now, joined=alert.joined + 1)
+        current[alert.id] = latest[track.kind, group] = alert
         episode = Episode(
             id=new_id(alert.id, track.key, now.isoformat()),
             alert_id=alert.id,
@@ -124,7 +131,13 @@ def confirm(
             severity=severity,
         )
         confirmed.append(msgspec.structs.replace(track, episode=episode))
-    return confirmed, [*alerts, *opened]
+    return confirmed, list(current.values())
+
+
+def _may_be_joined(alert: Alert, window: timedelta, now: datetime) -> bool:
+    if alert.version == 0 or alert.kind is Kind.ACCOUNT_REJECTED:  # what is confirmed together is one alert
+        return True
+    return now < (alert.started_at if alert.kind.about_numbers else alert.grown_at) + window
 
 
 def report(

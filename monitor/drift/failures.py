@@ -3,8 +3,8 @@
     outcomes                             alert                 one for
     network timeout server_error         api_unavailable       all connections
     unauthorized forbidden               account_rejected      an account
-    not_found rejected, vanished         connection_rejected   a connection
-    invalid_response too_large           answer_unreadable     a connection
+    not_found rejected, vanished         connection_rejected   an account and outcome
+    invalid_response too_large           answer_unreadable     an account and outcome
     (any, and in no alert above)         sync_stale            all connections
     a receiver that refuses messages     receiver_failing      a receiver
 
@@ -68,14 +68,15 @@ class Streak:
 class Health:
     """How the syncs of one connection have been going.
 
-    `fresh_at` is when a snapshot was last applied, or the watching began. `vanished`: discovery no longer
-    lists it. `muted`: in a maintenance window.
+    `fresh_at` is when a snapshot was last applied, or the watching began. `interval` is the time between two
+    syncs. `vanished`: discovery no longer lists it. `muted`: in a maintenance window.
     """
 
     identity: str
     account: str
     streak: Streak
     fresh_at: datetime
+    interval: timedelta
     stale_after: timedelta
     vanished: bool = False
     muted: bool = False
@@ -96,6 +97,7 @@ class FailureRules:
 
     failing_after: int = 3
     resolve_syncs: int = 2
+    keep_firing_for: timedelta = timedelta(minutes=5)
     update_interval: timedelta = timedelta(minutes=5)
     severities: Severities = field(default_factory=Severities)
 
@@ -164,6 +166,7 @@ def step(
         scope=SCOPE,
         update_interval=rules.update_interval,
         now=now,
+        intervals={health.identity: health.interval for health in healths},
     )
     tracks = kept | {track_id(track.kind, track.key): track for track in opened}
     still_open, reports = report(
@@ -230,10 +233,13 @@ def _kind(health: Health, *, in_alert: bool, rules: FailureRules, now: datetime)
 
 
 def _group(track: Track, by_identity: Mapping[str, Health]) -> str:
+    """Return what a confirmed track's alert is one for; `detail` is the outcome at confirmation."""
     match track.kind:
         case Kind.ACCOUNT_REJECTED:
             return by_identity[track.key].account
-        case Kind.CONNECTION_REJECTED | Kind.ANSWER_UNREADABLE | Kind.RECEIVER_FAILING:
+        case Kind.CONNECTION_REJECTED | Kind.ANSWER_UNREADABLE:
+            return f"{by_identity[track.key].account}/{track.detail}"
+        case Kind.RECEIVER_FAILING:
             return track.key
         case _:
             return ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from monitor.drift.alert import Action, AlertBody, AlertNumber, Kind, Notice, NumberAction, Resolution, Status
-from monitor.drift.alerts import Alert, Report
+from monitor.drift.alerts import Report
 from monitor.drift.episodes import Track
 from monitor.drift.snapshot import Dependencies
 
@@ -56,12 +56,10 @@ def body(
     numbers.sort(key=lambda track: track.since, reverse=True)
     common = _common(numbers)
     listed = numbers[: wording.max_listed_numbers]
-    connection = _connection(alert, scope, watched)
-    if connection is not None:
-        account: str | None = connection.account
-        connections = [connection.name]
+    connection = _connection(report, scope, watched)
+    if kind.about_numbers:
+        connections = [connection.name] if connection else []
     else:
-        account = alert.group if kind is Kind.ACCOUNT_REJECTED else None
         # The members of a receiver's alert are receivers, which may be called like an identity.
         affected = [] if kind is Kind.RECEIVER_FAILING else tracks
         connections = sorted(watched[track.key].name for track in affected if track.key in watched)
@@ -75,7 +73,7 @@ def body(
         summary=_summary(report, connection, watched, common, others),
         instance=wording.instance,
         connection=connection.name if connection else None,
-        account=account,
+        account=connection.account if connection else _account(report),
         state=alert.group if kind in (Kind.DRIFT, Kind.RECEIVER_FAILING) else None,
         started_at=instant(alert.started_at),
         updated_at=instant(alert.updated_at if report.notice is None else now),
@@ -107,8 +105,8 @@ def headline(kind: Kind, *, where: str, subject: str = "", group: str = "", caus
 
     Args:
         kind: What the alert is about.
-        where: The connection, or how many of them.
-        subject: The number, or how many of them.
+        where: The connection, the account, or how many connections.
+        subject: The number, or how many of them; of an account, how many connections.
         group: The state, the account or the receiver that it is about.
         cause: Why syncs or messages fail, if that is known.
     """
@@ -118,8 +116,8 @@ def headline(kind: Kind, *, where: str, subject: str = "", group: str = "", caus
         Kind.RECONFIGURED: f"{where}: {subject} reconfigured",
         Kind.API_UNAVAILABLE: f"VoiceLink API unavailable for {where}",
         Kind.ACCOUNT_REJECTED: f"account {group}: API key rejected for {where}",
-        Kind.CONNECTION_REJECTED: f"{where}: the API rejects this connection",
-        Kind.ANSWER_UNREADABLE: f"{where}: the API's answer is unreadable",
+        Kind.CONNECTION_REJECTED: f"{where}: the API rejects {subject or 'this connection'}",
+        Kind.ANSWER_UNREADABLE: f"{where}: the API's answer{subject and f' for {subject}'} is unreadable",
         Kind.SYNC_STALE: f"no recent snapshot of {where}",
         Kind.RECEIVER_FAILING: f"receiver {group} is not accepting alerts",
         Kind.TEST: "test alert: nothing is wrong",
@@ -166,11 +164,13 @@ def _summary(
         line += shared(common, len(tracks))
     else:
         names = [watched[track.key].name for track in tracks if track.key in watched]
-        where = names[0] if len(names) == len(tracks) == 1 else counted(len(tracks), "connection")
-        if not names and alert.kind in (Kind.CONNECTION_REJECTED, Kind.ANSWER_UNREADABLE):
-            where = alert.group
+        where, subject = counted(len(tracks), "connection"), ""
+        if len(names) == len(tracks) == 1:
+            where = names[0]
+        elif alert.kind in (Kind.CONNECTION_REJECTED, Kind.ANSWER_UNREADABLE):
+            where, subject = f"account {_account(report)}", where
         causes = ", ".join(sorted({track.detail for track in tracks if track.detail}))
-        line = headline(alert.kind, where=where, group=alert.group, cause=causes)
+        line = headline(alert.kind, where=where, subject=subject, group=alert.group, cause=causes)
     if report.resolution is not None:
         lasted = duration(report.ended[-1].at - alert.started_at) if report.ended else "a moment"
         return f"{line} - {ending(alert.kind, report.resolution, lasted)}"
@@ -232,12 +232,25 @@ def _last_members(report: Report) -> tuple[Track, ...]:
     return report.members or tuple({end.track.key: end.track for end in report.ended}.values())
 
 
-def _connection(alert: Alert, scope: str, watched: Mapping[str, Watched]) -> Watched | None:
+def _connection(report: Report, scope: str, watched: Mapping[str, Watched]) -> Watched | None:
+    """Return the connection that an alert is about, if it has only ever been about one."""
+    alert = report.alert
     if alert.kind.about_numbers:
         return watched.get(scope)
-    if alert.kind in (Kind.CONNECTION_REJECTED, Kind.ANSWER_UNREADABLE):
-        return watched.get(alert.group)
+    if alert.kind in (Kind.CONNECTION_REJECTED, Kind.ANSWER_UNREADABLE) and alert.joined == 1:
+        return watched.get(_last_members(report)[0].key)
     return None
+
+
+def _account(report: Report) -> str | None:
+    """Return the account that an alert about failures is about, if it is one account's."""
+    match report.alert.kind:
+        case Kind.ACCOUNT_REJECTED:
+            return report.alert.group
+        case Kind.CONNECTION_REJECTED | Kind.ANSWER_UNREADABLE:
+            return report.alert.group.rpartition("/")[0]
+        case _:
+            return None
 
 
 def _common(tracks: Sequence[Track]) -> dict[str, int | str]:

@@ -19,6 +19,7 @@ from monitor.store.database import Database
 from monitor.store.failures import FailureState, load_failures, save_failures
 from monitor.store.outbox import Backlog, backlogs
 from monitor.sync.announce import Announcer
+from monitor.watch.discovery import DISCOVERY_INTERVAL
 from monitor.watch.watchlist import ActiveState, Watchlist
 
 _OUT_OF_REACH = timedelta(minutes=5)
@@ -114,6 +115,7 @@ def _healths(states: Sequence[ConnectionState], active: ActiveState, now: dateti
             # While no process was watching, nothing could be fresh: a start has as long as any connection
             # to get its first snapshot.
             fresh_at=max(state.applied_at or state.watched_since, since),
+            interval=connections[state.identity].interval,
             stale_after=connections[state.identity].stale_after,
             vanished=state.vanished_at is not None,
             muted=connections[state.identity].maintenance(now).open,
@@ -127,6 +129,7 @@ def _healths(states: Sequence[ConnectionState], active: ActiveState, now: dateti
             account=discovery.account,
             streak=discovery.streak,
             fresh_at=discovery.fresh_at,
+            interval=DISCOVERY_INTERVAL,
             stale_after=discovery.stale_after,
         )
         for discovery in active.discoveries.values()

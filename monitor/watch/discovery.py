@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
+DISCOVERY_INTERVAL = timedelta(hours=1)
 FORGOTTEN_AFTER = timedelta(hours=24)
 
 _NAME_LENGTH = 100

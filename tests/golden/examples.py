@@ -242,6 +242,7 @@ def failing(
             account="acme",
             streak=Streak(outcome=Outcome.RATE_LIMITED, failures=9) if stale else streak,
             fresh_at=START - HOUR if stale else START,
+            interval=MINUTE,
             stale_after=5 * MINUTE,
         )
         for name, streak in streaks.items()
@@ -263,6 +264,7 @@ def api_back() -> AlertBody:
         account="acme",
         streak=Streak(outcome=Outcome.NETWORK, failures=3, same_kind=3),
         fresh_at=START,
+        interval=MINUTE,
         stale_after=HOUR,
     )
     before = step(FailureRecords(), [outage], (), FailureRules(), START)
@@ -288,6 +290,7 @@ def trial(*, over: bool) -> AlertBody:
         updated_at=START,
         notified_at=START,
         severity=Severity.INFO,
+        grown_at=START,
         version=1,
         resolutions=(Resolution.RECOVERED,) if over else (),
     )

@@ -173,7 +173,7 @@ def _summary(posted: LabelSet, member: Member) -> str:
     return headline(
         member.kind,
         where=_line(labels.get("connection", "unknown connection")),
-        subject=labels.get("phone_number", "a number"),
+        subject=labels.get("phone_number", "a number") if member.kind.about_numbers else "",
         group=_line(group.get(member.kind, "")),
         cause=_line(member.track.detail),
     )

@@ -214,6 +214,8 @@ def report_of(
         updated_at=START,
         notified_at=START,
         severity=Severity.WARNING,
+        grown_at=START,
+        joined=len(members) + len(ended),
         version=1,
         resolutions=resolutions,
     )

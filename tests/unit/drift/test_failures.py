@@ -1,5 +1,6 @@
 """The failing of connections and receivers, as alerts."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -38,6 +39,8 @@ class Fleet:
         self.records = FailureRecords()
         self.streaks = {identity: Streak() for identity in ACCOUNTS}
         self.fresh_at = dict.fromkeys(ACCOUNTS, START)
+        self.intervals = dict.fromkeys(ACCOUNTS, MINUTE)
+        self.stale_after = STALE_AFTER
         self.vanished: set[str] = set()
         self.muted: set[str] = set()
         self.watched = list(ACCOUNTS)
@@ -53,9 +56,9 @@ class Fleet:
                 self.fresh_at[identity] = self.now
         return self.step()
 
-    def rounds(self, many: int, *outcomes: Outcome) -> FailureStep:
+    def rounds(self, many: int, *outcomes: Outcome, after: timedelta = RECHECK) -> FailureStep:
         """Let `many` rounds end alike; return the last."""
-        return [self.round(*outcomes) for _ in range(many)][-1]
+        return [self.round(*outcomes, after=after) for _ in range(many)][-1]
 
     def health(self) -> list[Health]:
         """Return the fleet as it is now."""
@@ -65,7 +68,8 @@ class Fleet:
                 account=ACCOUNTS[identity],
                 streak=self.streaks[identity],
                 fresh_at=self.fresh_at[identity],
-                stale_after=STALE_AFTER,
+                interval=self.intervals[identity],
+                stale_after=self.stale_after,
                 vanished=identity in self.vanished,
                 muted=identity in self.muted,
             )
@@ -79,6 +83,12 @@ class Fleet:
         self.records = done.records
         self.steps.append(done)
         return done
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many members each open alert has, the first opened first."""
+        homes = Counter(track.episode.alert_id for track in self.records.tracks.values() if track.episode)
+        return [homes[alert.id] for alert in self.records.alerts]
 
     @property
     def reports(self) -> list[Report]:
@@ -99,10 +109,12 @@ class Fleet:
         pytest.param(Outcome.SERVER_ERROR, Kind.API_UNAVAILABLE, "", id="server_error"),
         pytest.param(Outcome.UNAUTHORIZED, Kind.ACCOUNT_REJECTED, "acme", id="unauthorized"),
         pytest.param(Outcome.FORBIDDEN, Kind.ACCOUNT_REJECTED, "acme", id="forbidden"),
-        pytest.param(Outcome.NOT_FOUND, Kind.CONNECTION_REJECTED, "id-1", id="not_found"),
-        pytest.param(Outcome.REJECTED, Kind.CONNECTION_REJECTED, "id-1", id="rejected"),
-        pytest.param(Outcome.INVALID_RESPONSE, Kind.ANSWER_UNREADABLE, "id-1", id="invalid_response"),
-        pytest.param(Outcome.TOO_LARGE, Kind.ANSWER_UNREADABLE, "id-1", id="too_large"),
+        pytest.param(Outcome.NOT_FOUND, Kind.CONNECTION_REJECTED, "acme/not_found", id="not_found"),
+        pytest.param(Outcome.REJECTED, Kind.CONNECTION_REJECTED, "acme/rejected", id="rejected"),
+        pytest.param(
+            Outcome.INVALID_RESPONSE, Kind.ANSWER_UNREADABLE, "acme/invalid_response", id="unreadable"
+        ),
+        pytest.param(Outcome.TOO_LARGE, Kind.ANSWER_UNREADABLE, "acme/too_large", id="too_large"),
         pytest.param(Outcome.RATE_LIMITED, None, "", id="rate_limited"),
         pytest.param(Outcome.HELD, None, "", id="held"),
         pytest.param(Outcome.OK, None, "", id="ok"),
@@ -137,8 +149,11 @@ def test_failures_severity_and_detail() -> None:
         ),
         pytest.param(
             Outcome.NOT_FOUND,
-            [(Kind.CONNECTION_REJECTED, name, 1) for name in ACCOUNTS],
-            id="by_connection",
+            [
+                (Kind.CONNECTION_REJECTED, "acme/not_found", 2),
+                (Kind.CONNECTION_REJECTED, "globex/not_found", 1),
+            ],
+            id="by_account_and_outcome",
         ),
     ],
 )
@@ -149,22 +164,37 @@ def test_failures_of_many_are_grouped(outcome: Outcome, said: list[tuple[Kind, s
     assert fleet.said == [(OPENED, *about) for about in said]
 
 
-def test_failures_join_however_late() -> None:
-    """One cause is one alert, also hours later; it ends with its last connection."""
+def test_failures_join_while_the_alert_grows() -> None:
+    """A connection that fails within `update_interval` of the last one to join is the same cause."""
     fleet = Fleet()
     fleet.rounds(3, NETWORK, OK, OK)
-    fleet.round(NETWORK, OK, OK, after=HOUR)
-    fleet.rounds(3, NETWORK, NETWORK, OK)
-    fleet.rounds(2, OK, NETWORK, OK)
-    fleet.round(OK, NETWORK, OK, after=5 * MINUTE)
-    assert fleet.said[1:] == [
-        (UPDATED, Kind.API_UNAVAILABLE, "", 2),
-        (UPDATED, Kind.API_UNAVAILABLE, "", 1),
-    ]
-    fleet.rounds(2, OK, OK, OK)
-    assert fleet.said[-1] == (RESOLVED, Kind.API_UNAVAILABLE, "", 0)
-    assert len({made.alert.id for made in fleet.reports}) == 1
-    assert fleet.records == FailureRecords()
+    fleet.rounds(3, NETWORK, NETWORK, OK, after=5 * MINUTE / 3 - SECOND)
+    fleet.rounds(3, NETWORK, NETWORK, NETWORK, after=5 * MINUTE / 3 - SECOND)
+    assert fleet.sizes == [3]
+
+
+def test_failures_that_come_later_open_their_own_alert() -> None:
+    """An old failure must not hide a new one; only the rest of a rejected account joins however late."""
+    fleet = Fleet()
+    fleet.rounds(3, NETWORK, OK, OK)
+    fleet.rounds(3, NETWORK, NETWORK, OK, after=5 * MINUTE / 3)
+    assert fleet.said == [(OPENED, Kind.API_UNAVAILABLE, "", 1)] * 2
+    assert fleet.sizes == [1, 1]
+    fleet = Fleet()
+    fleet.stale_after = 4 * HOUR
+    fleet.rounds(3, Outcome.UNAUTHORIZED, OK, OK)
+    fleet.rounds(3, Outcome.UNAUTHORIZED, Outcome.FORBIDDEN, OK, after=HOUR)
+    assert fleet.sizes == [2]
+
+
+def test_failures_of_a_slow_connection_join_within_its_own_interval() -> None:
+    """A connection that is synced hourly notices an outage an hour later: still the same cause."""
+    fleet = Fleet()
+    fleet.intervals["id-2"], fleet.stale_after = HOUR, 2 * HOUR
+    fleet.rounds(3, NETWORK, OK, OK)
+    fleet.rounds(3, NETWORK, NETWORK, OK, after=HOUR / 3 - SECOND)
+    fleet.rounds(3, NETWORK, NETWORK, NETWORK, after=2 * MINUTE)
+    assert fleet.sizes == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -289,7 +319,7 @@ def test_vanished_connection_is_rejected_at_once() -> None:
     fleet.rounds(2, OK, OK, OK)
     fleet.vanished.add("id-2")
     (made,) = fleet.step(SECOND).reports
-    assert fleet.said == [(OPENED, Kind.CONNECTION_REJECTED, "id-2", 1)]
+    assert fleet.said == [(OPENED, Kind.CONNECTION_REJECTED, "acme/unlisted", 1)]
     assert made.members[0].detail == "unlisted"
     fleet.rounds(2, OK, OK, OK)
     assert not any(done.ended for done in fleet.steps)

@@ -231,14 +231,38 @@ def summary_of(made: Report) -> str:
             id="account",
         ),
         pytest.param(
-            report_of(member("id-2", detail="unlisted"), kind=Kind.CONNECTION_REJECTED, group="id-2"),
+            report_of(
+                member("id-2", detail="unlisted"), kind=Kind.CONNECTION_REJECTED, group="acme/unlisted"
+            ),
             "acme-care: the API rejects this connection (unlisted)",
             id="connection",
         ),
         pytest.param(
-            report_of(member("id-2", detail="too_large"), kind=Kind.ANSWER_UNREADABLE, group="id-2"),
+            report_of(
+                member("id-2", detail="too_large"), kind=Kind.ANSWER_UNREADABLE, group="acme/too_large"
+            ),
             "acme-care: the API's answer is unreadable (too_large)",
             id="unreadable",
+        ),
+        pytest.param(
+            report_of(
+                member("id-1", detail="rejected"),
+                member("id-2", detail="rejected"),
+                kind=Kind.CONNECTION_REJECTED,
+                group="acme/rejected",
+            ),
+            "account acme: the API rejects 2 connections (rejected)",
+            id="connections",
+        ),
+        pytest.param(
+            report_of(
+                member("id-1", detail="too_large"),
+                member("id-2", detail="too_large"),
+                kind=Kind.ANSWER_UNREADABLE,
+                group="acme/too_large",
+            ),
+            "account acme: the API's answer for 2 connections is unreadable (too_large)",
+            id="unreadable_many",
         ),
         pytest.param(
             report_of(member("id-3"), kind=Kind.SYNC_STALE, group=""),
@@ -308,11 +332,28 @@ def test_body_of_a_failure_lists_connections_and_no_numbers() -> None:
     assert (body.state, body.common, body.actions) == (None, {}, [])
 
 
-def test_body_of_one_connections_failure_names_it() -> None:
-    """Connection and account are the connection's."""
-    made = report_of(member("id-3"), kind=Kind.CONNECTION_REJECTED, group="id-3")
-    body = told(made, START, watched=FLEET)
-    assert (body.connections, body.connection, body.account) == (["globex"], "globex", "globex")
+@pytest.mark.parametrize("kind", [Kind.CONNECTION_REJECTED, Kind.ANSWER_UNREADABLE])
+def test_body_of_one_connections_failure_names_it(kind: Kind) -> None:
+    """Connection and account are the connection's, to the end."""
+    firing = report_of(member("id-3"), kind=kind, group="globex/rejected")
+    over = report_of(
+        ended=(member("id-3"),), resolutions=(Resolution.RECOVERED,), kind=kind, group="globex/rejected"
+    )
+    for made in (firing, over):
+        body = told(made, START, watched=FLEET)
+        assert (body.connections, body.connection, body.account) == (["globex"], "globex", "globex")
+
+
+@pytest.mark.parametrize("kind", [Kind.CONNECTION_REJECTED, Kind.ANSWER_UNREADABLE])
+def test_body_of_several_connections_failure_names_their_account(kind: Kind) -> None:
+    """Also when all but one have ended: what an alert is about never becomes another connection."""
+    first, second = member("id-1"), member("id-2")
+    both = told(report_of(first, second, kind=kind, group="acme/rejected"), START, watched=FLEET)
+    assert (both.connections, both.connection) == (["acme-care", "acme-sales"], None)
+    left = report_of(first, ended=(second,), kind=kind, group="acme/rejected")
+    one = told(left, START, watched=FLEET)
+    assert (one.connections, one.connection) == (["acme-sales"], None)
+    assert (both.account, one.account) == ("acme", "acme")
 
 
 def test_body_of_a_receiver_has_no_connections() -> None:
@@ -327,8 +368,10 @@ def test_body_of_a_connection_that_is_no_longer_known_still_reads() -> None:
     numbers = told(report_of(member("1", number=broken(1))), START, watched={})
     assert (numbers.connection, numbers.account, numbers.connections) == (None, None, [])
     assert numbers.summary == "unknown connection: 1 number NO_BOT"
-    failure = told(report_of(member("id-9"), kind=Kind.ANSWER_UNREADABLE, group="id-9"), START, watched={})
-    assert failure.summary.startswith("id-9: ")
+    failure = told(
+        report_of(member("id-9"), kind=Kind.ANSWER_UNREADABLE, group="acme/too_large"), START, watched={}
+    )
+    assert failure.summary.startswith("account acme: ")
 
 
 def test_body_of_a_record_without_a_message_keeps_its_instant() -> None:
