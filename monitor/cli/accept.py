@@ -21,7 +21,7 @@ def accept(
     connection: Annotated[str, typer.Argument(help="Name of the connection.")],
     numbers: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NUMBER", help="Phone numbers in any form; without any, all that can be."),
+        typer.Argument(metavar="NUMBER", help="Phone numbers in any form; default: all acceptable ones."),
     ] = None,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
 ) -> None:

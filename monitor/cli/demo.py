@@ -110,7 +110,7 @@ class Narrator(io.StringIO):
             case "alert.opened" | "alert.updated" | "alert.resolved":
                 self._alert(event)
             case "sync.held":
-                self._tell("monitor", f"holds an answer of {event.get('connection')} back", "yellow")
+                self._tell("monitor", f"held back an answer about {event.get('connection')}", "yellow")
             case name if event.get("level") in ("error", "critical"):
                 self._tell("monitor", f"{name}: {event.get('error', '')}", "red")
 

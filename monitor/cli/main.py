@@ -54,7 +54,7 @@ class LazyCommand(TyperCommand):
         single.command(self._entry.name, help=about, epilog=epilog)(function)
         command = typer.main.get_command(single)
         if not isinstance(command, TyperCommand):
-            raise TypeError(f"{self._entry.target} is no command")
+            raise TypeError(f"{self._entry.target} is not a command")
         command.context_settings = dict(_CONTEXT)
         command.params.append(self._config_option)
         return command

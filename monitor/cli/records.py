@@ -222,7 +222,7 @@ async def _list(
     for note in notes:
         terminal.note(note)
     if page.next is not None:
-        terminal.note(f"only the first {len(page.rows)} are shown: raise --limit or add filters")
+        terminal.note(f"showing the first {len(page.rows)}: raise --limit or add filters")
 
 
 async def _why_nothing(
@@ -271,8 +271,8 @@ async def _retry(shell: Shell, delivery: str | None, form: Format) -> None:
 
 
 def _to_do(rows: Sequence[Trouble], out: frozenset[str]) -> list[str]:
-    """Return what to do first about each state, where the table has no room to say it of each number."""
-    if "do first" not in out:
+    """Return what to what to do about each state, where the table has no room to say it of each number."""
+    if "what to do" not in out:
         return []
     return [
         f"{state}: {action}" for state, action in sorted({(row.state, row.action or "-") for row in rows})
@@ -282,8 +282,8 @@ def _to_do(rows: Sequence[Trouble], out: frozenset[str]) -> list[str]:
 _DRIFT = Listing(
     noun="numbers in trouble",
     nothing="no numbers are in trouble",
-    columns=("connection", "number", "kind", "state", "issues", "status", "since", "do first", "alert"),
-    spare=("alert", "kind", "do first", "issues"),
+    columns=("connection", "number", "kind", "state", "issues", "status", "since", "what to do", "alert"),
+    spare=("alert", "kind", "what to do", "issues"),
     instead=_to_do,
 )
 _CHANGES = Listing(
@@ -307,7 +307,7 @@ _DELIVERIES = Listing(
 
 _ATTRIBUTES = {
     "number": "phone_number",
-    "do first": "action",
+    "what to do": "action",
     "alert": "alert_id",
     "was": "previous_state",
     "is": "state",

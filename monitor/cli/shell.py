@@ -35,7 +35,7 @@ DEFAULT_LIMIT = 100
 
 @dataclass(slots=True, kw_only=True)
 class Shell:
-    """The surroundings of one command. `config_file` is None unless one was named."""
+    """What one command runs with. `config_file` is None unless one was named."""
 
     terminal: Terminal
     config_file: Path | None = None

@@ -90,5 +90,5 @@ def _introduction(world: World, url: str) -> list[str]:
     look = f"VOICELINK_MONITOR_API__BASE_URL={url} VOICELINK_API_KEY={key} voicelink-monitor sync"
     return [
         *(f"The VoiceLink API is simulated at {url}", "", "A config for it:", "", *config),
-        *("", "A single look at it, without a config:", "", f"  {look}", "", "Ctrl-C stops it.", ""),
+        *("", "Check it once, without a config:", "", f"  {look}", "", "Ctrl-C stops it.", ""),
     ]

@@ -97,7 +97,7 @@ def _show_drifting(looks: Sequence[Look], terminal: Terminal) -> None:
     ]
     if rows:
         terminal.line()
-        terminal.table(("connection", "number", "state", "issues", "do first", ""), rows)
+        terminal.table(("connection", "number", "state", "issues", "what to do", ""), rows)
     for look in looks:
         more = len(look.drifting) - _LISTED
         if more > 0:

@@ -36,7 +36,7 @@ def unique_problems(
     )
     yield from _twice(ids, "connection ids must be unique among all accounts")
     keys = ((("accounts", place, "api_key"), account.secret.reveal()) for place, account in accounts.items())
-    yield from _twice(keys, "one account holds all connections of a key")
+    yield from _twice(keys, "put all connections of a key into one account")
     yield from _twice(_names(raw, "receivers"), "receiver names must be unique")
 
 

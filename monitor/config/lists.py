@@ -117,7 +117,7 @@ class MaintenanceConfig(values.Section):
         self._paired("cron", self.cron, "duration", self.duration)
         self._paired("start", self.start, "end", self.end)
         if self.start and self.end and self.start >= self.end:
-            raise values.problem("its end must be after its start")
+            raise values.problem("`end` must be after `start`")
         return self
 
     @staticmethod

@@ -149,7 +149,7 @@ class SeverityConfig(values.Section):
 
     @property
     def codes(self) -> dict[str, values.SeverityWord]:
-        """All names but `default`, case-folded, ours included unless overridden."""
+        """All names but `default`, case-folded, with the monitor's own unless overridden."""
         given = {code.casefold(): severity for code, severity in self.__pydantic_extra__.items()}
         ours: dict[str, values.SeverityWord] = dict.fromkeys(_CRITICAL, "critical")
         return ours | given

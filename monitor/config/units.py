@@ -21,7 +21,7 @@ def parse_duration(text: object) -> timedelta:
     """Return the duration that a text like `500ms`, `15s` or `1h30m` writes.
 
     Raises:
-        ValueError: It is no duration; the text says how to write one, and never repeats the input.
+        ValueError: It is not a duration; the text says how to write one, and never repeats the input.
     """
     if not isinstance(text, str) or not re.fullmatch(DURATION_PATTERN, text):
         raise ValueError('not a duration; write it like "15s" or "5m" (units: ms s m h d)')
@@ -45,7 +45,7 @@ def parse_size(text: object) -> int:
     """Return the bytes that a text like `64MiB` writes.
 
     Raises:
-        ValueError: It is no size; the text says how to write one, and never repeats the input.
+        ValueError: It is not a size; the text says how to write one, and never repeats the input.
     """
     if not isinstance(text, str) or not re.fullmatch(SIZE_PATTERN, text):
         raise ValueError('not a size; write it like "64MiB" (units: B KiB MiB GiB kB MB GB)')

@@ -54,7 +54,7 @@ class DaemonLifecycle:
 
         Raises:
             UnknownName: There is no such connection.
-            StoreUnavailable: The store is away.
+            StoreUnavailable: The store is unavailable.
         """
         owner = await self._owner(name)
         return await self.syncs.sync_now(owner.identity)
@@ -65,7 +65,7 @@ class DaemonLifecycle:
         Raises:
             UnknownName: There is no such connection, or one of the numbers was neither removed nor
                 reconfigured.
-            StoreUnavailable: The store is away.
+            StoreUnavailable: The store is unavailable.
         """
         owner = await self._owner(name)
         async with self.database.read() as tx:
@@ -83,7 +83,7 @@ class DaemonLifecycle:
 
         Raises:
             Refused: There is no such delivery, it is not dead, or has been overtaken.
-            StoreUnavailable: The store is away.
+            StoreUnavailable: The store is unavailable.
         """
         async with self.database.write() as tx:
             done = await retry(tx, delivery_id, self.clock.now())

@@ -82,14 +82,14 @@ class Heartbeat:
     async def _unwell(self) -> str | None:
         stuck_since = self.syncs.stuck_since()
         if stuck_since is not None and self.clock.now() - stuck_since > _SYNCS_LATE:
-            return "syncs do not advance"
+            return "syncs are making no progress"
         if not self.deliveries.alive:
-            return "the drain is dead"
+            return "delivery has stopped"
         try:
             async with self.database.write() as tx:
                 await commit_pulse(tx, self.clock.now())
         except StoreUnavailable:
-            return "the store does not commit"
+            return "the store is not accepting writes"
         return None
 
     def _say(self, event: str, reason: str) -> None:

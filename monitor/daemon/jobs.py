@@ -118,7 +118,7 @@ class Housekeeping:
         codec: Reads it.
         metrics: Get what only the store knows.
         announcer: Gets the maintenance windows, and says when the store fails.
-        readiness: Told whether the store is away.
+        readiness: Told whether the store is available.
         refresh_certificate: Reads the certificate of the page again if it changed.
         clock: The time.
     """

@@ -404,7 +404,7 @@ class Reload:
         async with self._turn:
             try:
                 if self._reread is None:
-                    raise ConfigError(["this monitor was started without a config to read again"])
+                    raise ConfigError(["no config to reload: this monitor was started without one"])
                 config = await asyncio.to_thread(self._reread)
                 await self._active.install(config)
             except MonitorError as exc:

@@ -28,17 +28,17 @@ class Readiness:
     def not_ready(self) -> str | None:
         """Return why the monitor does not do its work, or None."""
         if self.store_is_away:
-            return "the store is away"
+            return "the store is unavailable"
         if not self.started.is_set() or self._schedule.ticked_at is None:
             return "starting"
         if self._schedule.stuck_since() is not None:
-            return "the schedule does not run"
+            return "the schedule is not running"
         return None
 
 
 @dataclass(kw_only=True, eq=False)
 class StoreStatus:
-    """The state of the monitor: from the store, and from memory while that is away.
+    """The state of the monitor: from the store, and from memory while that is unavailable.
 
     `config_error` is set by a reload that was rejected, and cleared by one that was not.
     """

@@ -68,7 +68,7 @@ def build_http(
         try:
             trusted = ssl.create_default_context(cafile=ca_file)
         except OSError as exc:  # ssl.SSLError is one
-            reason = exc.strerror or "it holds no PEM"
+            reason = exc.strerror or "it is not a PEM file"
             raise StartError(f"the CA file {ca_file} cannot be read: {reason}") from exc
     return _Client(
         headers={"User-Agent": USER_AGENT},

@@ -1,4 +1,4 @@
-"""Notifications: who is told what (`routing`), and the delivery of it (`drain`).
+"""Notifications: who gets which messages (`routing`), and their delivery (`drain`).
 
 Adding a receiver touches three files:
 

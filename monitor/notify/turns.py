@@ -83,7 +83,7 @@ class Turns(ABC):
 
 
 async def end(loops: Iterable[Turns], grace_s: float | None = 0.0) -> None:
-    """Wait until loops have ended, for so many seconds (None: for ever); then cancel them."""
+    """Wait for loops to end, for at most `grace_s` seconds (None: for ever); then cancel them."""
     tasks = [each.task for each in loops if each.task is not None and not each.has_ended]
     if not tasks:
         return

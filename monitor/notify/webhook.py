@@ -70,7 +70,7 @@ class WebhookReceiver:
             try:
                 key = signing_key(self.secret.reveal())
             except ValueError as exc:  # its file was replaced by something else
-                raise DeliveryError(Refusal.FAILING, f"its secret is unusable: {exc}") from exc
+                raise DeliveryError(Refusal.FAILING, f"the signing secret is not valid: {exc}") from exc
             headers["webhook-signature"] = sign(key, delivery.id, timestamp, content)
         answer = await post(self.http, self.url, content=content, headers=headers, now=now)
         return require_taken(answer, hide=self._hidden())

@@ -1,4 +1,4 @@
-"""What can go wrong with the provider's answers, for how long, and for whom."""
+"""Faults of the provider's answers: their kinds, duration and scope."""
 
 import random
 from collections.abc import Callable, Iterator

@@ -15,7 +15,7 @@ from monitor.clock import Clock
 from monitor.simulator.faults import Fault, FaultKind
 
 HANG_UP = "voicelink.hang_up"
-"""The ASGI extension that holds a callable: it closes the socket, after what was written if it is told so."""
+"""The ASGI extension that holds a callable: it closes the socket, if asked only after everything is sent."""
 
 _CODES = {
     400: "VALIDATION_ERROR",

@@ -118,7 +118,7 @@ def build(shape: ScenarioShape) -> World:
     """
     rate_window_s = seconds(shape.rate_window)
     if rate_window_s <= 0:
-        raise ScenarioError(["`rate_window` must be longer than nothing"])
+        raise ScenarioError(["`rate_window` must be more than 0"])
     world = World(
         rate_limit=shape.rate_limit,
         rate_window_s=rate_window_s,
@@ -180,7 +180,7 @@ def _blocks(shape: ConnectionShape, ids: Ids) -> tuple[Block, ...]:
         first = blocks[-1].first + block.numbers
     ordered = sorted(blocks, key=lambda block: block.first)
     if any(one.first + one.numbers > other.first for one, other in pairwise(ordered)):
-        raise ScenarioError(["two blocks have a number in common: mind `first`"])
+        raise ScenarioError(["two blocks have a number in common: check `first`"])
     return tuple(blocks)
 
 

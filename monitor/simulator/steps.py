@@ -26,7 +26,7 @@ class ScenarioStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     @property
     def text(self) -> str:
-        """What a person is told when the step is taken."""
+        """The line that is shown when the step is taken."""
         return self.say or self.do.replace("_", " ")
 
     def apply(self, world: World) -> None:
@@ -129,7 +129,7 @@ class MoveNumber(NumberStep, frozen=True, kw_only=True):
     def change(self, inventory: Inventory, number: SimulatedNumber) -> None:
         """Move it."""
         if self.client is None and self.bot is None and self.agent is None:
-            raise ScenarioError(["say where to: `client`, `bot` or `agent`"])
+            raise ScenarioError(["give `client`, `bot` or `agent`"])
         number.client_id = number.client_id if self.client is None else self.client
         number.bot_id = number.bot_id if self.bot is None else self.bot
         number.agent_id = number.agent_id if self.agent is None else self.agent
@@ -276,7 +276,7 @@ class SwitchAccount(ScenarioStep, frozen=True, kw_only=True):
 
 
 class SetRateLimit(ScenarioStep, frozen=True, kw_only=True):
-    """So many requests a window and key; 0 for no limit."""
+    """Maximum number of requests for each key and window; 0 for no limit."""
 
     limit: Annotated[int, msgspec.Meta(ge=0)]
 

@@ -40,7 +40,7 @@ def seconds(value: str | float) -> float:
         return float(value)
     match = _DURATION.fullmatch(value.strip())
     if match is None:
-        raise ScenarioError([f'"{value}" is no duration; write it like "500ms", "8s" or "1m"'])
+        raise ScenarioError([f'"{value}" is not a duration; write it like "500ms", "8s" or "1m"'])
     return float(match[1]) * _SECONDS[match[2]]
 
 
@@ -178,7 +178,7 @@ class World:
             raise ScenarioError(
                 [f"there is no bot {bot_id}; bots are {', '.join(map(str, known)) or 'none'}"]
             )
-        raise ScenarioError([f"bot {bot_id} is in several connections: say which with `connection`"])
+        raise ScenarioError([f"bot {bot_id} is in several connections: choose one with `connection`"])
 
     def holding_number(self, phone_number: str, connection: str | None = None) -> SimulatedConnection:
         """Return the connection that has a number.
@@ -205,5 +205,5 @@ def key_of(phone_number: str) -> str:
 def _unknown(kind: str, name: str | None, known: Iterable[str]) -> ScenarioError:
     names = list(known)
     if name is None:
-        return ScenarioError([f"there are {len(names)} {kind}s: say which with `{kind}`"])
-    return ScenarioError([f'there is no {kind} "{name}"{did_you_mean(name, names)}'])
+        return ScenarioError([f"there are {len(names)} {kind}s: choose one with `{kind}`"])
+    return ScenarioError([f'no {kind} is called "{name}"{did_you_mean(name, names)}'])

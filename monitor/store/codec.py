@@ -25,7 +25,7 @@ class _Tracks(msgspec.Struct, array_like=True):
 
 
 class _Numbers(msgspec.Struct, array_like=True):
-    """A snapshot whose numbers are told apart but not decoded."""
+    """A snapshot whose numbers are separated but not decoded."""
 
     numbers: dict[str, msgspec.Raw] = {}
 

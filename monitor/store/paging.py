@@ -69,5 +69,5 @@ def parts_of(cursor: str, kind: type[Parts]) -> Parts:
             if isinstance(part, datetime):
                 part.astimezone(UTC)  # some instants with an offset have no UTC form
     except (UnicodeError, binascii.Error, msgspec.DecodeError, OverflowError) as exc:
-        raise BadCursor("no page ends there") from exc
+        raise BadCursor("this cursor is not valid; start from the first page") from exc
     return parts

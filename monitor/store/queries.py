@@ -78,7 +78,7 @@ async def troubles(
         after: The `next` of the previous page.
 
     Raises:
-        BadCursor: No page ends at `after`.
+        BadCursor: `after` is not a valid cursor.
     """
 
     def wanted(row: Trouble) -> bool:
@@ -118,7 +118,7 @@ async def numbers(
     """Return the numbers of the applied snapshots, by connection and key; filters work as in `troubles`.
 
     Raises:
-        BadCursor: No page ends at `after`.
+        BadCursor: `after` is not a valid cursor.
     """
 
     def wanted(number: Number) -> bool:
@@ -156,7 +156,7 @@ async def connection_rows(
     """Return the watched connections, by name.
 
     Raises:
-        BadCursor: No page ends at `after`.
+        BadCursor: `after` is not a valid cursor.
     """
     behind = parts_of(after, tuple[Text])[0] if after is not None else ""
     owners = [
@@ -201,7 +201,7 @@ async def change_rows(
     """Return recorded changes, newest first; `state` matches the state or an issue before or after.
 
     Raises:
-        BadCursor: No page ends at `after`.
+        BadCursor: `after` is not a valid cursor.
     """
     asked = select(changes).order_by(changes.c.id.desc()).filter_by(**_given(change=change))
     if after is not None:
@@ -253,7 +253,7 @@ async def alert_bodies(
         after: The `next` of the previous page.
 
     Raises:
-        BadCursor: No page ends at `after`.
+        BadCursor: `after` is not a valid cursor.
     """
     newest = (alerts.c.started_at.desc(), alerts.c.id.desc())
     asked = select(alerts.c.body, alerts.c.started_at, alerts.c.id).order_by(*newest)
@@ -287,7 +287,7 @@ async def delivery_rows(
     """Return deliveries, the latest queued first; `since` is about their queueing, `state` about their alert.
 
     Raises:
-        BadCursor: No page ends at `after`.
+        BadCursor: `after` is not a valid cursor.
     """
     asked = select(deliveries).order_by(deliveries.c.seq.desc())
     asked = asked.filter_by(**_given(receiver=receiver, status=status, alert_id=alert_id))

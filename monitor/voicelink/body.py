@@ -66,9 +66,9 @@ async def inflate(raw: bytes, encoding: str, limit_bytes: int, yield_to_loop: Yi
     if size_bytes > limit_bytes:
         raise _too_large(limit_bytes)
     if size_bytes > bound_bytes:
-        raise _unreadable("it outgrows its trailer")
+        raise _unreadable("it is longer than its gzip trailer says")
     if not engine.eof:
-        raise _unreadable("its compression ends too early")
+        raise _unreadable("the compressed data is truncated")
     if engine.unused_data:
         raise _unreadable("bytes follow its compressed end")
     return body
@@ -104,7 +104,7 @@ def _engine(raw: bytes, encoding: str) -> "zlib._Decompress | None":
             wrapped = len(raw) > 1 and raw[0] & 0x0F == zlib.DEFLATED and (raw[0] * 256 + raw[1]) % 31 == 0
             return zlib.decompressobj(zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS)
         case _:
-            raise _unreadable("its content encoding was not asked for")
+            raise _unreadable("it has an unsupported content encoding")
 
 
 def _too_large(limit_bytes: int) -> SyncError:

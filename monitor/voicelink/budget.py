@@ -56,6 +56,6 @@ class AccountBudget:
                 self._on_wait(waited_s)
 
     def pause(self, retry_after_s: float | None) -> None:
-        """Hand out nothing for so many seconds; None: for a whole window, its start being unknown."""
+        """Hand out nothing for `retry_after_s` seconds; None: for a whole window, whose start is unknown."""
         seconds = WINDOW_S if retry_after_s is None else min(max(retry_after_s, 0.0), LONGEST_PAUSE_S)
         self._paused_until_s = max(self._paused_until_s, self._clock.monotonic() + seconds)

@@ -35,7 +35,7 @@ class Lifecycle(Protocol):
 
         Raises:
             UnknownName: There is no such connection.
-            StoreUnavailable: The store is away.
+            StoreUnavailable: The store is unavailable.
         """
         ...
 
@@ -49,7 +49,7 @@ class Lifecycle(Protocol):
         Raises:
             UnknownName: There is no such connection, or one of the numbers was neither removed nor
                 reconfigured.
-            StoreUnavailable: The store is away.
+            StoreUnavailable: The store is unavailable.
         """
         ...
 
@@ -58,7 +58,7 @@ class Lifecycle(Protocol):
 
         Raises:
             Refused: There is no such delivery, it is not dead, or has been overtaken.
-            StoreUnavailable: The store is away.
+            StoreUnavailable: The store is unavailable.
         """
         ...
 

@@ -224,7 +224,7 @@ def is_right(users: Mapping[str, Secret], name: str, password: bytes) -> bool:
 
 
 def network_of(address: str) -> str:
-    """Return whom an address is counted as: itself, or of IPv6 the /64 that one customer is given."""
+    """Return what attempts are counted by: an IPv4 address, or the /64 network of an IPv6 one."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

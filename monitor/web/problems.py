@@ -66,7 +66,7 @@ def refusal(
 
 
 async def problem(request: Request, exc: Exception) -> Response:
-    """Answer for an exception: a request that was wrong, a store that is away, or a bug."""
+    """Answer for an exception: a request that was wrong, an unavailable store, or a bug."""
     path = request.url.path
     match exc:
         case HTTPException():

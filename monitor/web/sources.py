@@ -48,7 +48,7 @@ class Sources:
 
         Raises:
             HTTPException: 503; no turn came within ten seconds.
-            StoreUnavailable: The store is away.
+            StoreUnavailable: The store is unavailable.
         """
         try:
             async with asyncio.timeout(_WAIT_S):

@@ -26,7 +26,7 @@ class MonitorStatus:
     """The state of the whole monitor at one moment.
 
     `alerts` are the firing ones. `config_error` says why the config file on disk was refused, if it was;
-    `store_ok` is False while the database is away: then the rest is what was known before.
+    `store_ok` is False while the database is unavailable: then the rest is what was known before.
     """
 
     instance: str
@@ -51,7 +51,7 @@ class StatusSource(Protocol):
     """Knows the state of the monitor."""
 
     async def status(self) -> MonitorStatus:
-        """Return the state now. It answers, with what it has, while the store is away."""
+        """Return the state now. It answers, with what it has, while the store is unavailable."""
         ...
 
 

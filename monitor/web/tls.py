@@ -71,9 +71,9 @@ class Certificate:
 def _reason(exc: Exception) -> str:
     match exc:
         case ssl.SSLError(reason="KEY_VALUES_MISMATCH"):
-            return "the key is not the certificate's"
+            return "the key does not match the certificate"
         case ssl.SSLError():
-            return "they are no PEM files with a certificate and an unencrypted key"
+            return "they must be PEM files with a certificate and an unencrypted key"
         case OSError():
             return exc.strerror or str(exc)
         case _:

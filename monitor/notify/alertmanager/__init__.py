@@ -8,9 +8,9 @@ settles under which labels each episode goes (`labels`), renders an alert for ea
     ended     endsAt = when it ended, until accepted by that URL and for 15 min of successful posts more
 
 A restart of Alertmanager heals itself with the next post, a resolve waits until it can be told, and a monitor
-that is away for less than `expire_after` resolves nothing. All of it hangs on two rules. What was posted must
-be known to end it, so it is written down before it is posted. And a post must never be overtaken by an older
-one, so each URL has one poster at a time, which reads the state only after its last post returned.
+that is away for less than `expire_after` resolves nothing. All of this depends on two rules. What was posted
+must be known to end it, so it is written down before it is posted. And a post must never be overtaken by an
+older one, so each URL has one poster at a time, which reads the state only after its last post returned.
 
 API: https://github.com/prometheus/alertmanager/blob/v0.25.0/api/v2/openapi.yaml
 """

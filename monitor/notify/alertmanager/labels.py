@@ -69,7 +69,7 @@ def by_member(sets: Iterable[LabelSet]) -> dict[str, list[LabelSet]]:
 
 
 def slices(state: LevelState, size: int) -> Iterator[LevelState]:
-    """Yield the state in parts with so many episodes; each may be reconciled by itself."""
+    """Yield the state in parts of `size` episodes; each may be reconciled by itself."""
     known = by_member(state.sets)
     names = list(dict.fromkeys([*known, *state.members]))
     for start in range(0, len(names), size):

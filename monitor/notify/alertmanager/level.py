@@ -25,7 +25,7 @@ class PostTarget:
 class Member:
     """One episode. `connection` and `account` are as they are named now; None where there is none.
 
-    `common` is what all numbers of its alert hang on, if there are several.
+    `common` is what all numbers of its alert share, if there are several.
     """
 
     id: str

@@ -2,8 +2,8 @@
 
     hold the lease -> read the state -> settle the labels -> post it all -> record that it was accepted
 
-Only then is the state read again: a post never overtakes a newer one. While the store is away, what was last
-read is posted on, so that nothing expires. After a failure it backs off from 1 s to `resend_interval`.
+Only then is the state read again: a post never overtakes a newer one. Without the store, what was
+last read is posted on, so that nothing expires. After a failure it backs off from 1 s to `resend_interval`.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ class Poster(Turns):
             self._store_failed(exc, "giving up a poster's lease")
 
     async def _is_quiet(self) -> bool:
-        """Return whether nothing changed, here or in another process; so it seems while the store is away."""
+        """Return whether nothing changed, here or in another process; so it seems without the store."""
         try:
             return await self._hold() and await self._level.marker() == self._marker
         except StoreUnavailable:
@@ -291,7 +291,7 @@ class Posters:
         await end(self._running.get(receiver, ()), None)
 
     async def close(self, grace_s: float) -> None:
-        """Let the posts that are under way return, for so many seconds; then stop."""
+        """Let the posts that are under way return, for at most `grace_s` seconds; then stop."""
         self._closing = True
         await self._stop(list(self._running), grace_s)
         self._changed.set()

@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from monitor.web.actions import DISABLED
+from monitor.web.api.answers import FiringAlert
 from monitor.web.auth import CHALLENGE
 from monitor.web.problems import PROBLEM_TYPE, STORE_AWAY, Problem
 
@@ -28,6 +29,7 @@ Problems are RFC 9457 documents. Instants are RFC 3339, UTC. Unknown parameters 
 """
 
 _EXAMPLES = Path(__file__).with_name("examples.json")
+"""An answer by operation; of a list, one item."""
 
 IF_NONE_MATCH = {
     "name": "If-None-Match",
@@ -58,10 +60,10 @@ _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
         _CHALLENGE,
     ),
     403: ("Actions are off, or a page of another site made this request.", DISABLED, {}),
-    404: ("There is nothing of this name.", "no connection has this name", {}),
+    404: ("Nothing has this name.", "no connection has this name", {}),
     409: (
         "The connection is being synced already.",
-        "acme-sales is being synced right now; ask again in a moment",
+        "acme-sales is being synced right now; try again in a moment",
         _RETRY_AFTER,
     ),
     429: (
@@ -69,7 +71,7 @@ _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
         "too many wrong passwords from this address; wait",
         _RETRY_AFTER,
     ),
-    503: ("The store is away, or too much is asked of it at once.", STORE_AWAY, _RETRY_AFTER),
+    503: ("The store is unavailable or busy.", STORE_AWAY, _RETRY_AFTER),
 }
 
 
@@ -99,7 +101,7 @@ def build_openapi(routes: Sequence[BaseRoute], version: str) -> dict[str, Any]:
         routes=asked,
         servers=[{"url": "/", "description": "This daemon."}],
     )
-    examples = json.loads(_EXAMPLES.read_text())
+    examples = _examples()
     kinds = [get_type_hints(route.endpoint)["return"] for route in asked]
     refs, schemas = msgspec.json.schema_components(
         [*kinds, Problem], ref_template="#/components/schemas/{name}"
@@ -118,18 +120,30 @@ def build_openapi(routes: Sequence[BaseRoute], version: str) -> dict[str, Any]:
         }
         if "200" in operation["responses"]:
             operation["responses"]["200"]["headers"] = _ETAG
-            operation["responses"]["304"] = {"description": "The answer is the known one.", "headers": _ETAG}
+            operation["responses"]["304"] = {"description": "Not modified.", "headers": _ETAG}
     components = document["components"]
     components["schemas"] = {
         name: schema for name, schema in components["schemas"].items() if "ValidationError" not in name
     } | schemas
     components["responses"] = {_name(code): _problem(code) for code in _PROBLEMS}
     components["securitySchemes"] = {
-        "password": {"type": "http", "scheme": "basic", "description": "A user of the config."}
+        "password": {"type": "http", "scheme": "basic", "description": "A user from `web.basic_auth_users`."}
     }
     # Which of the two, the config says: without users no password is needed.
     document["security"] = [{"password": []}, {}]
     return document
+
+
+def _examples() -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(_EXAMPLES.read_text())
+    alert = {field: shown["listAlerts"][field] for field in FiringAlert.__struct_fields__}
+    detail = {"connection": shown["listConnections"], "alerts": [alert]}
+    lists = {
+        name: {"items": [item], "next_cursor": None}
+        for name, item in shown.items()
+        if name.startswith("list")
+    }
+    return shown | lists | {"getConnection": detail}
 
 
 def _name(code: int) -> str:

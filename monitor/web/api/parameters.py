@@ -1,5 +1,6 @@
 """The parameters of the JSON API, which FastAPI checks and describes."""
 
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -28,6 +29,12 @@ class DeliveryStatus(StrEnum):
     CLOSED = CLOSED
 
 
+def _digits(text: str) -> str:
+    if not re.fullmatch("0|[1-9][0-9]*", text):
+        raise ValueError("should be a valid integer, in digits")
+    return text
+
+
 def _flag(text: str) -> bool:
     if text not in ("true", "false"):
         raise ValueError("should be true or false")
@@ -47,13 +54,14 @@ def _instant(text: str) -> datetime:
 _Absent = SkipJsonSchema[None]
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_NO_CONTROL_CHARACTERS)]
 Text = _Text | _Absent
+Limit = Annotated[int, BeforeValidator(_digits)]
 Flag = Annotated[bool, BeforeValidator(_flag)] | _Absent
 Instant = Annotated[datetime, BeforeValidator(_instant)] | _Absent
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=CURSOR_LENGTH)] | _Absent
 
 ConnectionName = Annotated[_Text, Path(description="The connection's name.", examples=["acme-sales"])]
 _GLOB = "Only connections whose name matches this glob (`*`, `?`, `[…]`)."
-_LIMIT = "The most items that a page holds."
+_LIMIT = "Maximum number of items on a page."
 _CURSOR = "The `next_cursor` of the page before; filters stay the same from page to page."
 _SINCE = "Only {what} then or later: RFC 3339 with an offset (a `+` is written `%2B`)."
 _AN_INSTANT = "2026-01-31T09:15:00Z"
@@ -69,7 +77,7 @@ class ListParameters(Parameters):
     """What every list can be asked; the fields are named like the parameters of the store's queries."""
 
     connection: Text = Field(None, description=_GLOB, examples=["acme-*"])
-    limit: int = Field(100, ge=1, le=1000, description=_LIMIT)
+    limit: Limit = Field(100, ge=1, le=1000, description=_LIMIT)
     after: Cursor = Field(None, alias="cursor", description=_CURSOR)
 
     def filters(self) -> dict[str, Any]:
@@ -81,7 +89,7 @@ class ConnectionsParameters(ListParameters):
     """Which connections."""
 
     account: Text = Field(None, description="Only connections of this account.", examples=["acme"])
-    status: SyncStatus | _Absent = Field(None, description="Only connections whose syncs go like this.")
+    status: SyncStatus | _Absent = Field(None, description="Only connections with this sync status.")
 
 
 class NumbersParameters(ListParameters):
@@ -104,7 +112,7 @@ class ChangesParameters(ListParameters):
 class AlertsParameters(ListParameters):
     """Which alerts; they are large, so that a page holds fewer."""
 
-    limit: int = Field(50, ge=1, le=200, description=_LIMIT)
+    limit: Limit = Field(50, ge=1, le=200, description=_LIMIT)
     state: Text = Field(None, description="Only alerts of this state, in any case.", examples=["NO_BOT"])
     kind: Kind | _Absent = Field(None, description="Only alerts of this kind.")
     status: Status | _Absent = Field(None, description="Only firing alerts, or only resolved ones.")

@@ -126,7 +126,7 @@ class Api:
         self._actions = actions
 
     async def status(self, _: Nothing) -> StatusAnswer:
-        """The state of the whole monitor, even while its store is away."""
+        """The state of the whole monitor, even while its store is unavailable."""
         return status_of(await self._sources.status.status(), self._sources.readiness.not_ready())
 
     async def connections(

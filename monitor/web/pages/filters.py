@@ -47,7 +47,7 @@ def text(query: Mapping[str, str], name: str) -> str | None:
     """
     value = query.get(name, "").strip()
     if len(value) > _LONGEST or any(not each.isprintable() for each in value):
-        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name}: text of at most {_LONGEST} characters")
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name}: must be at most {_LONGEST} characters")
     return value or None
 
 
@@ -61,7 +61,7 @@ def choice(query: Mapping[str, str], name: str, kind: type[E]) -> E | None:
     try:
         return kind(value) if value else None
     except ValueError:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name}: one of {', '.join(kind)}") from None
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name}: must be one of {', '.join(kind)}") from None
 
 
 def change_filters(query: Mapping[str, str]) -> dict[str, str | None]:
@@ -86,7 +86,9 @@ def cursor(query: Mapping[str, str], name: str = "after") -> str | None:
     """
     value = query.get(name, "")
     if len(value) > CURSOR_LENGTH:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name}: no page ends there")
+        raise HTTPException(
+            HTTPStatus.BAD_REQUEST, f"{name}: this cursor is not valid; start from the first page"
+        )
     return value or None
 
 
@@ -94,9 +96,9 @@ def page_number(query: Mapping[str, str]) -> int:
     """Return the number of the page, from 1.
 
     Raises:
-        HTTPException: It is no number of a page.
+        HTTPException: It is not the number of a page.
     """
     value = text(query, "page") or "1"
     if not (value.isascii() and value.isdigit() and 0 < len(value) <= 6 and int(value) > 0):  # noqa: PLR2004 - enough pages
-        raise HTTPException(HTTPStatus.BAD_REQUEST, "page: a number from 1")
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "page: must be 1 or more")
     return int(value)

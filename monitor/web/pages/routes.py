@@ -102,8 +102,8 @@ async def connection_page(sources: Sources, _: MonitorStatus, request: Request) 
     Raises:
         UnknownName: There is none of this name.
         HTTPException: The request cannot be read.
-        BadCursor: No page ends there.
-        StoreUnavailable: The store is away.
+        BadCursor: The cursor is not valid.
+        StoreUnavailable: The store is unavailable.
     """
     name, query = request.path_params["name"], request.query_params
     show, state, after = choice(query, "show", Show) or Show.TROUBLE, text(query, "state"), cursor(query)
@@ -171,8 +171,8 @@ async def alerts_page(sources: Sources, status: MonitorStatus, request: Request)
 
     Raises:
         HTTPException: The request cannot be read.
-        BadCursor: No page ends there.
-        StoreUnavailable: The store is away.
+        BadCursor: The cursor is not valid.
+        StoreUnavailable: The store is unavailable.
     """
     query = request.query_params
     alert_id, connection = text(query, "alert"), text(query, "connection")
@@ -217,8 +217,8 @@ async def changes_page(sources: Sources, status: MonitorStatus, request: Request
 
     Raises:
         HTTPException: The request cannot be read.
-        BadCursor: No page ends there.
-        StoreUnavailable: The store is away.
+        BadCursor: The cursor is not valid.
+        StoreUnavailable: The store is unavailable.
     """
     query = request.query_params
     after, given = cursor(query), change_filters(query)

@@ -92,7 +92,7 @@ def refusal(exc: Exception) -> PageView:
         case HTTPException():
             code, reason = HTTPStatus(exc.status_code), exc.detail
         case BadCursor():
-            code, reason = HTTPStatus.BAD_REQUEST, "No page ends there; go back to the first one."
+            code, reason = HTTPStatus.BAD_REQUEST, "This cursor is not valid; start from the first page."
         case UnknownName():
             code, reason = HTTPStatus.NOT_FOUND, str(exc)
         case Refused():

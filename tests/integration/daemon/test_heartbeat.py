@@ -66,7 +66,7 @@ async def test_heartbeat_is_sent_while_all_is_well(database: Database) -> None:
 
 @pytest.mark.parametrize("broken", ["syncs", "drain", "store"])
 async def test_heartbeat_is_withheld_when_the_monitor_does_not_work(database: Database, broken: str) -> None:
-    """Syncs that do not advance, a dead drain, a store that does not commit: each stops it, said once."""
+    """Stuck syncs, a dead drain, a store that accepts no writes: each stops it, and is said once."""
     watchdog, log, clock = Watchdog(), FakeLog(), FakeClock()
     works = Works()
     beating = heart(database, works, watchdog, log, clock)

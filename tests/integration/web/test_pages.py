@@ -318,7 +318,7 @@ async def test_what_cannot_be_shown_is_a_page_too(site: Site, address: str, code
 
 @pytest.mark.parametrize("address", [PAGE, "/alerts", "/changes"])
 async def test_page_without_store_says_so(site: Site, address: str) -> None:
-    """While the store is away the overview shows what was known, the others say that they cannot."""
+    """While the store is unavailable the overview shows what was known, the others say that they cannot."""
     async with site.serve():
         await site.database.close()
         lose(site.database)

@@ -148,9 +148,9 @@ async def test_internal_error_tells_the_client_nothing() -> None:
 async def test_ready_says_why_not() -> None:
     """Readiness is 503 with the reason while there is one; health does not care."""
     async with serve() as web:
-        web.daemon.reason = "the store is away"
+        web.daemon.reason = "the store is unavailable"
         response = await web.client.get("/-/ready")
-        assert (response.status_code, response.text) == (503, "the store is away\n")
+        assert (response.status_code, response.text) == (503, "the store is unavailable\n")
         assert (await web.client.get("/-/healthy")).status_code == 200
         web.daemon.reason = None
         assert (await web.client.get("/-/ready")).status_code == 200

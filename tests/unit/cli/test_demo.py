@@ -53,4 +53,4 @@ def test_narrator_puts_pieces_together() -> None:
     teller.narrator.begin()
     for piece in ('{"event": "sync.he', 'ld", "connection": "acme"}', "\nnoise\n[]\n", ""):
         teller.narrator.write(piece)
-    assert teller.said == ["  0.0s  monitor   holds an answer of acme back"]
+    assert teller.said == ["  0.0s  monitor   held back an answer about acme"]

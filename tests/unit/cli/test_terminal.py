@@ -121,7 +121,7 @@ def test_printable_keeps_letters_of_all_scripts() -> None:
     assert printable("बिक्री ✓ ü\x07") == "बिक्री ✓ ü�"
 
 
-_COLUMNS = ("connection", "number", "since", "do first", "alert")
+_COLUMNS = ("connection", "number", "since", "what to do", "alert")
 _ROW = (
     "acme-sales",
     "+918011223344",
@@ -136,14 +136,14 @@ _ROW = (
     [
         (200, set()),
         (100, {"alert"}),
-        (60, {"alert", "do first"}),
+        (60, {"alert", "what to do"}),
     ],
     ids=["wide", "narrow", "narrower"],
 )
 def test_tables_leave_out_what_is_spare_before_they_break_a_number(width: int, left_out: set[str]) -> None:
     """Names, numbers, instants and identities stay whole; sentences wrap; what is missing is said."""
     out, err = Screen(), io.StringIO()
-    gone = Terminal(out, err, width=width).table(_COLUMNS, [_ROW], spare=("alert", "do first"))
+    gone = Terminal(out, err, width=width).table(_COLUMNS, [_ROW], spare=("alert", "what to do"))
     shown = out.getvalue()
     assert gone == left_out
     assert "+918011223344" in shown

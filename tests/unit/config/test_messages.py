@@ -201,7 +201,7 @@ CASES = {
     ),
     "window backwards": (
         WINDOW + "start = 2026-12-31T00:00:00\nend = 2026-12-30T00:00:00",
-        "maintenance[0]: its end must be after its start",
+        "maintenance[0]: `end` must be after `start`",
     ),
     "window by date": (
         WINDOW + "start = 2026-12-31\nend = 2027-01-01",

@@ -128,6 +128,6 @@ async def test_webhook_with_a_secret_file_gone_bad_is_failing(tmp_path: Path) ->
     hook = receiver(secret)
     file.write_text("not base64 at all!")
     assert secret.refresh()
-    with pytest.raises(DeliveryError, match="its secret is unusable") as caught:
+    with pytest.raises(DeliveryError, match="the signing secret is not valid") as caught:
         await hook.send(delivery_of())
     assert caught.value.refusal is Refusal.FAILING

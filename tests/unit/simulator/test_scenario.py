@@ -77,7 +77,7 @@ def test_repeated_story_begins_again_after_its_length() -> None:
         pytest.param(
             HEAD + '[[steps]]\nat = "soon"\ndo = "say"', 'steps[1] (say): "soon" is no dur', id="at"
         ),
-        pytest.param('rate_window = "0s"\n' + HEAD, "`rate_window` must be longer", id="window"),
+        pytest.param('rate_window = "0s"\n' + HEAD, "`rate_window` must be more", id="window"),
         pytest.param(
             HEAD.replace(
                 "numbers = 9", 'blocks = [{numbers = 2, first = "+15"}, {numbers = 1, first = "+16"}]'

@@ -166,13 +166,13 @@ def test_fault_for_a_time_ends_then() -> None:
         pytest.param({"do": "expire", "number": "1", "numbers": 2}, "either `number` or", id="two ways"),
         pytest.param({"do": "expire", "numbers": -1}, "numbers: Expected `int` >= 1", id="negative"),
         pytest.param({"do": "expire", "number": "+4"}, "not a number of any connection", id="unknown number"),
-        pytest.param({"do": "move_number", "number": NUMBER}, "say where to", id="move nowhere"),
+        pytest.param({"do": "move_number", "number": NUMBER}, "give `client`, `bot`", id="move nowhere"),
         pytest.param({"do": "add_number", "number": "x"}, "no digits", id="no digits"),
         pytest.param({"do": "warn", "connection": "sale", "warnings": []}, 'mean "sales"?', id="connection"),
         pytest.param({"do": "suspend", "account": "acm"}, 'did you mean "acme"?', id="account"),
         pytest.param({"do": "fault"}, "give `status`, `delay` or `kind`", id="fault of no kind"),
         pytest.param({"do": "fault", "kind": "dropp"}, 'did you mean "drop"?', id="unknown kind"),
-        pytest.param({"do": "fault", "status": 500, "for": "ten"}, "is no duration", id="duration"),
+        pytest.param({"do": "fault", "status": 500, "for": "ten"}, "is not a duration", id="duration"),
     ],
 )
 def test_wrong_step_says_what_is_wrong(step: dict[str, Any], says: str) -> None:
