@@ -75,7 +75,7 @@ def test_repeated_story_begins_again_after_its_length() -> None:
             id="bot",
         ),
         pytest.param(
-            HEAD + '[[steps]]\nat = "soon"\ndo = "say"', 'steps[1] (say): "soon" is no dur', id="at"
+            HEAD + '[[steps]]\nat = "soon"\ndo = "say"', 'steps[1] (say): "soon" is not a dur', id="at"
         ),
         pytest.param('rate_window = "0s"\n' + HEAD, "`rate_window` must be more", id="window"),
         pytest.param(
