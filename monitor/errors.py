@@ -135,10 +135,19 @@ class DeliveryError(MonitorError):
         refusal: What it means for the next try.
         message: What the other side answered, short, without secrets.
         retry_after_s: Seconds the receiver asked to wait, if it did.
+        answered: Whether the receiver itself said no; False: nothing answered, or nothing was sent.
     """
 
-    def __init__(self, refusal: Refusal, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        refusal: Refusal,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        answered: bool = False,
+    ) -> None:
         self.refusal = refusal
+        self.answered = answered
         self.retry_after_s = retry_after_s
         super().__init__(message)
 

@@ -135,7 +135,7 @@ class Housekeeping:
     readiness: Readiness
     refresh_certificate: Callable[[], Awaitable[None]]
     clock: Clock
-    _troubles: set[tuple[str, datetime | None, bool]] = field(init=False, default_factory=set)
+    _troubles: set[tuple[str, datetime | None, bool, int]] = field(init=False, default_factory=set)
     _read_at: datetime = field(init=False)
     _seen_writes: int = field(init=False, default=-1)
 
@@ -182,7 +182,9 @@ class Housekeeping:
         )
         for queue in queues:
             self.metrics.set_backlog(queue.receiver, queue.pending, queue.dead, queue.oldest_at)
-        troubles = {(each.receiver, each.troubled_since, each.refused) for each in queues}
+        troubles = {
+            (each.receiver, each.troubled_since, each.refused, each.refused_in_row) for each in queues
+        }
         if troubles != self._troubles:
             self._troubles = troubles
             self.failures.moved = True

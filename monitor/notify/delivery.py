@@ -63,22 +63,27 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The receiver did not accept it; it is due again at `next_try_at`. `refusal` is never `DEAD`."""
+    """The receiver did not accept it; it is due again at `next_try_at`. `refusal` is never `DEAD`.
+
+    `answered`: the receiver itself said no.
+    """
 
     delivery: Delivery
     at: datetime
     next_try_at: datetime
     refusal: Refusal
     error: str
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dead:
-    """It will not be tried again, unless a user asks for it by command."""
+    """It will not be tried again, unless a user asks for it by command. `answered` as in `Failed`."""
 
     delivery: Delivery
     at: datetime
     error: str
+    answered: bool = False
 
 
 Result = Sent | Failed | Dead

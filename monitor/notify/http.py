@@ -53,7 +53,7 @@ def require_taken(answer: HttpAnswer, *, hide: Iterable[str] = ()) -> str:
     refusal = refusal_of(answer.status)
     description = answer.describe(hide=hide)
     if refusal is not None:
-        raise DeliveryError(refusal, description, retry_after_s=answer.retry_after_s)
+        raise DeliveryError(refusal, description, retry_after_s=answer.retry_after_s, answered=True)
     return description
 
 

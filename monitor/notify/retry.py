@@ -20,6 +20,8 @@ FIRST_S = 1.0
 LONGEST_S = 300.0
 FAILING_JITTER_S = 30.0
 RETRY_AFTER_CAP_S = 3600.0
+FAILING_AFTER = 3
+"""A receiver that answered so many attempts in a row, and accepted none, is failing whatever it said."""
 PARKED_AFTER = timedelta(days=1)
 
 _DOUBLINGS = 9  # 2 ** 9 s is past the longest wait already
@@ -30,11 +32,11 @@ def after_failure(
 ) -> Failed | Dead:
     """Return what becomes of a message that was not taken."""
     if error.refusal is Refusal.DEAD:
-        return Dead(delivery=delivery, at=now, error=str(error))
+        return Dead(delivery=delivery, at=now, error=str(error), answered=error.answered)
     failing_since = delivery.first_failed_at
     if delivery.superseded and failing_since is not None and now - failing_since >= PARKED_AFTER:
         reason = f"given up after a day, newer messages about this alert wait behind it; last: {error}"
-        return Dead(delivery=delivery, at=now, error=reason)
+        return Dead(delivery=delivery, at=now, error=reason, answered=error.answered)
     wait_s = backoff_s(error.refusal, delivery.attempts, error.retry_after_s, rng)
     return Failed(
         delivery=delivery,
@@ -42,6 +44,7 @@ def after_failure(
         next_try_at=now + timedelta(seconds=wait_s),
         refusal=error.refusal,
         error=str(error),
+        answered=error.answered,
     )
 
 

@@ -1,13 +1,18 @@
 """Which receiver hears of an alert, and as what (pure).
 
+What is queued when an alert changes:
+
 | the receiver | opened | updated | resolved |
 | --- | --- | --- | --- |
-| got a message about this alert, or has one pending | | updated | resolved, if it wants those |
+| accepted a message about this alert, or has one pending | | updated | resolved, if it wants those |
 | did not, and its filters match | opened | opened | |
 | did not, and they don't | | | |
 
 So people who were paged hear of the end, even if the alert left the filters since. Reminders are planned
 elsewhere, by each receiver's `repeat_interval`.
+
+What was pending may be refused, so a message is settled when it is about to be sent: the first one that a
+receiver gets says `opened`, and the end of what it never heard of is not sent.
 """
 
 from collections.abc import Collection, Iterable
@@ -39,10 +44,9 @@ def plan(body: AlertBody, routes: Iterable[Route], already: Collection[str]) -> 
     """Return the receivers to tell, and as what, in the order of the routes.
 
     Args:
-        body: The alert and its `change`. For a receiver that a reload added: the firing alert as `opened`,
-            with which those who know it are left in peace.
+        body: The alert and its `change`; `updated` for a receiver that a reload added.
         routes: All receivers.
-        already: Names of those that got, or have pending, a message about this alert.
+        already: Names of those that accepted, or have pending, a message about this alert.
     """
     told = ((route.receiver, _notice(body, route, known=route.receiver in already)) for route in routes)
     return [(receiver, notice) for receiver, notice in told if notice is not None]
@@ -58,6 +62,20 @@ def _notice(body: AlertBody, route: Route, *, known: bool) -> Notice | None:
             return Notice.OPENED if not known and matches(body, route) else None
         case Notice.REMINDER:
             return None
+
+
+def sent_as(notice: Notice, *, told: bool) -> Notice | None:
+    """Return what a queued message says when it is sent; None: nothing.
+
+    Args:
+        notice: What it was queued as.
+        told: Whether the receiver has accepted a message about the alert.
+    """
+    if notice is Notice.RESOLVED:
+        return notice if told else None
+    if not told:
+        return Notice.OPENED
+    return Notice.UPDATED if notice is Notice.OPENED else notice
 
 
 def matches(body: AlertBody, route: Route) -> bool:

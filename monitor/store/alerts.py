@@ -1,12 +1,12 @@
 """Alerts, their episodes, and the deliveries that they cause."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, union, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import AlertBody, Kind, Notice, Severity, Status, decode_body, encode_body
@@ -15,7 +15,7 @@ from monitor.drift.episodes import Ended, Episode, Track
 from monitor.drift.text import Watched, Wording, body
 from monitor.notify.routing import Route, plan
 from monitor.store.codec import Codec
-from monitor.store.tables import alerts, deliveries, episodes
+from monitor.store.tables import PENDING, alerts, deliveries, episodes, told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ async def save_alerts(
     scope: str,
     messages: Iterable[AlertMessage],
     *,
-    routes: Iterable[Route],
+    routes: Sequence[Route],
     now: datetime,
 ) -> None:
     """Record alerts as they are now, and queue the messages that their receivers get."""
@@ -106,9 +106,13 @@ async def save_alerts(
         else:
             await tx.execute(update(alerts).where(alerts.c.id == alert.id).values(**values))
         if report.notice is not None:
-            heard = select(deliveries.c.receiver).where(deliveries.c.alert_id == alert.id).distinct()
-            already = frozenset((await tx.execute(heard)).scalars())
+            already = frozenset((await tx.execute(_HEARD, {"which": alert.id})).scalars())
             await add_deliveries(tx, message.body, plan(message.body, routes, already), now)
+        quiet = [route.receiver for route in routes if not route.send_resolved]
+        if quiet and report.status is Status.RESOLVED:
+            # One that wants no ends must not get old ones should it ever ask for them.
+            done = told.c.alert_id == alert.id, told.c.receiver.in_(quiet)
+            await tx.execute(update(told).where(*done).values(ended_at=now))
 
 
 async def add_deliveries(
@@ -122,7 +126,7 @@ async def add_deliveries(
                     deliveries.c.receiver == receiver,
                     deliveries.c.alert_id == body.alert_id,
                     deliveries.c.change == Notice.UPDATED,
-                    deliveries.c.status == "pending",
+                    deliveries.c.status == PENDING,
                     deliveries.c.attempts == 0,
                     deliveries.c.lease_until.is_(None),
                 )
@@ -135,7 +139,7 @@ async def add_deliveries(
                 change=notice,
                 version=body.version,
                 body=encode_body(msgspec.structs.replace(body, change=notice)),
-                status="pending",
+                status=PENDING,
                 created_at=now,
                 due_at=now,
             )
@@ -161,6 +165,15 @@ _FIRING_BY_KIND = (
     .where(alerts.c.status == Status.FIRING)
     .group_by(alerts.c.kind, alerts.c.severity)
 )
+
+# One statement, so that a delivery accepted meanwhile is seen here or there.
+_HEARD = union(
+    select(told.c.receiver).where(told.c.alert_id == bindparam("which")),
+    select(deliveries.c.receiver).where(
+        deliveries.c.alert_id == bindparam("which"), deliveries.c.status == PENDING
+    ),
+)
+"""The receivers that accepted a message about an alert, or have one pending."""
 
 _BY_ID = update(episodes).where(episodes.c.id == bindparam("which"))
 _MOVE_EPISODE = _BY_ID.values({name: bindparam(name) for name in ("severity", "track")})

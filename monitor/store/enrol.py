@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.drift.alert import Notice
+from monitor.drift.alert import Notice, Status, decode_body
 from monitor.drift.policy import step
 from monitor.drift.rules import Rules
 from monitor.drift.text import Watched, Wording
@@ -26,6 +27,7 @@ from monitor.store.connections import (
 )
 from monitor.store.database import Database
 from monitor.store.outbox import know_receivers
+from monitor.store.tables import alerts, told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +53,8 @@ async def enrol(
     """Watch these connections and no others, and send to these receivers.
 
     The alerts of a connection that is no longer watched end; new ones begin. New receivers get the firing
-    alerts; what is queued for receivers that are gone is closed. The policy of every connection runs once
-    more, since the rules may have changed.
+    alerts, and the ends that they missed if they were receivers before; what is queued for receivers that are
+    gone is closed. The policy of every connection runs once more, since the rules may have changed.
 
     Args:
         database: The store.
@@ -72,6 +74,8 @@ async def enrol(
     removed: dict[str, Watched] = {}
     async with database.write() as tx:
         new = await know_receivers(tx, receivers, now)
+        new_routes = [route for route in routes if route.receiver in new]
+        await _tell_missed_ends(tx, new_routes, now)
         for state in await watched(tx, codec):
             if state.identity not in wanted:
                 removed[state.identity] = Watched(name=state.name, account=state.account)
@@ -79,10 +83,8 @@ async def enrol(
         await begin_watching(tx, watches, now)
         await mark_vanished(tx, vanished=vanished, listed=listed, now=now)
         await look_again(tx, now)
-        new_routes = [route for route in routes if route.receiver in new]
-        for alert in await firing(tx):
-            opened = msgspec.structs.replace(alert, change=Notice.OPENED)
-            await add_deliveries(tx, opened, plan(opened, new_routes, frozenset()), now)
+        if new_routes:
+            await _tell_firing(tx, new_routes, now)
         return Enrolled(states=await watched(tx, codec), removed=removed)
 
 
@@ -102,3 +104,27 @@ async def _remove(
     await save_episodes(tx, identity, opened=(), moved=(), ended=done.ended, codec=codec)
     await save_alerts(tx, identity, messages, routes=routes, now=now)
     await stop_watching(tx, [identity])
+
+
+async def _tell_missed_ends(tx: AsyncConnection, routes: Sequence[Route], now: datetime) -> None:
+    """Queue the ends of alerts that these receivers know of, but that ended while they were gone."""
+    missed = (
+        select(told.c.receiver, alerts.c.body)
+        .join(alerts, alerts.c.id == told.c.alert_id)
+        .where(told.c.receiver.in_([route.receiver for route in routes if route.send_resolved]))
+        .where(told.c.ended_at.is_(None), alerts.c.status == Status.RESOLVED)
+        .order_by(alerts.c.resolved_at)
+    )
+    for row in list(await tx.execute(missed)):
+        await add_deliveries(tx, decode_body(row.body), [(row.receiver, Notice.RESOLVED)], now)
+
+
+async def _tell_firing(tx: AsyncConnection, routes: Sequence[Route], now: datetime) -> None:
+    """Queue the firing alerts for these receivers: as updates of those that they know of already."""
+    names = [route.receiver for route in routes]
+    rows = await tx.execute(select(told.c.alert_id, told.c.receiver).where(told.c.receiver.in_(names)))
+    known = {(row.alert_id, row.receiver) for row in rows}
+    for alert in await firing(tx):
+        body = msgspec.structs.replace(alert, change=Notice.UPDATED)
+        already = {name for name in names if (alert.alert_id, name) in known}
+        await add_deliveries(tx, body, plan(body, routes, already), now)

@@ -13,6 +13,7 @@ from monitor.drift.alert import Status
 from monitor.drift.failures import SCOPE
 from monitor.errors import DeliveryError, Refusal
 from monitor.notify.alertmanager.level import LabelMoves, LabelSet, LevelState, Member, PostTarget
+from monitor.notify.retry import FAILING_AFTER
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.tables import alerts, connections, episodes, from_row, posted, posters, receivers
@@ -170,16 +171,23 @@ class StoredLevel:
             await tx.execute(delete(posted).where(told))
             await tx.execute(update(posted).where(waiting).values(accepted_at=at))
             await tx.execute(
-                update(posters).where(troubled).values(troubled_since=None, refused=False, error=None)
+                update(posters)
+                .where(troubled)
+                .values(troubled_since=None, refused=False, refused_in_row=0, error=None)
             )
             await _note_receiver(tx, target.receiver, delivered_at=at)
 
     async def failed(self, target: PostTarget, error: DeliveryError, at: datetime) -> None:
         """Record why the URL did not accept a post, unless that is recorded already."""
-        said = {"refused": error.refusal is Refusal.FAILING, "error": str(error)[:_ERROR_LENGTH]}
         async with self._database.read() as tx:
             row = (await tx.execute(select(posters).where(*_at(posters, target)))).first()
-        if row is not None and row.troubled_since and (row.refused, row.error) == tuple(said.values()):
+        refused_in_row = (row.refused_in_row if row is not None else 0) + int(error.answered)
+        said = {
+            "refused": error.refusal is Refusal.FAILING,
+            "refused_in_row": min(refused_in_row, FAILING_AFTER),
+            "error": str(error)[:_ERROR_LENGTH],
+        }
+        if row is not None and row.troubled_since and all(getattr(row, name) == said[name] for name in said):
             return
         async with self._database.write() as tx:
             await tx.execute(
@@ -242,6 +250,7 @@ async def _note_receiver(tx: AsyncConnection, receiver: str, **also: datetime) -
         .values(
             troubled_since=rows[0].troubled_since if rows else None,
             refused=any(row.refused for row in rows),
+            refused_in_row=max((row.refused_in_row for row in rows), default=0),
             error=f"{rows[0].url}: {rows[0].error}"[:_ERROR_LENGTH] if rows else None,
             **also,
         )

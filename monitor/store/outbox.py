@@ -1,23 +1,49 @@
 """The outbox: deliveries wait here until their receiver accepts them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, insert, literal, or_, select, union_all, update
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Table,
+    and_,
+    case,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock
-from monitor.drift.alert import Notice, Status, decode_body
+from monitor.drift.alert import Notice, Status, decode_body, encode_body
 from monitor.errors import Refusal
 from monitor.notify.delivery import Dead, Delivery, Failed, Result, Sent
+from monitor.notify.retry import FAILING_AFTER
+from monitor.notify.routing import sent_as
 from monitor.store.alerts import add_deliveries
 from monitor.store.database import Database
-from monitor.store.tables import alerts, deliveries, from_row, posted, posters, receivers
-
-PENDING, DELIVERED, DEAD, CLOSED = "pending", "delivered", "dead", "closed"
-"""The status of a delivery; `closed`: its receiver is no longer configured."""
+from monitor.store.tables import (
+    CLOSED,
+    DEAD,
+    DELIVERED,
+    PENDING,
+    alerts,
+    deliveries,
+    from_row,
+    posted,
+    posters,
+    receivers,
+    told,
+)
 
 _ANSWER_LENGTH = 500
 
@@ -48,6 +74,13 @@ _same_line = select(_other.c.seq).where(
 _older_waits = _same_line.where(_other.c.status == PENDING, _other.c.seq < deliveries.c.seq).exists()
 _newer_waits = _same_line.where(_other.c.status == PENDING, _other.c.seq > deliveries.c.seq).exists()
 
+_newer_delivered = _same_line.where(_other.c.status == DELIVERED, _other.c.seq > deliveries.c.seq).exists()
+_told = (
+    select(told.c.receiver)
+    .where(told.c.receiver == deliveries.c.receiver, told.c.alert_id == deliveries.c.alert_id)
+    .exists()
+)
+
 SUPERSEDED = _same_line.where(_other.c.seq > deliveries.c.seq).exists()
 """Whether a newer message about a delivery's alert was queued for the same receiver."""
 
@@ -64,10 +97,13 @@ class StoredOutbox:
         self._clock = clock
 
     async def lease_due(self, receiver: str, *, limit: int, lease_s: float) -> list[Delivery]:
-        """Lease and return what is due and free now: the oldest undelivered message of each alert."""
+        """Lease and return what is due and free now: the oldest undelivered message of each alert.
+
+        Here it is settled what each of them says: what was queued before it may have been refused.
+        """
         now = self._clock.now()
         due = (
-            select(deliveries, _newer_waits.label("superseded"))
+            select(deliveries, _newer_waits.label("superseded"), _told.label("told"))
             .where(_first_in_line(receiver), deliveries.c.due_at <= now)
             .where(or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now))
             .order_by(deliveries.c.seq)
@@ -78,12 +114,13 @@ class StoredOutbox:
         async with self._database.write() as tx:
             locked = due.limit(limit).with_for_update(skip_locked=True, of=deliveries)
             rows = list(await tx.execute(locked))
+            leased = [made for row in rows if (made := await _settled(tx, row, now)) is not None]
             await tx.execute(
                 update(deliveries)
-                .where(deliveries.c.seq.in_([row.seq for row in rows]))
+                .where(deliveries.c.id.in_([delivery.id for delivery in leased]))
                 .values(lease_until=now + timedelta(seconds=lease_s))
             )
-        return [from_row(Delivery, row) for row in rows]
+        return leased
 
     async def next_due_at(self, receiver: str) -> datetime | None:
         """Return when `lease_due` will next find something."""
@@ -97,7 +134,7 @@ class StoredOutbox:
 
     async def settle(self, results: Sequence[Result]) -> None:
         """Record how the tries ended, in one transaction."""
-        last = {result.delivery.receiver: result for result in results}
+        accepted = [result for result in results if isinstance(result, Sent)]
         async with self._database.write() as tx:
             for result in results:
                 await tx.execute(
@@ -107,10 +144,33 @@ class StoredOutbox:
                     .where(deliveries.c.attempts == result.delivery.attempts)
                     .values(**_outcome(result))
                 )
-            for receiver, result in last.items():
-                health = _health(result)
-                if health:
-                    await tx.execute(update(receivers).where(receivers.c.name == receiver).values(**health))
+            if accepted:
+                await tx.execute(_TELL[tx.dialect.name], [_told_values(sent) for sent in accepted])
+                about = deliveries.c.alert_id.in_({sent.delivery.alert_id for sent in accepted})
+                superseded = update(deliveries).where(about, deliveries.c.status == DEAD, _newer_delivered)
+                await tx.execute(superseded.values(status=CLOSED))
+            for result in _since_success(results):
+                await tx.execute(
+                    update(receivers)
+                    .where(receivers.c.name == result.delivery.receiver)
+                    .values(**_health(result))
+                )
+
+
+async def _settled(tx: AsyncConnection, row: Row[Any], now: datetime) -> Delivery | None:
+    """Return a message as it is to be sent; None, and close it, if it need not be."""
+    notice = Notice(row.change)
+    says = notice if row.attempts else sent_as(notice, told=row.told)
+    this = update(deliveries).where(deliveries.c.seq == row.seq)
+    if says is None:
+        unsent = "not sent: the receiver has accepted nothing about this alert"
+        await tx.execute(this.values(status=CLOSED, finished_at=now, answer=unsent))
+        return None
+    if says is notice:
+        return from_row(Delivery, row)
+    body = encode_body(msgspec.structs.replace(decode_body(row.body), change=says))
+    await tx.execute(this.values(change=says, body=body))
+    return from_row(Delivery, row, change=says, body=body)
 
 
 def _outcome(result: Result) -> dict[str, Any]:
@@ -129,19 +189,60 @@ def _outcome(result: Result) -> dict[str, Any]:
             return tried | {"status": DEAD, "finished_at": result.at}
 
 
-def _health(last: Result) -> dict[str, Any]:
-    """Return what its last result says about a receiver; a dead letter is the message's fault."""
-    match last:
-        case Sent():
-            return {"troubled_since": None, "refused": False, "error": None, "delivered_at": last.at}
+def _told_values(sent: Sent) -> dict[str, Any]:
+    delivery = sent.delivery
+    is_end = delivery.change is Notice.RESOLVED
+    return {
+        "alert_id": delivery.alert_id,
+        "receiver": delivery.receiver,
+        "told_at": sent.at,
+        "ended_at": sent.at if is_end else None,
+    }
+
+
+def _tell(insert_into: Callable[[Table], Any]) -> Any:
+    statement = insert_into(told)
+    return statement.on_conflict_do_update(
+        index_elements=[told.c.alert_id, told.c.receiver],
+        set_={"ended_at": func.coalesce(told.c.ended_at, statement.excluded.ended_at)},
+    )
+
+
+_TELL = {"sqlite": _tell(sqlite.insert), "postgresql": _tell(postgresql.insert)}
+"""Records that a receiver has accepted a message about an alert; also one that was closed meanwhile."""
+
+
+def _since_success(results: Sequence[Result]) -> list[Result]:
+    """Return each receiver's last success and what came after it: what its health depends on."""
+    kept: dict[str, list[Result]] = {}
+    for result in results:
+        before = [] if isinstance(result, Sent) else kept.get(result.delivery.receiver, [])
+        kept[result.delivery.receiver] = [*before, result]
+    return [result for each in kept.values() for result in each]
+
+
+def _health(result: Result) -> dict[str, Any]:
+    """Return what a result says about a receiver.
+
+    A dead letter may be the message's fault: it counts among the refusals, and is trouble once these are
+    `FAILING_AFTER` in a row.
+    """
+    if isinstance(result, Sent):
+        fine = {"troubled_since": None, "refused": False, "refused_in_row": 0, "error": None}
+        return fine | {"delivered_at": result.at}
+    refused_in_row = receivers.c.refused_in_row + int(result.answered)
+    since, error = func.coalesce(receivers.c.troubled_since, result.at), result.error[:_ANSWER_LENGTH]
+    match result:
         case Failed():
-            return {
-                "troubled_since": func.coalesce(receivers.c.troubled_since, last.at),
-                "refused": last.refusal is Refusal.FAILING,
-                "error": last.error[:_ANSWER_LENGTH],
-            }
+            refused = result.refusal is Refusal.FAILING
+            health = {"troubled_since": since, "refused": refused, "error": error}
         case Dead():
-            return {}
+            in_trouble = refused_in_row >= FAILING_AFTER
+            health = {
+                "troubled_since": case((in_trouble, since), else_=receivers.c.troubled_since),
+                "error": case((in_trouble, error), else_=receivers.c.error),
+            }
+    return health | {"refused_in_row": refused_in_row}
 
 
 _undelivered = select(

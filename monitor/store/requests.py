@@ -11,8 +11,8 @@ from monitor.drift.alert import Kind
 from monitor.errors import UnknownName
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
-from monitor.store.outbox import DEAD, PENDING, SUPERSEDED
-from monitor.store.tables import acceptances, connections, deliveries, from_row, snapshots
+from monitor.store.outbox import SUPERSEDED
+from monitor.store.tables import DEAD, PENDING, acceptances, connections, deliveries, from_row, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Status
-from monitor.store.outbox import PENDING
-from monitor.store.tables import alerts, changes, deliveries, episodes, told
+from monitor.store.tables import PENDING, alerts, changes, deliveries, episodes, told
 
 BATCH = 1000
 """The most rows of a table that one transaction deletes, so that a sync never waits long."""

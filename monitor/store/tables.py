@@ -201,6 +201,9 @@ episodes = Table(
     Index("episodes_ended", "ended_at"),
 )
 
+PENDING, DELIVERED, DEAD, CLOSED = "pending", "delivered", "dead", "closed"
+"""The status of a delivery; a `closed` one need not be sent any more."""
+
 deliveries = Table(
     "deliveries",
     metadata,

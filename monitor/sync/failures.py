@@ -12,6 +12,7 @@ from monitor.clock import Clock
 from monitor.drift.alerts import Report
 from monitor.drift.failures import SCOPE, FailingReceiver, Health, kind_of, step
 from monitor.drift.text import Watched
+from monitor.notify.retry import FAILING_AFTER
 from monitor.store.alerts import messages_of, save_alerts, save_episodes
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionState, watched
@@ -73,12 +74,7 @@ class FailureWatch:
             done = step(
                 stored.records,
                 healths,
-                [
-                    FailingReceiver(name=queue.receiver, since=queue.troubled_since, error=queue.error or "")
-                    for queue in queues
-                    if queue.troubled_since is not None
-                    and (queue.refused or now >= queue.troubled_since + _OUT_OF_REACH)
-                ],
+                _failing(queues, now),
                 watchlist.failure_rules,
                 now,
                 configured=[queue.receiver for queue in queues],
@@ -103,6 +99,19 @@ class FailureWatch:
         self.active.troubled = frozenset(track.key for track in done.records.tracks.values())
         self.announcer.episodes_ended(done.ended)
         return bool(messages)
+
+
+def _failing(queues: Sequence[Backlog], now: datetime) -> list[FailingReceiver]:
+    return [
+        FailingReceiver(name=queue.receiver, since=queue.troubled_since, error=queue.error or "")
+        for queue in queues
+        if queue.troubled_since is not None
+        and (
+            queue.refused
+            or queue.refused_in_row >= FAILING_AFTER
+            or now >= queue.troubled_since + _OUT_OF_REACH
+        )
+    ]
 
 
 def _healths(states: Sequence[ConnectionState], active: ActiveState, now: datetime) -> list[Health]:

@@ -1,7 +1,12 @@
 """Connections, steps and alerts as the cycle hands them to the store."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from sqlalchemy import select
+
+from monitor.drift.alert import Notice
 from monitor.drift.plausibility import Guard
 from monitor.drift.policy import Records, Step, judge, step
 from monitor.drift.rules import Rules
@@ -11,9 +16,11 @@ from monitor.errors import Outcome
 from monitor.notify.routing import Route
 from monitor.store.alerts import AlertMessage, messages_of
 from monitor.store.claims import Claim, SyncResult, claim_due
+from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, Watch, begin_watching
 from monitor.store.database import Database
-from monitor.store.ledger import StepRecord
+from monitor.store.ledger import Ledger, StepRecord
+from monitor.store.tables import alerts, deliveries, episodes
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -101,3 +108,47 @@ def work(claim: Claim, done: Step, *, at: datetime = NOW, asked: tuple[int, ...]
 def tell(*receivers: str) -> tuple[Route, ...]:
     """Return the routes of receivers that get everything."""
     return tuple(Route(receiver=receiver) for receiver in receivers)
+
+
+def number(key: str, *issues: str) -> Number:
+    """Return a number, drifting if it has issues."""
+    state = issues[0] if issues else "READY"
+    return Number(key=key, phone_number=f"+{key}", state=state, drifting=bool(issues), issues=issues)
+
+
+class Story:
+    """One connection, `a`, synced once a minute; its alerts are updated every five."""
+
+    def __init__(self, database: Database, routes: Sequence[Route] = tell("hook")) -> None:
+        self.database = database
+        self.routes = routes
+        self.records = Records()
+        self.at = NOW
+
+    async def sync(self, *numbers: Number) -> None:
+        """Apply an answer with these numbers."""
+        claim = (await claim_all(self.database, self.at))["a"]
+        rules = Rules(
+            confirm_syncs=1, resolve_syncs=1, keep_firing_for=timedelta(0), update_interval=5 * MINUTE
+        )
+        done = stepped(self.records, claim, *numbers, at=self.at, rules=rules)
+        await Ledger(self.database, Codec()).keep(work(claim, done, at=self.at), self.routes)
+        self.records = done.records
+        self.at += MINUTE
+
+    async def stored(self) -> Any:
+        """Return the one alert."""
+        async with self.database.read() as tx:
+            return (await tx.execute(select(alerts))).one()
+
+    async def sent(self) -> list[Notice]:
+        """Return the changes that the receiver is told of, in order."""
+        async with self.database.read() as tx:
+            rows = await tx.execute(select(deliveries.c.change).order_by(deliveries.c.version))
+        return [Notice(row.change) for row in rows]
+
+    async def over(self) -> dict[str, str | None]:
+        """Return the resolution of each episode by number."""
+        async with self.database.read() as tx:
+            rows = await tx.execute(select(episodes.c.key, episodes.c.resolution))
+        return {row.key: row.resolution for row in rows}

@@ -179,6 +179,24 @@ async def test_trouble_of_one_url_is_the_receivers_until_it_is_over(database: Da
     assert found.delivered_at == START + 2 * MINUTE
 
 
+async def test_posts_refused_in_a_row_are_counted_by_url(database: Database) -> None:
+    """The receiver has as many as its worst URL; no answer leaves the count alone, a success ends it."""
+    level = level_of(database)
+    busy = DeliveryError(Refusal.RETRY, "503 Service Unavailable", answered=True)
+    down = DeliveryError(Refusal.RETRY, "connection refused")
+    for target in (ONE, TWO):
+        assert await level.hold(target, lease_s=60)
+    counted = []
+    for target, error in ((ONE, busy), (TWO, busy), (ONE, down), (ONE, busy), (ONE, busy), (ONE, busy)):
+        await level.failed(target, error, START)
+        counted.append((await backlog(database)).refused_in_row)
+    assert counted == [1, 1, 1, 2, 3, 3]
+    await level.accepted(ONE, read_at=START, at=START + MINUTE)
+    assert (await backlog(database)).refused_in_row == 1
+    await level.accepted(TWO, read_at=START, at=START + MINUTE)
+    assert (await backlog(database)).refused_in_row == 0
+
+
 async def test_lease_lets_one_process_post_until_it_is_gone(database: Database) -> None:
     """Another one takes over when the lease ran out, was given back, or the daemon alone starts again."""
     clock = FakeClock()

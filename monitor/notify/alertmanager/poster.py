@@ -177,7 +177,7 @@ class Poster(Turns):
             if exc.refusal is not Refusal.DEAD:
                 raise
             if not letters:
-                raise DeliveryError(Refusal.FAILING, str(exc)) from exc
+                raise DeliveryError(Refusal.FAILING, str(exc), answered=True) from exc
             said = str(exc)
         if len(letters) == 1:
             # Alertmanager accepts a request without alerts; if that is refused too, this one is not at fault.

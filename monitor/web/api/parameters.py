@@ -12,9 +12,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from monitor.drift.alert import Kind, Severity, Status
 from monitor.drift.snapshot import ChangeKind
-from monitor.store.outbox import CLOSED, DEAD, DELIVERED, PENDING
 from monitor.store.paging import CURSOR_LENGTH
 from monitor.store.rows import SyncStatus
+from monitor.store.tables import CLOSED, DEAD, DELIVERED, PENDING
 
 _NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f]+$"
 """No name has any, and a database need not take them."""

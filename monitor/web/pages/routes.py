@@ -19,10 +19,10 @@ from monitor.metrics import ConnectionView
 from monitor.store import queries
 from monitor.store.changes import drift_moves
 from monitor.store.connections import ConnectionName
-from monitor.store.outbox import DEAD
 from monitor.store.paging import Page
 from monitor.store.requests import owner_named
 from monitor.store.rows import DeliveryRow, NumberRow, Trouble
+from monitor.store.tables import DEAD
 from monitor.web.pages.chart import colours, history, state_bar, timeline
 from monitor.web.pages.filters import (
     Show,

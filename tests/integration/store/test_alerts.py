@@ -1,61 +1,8 @@
 """What is stored of an alert while its receivers are not told yet, in both databases."""
 
-from datetime import timedelta
-from typing import Any
-
-from sqlalchemy import select
-
 from monitor.drift.alert import Notice, decode_body
-from monitor.drift.policy import Records
-from monitor.drift.rules import Rules
-from monitor.drift.snapshot import Number
-from monitor.store.codec import Codec
 from monitor.store.database import Database
-from monitor.store.ledger import Ledger
-from monitor.store.tables import alerts, deliveries, episodes
-from tests.fakes.stored import MINUTE, NOW, begin, claim_all, stepped, tell, work
-
-RULES = Rules(confirm_syncs=1, resolve_syncs=1, keep_firing_for=timedelta(0), update_interval=5 * MINUTE)
-
-
-def number(key: str, *issues: str) -> Number:
-    """Return a number, drifting if it has issues."""
-    state = issues[0] if issues else "READY"
-    return Number(key=key, phone_number=f"+{key}", state=state, drifting=bool(issues), issues=issues)
-
-
-class Story:
-    """One connection, synced once a minute."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.records = Records()
-        self.at = NOW
-
-    async def sync(self, *numbers: Number) -> None:
-        """Apply an answer with these numbers."""
-        claim = (await claim_all(self.database, self.at))["a"]
-        done = stepped(self.records, claim, *numbers, at=self.at, rules=RULES)
-        await Ledger(self.database, Codec()).keep(work(claim, done, at=self.at), tell("hook"))
-        self.records = done.records
-        self.at += MINUTE
-
-    async def stored(self) -> Any:
-        """Return the one alert."""
-        async with self.database.read() as tx:
-            return (await tx.execute(select(alerts))).one()
-
-    async def sent(self) -> list[Notice]:
-        """Return the changes that the receiver is told of, in order."""
-        async with self.database.read() as tx:
-            rows = await tx.execute(select(deliveries.c.change).order_by(deliveries.c.version))
-        return [Notice(row.change) for row in rows]
-
-    async def over(self) -> dict[str, str | None]:
-        """Return the resolution of each episode by number."""
-        async with self.database.read() as tx:
-            rows = await tx.execute(select(episodes.c.key, episodes.c.resolution))
-        return {row.key: row.resolution for row in rows}
+from tests.fakes.stored import MINUTE, NOW, Story, begin, number
 
 
 async def test_changes_between_two_updates_are_stored_and_not_sent(database: Database) -> None:

@@ -1,5 +1,6 @@
 """The outbox: order, leases, replacement and receivers."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
@@ -113,6 +114,9 @@ async def test_only_an_update_gives_way_to_a_newer_one(
 async def test_update_that_may_be_known_is_not_replaced(database: Database, tried: bool) -> None:
     """What the receiver may have seen keeps its id and body for the next try."""
     outbox = StoredOutbox(database, FakeClock())
+    await tell(database, OPENED)
+    (first,) = await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)
+    await outbox.settle([Sent(delivery=first, at=START, answer="ok")])
     await tell(database, UPDATED)
     (delivery,) = await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)
     if tried:
@@ -121,7 +125,7 @@ async def test_update_that_may_be_known_is_not_replaced(database: Database, trie
         )
         await outbox.settle([failed])
     await tell(database, UPDATED, at=START + MINUTE)
-    assert await rows(database) == [("a1", UPDATED), ("a1", UPDATED)]
+    assert await rows(database) == [("a1", OPENED), ("a1", UPDATED), ("a1", UPDATED)]
 
 
 async def test_settling_twice_changes_nothing(database: Database) -> None:
@@ -150,32 +154,62 @@ async def test_receivers_that_are_new_and_gone(database: Database) -> None:
     assert len(await rows(database, "closed")) == len(await rows(database, "pending")) == 1
 
 
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one by one"])
 @pytest.mark.parametrize(
-    ("last", "troubled", "refused"),
-    [("failed", True, False), ("failing", True, True), ("sent", False, False), ("dead", False, False)],
+    ("story", "troubled", "refused", "in_row"),
+    [
+        ("sent", False, False, 0),
+        ("down", True, False, 0),
+        ("busy", True, False, 1),
+        ("gone", True, True, 1),
+        ("dead", False, False, 1),
+        ("dead dead", False, False, 2),
+        ("dead dead dead", True, False, 3),
+        ("dead busy dead", True, False, 3),
+        ("dead down dead", True, False, 2),
+        ("gone down", True, False, 1),
+        ("dead dead sent dead", False, False, 1),
+        ("gone sent busy", True, False, 1),
+        ("gone dead dead sent", False, False, 0),
+    ],
 )
 async def test_backlog_says_how_a_receiver_does(
-    database: Database, last: str, troubled: bool, refused: bool
+    database: Database, *, story: str, troubled: bool, refused: bool, in_row: int, together: bool
 ) -> None:
-    """Trouble begins with the first failure and ends with a success; a dead letter is not the receiver's."""
+    """Trouble begins with a failure, or the third message refused in a row, and ends with a success.
+
+    Refusals are counted over all alerts; one that does not answer at all neither adds to them nor ends them.
+    """
+    ends = story.split()
     outbox = StoredOutbox(database, FakeClock())
     async with database.write() as tx:
         await know_receivers(tx, ["hook"], START)
-    await tell(database, OPENED)
-    (delivery,) = await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)
-    results: dict[str, Result] = {
-        "sent": Sent(delivery=delivery, at=START, answer="ok"),
-        "dead": Dead(delivery=delivery, at=START, error="bad"),
-        "failed": Failed(
-            delivery=delivery, at=START, next_try_at=START + MINUTE, refusal=Refusal.RETRY, error="down"
-        ),
-        "failing": Failed(
-            delivery=delivery, at=START, next_try_at=START + MINUTE, refusal=Refusal.FAILING, error="gone"
-        ),
-    }
-    await outbox.settle([results[last]])
+    for position in range(len(ends)):
+        await tell(database, OPENED, alert=f"a{position}")
+    leased = await outbox.lease_due("hook", limit=10, lease_s=LEASE_S)
+    results: list[Result] = []
+    for end, delivery in zip(ends, leased, strict=True):
+        match end:
+            case "sent":
+                results.append(Sent(delivery=delivery, at=START, answer="ok"))
+            case "dead":
+                results.append(Dead(delivery=delivery, at=START, error="bad", answered=True))
+            case _:
+                refusal = Refusal.FAILING if end == "gone" else Refusal.RETRY
+                failed = Failed(
+                    delivery=delivery, at=START, next_try_at=START + MINUTE, refusal=refusal, error=end
+                )
+                results.append(replace(failed, answered=end != "down"))
+    for batch in [results] if together else [[result] for result in results]:
+        await outbox.settle(batch)
     async with database.read() as tx:
         (backlog,) = await backlogs(tx)
-    assert (backlog.troubled_since is not None, backlog.refused) == (troubled, refused)
-    assert (backlog.pending, backlog.dead) == (int(troubled), int(last == "dead"))
-    assert backlog.oldest_at == (START if troubled else None)
+    assert (backlog.troubled_since is not None, backlog.refused, backlog.refused_in_row) == (
+        troubled,
+        refused,
+        in_row,
+    )
+    assert (backlog.error is not None) == troubled
+    waiting = len(ends) - ends.count("dead") - ends.count("sent")
+    assert (backlog.pending, backlog.dead) == (waiting, ends.count("dead"))
+    assert backlog.oldest_at == (START if waiting else None)

@@ -25,7 +25,8 @@ def test_refusal_of_a_status(statuses: list[int], refusal: Refusal | None) -> No
 
 
 def test_require_taken_carries_what_the_other_side_asked() -> None:
-    """A refusal has the status, the words, and the wait of the answer."""
+    """A refusal has the status, the words, and the wait of the answer, and counts as answered."""
     with pytest.raises(DeliveryError, match="429 Too Many Requests: slow down") as caught:
         require_taken(HttpAnswer(status=429, text="slow down", retry_after_s=7.0))
     assert (caught.value.refusal, caught.value.retry_after_s) == (Refusal.RETRY, 7.0)
+    assert caught.value.answered

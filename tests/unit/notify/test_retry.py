@@ -105,6 +105,18 @@ def test_after_failure_of_every_refusal_and_attempt(refusal: Refusal, attempts: 
     assert result == expected
 
 
+@pytest.mark.parametrize("answered", [True, False])
+@pytest.mark.parametrize("since", [None, NOW - timedelta(days=1)], ids=["at once", "parked"])
+@pytest.mark.parametrize("refusal", list(Refusal))
+def test_after_failure_says_whether_the_receiver_said_no(
+    refusal: Refusal, since: datetime | None, *, answered: bool
+) -> None:
+    """However the try ends: refusals in a row are counted, a silent receiver is not one of them."""
+    delivery = replace(DELIVERY, first_failed_at=since, superseded=True)
+    result = after_failure(delivery, DeliveryError(refusal, "no", answered=answered), now=NOW, rng=Dice(0.5))
+    assert result.answered is answered
+
+
 def test_after_failure_says_when_the_next_try_is() -> None:
     """The next try is the backoff after now, and keeps why."""
     error = DeliveryError(Refusal.FAILING, "401 Unauthorized", retry_after_s=400)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.drift.alert import AlertBody, Kind, Notice, Severity
-from monitor.notify.routing import Route, plan
+from monitor.notify.routing import Route, plan, sent_as
 from tests.fakes.alerts import BODY
 
 ALL = Route(receiver="r")
@@ -78,21 +78,64 @@ def test_plan_obeys_the_filters(route: dict[str, object], fields: dict[str, Any]
 
 
 @given(
-    story=st.lists(st.sampled_from([Notice.OPENED, Notice.UPDATED]), max_size=5),
-    severities=st.lists(st.sampled_from(Severity), min_size=6, max_size=6),
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from([Notice.OPENED, Notice.UPDATED, Notice.REMINDER]),
+            st.sampled_from(Severity),
+            st.booleans(),
+            st.lists(st.booleans(), max_size=3),
+        ),
+        max_size=8,
+    ),
     least=st.sampled_from(Severity),
+    last=st.lists(st.booleans(), min_size=12, max_size=12),
 )
-def test_plan_opens_once_and_ends_what_it_opened(
-    story: list[Notice], severities: list[Severity], least: Severity
+def test_receiver_hears_each_alert_open_once_and_end(
+    steps: list[tuple[Notice, Severity, bool, list[bool]]], least: Severity, last: list[bool]
 ) -> None:
-    """Whatever happens to an alert, a receiver hears `opened` first and once, and then its end."""
+    """Whatever is queued and refused, what a receiver accepts begins with `opened`, and an end is not alone.
+
+    A step queues a message (a reminder only where asked for), then some of what waits is sent, and accepted
+    or refused for good.
+    """
     route = Route(receiver="r", min_severity=least)
+    queue: list[Notice] = []
     heard: list[Notice] = []
-    for change, severity in zip([*story, Notice.RESOLVED], severities, strict=False):
-        already = {"r"} if heard else set()
-        heard += [notice for _, notice in plan(body(change, severity=severity), [route], already)]
-    assert not heard or (heard[0], heard[-1]) == (Notice.OPENED, Notice.RESOLVED)
-    assert heard.count(Notice.OPENED) <= 1
+
+    def send(*, accepted: bool) -> None:
+        if queue:
+            notice = sent_as(queue.pop(0), told=bool(heard))
+            heard.extend([notice] if accepted and notice is not None else [])
+
+    ends = (Notice.RESOLVED, Severity.INFO, False, last)
+    for change, severity, reminded, answers in [*steps, ends]:
+        already = {"r"} if heard or queue else set()
+        queue += [notice for _, notice in plan(body(change, severity=severity), [route], already)]
+        queue += [Notice.REMINDER] if reminded and queue else []
+        for accepted in answers:
+            send(accepted=accepted)
+    assert Notice.OPENED not in heard[1:]
+    assert heard[:1] in ([], [Notice.OPENED])
+    assert Notice.RESOLVED not in heard[:-1]
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("queued", Notice)
+def test_message_says_what_the_receiver_can_follow(queued: Notice, *, told: bool) -> None:
+    """Its first message says `opened`, no later one does, and nothing ends that never began."""
+    said = sent_as(queued, told=told)
+    if queued is Notice.RESOLVED:
+        assert said is (queued if told else None)
+    elif not told:
+        assert said is Notice.OPENED
+    else:
+        assert said is (Notice.UPDATED if queued is Notice.OPENED else queued)
+
+
+def test_end_reaches_whoever_accepted_anything() -> None:
+    """Who accepted a message, or still has one waiting, gets the end queued."""
+    planned = plan(body(Notice.RESOLVED), [ALL], {"r"})
+    assert [sent_as(notice, told=True) for _, notice in planned] == [Notice.RESOLVED]
 
 
 def test_plan_keeps_the_order_of_routes() -> None:

@@ -1,0 +1,251 @@
+"""Who is told what of an alert: by what each receiver has accepted, in both databases."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from monitor.drift.alert import Notice, decode_body
+from monitor.drift.text import Wording
+from monitor.errors import Refusal
+from monitor.notify.delivery import Dead, Delivery, Failed, Result, Sent
+from monitor.notify.routing import Route
+from monitor.store.codec import Codec
+from monitor.store.database import Database
+from monitor.store.enrol import enrol
+from monitor.store.outbox import StoredOutbox
+from monitor.store.tables import deliveries, told
+from tests.fakes.clock import FakeClock
+from tests.fakes.stored import MINUTE, NOW, Story, begin, number, tell, watch
+
+OPENED, UPDATED, RESOLVED = Notice.OPENED, Notice.UPDATED, Notice.RESOLVED
+QUIET = (Route(receiver="hook", send_resolved=False),)
+READY = tuple(number(str(index)) for index in range(10, 20))
+
+
+class Post:
+    """A receiver, `hook`, of the alerts of one connection."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.story = Story(database)
+        self.clock = FakeClock(NOW)
+        self.outbox = StoredOutbox(database, self.clock)
+        self.heard: list[Notice] = []
+
+    async def break_one(self) -> None:
+        """Let the connection's one alert open, or have an update ready."""
+        broken = sum(1 for track in self.story.records.tracks.values() if track.episode)
+        numbers = [number(str(index), "NO_BOT") for index in range(broken + 1)]
+        await self.story.sync(*numbers, *READY)
+        if broken:
+            self.story.at += 5 * MINUTE
+            await self.story.sync(*numbers, *READY)
+
+    async def mend_all(self) -> None:
+        """Let the alert end."""
+        await self.story.sync(*(number(str(index)) for index in range(3)), *READY)
+
+    async def lease(self) -> list[Delivery]:
+        """Return what is due by now."""
+        await self.clock.advance((self.story.at - self.clock.now()).total_seconds())
+        return await self.outbox.lease_due("hook", limit=10, lease_s=30)
+
+    async def take(self) -> list[Notice]:
+        """Accept all that is due, and return what it says."""
+        said: list[Notice] = []
+        while leased := await self.lease():
+            for each in leased:
+                assert decode_body(each.body).change is each.change
+                said.append(each.change)
+            await self.outbox.settle([Sent(delivery=each, at=NOW, answer="ok") for each in leased])
+        return said
+
+    async def refuse(self) -> list[Notice]:
+        """Refuse the first that is due for good."""
+        leased = await self.lease()
+        await self.outbox.settle([Dead(delivery=each, at=NOW, error="400", answered=True) for each in leased])
+        return [each.change for each in leased]
+
+    async def statuses(self) -> list[str]:
+        """Return the status of every delivery, oldest first."""
+        async with self.database.read() as tx:
+            return list((await tx.execute(select(deliveries.c.status).order_by(deliveries.c.seq))).scalars())
+
+    async def known(self) -> list[tuple[str, bool]]:
+        """Return who accepted a message, and whether they know of the end."""
+        async with self.database.read() as tx:
+            return [(row.receiver, row.ended_at is not None) for row in await tx.execute(select(told))]
+
+    async def configure(self, *routes: Route, identities: Sequence[str] = ("a",)) -> None:
+        """Put a config with these receivers and connections in place."""
+        self.story.routes = routes
+        await enrol(
+            self.database,
+            Codec(),
+            watches=[watch(identity, self.story.at) for identity in identities],
+            vanished=(),
+            listed=(),
+            receivers=[route.receiver for route in routes],
+            routes=routes,
+            wording=Wording(),
+            now=self.story.at,
+        )
+
+
+@pytest.fixture
+async def post(database: Database) -> Post:
+    """Return a receiver with nothing to tell it yet."""
+    await begin(database, "a")
+    made = Post(database)
+    await made.configure(*tell("hook"))
+    return made
+
+
+async def test_receiver_that_refused_the_first_message_hears_of_the_alert_with_the_next(post: Post) -> None:
+    """The next one says `opened`, and it gets the end; the refused one is then of no interest any more."""
+    await post.break_one()
+    assert await post.refuse() == [OPENED]
+    await post.break_one()
+    assert await post.statuses() == ["dead", "pending"]
+    assert await post.take() == [OPENED]
+    assert await post.statuses() == ["closed", "delivered"]
+    assert await post.known() == [("hook", False)]
+    await post.mend_all()
+    assert await post.take() == [RESOLVED]
+    assert await post.known() == [("hook", True)]
+
+
+async def test_message_that_waited_behind_a_refused_one_says_opened(post: Post) -> None:
+    """What was queued as `updated` becomes the first message that the receiver gets, at every try."""
+    await post.break_one()
+    await post.break_one()
+    assert await post.refuse() == [OPENED]
+    (delivery,) = await post.lease()
+    assert (delivery.change, decode_body(delivery.body).change) == (OPENED, OPENED)
+    failed = Failed(delivery=delivery, at=NOW, next_try_at=NOW, refusal=Refusal.RETRY, error="no answer")
+    await post.outbox.settle([failed])
+    (again,) = await post.lease()
+    assert (again.id, again.change, again.body) == (delivery.id, OPENED, delivery.body)
+    await post.outbox.settle([Sent(delivery=again, at=NOW, answer="ok")])
+    await post.mend_all()
+    assert await post.take() == [RESOLVED]
+
+
+async def test_end_of_what_was_never_told_is_not_sent(post: Post) -> None:
+    """A `resolved` behind messages that were all refused is closed; the refused ones stay to be seen."""
+    await post.break_one()
+    await post.mend_all()
+    assert await post.refuse() == [OPENED]
+    assert await post.take() == []
+    assert await post.statuses() == ["dead", "closed"]
+    assert await post.outbox.next_due_at("hook") is None
+
+
+async def test_end_is_not_queued_for_who_refused_everything(post: Post) -> None:
+    """No lone `resolved` is on its way once nothing else is."""
+    await post.break_one()
+    assert await post.refuse() == [OPENED]
+    await post.mend_all()
+    assert await post.statuses() == ["dead"]
+
+
+async def test_refused_update_is_closed_by_the_end(post: Post) -> None:
+    """Once a later message of its alert was accepted, a dead one calls for nothing."""
+    await post.break_one()
+    assert await post.take() == [OPENED]
+    await post.break_one()
+    assert await post.refuse() == [UPDATED]
+    await post.mend_all()
+    assert await post.statuses() == ["delivered", "dead", "pending"]
+    assert await post.take() == [RESOLVED]
+    assert await post.statuses() == ["delivered", "closed", "delivered"]
+
+
+async def test_refused_end_stays_dead(post: Post) -> None:
+    """Nothing supersedes an end; the receiver still counts as not knowing of it."""
+    await post.break_one()
+    assert await post.take() == [OPENED]
+    await post.mend_all()
+    assert await post.refuse() == [RESOLVED]
+    assert await post.statuses() == ["delivered", "dead"]
+    assert await post.known() == [("hook", False)]
+
+
+async def test_accepted_message_counts_though_its_receiver_was_removed_meanwhile(post: Post) -> None:
+    """What was in flight when a reload closed it was told all the same, and changes no status."""
+    await post.break_one()
+    (delivery,) = await post.lease()
+    await post.configure()
+    await post.outbox.settle([Sent(delivery=delivery, at=NOW, answer="ok")])
+    assert await post.known() == [("hook", False)]
+    await post.configure(*tell("hook"))
+    assert await post.take() == [UPDATED]
+    assert await post.statuses() == ["closed", "delivered"]
+
+
+async def test_settling_an_accepted_message_twice_is_once(post: Post) -> None:
+    """After a commit whose answer was lost the same results come again."""
+    await post.break_one()
+    results: list[Result] = [Sent(delivery=each, at=NOW, answer="ok") for each in await post.lease()]
+    await post.outbox.settle(results)
+    await post.outbox.settle(results)
+    assert await post.known() == [("hook", False)]
+
+
+async def test_receiver_that_comes_back_after_the_end_is_told_of_it(post: Post) -> None:
+    """An incident that it opened is not left open; once it knows, it hears nothing more."""
+    await post.break_one()
+    assert await post.take() == [OPENED]
+    await post.configure()
+    await post.mend_all()
+    await post.configure(*tell("hook"))
+    assert await post.take() == [RESOLVED]
+    await post.configure()
+    await post.configure(*tell("hook"))
+    assert await post.take() == []
+
+
+async def test_receiver_that_comes_back_while_the_alert_fires_gets_an_update(post: Post) -> None:
+    """It knows of the alert; one that does not gets it as `opened`."""
+    await post.break_one()
+    assert await post.take() == [OPENED]
+    await post.configure()
+    await post.configure(*tell("hook"))
+    assert await post.take() == [UPDATED]
+    await post.configure()
+    await post.configure(*tell("other"))
+    (opened,) = await post.outbox.lease_due("other", limit=10, lease_s=30)
+    assert opened.change is OPENED
+
+
+async def test_receiver_that_comes_back_with_its_connection_gone_is_told_once(post: Post) -> None:
+    """The same reload ends the alert and brings the receiver back: one end is enough."""
+    await post.break_one()
+    assert await post.take() == [OPENED]
+    await post.configure()
+    await post.configure(*tell("hook"), identities=())
+    assert await post.take() == [RESOLVED]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(QUIET, tell("hook")), (tell("hook"), QUIET)],
+    ids=["it wanted none when the alert ended", "it wants none now"],
+)
+async def test_receiver_that_comes_back_gets_no_end_that_it_did_not_want(
+    post: Post, before: Any, after: Any
+) -> None:
+    """`send_resolved = false` holds, also for ends of long ago once it is true."""
+    await post.configure(*before)
+    await post.break_one()
+    assert await post.take() == [OPENED]
+    if before is QUIET:
+        await post.mend_all()
+        await post.configure()
+    else:
+        await post.configure()
+        await post.mend_all()
+    await post.configure(*after)
+    assert await post.take() == []
