@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
+from functools import partial
 
 import httpx
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -20,7 +21,7 @@ from monitor.daemon.jobs import Discovery, Housekeeping, JobRunner
 from monitor.daemon.reload import ActiveConfig, Reload
 from monitor.daemon.status import Readiness, StoreStatus
 from monitor.daemon.tasks import ClockWatch, Tasks
-from monitor.daemon.web import Listener
+from monitor.daemon.web import build_web, refresh_certificate
 from monitor.http.client import build_http
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
@@ -33,6 +34,7 @@ from monitor.sync.announce import Announcer
 from monitor.sync.cycle import Cycle
 from monitor.sync.failures import FailureWatch
 from monitor.sync.schedule import Schedule
+from monitor.web.server import WebServer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ class Parts:
     discovery: Discovery
     heartbeat: Heartbeat
     readiness: Readiness
-    web: Listener
+    web: WebServer
     clock_watch: ClockWatch
     tasks: Tasks
 
@@ -164,7 +166,7 @@ def build(
         clock=clock,
         log=log,
     )
-    web = Listener(
+    web = build_web(
         config=lambda: active.config,
         sock=sock,
         active=state,
@@ -205,7 +207,7 @@ def build(
         metrics=metrics,
         announcer=announcer,
         readiness=readiness,
-        refresh_certificate=web.refresh_certificate,
+        refresh_certificate=partial(refresh_certificate, web, log),
         clock=clock,
     )
 

@@ -51,10 +51,21 @@ class ReceiverSet:
         self.receivers: list[Receiver] = [log]
         self.alertmanagers: list[AlertmanagerReceiver] = []
         for receiver in config.receivers:
-            if isinstance(receiver, AlertmanagerConfig):
-                self.alertmanagers.append(self._build_alertmanager(config, receiver, parts))
-            else:
+            if not isinstance(receiver, AlertmanagerConfig):
                 self.receivers.append(self._build(receiver, clock))
+                continue
+            self.alertmanagers.append(
+                AlertmanagerReceiver(
+                    urls=receiver.urls,
+                    route=route_of(receiver),
+                    wording=wording_of(config),
+                    resend_interval_s=receiver.resend_interval.total_seconds(),
+                    expire_after=receiver.expire_after,
+                    timeout_s=receiver.timeout.total_seconds(),
+                    login=_login(receiver),
+                    parts=parts(self._http()),
+                )
+            )
 
     @property
     def names(self) -> list[str]:
@@ -66,23 +77,6 @@ class ReceiverSet:
         """Close every connection."""
         for client in self._clients:
             await client.aclose()
-
-    def _build_alertmanager(
-        self,
-        config: Config,
-        receiver: AlertmanagerConfig,
-        parts: Callable[[httpx.AsyncClient], PosterParts],
-    ) -> AlertmanagerReceiver:
-        return AlertmanagerReceiver(
-            urls=receiver.urls,
-            route=route_of(receiver),
-            wording=wording_of(config),
-            resend_interval_s=receiver.resend_interval.total_seconds(),
-            expire_after=receiver.expire_after,
-            timeout_s=receiver.timeout.total_seconds(),
-            login=_login(receiver),
-            parts=parts(self._http()),
-        )
 
     def _build(self, receiver: MessageReceiverConfig, clock: Clock) -> Receiver:
         """Return a receiver of messages; a new type is one more case."""

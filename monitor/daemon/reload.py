@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, InitVar, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -55,11 +55,12 @@ class _Made:
     receivers: ReceiverSet
 
 
+@dataclass(eq=False)
 class ActiveConfig:
     """Holds the active config and what it made.
 
     Args:
-        config: The first one; active once `start` has stored it.
+        first: The first one; active once `start` has stored it.
         database: Where watched connections and known receivers are recorded.
         codec: For what is recorded.
         clock: The time.
@@ -76,37 +77,28 @@ class ActiveConfig:
         StartError: A file that the config names cannot be used.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        *,
-        database: Database,
-        codec: Codec,
-        clock: Clock,
-        rng: random.Random,
-        metrics: Metrics,
-        announcer: Announcer,
-        drain: Drain,
-        posters: Posters,
-        log: FilteringBoundLogger,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._database = database
-        self._codec = codec
-        self._clock = clock
-        self._rng = rng
-        self._metrics = metrics
-        self._announcer = announcer
-        self._drain = drain
-        self._posters = posters
-        self._level = StoredLevel(database, codec, clock, holder=f"{rng.getrandbits(64):016x}")
-        self._log = log
-        self._transport = transport
-        self._turn = asyncio.Lock()
-        self._since = clock.now()
-        self._listed: dict[str, list[Listed]] = {}
-        self._closing: set[asyncio.Task[None]] = set()
-        self._made = self._make(config, None)
+    first: InitVar[Config]
+    _: KW_ONLY
+    database: Database
+    codec: Codec
+    clock: Clock
+    rng: random.Random
+    metrics: Metrics
+    announcer: Announcer
+    drain: Drain
+    posters: Posters
+    log: FilteringBoundLogger
+    transport: httpx.AsyncBaseTransport | None = None
+    _turn: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+    _listed: dict[str, list[Listed]] = field(init=False, default_factory=dict)
+    _closing: set[asyncio.Task[None]] = field(init=False, default_factory=set)
+
+    def __post_init__(self, first: Config) -> None:
+        self._level = StoredLevel(
+            self.database, self.codec, self.clock, holder=f"{self.rng.getrandbits(64):016x}"
+        )
+        self._since = self.clock.now()
+        self._made = self._make(first, None)
         self.state = ActiveState(watchlist=self._watchlist(self._made, {}))
 
     @property
@@ -175,7 +167,7 @@ class ActiveConfig:
     def _make(self, config: Config, former: _Made | None) -> _Made:
         """Build everything that can fail; what the former config has made is used again where it fits."""
         budgets = account_budgets(
-            config, self._clock, self._metrics.budget_wait, kept=former.budgets if former is not None else {}
+            config, self.clock, self.metrics.budget_wait, kept=former.budgets if former is not None else {}
         )
         if (
             former is not None
@@ -184,20 +176,20 @@ class ActiveConfig:
         ):
             http, client = former.http, former.client
         else:
-            http, client = build_client(config, self._clock, self._rng, transport=self._transport)
+            http, client = build_client(config, self.clock, self.rng, transport=self.transport)
 
         def parts(http: httpx.AsyncClient) -> PosterParts:
             return PosterParts(
                 level=self._level,
                 http=http,
-                clock=self._clock,
-                rng=self._rng,
-                metrics=self._metrics,
-                log=self._log,
+                clock=self.clock,
+                rng=self.rng,
+                metrics=self.metrics,
+                log=self.log,
             )
 
         receivers = ReceiverSet(
-            config, clock=self._clock, log=LogReceiver(self._log), parts=parts, transport=self._transport
+            config, clock=self.clock, log=LogReceiver(self.log), parts=parts, transport=self.transport
         )
         return _Made(config=config, budgets=budgets, http=http, client=client, receivers=receivers)
 
@@ -208,16 +200,16 @@ class ActiveConfig:
 
     async def _store(self, made: _Made) -> Watchlist:
         """Make the store agree with what a config wants, and show every connection."""
-        now = self._clock.now()
-        async with self._database.read() as tx:
-            states = await watched(tx, self._codec)
+        now = self.clock.now()
+        async with self.database.read() as tx:
+            states = await watched(tx, self.codec)
         discovered = _discovered(made.config, states, self._listed, now)
         watchlist = self._watchlist(made, discovered)
         connections = watchlist.connections
         found = [one for each in discovered.values() for one in each]
         enrolled = await enrol(
-            self._database,
-            self._codec,
+            self.database,
+            self.codec,
             watches=[
                 Watch(
                     identity=connection.identity,
@@ -237,10 +229,10 @@ class ActiveConfig:
             now=now,
         )
         self.state.former |= enrolled.removed
-        for identity in self._announcer.shown() - connections.keys():
-            self._announcer.forget(identity)
+        for identity in self.announcer.shown() - connections.keys():
+            self.announcer.forget(identity)
         for state in enrolled.states:
-            self._announcer.restore(state, connections[state.identity], now)
+            self.announcer.restore(state, connections[state.identity], now)
         self._warn_stretched(made.config, watchlist, discovered)
         await self._show_numbers(made.config, watchlist)
         return watchlist
@@ -250,17 +242,17 @@ class ActiveConfig:
 
         The store has accepted the config already: if it goes away now, the numbers come with their changes.
         """
-        self._announcer.show_numbers(shown=config.metrics.numbers)
+        self.announcer.show_numbers(shown=config.metrics.numbers)
         if not config.metrics.numbers:
             return
         try:
             for identity in watchlist.connections:
-                async with self._database.read() as tx:
-                    records = await load_records(tx, identity, self._codec)
+                async with self.database.read() as tx:
+                    records = await load_records(tx, identity, self.codec)
                 if records.snapshot is not None:
-                    self._announcer.numbers(identity, records.snapshot.numbers.values())
+                    self.announcer.numbers(identity, records.snapshot.numbers.values())
         except StoreUnavailable as exc:
-            self._announcer.store_failed(exc, "reading the numbers to show")
+            self.announcer.store_failed(exc, "reading the numbers to show")
 
     def _swap(self, made: _Made, watchlist: Watchlist) -> None:
         former, self._made = self._made, made
@@ -271,12 +263,12 @@ class ActiveConfig:
             for account in config.accounts
             if account.discover
         }
-        self._metrics.set_accounts(made.budgets)
-        self._metrics.set_receivers(made.receivers.names)
-        self._metrics.limit_number_series(config.metrics.max_number_series)
-        set_level(self._log, config.log.level)
-        self._drain.replace(made.receivers.receivers)
-        self._posters.replace(made.receivers.alertmanagers)
+        self.metrics.set_accounts(made.budgets)
+        self.metrics.set_receivers(made.receivers.names)
+        self.metrics.limit_number_series(config.metrics.max_number_series)
+        set_level(self.log, config.log.level)
+        self.drain.replace(made.receivers.receivers)
+        self.posters.replace(made.receivers.alertmanagers)
         if former.receivers is not made.receivers:
             self._later(self._close_receivers(former.receivers))
         if former.http is not made.http:
@@ -289,7 +281,7 @@ class ActiveConfig:
             )
         except SyncError as exc:
             self._note(account.name, exc.outcome)
-            self._log.warning("discovery.failed", account=account.name, outcome=exc.outcome, error=str(exc))
+            self.log.warning("discovery.failed", account=account.name, outcome=exc.outcome, error=str(exc))
             return False
         explicit = {connection.id for connection in account.connections}
         self._listed[account.name] = [
@@ -307,7 +299,7 @@ class ActiveConfig:
         self.state.discoveries[account] = replace(
             before,
             streak=before.streak.after(outcome),
-            fresh_at=self._clock.now() if answered else before.fresh_at,
+            fresh_at=self.clock.now() if answered else before.fresh_at,
             stale_after=3 * DISCOVERY_INTERVAL if answered else before.stale_after,
         )
 
@@ -328,9 +320,9 @@ class ActiveConfig:
             if not found:
                 continue
             interval = watchlist.connections[found[0].id].interval
-            wanted = config.schedule.timing(ConnectionConfig(name=account)).gaps(self._clock.now())[0]
+            wanted = config.schedule.timing(ConnectionConfig(name=account)).gaps(self.clock.now())[0]
             if interval > wanted:
-                self._log.warning(
+                self.log.warning(
                     "discovery.stretched",
                     account=account,
                     connections=len(found),
@@ -345,19 +337,20 @@ class ActiveConfig:
 
     async def _close_receivers(self, old: ReceiverSet) -> None:
         for receiver in old.receivers:
-            await self._drain.released(receiver)
+            await self.drain.released(receiver)
         for alertmanager in old.alertmanagers:
-            await self._posters.released(alertmanager)
+            await self.posters.released(alertmanager)
         await old.close()
 
     async def _close_client(self, http: httpx.AsyncClient) -> None:
         """Close the old client once no sync that began with it can still be in flight."""
         try:
-            await self._clock.sleep(_OLD_CLIENT_GRACE_S)
+            await self.clock.sleep(_OLD_CLIENT_GRACE_S)
         finally:
             await http.aclose()
 
 
+@dataclass(kw_only=True, eq=False)
 class Reload:
     """Reads the config again and activates it; log, metric and page say how that went.
 
@@ -372,28 +365,18 @@ class Reload:
         log: Gets `config.reloaded` and `config.rejected`.
     """
 
-    def __init__(
-        self,
-        *,
-        active: ActiveConfig,
-        reread: Callable[[], Config] | None,
-        on_reloaded: Callable[[], None],
-        readiness: Readiness,
-        status: StoreStatus,
-        metrics: Metrics,
-        clock: Clock,
-        log: FilteringBoundLogger,
-    ) -> None:
-        self._first = active.config
-        self._active = active
-        self._reread = reread
-        self._on_reloaded = on_reloaded
-        self._readiness = readiness
-        self._status = status
-        self._metrics = metrics
-        self._clock = clock
-        self._log = log
-        self._turn = asyncio.Lock()
+    active: ActiveConfig
+    reread: Callable[[], Config] | None
+    on_reloaded: Callable[[], None]
+    readiness: Readiness
+    status: StoreStatus
+    metrics: Metrics
+    clock: Clock
+    log: FilteringBoundLogger
+    _turn: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self._first = self.active.config
 
     async def reload(self) -> None:
         """Read the config again and activate it: parse, build, swap.
@@ -403,29 +386,29 @@ class Reload:
         """
         async with self._turn:
             try:
-                if self._reread is None:
+                if self.reread is None:
                     raise ConfigError(["no config to reload: this monitor was started without one"])
-                config = await asyncio.to_thread(self._reread)
-                await self._active.install(config)
+                config = await asyncio.to_thread(self.reread)
+                await self.active.install(config)
             except MonitorError as exc:
-                self._metrics.config_loaded(ok=False, at=self._clock.now())
-                self._status.config_error = str(exc)
-                self._log.error("config.rejected", error=str(exc))
+                self.metrics.config_loaded(ok=False, at=self.clock.now())
+                self.status.config_error = str(exc)
+                self.log.error("config.rejected", error=str(exc))  # noqa: TRY400 - a traceback says no more
                 raise
-            self._metrics.config_loaded(ok=True, at=self._clock.now())
-            self._status.config_error = None
-            self._log.info(
+            self.metrics.config_loaded(ok=True, at=self.clock.now())
+            self.status.config_error = None
+            self.log.info(
                 "config.reloaded",
-                connections=len(self._active.state.watchlist.connections),
-                receivers=self._active.receivers,
+                connections=len(self.active.state.watchlist.connections),
+                receivers=self.active.receivers,
                 changed_at_next_start=changed_at_next_start(self._first, config),
                 warnings=config.warnings,
             )
-            self._on_reloaded()
+            self.on_reloaded()
 
     async def when_started(self) -> None:
         """Reload once the daemon has started, as a signal asks for at any time."""
-        await self._readiness.started.wait()
+        await self.readiness.started.wait()
         with contextlib.suppress(MonitorError):  # logged already, where it was handled
             await self.reload()
 

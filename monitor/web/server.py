@@ -101,6 +101,13 @@ class WebServer:
         self._server = _EmbeddedServer(config)
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def address(self) -> str:
+        """The address of the status page."""
+        host, port = self._sock.getsockname()[:2]
+        scheme = "http" if self._certificate is None else "https"
+        return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
+
     async def refresh_certificate(self) -> bool:
         """Read the certificate and its key again if they changed; return whether another pair is in use now.
 
