@@ -41,6 +41,8 @@ from monitor.watch.watchlist import Watchlist
 
 _PHASES = 1000
 """Regular syncs of connections with one interval are spread over so many instants of it."""
+_LONGEST_HOLD = timedelta(minutes=5)
+"""An implausible answer is held for at least an interval, but no longer than this."""
 
 
 def account_budgets(
@@ -176,6 +178,7 @@ def _connection(
             ratio=config.guard.ratio,
             min_numbers=config.guard.min_numbers,
             confirm_syncs=config.guard.confirm_syncs,
+            min_hold=min(shortest, _LONGEST_HOLD),
         ),
         windows=tuple(window for window in windows if window.covers(connection.name)),
     )

@@ -16,6 +16,8 @@ def diff(before: Snapshot | None, after: Snapshot) -> tuple[Change, ...]:
             for key, number in sorted(after.numbers.items())
             if number.drifting
         )
+    if after is before:
+        return ()
     changed = [key for key, number in after.numbers.items() if before.numbers.get(key) != number]
     removed = [key for key in before.numbers if key not in after.numbers]
     return tuple(
@@ -38,7 +40,7 @@ def _kinds(before: Number | None, after: Number | None) -> tuple[ChangeKind, ...
         case True, True:
             return (ChangeKind.CHANGED,) if _problem(before) != _problem(after) else ()
         case _:
-            return (ChangeKind.RECONFIGURED,) if before.dependencies != after.dependencies else ()
+            return (ChangeKind.RECONFIGURED,) if after.dependencies.differing(before.dependencies) else ()
 
 
 def _problem(number: Number) -> tuple[object, ...]:

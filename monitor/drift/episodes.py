@@ -135,7 +135,11 @@ def count_held(
 
     `snapshot` is the answer being applied, the last of the held ones.
     """
-    sightings = {Kind.DRIFT: held.drifting, Kind.NUMBER_REMOVED: held.missing}
+    sightings = {
+        Kind.DRIFT: held.drifting,
+        Kind.NUMBER_REMOVED: held.missing,
+        Kind.RECONFIGURED: held.lost,
+    }
 
     def counted(track: Track) -> Track:
         extra = sightings.get(track.kind, {}).get(track.key, 0)
@@ -203,7 +207,7 @@ def severity(track: Track, rules: Rules, now: datetime) -> Severity:
 
 def _seen(track: Track, snapshot: Snapshot) -> Seen:
     number = snapshot.numbers.get(track.key)
-    if track.key in snapshot.unknown or (number is None and snapshot.skipped):
+    if track.key in snapshot.unknown:
         return Seen.NOTHING  # it may be among the entries that could not be read
     if track.kind is Kind.NUMBER_REMOVED:
         return Seen.BAD if number is None else Seen.GOOD

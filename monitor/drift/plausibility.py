@@ -1,41 +1,51 @@
 """Judges whether an answer is plausible: a partial one must neither page nor resolve anything.
 
 An answer is implausible when at least `min_numbers` and more than `ratio` of the connection's numbers would
-go missing, start drifting or stop drifting in one step, or when it is empty where there were numbers. It is
-*held*: not applied. The `confirm_syncs`-th implausible answer in a row is applied as it stands. A first
-snapshot is never held.
+go missing, start drifting, stop drifting or lose what they depend on in one step, when it is empty where
+there were numbers, or when it comes with a new warning and lacks numbers or ends drift. It is *held*: not
+applied. The `confirm_syncs`-th implausible answer in a row is applied as it stands, no sooner than `min_hold`
+after the first. A first snapshot is never held.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import msgspec
 
-from monitor.drift.snapshot import Change, ChangeKind, Snapshot
+from monitor.drift.snapshot import Change, ChangeKind, Missing, Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """How much of a connection may change in one step."""
+    """How much of a connection may change in one step; what is too much is held for at least `min_hold`."""
 
     ratio: float = 0.5
     min_numbers: int = 5
     confirm_syncs: int = 3
+    min_hold: timedelta = timedelta(0)
 
 
 class Hold(msgspec.Struct, frozen=True, array_like=True):
-    """Implausible answers in a row, and how often they showed each number drifting or missing."""
+    """Implausible answers in a row since an instant, and how often they showed each number in trouble.
+
+    `lost`: it lost, or had switched off, something it depends on.
+    """
 
     count: int
     reason: str
+    since: datetime
     drifting: dict[str, int] = {}
     missing: dict[str, int] = {}
+    lost: dict[str, int] = {}
 
 
 _SUSPECT = {
     ChangeKind.REMOVED: "go missing",
     ChangeKind.APPEARED: "start drifting",
     ChangeKind.RESOLVED: "stop drifting",
+    ChangeKind.RECONFIGURED: "lose what they depend on",
 }
 
 
@@ -48,33 +58,94 @@ def implausible(
     known = len(before.numbers)
     if not after.numbers:
         return f"the answer is empty where there were {known} numbers"
-    counts = Counter(change.kind for change in changes if change.kind in _SUSPECT and change.before)
-    suspects = counts.total()
-    if suspects < guard.min_numbers or suspects <= guard.ratio * known:
-        return None
+    suspects = [
+        change
+        for change in changes
+        if change.kind in _SUSPECT
+        and change.before
+        and (change.kind is not ChangeKind.RECONFIGURED or change.lost)
+    ]
+    counts = Counter(change.kind for change in suspects)
     parts = ", ".join(f"{counts[kind]} would {words}" for kind, words in _SUSPECT.items() if counts[kind])
-    return f"of {known} numbers, {parts} in one step"
+    if len(suspects) >= guard.min_numbers and len(suspects) > guard.ratio * known:
+        return f"of {known} numbers, {parts} in one step"
+    fresh = [warning for warning in after.warnings if warning not in before.warnings]
+    if fresh and (counts[ChangeKind.REMOVED] or counts[ChangeKind.RESOLVED]):
+        return f"of {known} numbers, {parts} in an answer with a new warning: {fresh[0]}"
+    return None
 
 
-def hold(held: Hold | None, after: Snapshot, changes: tuple[Change, ...], reason: str) -> Hold:
+def hold(held: Hold | None, after: Snapshot, changes: tuple[Change, ...], reason: str, now: datetime) -> Hold:
     """Return the hold with one more implausible answer in it."""
-    held = held or Hold(count=0, reason=reason)
-    drifting = Counter(held.drifting)
+    held = held or Hold(count=0, reason=reason, since=now)
+    drifting, missing, lost = Counter(held.drifting), Counter(held.missing), Counter(held.lost)
     drifting.update(
         key for key, number in after.numbers.items() if number.drifting and key not in after.unknown
     )
-    missing = Counter(held.missing)
     missing.update(change.key for change in changes if change.kind is ChangeKind.REMOVED)
-    return Hold(count=held.count + 1, reason=reason, drifting=dict(drifting), missing=dict(missing))
+    lost.update(change.key for change in changes if change.kind is ChangeKind.RECONFIGURED and change.lost)
+    return Hold(
+        count=held.count + 1,
+        reason=reason,
+        since=min(held.since, now),
+        drifting=dict(drifting),
+        missing=dict(missing),
+        lost=dict(lost),
+    )
 
 
-def carry_unknown(before: Snapshot | None, after: Snapshot) -> Snapshot:
-    """Return the answer with the numbers it may have failed to show.
+def believed(held: Hold, guard: Guard, now: datetime) -> bool:
+    """Whether implausible answers have come so often, and for so long, that the last is applied."""
+    return _long_enough(held.count, held.since, guard, now)
 
-    While an entry could not be read, a known number that the answer lacks is unknown, not removed: it is
-    carried over as it was.
+
+def carry_over(
+    before: Snapshot | None, after: Snapshot, tracked: Iterable[str], guard: Guard, now: datetime
+) -> Snapshot:
+    """Return the answer with what it does not say, or may have failed to show, as it was before.
+
+    While an entry could not be read, a number that the answer lacks is unknown, not removed, if it was known
+    or has a track. But not for ever: after as many answers as an implausible one is held for, it is missing.
     """
-    if not after.skipped or before is None:
+    if before is None:
         return after
-    lacking = {key: number for key, number in before.numbers.items() if key not in after.numbers}
-    return msgspec.structs.replace(after, numbers=after.numbers | lacking, unknown=frozenset(lacking))
+    numbers = {
+        key: msgspec.structs.replace(number, dependencies=number.dependencies.filled(was.dependencies))
+        for key, number in after.numbers.items()
+        if number.dependencies.unknown
+        and (was := before.numbers.get(key)) is not None
+        and was.dependencies != number.dependencies
+    }
+    unknown: dict[str, Missing] = {}
+    if after.skipped:
+        for key in [*before.numbers, *tracked]:
+            if key not in after.numbers and (missing := _missing(key, before, guard, now)) is not None:
+                unknown[key] = missing
+                if key in before.numbers:
+                    numbers[key] = before.numbers[key]
+    if not numbers and not unknown:
+        return after
+    return msgspec.structs.replace(after, numbers=after.numbers | numbers, unknown=unknown)
+
+
+def seen_again(snapshot: Snapshot) -> Snapshot:
+    """Return the answer that a snapshot was made of, as it looks when it comes again."""
+    if not snapshot.unknown:
+        return snapshot
+    numbers = {key: number for key, number in snapshot.numbers.items() if key not in snapshot.unknown}
+    return msgspec.structs.replace(snapshot, numbers=numbers, unknown={})
+
+
+def _missing(key: str, before: Snapshot, guard: Guard, now: datetime) -> Missing | None:
+    """Return for how long answers have lacked a number; None if that is long enough to believe it."""
+    lacked = before.unknown.get(key)
+    if lacked is None:
+        if key not in before.numbers and before.skipped:
+            return None
+        lacked = Missing(count=0, since=now)
+    missing = Missing(count=min(lacked.count + 1, guard.confirm_syncs), since=min(lacked.since, now))
+    return None if _long_enough(missing.count, missing.since, guard, now) else missing
+
+
+def _long_enough(count: int, since: datetime, guard: Guard, now: datetime) -> bool:
+    return count >= guard.confirm_syncs and now >= since + guard.min_hold

@@ -26,7 +26,7 @@ from monitor.drift.episodes import (
     track_id,
     unsettled,
 )
-from monitor.drift.plausibility import Guard, Hold, carry_unknown, hold, implausible
+from monitor.drift.plausibility import Guard, Hold, believed, carry_over, hold, implausible
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Change, Snapshot
 
@@ -69,22 +69,22 @@ class Step:
     ignored: int = 0
 
 
-def judge(records: Records, answer: Snapshot, guard: Guard) -> Judgement:
+def judge(records: Records, answer: Snapshot, guard: Guard, now: datetime) -> Judgement:
     """Return whether the answer is applied, and the records with the hold that it begins, goes on or ends."""
-    answer = carry_unknown(records.snapshot, answer)
+    tracked = (track.key for track in records.tracks.values())
+    answer = carry_over(records.snapshot, answer, tracked, guard, now)
     changes = diff(records.snapshot, answer)
     reason = implausible(records.snapshot, answer, changes, guard)
     if reason is None:
         return Judgement(
             records=msgspec.structs.replace(records, hold=None), snapshot=answer, changes=changes
         )
-    held = hold(records.hold, answer, changes, reason)
-    believed = held.count >= guard.confirm_syncs
+    held = hold(records.hold, answer, changes, reason, now)
     return Judgement(
         records=msgspec.structs.replace(records, hold=held),
         snapshot=answer,
         changes=changes,
-        reason=None if believed else reason,
+        reason=None if believed(held, guard, now) else reason,
     )
 
 
@@ -150,7 +150,8 @@ def step(
         ended=tuple(ended),
         reports=tuple(reports),
         wakes_at=_wakes_at(tracks, still_open, rules, now),
-        settled=not any(unsettled(track, rules) for track in tracks.values()),
+        settled=not (snapshot is not None and snapshot.unknown)
+        and not any(unsettled(track, rules) for track in tracks.values()),
         ignored=sum(
             1
             for track in tracks.values()

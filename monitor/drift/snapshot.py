@@ -9,6 +9,7 @@ like these form no cycles.
 """
 
 from collections import Counter
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
@@ -26,23 +27,83 @@ class ActionItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Dependencies(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a number depends on; None where the answer names nothing. Ids as the provider writes them."""
+    """What a number depends on. Ids as the provider writes them; None where the answer says there is none.
+
+    `*_active` is False if the answer says that it is switched off, True for any other status. `unknown` names
+    what the answer does not say: fields, and `inbound` or `outbound` for that side of the routing target.
+    """
 
     client_id: int | str | None = None
     bot_id: int | str | None = None
     routing_target: str | None = None
     agent_id: int | str | None = None
+    bot_active: bool | None = None
+    routing_active: bool | None = None
+    number_active: bool | None = None
+    unknown: tuple[str, ...] = ()
 
     def or_else(self, before: "Dependencies | None") -> "Dependencies":
         """Return these dependencies, with those of `before` where they are gone now."""
         if before is None:
             return self
-        return Dependencies(
-            client_id=before.client_id if self.client_id is None else self.client_id,
-            bot_id=before.bot_id if self.bot_id is None else self.bot_id,
-            routing_target=self.routing_target or before.routing_target,
-            agent_id=before.agent_id if self.agent_id is None else self.agent_id,
+        gone = {name: getattr(before, name) for name in _DEPENDENCIES if getattr(self, name) is None}
+        return msgspec.structs.replace(self, **gone) if gone else self
+
+    def filled(self, before: "Dependencies") -> "Dependencies":
+        """Return these dependencies, with what the answer does not say as it was before."""
+        # The old status says nothing of another bot, or of a routing that has come back.
+        fresh = {
+            "bot_active": "bot_id" not in self.unknown and self.bot_id != before.bot_id,
+            "routing_active": before.routing_target is None,
+        }
+        says = [name for name in self.unknown if name not in before.unknown and not fresh.get(name)]
+        filled = {name: getattr(before, name) for name in says if name not in _SIDES}
+        if not _SIDES.isdisjoint(says):
+            was = _sides(before.routing_target)
+            sides = _sides(self.routing_target) | {side: was[side] for side in says if side in was}
+            both = [f"{side}:{sides[side]}" for side in ("inbound", "outbound") if side in sides]
+            filled["routing_target"] = " ".join(both) or self.routing_target
+        unknown = tuple(name for name in self.unknown if name not in says)
+        return msgspec.structs.replace(self, **filled, unknown=unknown)
+
+    def differing(self, before: "Dependencies") -> tuple[str, ...]:
+        """Return the names of the fields that both know and that differ."""
+        return tuple(name for name in _DEPENDENCIES if self._differs(before, name))
+
+    def lost(self, before: "Dependencies") -> tuple[str, ...]:
+        """Return the names of what is gone or switched off: bot, agent, routing, or a side of its target."""
+        return tuple(
+            name
+            for name in self.differing(before)
+            if name != "client_id" and (getattr(self, name) in (None, False) or self._lost_side(before, name))
         )
+
+    def _differs(self, before: "Dependencies", name: str) -> bool:
+        was, now = getattr(before, name), getattr(self, name)
+        if was == now or name in before.unknown or name in self.unknown:
+            return False
+        if name.endswith("_active"):
+            return was is not None and now is not None
+        unknown = _SIDES.intersection(before.unknown + self.unknown)
+        if name != "routing_target" or not unknown or now is None:
+            return True
+        old, new = _sides(was), _sides(now)
+        return any(old.get(side) != new.get(side) for side in _SIDES - unknown)
+
+    def _lost_side(self, before: "Dependencies", name: str) -> bool:
+        if name != "routing_target":
+            return False
+        left = _sides(self.routing_target).keys() | set(self.unknown)
+        return any(side not in left for side in _sides(before.routing_target) if side in _SIDES)
+
+
+_DEPENDENCIES = Dependencies.__struct_fields__[:-1]
+_SIDES = frozenset({"inbound", "outbound"})
+
+
+def _sides(target: str | None) -> dict[str, str]:
+    """Return a routing target by its sides: `{"inbound": "bot:93", "outbound": "sip:7"}`."""
+    return {side: where for side, _, where in (part.partition(":") for part in (target or "").split())}
 
 
 class Number(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -62,18 +123,27 @@ class Number(msgspec.Struct, frozen=True, array_like=True, gc=False):
     dependencies: Dependencies = Dependencies()
 
 
+class Missing(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A number that answers with unreadable entries lack: in how many in a row, and since when."""
+
+    count: int
+    since: datetime
+
+
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     """One readable answer, normalised.
 
-    `unknown` are keys that the answer lacked while it held unreadable entries: their numbers are carried
-    over from the snapshot before, and count as neither seen nor removed.
+    `unknown` are the keys that the answer lacks while it holds unreadable entries: they count as neither seen
+    nor removed, and their numbers are carried over from the snapshot before. `names` are what the answer
+    calls clients, bots and agents: `{"client:415": "Acme Sales", "bot:93": "Greeter"}`.
     """
 
     numbers: dict[str, Number]
     inventory: dict[str, int] = {}
     warnings: tuple[str, ...] = ()
     skipped: int = 0
-    unknown: frozenset[str] = frozenset()
+    unknown: dict[str, Missing] = {}
+    names: dict[str, str] = {}
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -124,6 +194,20 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
         if number is None:
             raise ValueError("a change has at least one side")
         return number
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The dependencies that the number lost, or had switched off."""
+        if self.before is None or self.after is None:
+            return ()
+        return self.after.dependencies.lost(self.before.dependencies)
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """The dependencies that differ."""
+        if self.before is None or self.after is None:
+            return ()
+        return self.after.dependencies.differing(self.before.dependencies)
 
 
 def count(snapshot: Snapshot, seen: Counts | None = None, *, ignored: int = 0) -> Counts:

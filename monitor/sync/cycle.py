@@ -14,7 +14,8 @@ from typing import Protocol
 import xxhash
 
 from monitor.clock import Clock
-from monitor.drift.policy import Judgement, Records, Step, judge, step
+from monitor.drift.plausibility import seen_again
+from monitor.drift.policy import Judgement, Step, judge, step
 from monitor.drift.snapshot import Counts, count
 from monitor.errors import LeaseLost, Outcome, StoreUnavailable, SyncError
 from monitor.notify.routing import Route
@@ -100,13 +101,12 @@ class Cycle:
             # Decoded before anything else is fetched, while the body is in the processor's cache.
             snapshot = await decode_sync(answer.body) if digest != claim.digest else None
             stored = await self.ledger.load(claim)
-            if snapshot is None and stored.records.snapshot is None:
-                snapshot = await decode_sync(answer.body)
+            if snapshot is None:
+                applied = stored.records.snapshot
+                snapshot = seen_again(applied) if applied is not None else await decode_sync(answer.body)
         except SyncError as exc:
             return self._failed(connection, claim, exc, self.clock.monotonic() - started_s)
-        judgement = (
-            _same(stored.records) if snapshot is None else judge(stored.records, snapshot, connection.guard)
-        )
+        judgement = judge(stored.records, snapshot, connection.guard, self.clock.now())
         if judgement.reason is not None:
             return await self._hold(connection, claim, judgement, answer)
         return await self._apply(watchlist, connection, claim, judgement, stored, answer, digest)
@@ -249,17 +249,6 @@ class Cycle:
 def _quiet(claim: Claim) -> bool:
     """Whether nothing is pending that the applied answer, seen once more, would move."""
     return claim.settled and not claim.policy_due and not claim.held
-
-
-def _same(records: Records) -> Judgement:
-    """Return the judgement on the applied body seen again: it ends a hold, and streaks go on."""
-    if records.snapshot is None:
-        raise ValueError("there is no applied body without a snapshot")
-    return Judgement(
-        records=Records(snapshot=records.snapshot, tracks=records.tracks, alerts=records.alerts),
-        snapshot=records.snapshot,
-        changes=(),
-    )
 
 
 def _step(connection: Connection, stored: StoredState, now: datetime, judgement: Judgement | None) -> Step:

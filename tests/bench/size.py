@@ -85,7 +85,7 @@ async def _store(config_file: Path, file: Path) -> None:
     config = await asyncio.to_thread(load_config, config_file, {})
     snapshot = await decode_sync(envelope(render(next(build_world(1, 1000).connections()))))
     codec = Codec()
-    verdict = judge(Records(), snapshot, Guard())
+    verdict = judge(Records(), snapshot, Guard(), now)
     done = step(Records(), Rules(), now, scope="bench", verdict=verdict)
     blob, counts = codec.pack_records(done.records), codec.pack(count(snapshot))
     watches = [

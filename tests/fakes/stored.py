@@ -79,7 +79,7 @@ def stepped(
 ) -> Step:
     """Return the step that an applied answer with these numbers makes; without numbers, time alone."""
     snapshot = Snapshot(numbers={number.key: number for number in numbers})
-    verdict = judge(records, snapshot, Guard()) if numbers else None
+    verdict = judge(records, snapshot, Guard(), at) if numbers else None
     return step(records, rules, at, scope=claim.identity, verdict=verdict)
 
 

@@ -101,7 +101,7 @@ class Watch:
 
     def read(self, found: Snapshot, *, after: timedelta = RECHECK) -> Step:
         """Read a ready-made answer."""
-        verdict = judge(self.records, found, self.guard)
+        verdict = judge(self.records, found, self.guard, self.now + after)
         if verdict.reason is not None:
             self.held.append(verdict.reason)
             return self._step(verdict.records, None, after)

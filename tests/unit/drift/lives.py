@@ -74,7 +74,7 @@ class Event:
 WINDOW = (START + 10 * MINUTE, START + 70 * MINUTE)
 SPARE_UNTIL = START + 40 * MINUTE
 VARIANTS = 4
-GUARD = Guard(min_numbers=4)
+GUARD = Guard(min_numbers=4, min_hold=MINUTE)
 BASE = Rules(
     alerting=EVERY_KIND,
     severities=Severities.of({"ROUTING_MISSING": Severity.CRITICAL}, Severity.WARNING),

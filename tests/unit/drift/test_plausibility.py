@@ -3,10 +3,10 @@
 import pytest
 
 from monitor.drift.diff import diff
-from monitor.drift.plausibility import Guard, carry_unknown, hold, implausible
+from monitor.drift.plausibility import Guard, carry_over, hold, implausible
 from monitor.drift.policy import Records, judge
-from monitor.drift.snapshot import Number, Snapshot
-from tests.unit.drift.build import answer, broken, fleet, key, ready
+from monitor.drift.snapshot import Missing, Number, Snapshot
+from tests.unit.drift.build import START, answer, broken, fleet, key, ready
 
 TEN = answer(*fleet(10))
 HALF_BROKEN = answer(*fleet(10, *(broken(index) for index in range(1, 6))))
@@ -78,7 +78,7 @@ def test_judge_applies_the_third_implausible_answer_in_a_row() -> None:
     shrunk = answer(*numbers_from(8))
     reasons = []
     for _ in range(3):
-        verdict = judge(records, shrunk, Guard())
+        verdict = judge(records, shrunk, Guard(), START)
         reasons.append(verdict.reason is None)
         records = verdict.records
     assert reasons == [False, False, True]
@@ -92,18 +92,18 @@ def test_judge_counts_different_implausible_answers_together() -> None:
     answers = [answer(), answer(*numbers_from(8)), answer(*numbers_from(1, broken_ones=9))]
     verdicts = []
     for found in answers:
-        verdicts.append(judge(records, found, Guard()))
+        verdicts.append(judge(records, found, Guard(), START))
         records = verdicts[-1].records
     assert [verdict.reason is None for verdict in verdicts] == [False, False, True]
 
 
 def test_judge_ends_the_hold_with_an_answer_like_the_applied_one() -> None:
     """After a plausible answer the count begins anew."""
-    held = judge(Records(snapshot=TEN), answer(), Guard()).records
+    held = judge(Records(snapshot=TEN), answer(), Guard(), START).records
     assert held.hold is not None
-    plausible = judge(held, TEN, Guard())
+    plausible = judge(held, TEN, Guard(), START)
     assert (plausible.reason, plausible.records.hold) == (None, None)
-    again = judge(plausible.records, answer(), Guard()).records
+    again = judge(plausible.records, answer(), Guard(), START).records
     assert again.hold is not None
     assert again.hold.count == 1
 
@@ -112,8 +112,8 @@ def test_hold_counts_sightings_by_number() -> None:
     """A hold remembers how often each number drifted, and how often it was missing."""
     first, second = answer(broken(1), broken(2)), answer(broken(1), ready(3))
     before = answer(ready(1), ready(2), ready(3))
-    held = hold(None, first, diff(before, first), "why")
-    held = hold(held, second, diff(before, second), "why")
+    held = hold(None, first, diff(before, first), "why", START)
+    held = hold(held, second, diff(before, second), "why", START)
     assert held.count == 2
     assert held.drifting == {key(1): 2, key(2): 1}
     assert held.missing == {key(3): 1, key(2): 1}
@@ -122,16 +122,16 @@ def test_hold_counts_sightings_by_number() -> None:
 def test_hold_does_not_count_what_the_answer_did_not_show() -> None:
     """A broken number that an unreadable entry may hide is carried over, but does not count as seen."""
     before = answer(broken(1), *fleet(9, first=2))
-    found = carry_unknown(before, Snapshot(numbers={key(2): broken(2)}, skipped=1))
-    assert hold(None, found, diff(before, found), "why").drifting == {key(2): 1}
+    found = carry_over(before, answer(broken(2), skipped=1), (), Guard(), START)
+    assert hold(None, found, diff(before, found), "why", START).drifting == {key(2): 1}
 
 
-def test_carry_unknown_keeps_numbers_while_entries_are_unreadable() -> None:
+def test_carry_over_keeps_numbers_while_entries_are_unreadable() -> None:
     """What an answer with skipped entries lacks is unknown: as it was, and no change."""
     before = answer(ready(1), broken(2), ready(3))
-    found = carry_unknown(before, answer(broken(3), skipped=1))
+    found = carry_over(before, answer(broken(3), skipped=1), (), Guard(), START)
     assert found.numbers == {key(1): ready(1), key(2): broken(2), key(3): broken(3)}
-    assert found.unknown == {key(1), key(2)}
+    assert found.unknown == dict.fromkeys([key(1), key(2)], Missing(1, START))
     assert [change.key for change in diff(before, found)] == [key(3)]
 
 
@@ -142,12 +142,12 @@ def test_carry_unknown_keeps_numbers_while_entries_are_unreadable() -> None:
         pytest.param(None, answer(ready(1), skipped=2), id="first_snapshot"),
     ],
 )
-def test_carry_unknown_leaves_other_answers_alone(before: Snapshot | None, after: Snapshot) -> None:
+def test_carry_over_leaves_other_answers_alone(before: Snapshot | None, after: Snapshot) -> None:
     """Without skipped entries, or without a snapshot before, the answer is what it is."""
-    assert carry_unknown(before, after) is after
+    assert carry_over(before, after, (), Guard(), START) is after
 
 
 def test_judge_does_not_hold_what_unreadable_entries_hide() -> None:
     """Nine unknown numbers are neither missing nor a reason to hold."""
-    verdict = judge(Records(snapshot=TEN), answer(ready(1), skipped=9), Guard())
+    verdict = judge(Records(snapshot=TEN), answer(ready(1), skipped=9), Guard(), START)
     assert (verdict.reason, verdict.changes) == (None, ())

@@ -32,7 +32,8 @@ class Counted(Life):
     """A life whose every step is checked against plain counts of what its answers showed.
 
     `sights` counts answers that showed a problem, held ones too, since it was last closed; the rows count
-    applied answers in a row that showed a number ready, or lacked it.
+    applied answers in a row that showed a number ready, or lacked it. `lacked` counts those with unreadable
+    entries that may have hidden a number.
     """
 
     def __init__(self) -> None:
@@ -41,6 +42,7 @@ class Counted(Life):
         self.ready_row: Counter[str] = Counter()
         self.absent_row: Counter[str] = Counter()
         self.ready_since: dict[str, datetime] = {}
+        self.lacked: dict[str, tuple[int, datetime]] = {}
 
     def happen(self, what: Sync | Wait, after: timedelta) -> Step:
         """Let it happen, then check."""
@@ -63,13 +65,22 @@ class Counted(Life):
     def _count(self, sync: Sync, *, applied: bool) -> None:
         for index in NUMBERS:
             name, seen = key(index), sync.looks[index - 1]
-            if seen == "absent" and sync.skipped:
-                continue  # unknown: says nothing
+            if seen == "absent" and self._unknown(name, sync, applied=applied):
+                continue
+            if applied and (seen != "absent" or not sync.skipped):
+                self.lacked.pop(name, None)
             drifting = seen != "absent" and look(index, seen).drifting
             self.sights[Kind.DRIFT, name] += drifting
             self.sights[Kind.NUMBER_REMOVED, name] += seen == "absent"
             if applied:
                 self._count_rows(name, absent=seen == "absent", drifting=drifting)
+
+    def _unknown(self, name: str, sync: Sync, *, applied: bool) -> bool:
+        """Whether an unreadable entry may hide the number: until it was lacked often and long enough."""
+        count, since = self.lacked.get(name, (0, self.now))
+        if applied:
+            self.lacked[name] = (count + 1, since)
+        return sync.skipped > 0 and (count + 1 < GUARD.confirm_syncs or self.now < since + GUARD.min_hold)
 
     def _count_rows(self, name: str, *, absent: bool, drifting: bool) -> None:
         self.absent_row[name] = self.absent_row[name] + 1 if absent else 0
@@ -246,7 +257,7 @@ class Restless(Life):
             if at >= self.now:
                 self._nothing_happens(at)
         if isinstance(what, Sync) and done.settled and self.records.hold is None:
-            verdict = judge(self.records, what.answer(NUMBERS), GUARD)
+            verdict = judge(self.records, what.answer(NUMBERS), GUARD, self.now)
             if verdict.reason is None:
                 again = step(self.records, self.rules, self.now, scope=SCOPE, verdict=verdict)
                 assert again.records == self.records
