@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
@@ -36,6 +36,39 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait for a number of seconds."""
         await asyncio.sleep(seconds)
+
+
+_STOPPED = timedelta(seconds=10)
+SET_BACK = timedelta(seconds=5)
+"""Less than this is the clock's own correction."""
+
+
+class Uptime:
+    """Knows since when this process has been running, whatever becomes of the clock.
+
+    A process that was stopped (SIGSTOP, a laptop's lid, a paused VM) has been running since it woke: while it
+    slept it could not watch anything. `look` is called several times a second, and before its answer is used.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._looked_at = self.since = clock.now()
+        self._looked_s = self.since_s = clock.monotonic()
+        self.set_backs = 0
+        """How often the clock was set back by more than a few seconds."""
+
+    def look(self) -> None:
+        """Compare both clocks with what they showed when this was last called."""
+        now, now_s = self._clock.now(), self._clock.monotonic()
+        passed = timedelta(seconds=now_s - self._looked_s)
+        set_back = passed - (now - self._looked_at)
+        if max(passed, now - self._looked_at) > _STOPPED:
+            self.since, self.since_s = now, now_s
+        elif set_back > SET_BACK:
+            self.since -= set_back
+        if set_back > SET_BACK:
+            self.set_backs += 1
+        self._looked_at, self._looked_s = now, now_s
 
 
 def rfc3339(at: datetime) -> str:

@@ -13,7 +13,7 @@ from apscheduler.schedulers.base import BaseScheduler
 from structlog.typing import FilteringBoundLogger
 
 from monitor import __version__
-from monitor.clock import Clock, SystemClock
+from monitor.clock import Clock, SystemClock, Uptime
 from monitor.config import Config
 from monitor.daemon.actions import DaemonLifecycle
 from monitor.daemon.heartbeat import Heartbeat
@@ -120,13 +120,15 @@ def build(
         log=log,
         transport=transport,
     )
-    state = active.state
+    state, uptime = active.state, Uptime(clock)
 
     def wake_receivers() -> None:
         drain.wake()
         posters.wake()
 
-    failures = FailureWatch(active=state, database=database, codec=codec, announcer=announcer, clock=clock)
+    failures = FailureWatch(
+        active=state, database=database, codec=codec, announcer=announcer, clock=clock, uptime=uptime
+    )
     schedule = Schedule(
         scheduler=scheduler,
         database=database,
@@ -213,11 +215,14 @@ def build(
 
     clock_watch = ClockWatch(
         clock=clock,
+        uptime=uptime,
         metrics=metrics,
         housekeeping=housekeeping,
         discovery=discovery,
         active=active,
+        failures=failures,
         schedule=schedule,
+        announcer=announcer,
         log=log,
     )
     return Parts(

@@ -4,7 +4,7 @@ It is sent while syncs advance, the store commits and the drain runs, whether or
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
 import httpx
@@ -18,14 +18,14 @@ from monitor.secret import Secret
 from monitor.store.database import Database, commit_pulse
 
 INTERVAL = timedelta(minutes=1)
-_SYNCS_LATE = timedelta(minutes=2)
+_SYNCS_LATE_S = 120.0
 
 
 class Syncs(Protocol):
     """What the heartbeat asks of the schedule."""
 
-    def stuck_since(self) -> datetime | None:
-        """Return since when nothing has been claimed; None while all is well."""
+    def stuck_for_s(self) -> float | None:
+        """Return for how many seconds nothing has been claimed; None while all is well."""
         ...
 
 
@@ -80,8 +80,7 @@ class Heartbeat:
         await self.http.aclose()
 
     async def _unwell(self) -> str | None:
-        stuck_since = self.syncs.stuck_since()
-        if stuck_since is not None and self.clock.now() - stuck_since > _SYNCS_LATE:
+        if (self.syncs.stuck_for_s() or 0.0) > _SYNCS_LATE_S:
             return "syncs are making no progress"
         if not self.deliveries.alive:
             return "delivery has stopped"

@@ -29,8 +29,8 @@ from monitor.sync.failures import FailureWatch
 from monitor.sync.schedule import Schedule
 from monitor.watch.discovery import DISCOVERY_INTERVAL
 
-_STORE_LOST = timedelta(seconds=30)
-_OTHERS_WRITE = timedelta(seconds=5)
+_STORE_LOST_S = 30.0
+_OTHERS_WRITE_S = 5.0
 """Commands and other replicas change the store too, without a word to this process."""
 
 
@@ -136,11 +136,11 @@ class Housekeeping:
     refresh_certificate: Callable[[], Awaitable[None]]
     clock: Clock
     _troubles: set[tuple[str, datetime | None, bool, int]] = field(init=False, default_factory=set)
-    _read_at: datetime = field(init=False)
+    _read_s: float = field(init=False)
     _seen_writes: int = field(init=False, default=-1)
 
     def __post_init__(self) -> None:
-        self._read_at = self.clock.now()
+        self._read_s = self.clock.monotonic()
 
     def start(self) -> None:
         """Begin; once more after a clock was set back."""
@@ -158,12 +158,12 @@ class Housekeeping:
         await self._remind()
 
     async def _refresh_gauges(self) -> None:
-        now = self.clock.now()
+        now, now_s = self.clock.now(), self.clock.monotonic()
         for connection in self.active.state.watchlist.connections.values():
             self.announcer.maintenance(connection.identity, is_open=connection.maintenance(now).open)
         writes = self.database.writes
         away = self.readiness.store_is_away
-        if not away and writes == self._seen_writes and now - self._read_at < _OTHERS_WRITE:
+        if not away and writes == self._seen_writes and now_s - self._read_s < _OTHERS_WRITE_S:
             return
         try:
             async with self.database.read() as tx:
@@ -173,9 +173,9 @@ class Housekeeping:
             if not away:
                 self.announcer.store_failed(exc, "reading the gauges")
             self.readiness.store_is_away = True
-            self.metrics.show_connections(shown=now - self._read_at < _STORE_LOST)
+            self.metrics.show_connections(shown=now_s - self._read_s < _STORE_LOST_S)
             return
-        self.readiness.store_is_away, self._read_at, self._seen_writes = False, now, writes
+        self.readiness.store_is_away, self._read_s, self._seen_writes = False, now_s, writes
         self.metrics.show_connections(shown=True)
         self.metrics.set_alerts_firing(
             {(kind, severity): counted.get((kind, severity), 0) for kind in Kind for severity in Severity}

@@ -33,6 +33,7 @@ from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionState, Watch, load_records, watched
 from monitor.store.database import Database
 from monitor.store.enrol import enrol
+from monitor.store.instants import pull_in
 from monitor.store.level import StoredLevel
 from monitor.sync.announce import Announcer
 from monitor.voicelink.budget import AccountBudget
@@ -118,7 +119,22 @@ class ActiveConfig:
             StoreUnavailable: The database did not accept it.
         """
         async with self._turn:
+            await self._pull_in()
             self._swap(self._made, await self._store(self._made))
+
+    async def follow_clock(self) -> None:
+        """Plan everything anew after the clock was set back.
+
+        Raises:
+            StoreUnavailable: The database did not accept it.
+        """
+        async with self._turn:
+            now = self.clock.now()
+            self._since = min(self._since, now)
+            for account, one in self.state.discoveries.items():
+                self.state.discoveries[account] = replace(one, fresh_at=min(one.fresh_at, now))
+            await self._pull_in()
+            self.state.watchlist = await self._store(self._made)
 
     async def install(self, config: Config) -> None:
         """Activate a config.
@@ -193,6 +209,10 @@ class ActiveConfig:
         )
         return _Made(config=config, budgets=budgets, http=http, client=client, receivers=receivers)
 
+    async def _pull_in(self) -> None:
+        async with self.database.write() as tx:
+            await pull_in(tx, self.clock.now())
+
     def _watchlist(self, made: _Made, discovered: Mapping[str, Sequence[Discovered]]) -> Watchlist:
         return build_watchlist(
             made.config, client=made.client, budgets=made.budgets, discovered=discovered, since=self._since
@@ -231,6 +251,7 @@ class ActiveConfig:
         self.state.former |= enrolled.removed
         for identity in self.announcer.shown() - connections.keys():
             self.announcer.forget(identity)
+            self.state.applied_s.pop(identity, None)
         for state in enrolled.states:
             self.announcer.restore(state, connections[state.identity], now)
         self._warn_stretched(made.config, watchlist, discovered)

@@ -29,9 +29,9 @@ class Readiness:
         """Return why the monitor does not do its work, or None."""
         if self.store_is_away:
             return "the store is unavailable"
-        if not self.started.is_set() or self._schedule.ticked_at is None:
+        if not self.started.is_set() or not self._schedule.has_ticked:
             return "starting"
-        if self._schedule.stuck_since() is not None:
+        if self._schedule.stuck_for_s() is not None:
             return "the schedule is not running"
         return None
 

@@ -3,22 +3,23 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from monitor.clock import Clock
+from monitor.clock import Clock, Uptime
 from monitor.daemon.jobs import Discovery, Housekeeping
 from monitor.daemon.reload import ActiveConfig
-from monitor.errors import MonitorError
+from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.sync.announce import Announcer
+from monitor.sync.failures import FailureWatch
 from monitor.sync.schedule import Schedule
 
 _RESTART_AFTER_S = 1.0
 _LAG_PROBE_S = 0.5
-_SET_BACK = timedelta(seconds=5)
+_IN_FLIGHT_S = 10.0
+"""After so long everything is written down that was computed before a clock was set back."""
 
 
 @dataclass(eq=False)
@@ -68,37 +69,59 @@ class ClockWatch:
         self,
         *,
         clock: Clock,
+        uptime: Uptime,
         metrics: Metrics,
         housekeeping: Housekeeping,
         discovery: Discovery,
         active: ActiveConfig,
+        failures: FailureWatch,
         schedule: Schedule,
+        announcer: Announcer,
         log: FilteringBoundLogger,
     ) -> None:
         self._clock = clock
+        self._uptime = uptime
         self._metrics = metrics
         self._housekeeping = housekeeping
         self._discovery = discovery
         self._active = active
+        self._failures = failures
         self._schedule = schedule
+        self._announcer = announcer
         self._log = log
+        self._follow_at_s: list[float] = []
+        self._store_away = False
 
     async def run(self) -> None:
         """Watch until cancelled."""
+        seen = self._uptime.set_backs
         while True:
-            before_at, before_s = self._clock.now(), self._clock.monotonic()
+            before_s = self._clock.monotonic()
             await self._clock.sleep(_LAG_PROBE_S)
-            passed_s = self._clock.monotonic() - before_s
-            self._metrics.loop_lag(max(passed_s - _LAG_PROBE_S, 0.0))
-            if self._clock.now() - before_at < timedelta(seconds=passed_s) - _SET_BACK:
-                await self._plan_anew()
+            now_s = self._clock.monotonic()
+            self._metrics.loop_lag(max(now_s - before_s - _LAG_PROBE_S, 0.0))
+            self._uptime.look()
+            if self._uptime.set_backs != seen:
+                seen = self._uptime.set_backs
+                self._log.warning("clock.set_back")
+                self._housekeeping.start()
+                self._discovery.soon()
+                self._schedule.look_now()
+                # Once more for what was computed before and is written down after the first time.
+                self._follow_at_s = [now_s, now_s + _IN_FLIGHT_S]
+            if self._follow_at_s and now_s >= self._follow_at_s[0]:
+                await self._follow()
 
-    async def _plan_anew(self) -> None:
-        self._log.warning("clock.set_back")
-        self._housekeeping.start()
-        self._discovery.soon()
+    async def _follow(self) -> None:
+        """Pull in what is stored, and plan anew; while the store is away, try again."""
         try:
-            await self._active.install(self._active.config)
-        except MonitorError as exc:
-            self._log.error("clock.not_followed", error=str(exc))
+            await self._active.follow_clock()
+        except StoreUnavailable as exc:
+            if not self._store_away:
+                self._announcer.store_failed(exc, "following a clock that was set back")
+            self._store_away = True
+            return
+        self._store_away = False
+        del self._follow_at_s[0]
+        self._failures.moved = True
         self._schedule.look_now()

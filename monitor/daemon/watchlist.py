@@ -99,7 +99,7 @@ def build_watchlist(
         client: Asks the provider.
         budgets: By account.
         discovered: By account, the connections that are watched without being configured.
-        since: When this process began to watch.
+        since: When this process began to watch; intervals of crons are measured from then.
     """
     windows = [
         Window(
@@ -128,7 +128,6 @@ def build_watchlist(
         ),
         wording=wording_of(config),
         routes=routes_of(config.receivers),
-        since=since,
     )
 
 

@@ -19,8 +19,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from monitor.drift.alert import Kind, Resolution
-from monitor.drift.alerts import Alert, Report, confirm, report, update_due_at
-from monitor.drift.episodes import Ended, Track, track_id
+from monitor.drift.alerts import Alert, Report, alerts_as_of, confirm, report, update_due_at
+from monitor.drift.episodes import Ended, Track, track_id, tracks_as_of
 from monitor.drift.rules import Severities
 from monitor.errors import Outcome
 
@@ -144,6 +144,9 @@ def step(
         now: The instant of the step.
         configured: The names of all receivers; None: no alert ends because its receiver is gone.
     """
+    records = FailureRecords(
+        tracks=tracks_as_of(records.tracks, now), alerts=alerts_as_of(records.alerts, now)
+    )
     by_identity = {health.identity: health for health in healths}
     failing = {receiver.name: receiver for receiver in receivers}
     kept: dict[str, Track] = {}

@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 
 from monitor.drift.alert import Kind, Resolution
-from monitor.drift.alerts import Alert, Report, confirm, report, update_due_at
+from monitor.drift.alerts import Alert, Report, alerts_as_of, confirm, report, update_due_at
 from monitor.drift.diff import diff
 from monitor.drift.episodes import (
     Ended,
@@ -24,6 +24,7 @@ from monitor.drift.episodes import (
     severity,
     silent,
     track_id,
+    tracks_as_of,
     unsettled,
 )
 from monitor.drift.plausibility import Guard, Hold, believed, carry_over, hold, implausible
@@ -111,7 +112,7 @@ def step(
         accept_all: Accept every removal and reconfiguration.
         unconfigured: The connection is no longer watched; every episode ends.
     """
-    tracks = records.tracks
+    tracks = tracks_as_of(records.tracks, now)
     snapshot = records.snapshot
     if verdict is not None:
         tracks = observe(tracks, records.snapshot, verdict.snapshot, verdict.changes, rules, now)
@@ -130,7 +131,7 @@ def step(
         if not unconfigured and _opens(track, rules, now)
     ]
     confirmed, alerts = confirm(
-        ready, records.alerts, scope=scope, update_interval=rules.update_interval, now=now
+        ready, alerts_as_of(records.alerts, now), scope=scope, update_interval=rules.update_interval, now=now
     )
     opened = {track_id(track.kind, track.key): track for track in confirmed}
     tracks = {name: _raised(track, rules, now) for name, track in (tracks | opened).items()}

@@ -60,6 +60,7 @@ class Announcer:
         """Show a connection as the store knows it, unless this process has a newer sync of it."""
         known_at = self._synced_at.get(state.identity)
         if known_at is not None and (state.synced_at is None or state.synced_at < known_at):
+            self._synced_at[state.identity] = min(known_at, now)  # the clock may have been set back since
             return
         if state.synced_at is not None:
             self._synced_at[state.identity] = state.synced_at

@@ -217,6 +217,8 @@ class Cycle:
         return counts
 
     def _done(self, result: SyncResult, *, flush: bool) -> Done:
+        if result.applied:
+            self.active.applied_s[result.claim.identity] = self.clock.monotonic()
         # Failing until just now: some alert may be over.
         claim = result.claim
         healing = claim.streak.failures > 0 or claim.identity in self.active.troubled

@@ -5,10 +5,10 @@ runs late, twice or after a crash.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from monitor.clock import Clock
+from monitor.clock import SET_BACK, Clock, Uptime
 from monitor.drift.alerts import Report
 from monitor.drift.failures import SCOPE, FailingReceiver, Health, kind_of, step
 from monitor.drift.text import Watched
@@ -18,6 +18,7 @@ from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionState, watched
 from monitor.store.database import Database
 from monitor.store.failures import FailureState, load_failures, save_failures
+from monitor.store.instants import pull_in
 from monitor.store.outbox import Backlog, backlogs
 from monitor.sync.announce import Announcer
 from monitor.watch.discovery import DISCOVERY_INTERVAL
@@ -38,6 +39,7 @@ class FailureWatch:
     codec: Codec
     announcer: Announcer
     clock: Clock
+    uptime: Uptime
     moved: bool = field(init=False, default=True)
     _wakes_at: datetime | None = field(init=False, default=None)
     _looked_at: datetime | None = field(init=False, default=None)
@@ -58,6 +60,8 @@ class FailureWatch:
         Raises:
             StoreUnavailable: The database did not answer.
         """
+        # Here too: after a stop this may run before anything else has noticed it.
+        self.uptime.look()
         self.moved, self._looked_at = False, self.clock.now()
         try:
             return await self._look(self._looked_at, self.active.watchlist)
@@ -66,15 +70,20 @@ class FailureWatch:
             raise
 
     async def _look(self, now: datetime, watchlist: Watchlist) -> bool:
+        since = self.uptime.since
         async with self.database.write() as tx:
             stored = await load_failures(tx, self.codec)
             states = await watched(tx, self.codec)
+            if any(state.applied_at is not None and state.applied_at > now for state in states):
+                # Before anything is compared: what was applied before a set-back must not look new after it.
+                await pull_in(tx, now)
+                states = await watched(tx, self.codec)
             queues = await backlogs(tx)
-            healths = _healths(states, self.active, now)
+            healths = _healths([self._aged(state, now) for state in states], self.active, since, now)
             done = step(
                 stored.records,
                 healths,
-                _failing(queues, now),
+                _failing(queues, since, now),
                 watchlist.failure_rules,
                 now,
                 configured=[queue.receiver for queue in queues],
@@ -94,14 +103,25 @@ class FailureWatch:
                     tx, SCOPE, opened=done.opened, moved=(), ended=done.ended, codec=self.codec
                 )
                 await save_alerts(tx, SCOPE, messages, routes=watchlist.routes, now=now)
-        instants = (done.wakes_at, _next_out_of_reach(queues, now), _unmuted_at(watchlist, now))
+        instants = (done.wakes_at, _next_out_of_reach(queues, since, now), _unmuted_at(watchlist, now))
         self._wakes_at = min((at for at in instants if at is not None), default=None)
         self.active.troubled = frozenset(track.key for track in done.records.tracks.values())
         self.announcer.episodes_ended(done.ended)
         return bool(messages)
 
+    def _aged(self, state: ConnectionState, now: datetime) -> ConnectionState:
+        """Return the connection with its last snapshot as old as it is by the monotonic clock.
 
-def _failing(queues: Sequence[Backlog], now: datetime) -> list[FailingReceiver]:
+        A clock that was set back makes it look newer. Of what other replicas apply only the store knows.
+        """
+        if state.applied_at is None or not self.database.is_sqlite:
+            return state
+        applied_s = self.active.applied_s.get(state.identity, self.uptime.since_s)
+        applied_at = now - timedelta(seconds=self.clock.monotonic() - applied_s)
+        return replace(state, applied_at=applied_at) if state.applied_at - applied_at > SET_BACK else state
+
+
+def _failing(queues: Sequence[Backlog], since: datetime, now: datetime) -> list[FailingReceiver]:
     return [
         FailingReceiver(name=queue.receiver, since=queue.troubled_since, error=queue.error or "")
         for queue in queues
@@ -109,13 +129,15 @@ def _failing(queues: Sequence[Backlog], now: datetime) -> list[FailingReceiver]:
         and (
             queue.refused
             or queue.refused_in_row >= FAILING_AFTER
-            or now >= queue.troubled_since + _OUT_OF_REACH
+            or now >= max(queue.troubled_since, since) + _OUT_OF_REACH
         )
     ]
 
 
-def _healths(states: Sequence[ConnectionState], active: ActiveState, now: datetime) -> list[Health]:
-    connections, since = active.watchlist.connections, active.watchlist.since
+def _healths(
+    states: Sequence[ConnectionState], active: ActiveState, since: datetime, now: datetime
+) -> list[Health]:
+    connections = active.watchlist.connections
     watched_now = [
         Health(
             identity=state.identity,
@@ -137,7 +159,7 @@ def _healths(states: Sequence[ConnectionState], active: ActiveState, now: dateti
             identity=discovery.identity,
             account=discovery.account,
             streak=discovery.streak,
-            fresh_at=discovery.fresh_at,
+            fresh_at=max(discovery.fresh_at, since),
             interval=DISCOVERY_INTERVAL,
             stale_after=discovery.stale_after,
         )
@@ -154,8 +176,12 @@ def _names(active: ActiveState) -> dict[str, Watched]:
     return {**active.former, **discoveries, **active.watchlist.watched}
 
 
-def _next_out_of_reach(queues: Sequence[Backlog], now: datetime) -> datetime | None:
-    instants = [queue.troubled_since + _OUT_OF_REACH for queue in queues if queue.troubled_since is not None]
+def _next_out_of_reach(queues: Sequence[Backlog], since: datetime, now: datetime) -> datetime | None:
+    instants = [
+        max(queue.troubled_since, since) + _OUT_OF_REACH
+        for queue in queues
+        if queue.troubled_since is not None
+    ]
     return min((instant for instant in instants if instant > now), default=None)
 
 

@@ -37,12 +37,12 @@ from monitor.sync.failures import FailureWatch
 
 TICK = "tick"
 
-_LEASE = timedelta(minutes=2)
+LEASE = timedelta(minutes=2)
 _SHORTEST_REST = timedelta(milliseconds=100)
 _LONGEST_REST = timedelta(seconds=1)
 """Commands write into the store too, without a word to the daemon."""
 _AFTER_FAILURE = timedelta(seconds=2)
-_TICK_LATE = timedelta(seconds=10)
+_TICK_LATE_S = 10.0
 
 
 class Cycle(Protocol):
@@ -85,16 +85,15 @@ class Schedule:
     """When the next connection is due, as the store said last."""
     _singly: bool = field(init=False, default=False)
     """Whether to flush one by one, after a batch that the store refused."""
-    _started_at: datetime = field(init=False)
-    _renewed_at: datetime = field(init=False)
+    _started_s: float = field(init=False)
+    _renewed_s: float = field(init=False)
     _failing: bool = field(init=False, default=False)
     _turn: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     _closing: bool = field(init=False, default=False)
-    ticked_at: datetime | None = field(init=False, default=None)
-    """When a tick last succeeded; None before the first."""
+    _ticked_s: float | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self._renewed_at = self._started_at = self.clock.now()
+        self._renewed_s = self._started_s = self.clock.monotonic()
 
     def start(self) -> None:
         """Begin to tick."""
@@ -109,14 +108,21 @@ class Schedule:
             replace_existing=True,
         )
 
-    def stuck_since(self) -> datetime | None:
-        """Return since when nothing has been claimed; None while all is well."""
-        if self.ticked_at is None or self.clock.now() - self.ticked_at > _TICK_LATE:
-            return self.ticked_at or self._started_at
-        return None
+    @property
+    def has_ticked(self) -> bool:
+        """Whether a tick has ever succeeded."""
+        return self._ticked_s is not None
+
+    def stuck_for_s(self) -> float | None:
+        """Return for how many seconds nothing has been claimed; None while all is well."""
+        ticked_s = self._started_s if self._ticked_s is None else self._ticked_s
+        waited_s = self.clock.monotonic() - ticked_s
+        return waited_s if waited_s > _TICK_LATE_S or not self.has_ticked else None
 
     def look_now(self) -> None:
-        """Tick at once: the watchlist changed, or a user asked for something."""
+        """Tick at once: the watchlist changed, or a user asked for something; nothing while closing."""
+        if self._closing:
+            return
         self._due_at = self.clock.now()
         self._tick_at(self._due_at)
 
@@ -143,7 +149,7 @@ class Schedule:
         try:
             async with self.database.write() as tx:
                 await self._write_ended(tx, waiting, now)
-                claim = await claim_one(tx, identity, now, lease=_LEASE)
+                claim = await claim_one(tx, identity, now, lease=LEASE)
         except Exception:
             self._ended[:0] = waiting
             raise
@@ -172,7 +178,7 @@ class Schedule:
                 self.announcer.internal_error("tick", exc)
             else:
                 self._failing, worked = False, True
-                self.ticked_at = now
+                self._ticked_s = self.clock.monotonic()
             if not self._closing:
                 now = self.clock.now()
                 self._tick_at(self.next_tick_at(now, overdue=True) if worked else now + _AFTER_FAILURE)
@@ -205,7 +211,8 @@ class Schedule:
         """Write down what has ended, and claim what is due unless closing; one transaction, if any."""
         ended, self._ended = self._ended, []
         running = [claim for claim, _ in self._running.values()]
-        renewing = bool(running) and now - self._renewed_at > _LEASE / 4
+        now_s = self.clock.monotonic()
+        renewing = bool(running) and now_s - self._renewed_s > LEASE.total_seconds() / 4
         moved = any(done.failures_moved for _, done in ended)
         if not (renewing or moved or any(done.result or done.lost for _, done in ended) or self._is_due(now)):
             async with self.database.read() as tx:
@@ -217,9 +224,9 @@ class Schedule:
             async with self.database.write() as tx:
                 await self._write_ended(tx, ended, now)
                 if renewing:
-                    await renew(tx, running, now + _LEASE)
+                    await renew(tx, running, now + LEASE)
                 if not self._closing:
-                    claims = await claim_due(tx, now, limit=self.batch, lease=_LEASE)
+                    claims = await claim_due(tx, now, limit=self.batch, lease=LEASE)
                 self._due_at = await next_due_at(tx)
         except Exception:
             self._ended[:0] = ended
@@ -229,7 +236,7 @@ class Schedule:
         # Not earlier: the policy of failures only sees what is written down.
         self.failures.moved = self.failures.moved or moved
         if renewing:
-            self._renewed_at = now
+            self._renewed_s = now_s
         return claims
 
     async def _write_ended(

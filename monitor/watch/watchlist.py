@@ -20,7 +20,6 @@ class Watchlist:
     failure_rules: FailureRules
     wording: Wording
     routes: tuple[Route, ...]
-    since: datetime
     watched: Mapping[str, Watched] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,10 +50,12 @@ class ActiveState:
     """What is active now: the watchlist, which a reload replaces, and what goes with it.
 
     `discoveries` are by account. `former` are the names of connections that were watched once, for alerts
-    that end with them. `troubled` are the identities in a failure alert.
+    that end with them. `troubled` are the identities in a failure alert. `applied_s` is when this process
+    last applied a snapshot of each, by the monotonic clock.
     """
 
     watchlist: Watchlist
     discoveries: dict[str, Discovering] = field(default_factory=dict)
     troubled: frozenset[str] = frozenset()
     former: dict[str, Watched] = field(default_factory=dict)
+    applied_s: dict[str, float] = field(default_factory=dict)

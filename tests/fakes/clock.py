@@ -19,17 +19,22 @@ class FakeClock:
     def __init__(self, start: datetime = START, *, turns: int = 50) -> None:
         self._start = start
         self._elapsed_s = 0.0
+        self._ahead = timedelta(0)
         self._turns = turns
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 
     def now(self) -> datetime:
         """Return the current instant, aware, UTC."""
-        return self._start + timedelta(seconds=self._elapsed_s)
+        return self._start + timedelta(seconds=self._elapsed_s) + self._ahead
 
     def monotonic(self) -> float:
         """Return the seconds that were advanced so far, and 1,000 more."""
         return 1_000.0 + self._elapsed_s
+
+    def jump(self, seconds: float) -> None:
+        """Set the clock, ahead or (negative) back; what is monotonic stays so."""
+        self._ahead += timedelta(seconds=seconds)
 
     async def sleep(self, seconds: float) -> None:
         """Wait until the clock was advanced so far; not positive: give way once."""

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 from sqlalchemy import select
 
+from monitor.clock import Uptime
 from monitor.config import Config, load_config
 from monitor.daemon.reload import ActiveConfig
 from monitor.metrics import Metrics
@@ -67,6 +68,7 @@ class Rig:
     def __init__(self, database: Database, simulator: Simulator) -> None:
         self.database, self.simulator = database, simulator
         self.clock, self.log, self.codec = HastyClock(), FakeLog(), Codec()
+        self.uptime = Uptime(self.clock)
         self.metrics = Metrics(version="1")
         self.announcer = Announcer(metrics=self.metrics, log=self.log.logger)
         self.ledger = CountingLedger(database, self.codec)
@@ -104,6 +106,7 @@ class Rig:
             codec=self.codec,
             announcer=self.announcer,
             clock=self.clock,
+            uptime=self.uptime,
         )
 
     def config(self, values: dict[str, Any]) -> Config:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from monitor.clock import Uptime
 from monitor.drift.failures import FailureRules
 from monitor.drift.text import Wording
 from monitor.errors import Outcome, StoreUnavailable
@@ -94,7 +95,6 @@ class House:
             failure_rules=FailureRules(),
             wording=Wording(),
             routes=(),
-            since=START,
         )
         self.failures = FailureWatch(
             active=ActiveState(watchlist=watchlist),
@@ -102,6 +102,7 @@ class House:
             codec=Codec(),
             announcer=announcer,
             clock=self.clock,
+            uptime=Uptime(self.clock),
         )
         self.schedule = Schedule(
             scheduler=AsyncIOScheduler(timezone="UTC"),

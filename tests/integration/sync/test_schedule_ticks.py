@@ -127,4 +127,4 @@ async def test_tick_that_comes_while_closing_does_nothing(tmp_path: Path) -> Non
         )
         await schedule.close(0.0)
         await schedule.tick()
-        assert schedule.ticked_at is None
+        assert not schedule.has_ticked

@@ -1,0 +1,90 @@
+"""Pulls in stored instants that lie further in the future than they could have been planned.
+
+Rows outlive the clock that wrote them. One that ran ahead, or was set back since, leaves instants behind that
+would keep retries, leases and looks waiting for as long as it was wrong.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Column, Table, case, or_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.notify.retry import FAILING_JITTER_S, LONGEST_S
+from monitor.store.tables import (
+    acceptances,
+    alerts,
+    changes,
+    connections,
+    deliveries,
+    episodes,
+    fleet,
+    posted,
+    posters,
+    pulse,
+    receivers,
+    told,
+)
+
+_PAST = timedelta(0)
+"""Of what has happened, and of looks: one too early does nothing."""
+_LEASE = timedelta(minutes=10)
+"""Longer than any receiver takes. The holder of a lease keeps it by renewing it."""
+
+LONGEST_DELAYS: Mapping[Column[Any], timedelta] = {
+    connections.c.watched_since: _PAST,
+    connections.c.vanished_at: _PAST,
+    connections.c.wakes_at: _PAST,
+    connections.c.lease_until: timedelta(minutes=2),
+    connections.c.applied_at: _PAST,
+    connections.c.synced_at: _PAST,
+    connections.c.succeeded_at: _PAST,
+    changes.c.at: _PAST,
+    alerts.c.started_at: _PAST,
+    alerts.c.updated_at: _PAST,
+    alerts.c.resolved_at: _PAST,
+    alerts.c.grown_at: _PAST,
+    alerts.c.tells_at: _PAST,
+    episodes.c.since: _PAST,
+    episodes.c.opened_at: _PAST,
+    episodes.c.ended_at: _PAST,
+    deliveries.c.created_at: _PAST,
+    # Not the hour that a Retry-After may ask for: a request too early is better than a message an hour late.
+    deliveries.c.due_at: timedelta(seconds=LONGEST_S + FAILING_JITTER_S),
+    deliveries.c.lease_until: _LEASE,
+    deliveries.c.first_failed_at: _PAST,
+    deliveries.c.finished_at: _PAST,
+    receivers.c.known_since: _PAST,
+    receivers.c.troubled_since: _PAST,
+    receivers.c.delivered_at: _PAST,
+    told.c.told_at: _PAST,
+    told.c.ended_at: _PAST,
+    posted.c.changed_at: _PAST,
+    posted.c.ended_at: _PAST,
+    posted.c.accepted_at: _PAST,
+    posters.c.lease_until: _LEASE,
+    posters.c.troubled_since: _PAST,
+    fleet.c.wakes_at: _PAST,
+    acceptances.c.asked_at: _PAST,
+    pulse.c.at: _PAST,
+}
+"""How long after it was written each instant may lie."""
+
+EXEMPT: Mapping[Column[Any], str] = {
+    connections.c.due_at: "its connection's own interval bounds it, in `begin_watching`",
+}
+"""Instants that something else bounds, or that a user or the config names."""
+
+
+async def pull_in(tx: AsyncConnection, now: datetime) -> None:
+    """Pull in every instant that lies further in the future than it could have been planned."""
+    by_table: dict[Table, dict[Column[Any], datetime]] = {}
+    for column, delay in LONGEST_DELAYS.items():
+        by_table.setdefault(column.table, {})[column] = now + delay
+    for table, latest in by_table.items():
+        await tx.execute(
+            update(table)
+            .where(or_(*(column > at for column, at in latest.items())))
+            .values({column: case((column > at, at), else_=column) for column, at in latest.items()})
+        )
