@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import bindparam, delete, func, insert, select, union, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.drift.alert import AlertBody, Kind, Notice, Severity, Status, decode_body, encode_body
+from monitor.drift.alert import AlertBody, Kind, Notice, Severity, Status, decode_body, encode_body, merged
 from monitor.drift.alerts import Report, new_id
 from monitor.drift.episodes import Ended, Episode, Track
 from monitor.drift.text import Watched, Wording, body
@@ -20,10 +20,11 @@ from monitor.store.tables import PENDING, alerts, deliveries, episodes, told
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertMessage:
-    """A report with the body that people read."""
+    """A report with the body that people read; `most_listed` is how many changes a body lists at most."""
 
     report: Report
     body: AlertBody
+    most_listed: int = 50
 
 
 def messages_of(
@@ -40,6 +41,7 @@ def messages_of(
         AlertMessage(
             report=made,
             body=body(made, scope=scope, watched=watched, wording=wording, now=now, others=others(made)),
+            most_listed=wording.max_listed_numbers,
         )
         for made in reports
     ]
@@ -107,7 +109,8 @@ async def save_alerts(
             await tx.execute(update(alerts).where(alerts.c.id == alert.id).values(**values))
         if report.notice is not None:
             already = frozenset((await tx.execute(_HEARD, {"which": alert.id})).scalars())
-            await add_deliveries(tx, message.body, plan(message.body, routes, already), now)
+            planned = plan(message.body, routes, already)
+            await add_deliveries(tx, message.body, planned, now, most_listed=message.most_listed)
         quiet = [route.receiver for route in routes if not route.send_resolved]
         if quiet and report.status is Status.RESOLVED:
             # One that wants no ends must not get old ones should it ever ask for them.
@@ -116,13 +119,23 @@ async def save_alerts(
 
 
 async def add_deliveries(
-    tx: AsyncConnection, body: AlertBody, planned: Iterable[tuple[str, Notice]], now: datetime
+    tx: AsyncConnection,
+    body: AlertBody,
+    planned: Iterable[tuple[str, Notice]],
+    now: datetime,
+    *,
+    most_listed: int = 50,
 ) -> None:
-    """Queue one message for each receiver; an `updated` that was never tried gives way to the newer one."""
+    """Queue one message for each receiver.
+
+    An `updated` that was never tried gives way to the newer one, which then tells its changes too.
+    """
     for receiver, notice in planned:
+        told_body = msgspec.structs.replace(body, change=notice)
         if notice is Notice.UPDATED:
-            await tx.execute(
-                delete(deliveries).where(
+            replaced = await tx.execute(
+                delete(deliveries)
+                .where(
                     deliveries.c.receiver == receiver,
                     deliveries.c.alert_id == body.alert_id,
                     deliveries.c.change == Notice.UPDATED,
@@ -130,7 +143,10 @@ async def add_deliveries(
                     deliveries.c.attempts == 0,
                     deliveries.c.lease_until.is_(None),
                 )
+                .returning(deliveries.c.body)
             )
+            for row in replaced:
+                told_body = merged(told_body, decode_body(row.body), most=most_listed)
         await tx.execute(
             insert(deliveries).values(
                 id=new_id(body.alert_id, receiver, str(body.version), notice, now.isoformat()),
@@ -138,7 +154,7 @@ async def add_deliveries(
                 alert_id=body.alert_id,
                 change=notice,
                 version=body.version,
-                body=encode_body(msgspec.structs.replace(body, change=notice)),
+                body=encode_body(told_body),
                 status=PENDING,
                 created_at=now,
                 due_at=now,

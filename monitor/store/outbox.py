@@ -336,5 +336,9 @@ async def remind(tx: AsyncConnection, repeats: Mapping[str, timedelta], now: dat
     )
     due = [row for row in rows if now >= row.told_at + repeats[row.receiver]]
     for row in due:
-        await add_deliveries(tx, decode_body(row.body), [(row.receiver, Notice.REMINDER)], now)
+        # What moves is told by updates; a reminder says what is still so.
+        body = msgspec.structs.replace(
+            decode_body(row.body), changes=[], changes_total=0, numbers_added=0, numbers_ended=0
+        )
+        await add_deliveries(tx, body, [(row.receiver, Notice.REMINDER)], now)
     return len(due)

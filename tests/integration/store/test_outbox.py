@@ -7,7 +7,8 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
-from monitor.drift.alert import Notice
+from monitor.drift.alert import AlertChange, Notice, decode_body
+from monitor.drift.snapshot import ChangeKind
 from monitor.errors import Refusal
 from monitor.notify.delivery import Dead, Failed, Result, Sent
 from monitor.store.alerts import add_deliveries
@@ -108,6 +109,43 @@ async def test_only_an_update_gives_way_to_a_newer_one(
     for position, notice in enumerate(notices):
         await tell(database, notice, at=START + position * MINUTE)
     assert await rows(database) == [("a1", notice) for notice in left]
+
+
+async def test_update_tells_the_changes_of_those_it_replaces(database: Database) -> None:
+    """Newest first, up to the limit, and counts them all: the receiver has heard of none of them."""
+    moved = [
+        AlertChange(
+            key=str(place),
+            phone_number=f"+{place}",
+            change=ChangeKind.APPEARED,
+            previous_state="READY",
+            state="NO_BOT",
+            previous_issues=[],
+            issues=["NO_BOT"],
+            was={},
+            is_={},
+        )
+        for place in range(6)
+    ]
+    for version, changes in enumerate(([0, 1], [2], [3, 4, 5]), 2):
+        body = msgspec.structs.replace(
+            BODY,
+            change=UPDATED,
+            version=version,
+            changes=[moved[place] for place in changes],
+            changes_total=len(changes) + 10,
+            numbers_added=len(changes),
+        )
+        async with database.write() as tx:
+            await add_deliveries(tx, body, [("hook", UPDATED), ("chat", UPDATED)], START, most_listed=5)
+        if version == 2:  # chat is quicker
+            (first,) = await StoredOutbox(database, FakeClock()).lease_due("chat", limit=1, lease_s=LEASE_S)
+            await StoredOutbox(database, FakeClock()).settle([Sent(delivery=first, at=START, answer="ok")])
+    for receiver, keys, total, added in (("hook", "34520", 36, 6), ("chat", "3452", 24, 4)):
+        (last,) = await StoredOutbox(database, FakeClock()).lease_due(receiver, limit=9, lease_s=LEASE_S)
+        told = decode_body(last.body)
+        assert "".join(each.key for each in told.changes) == keys
+        assert (told.version, told.changes_total, told.numbers_added) == (4, total, added)
 
 
 @pytest.mark.parametrize("tried", [True, False], ids=["tried before", "under way"])

@@ -14,7 +14,7 @@ from monitor.notify.routing import Route
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.enrol import enrol
-from monitor.store.outbox import StoredOutbox
+from monitor.store.outbox import StoredOutbox, remind
 from monitor.store.tables import deliveries, told
 from tests.fakes.clock import FakeClock
 from tests.fakes.stored import MINUTE, NOW, Story, begin, number, tell, watch
@@ -171,6 +171,21 @@ async def test_refused_end_stays_dead(post: Post) -> None:
     assert await post.refuse() == [RESOLVED]
     assert await post.statuses() == ["delivered", "dead"]
     assert await post.known() == [("hook", False)]
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_reminder_is_what_the_receiver_can_follow(post: Post, *, refused: bool) -> None:
+    """It opens the alert for who refused everything so far, and repeats no moves for who did not."""
+    await post.break_one()
+    assert await (post.refuse() if refused else post.take()) == [OPENED]
+    post.story.at += 5 * MINUTE
+    async with post.database.write() as tx:
+        assert await remind(tx, {"hook": 5 * MINUTE}, post.story.at) == 1
+        assert await remind(tx, {"hook": 5 * MINUTE}, post.story.at) == 0
+    (delivery,) = await post.lease()
+    body = decode_body(delivery.body)
+    assert delivery.change is body.change is (OPENED if refused else Notice.REMINDER)
+    assert (body.numbers_total, body.numbers_added, body.changes_total, body.changes) == (1, 0, 0, [])
 
 
 async def test_accepted_message_counts_though_its_receiver_was_removed_meanwhile(post: Post) -> None:
