@@ -43,11 +43,16 @@ class Dependencies(msgspec.Struct, frozen=True, array_like=True, gc=False):
     unknown: tuple[str, ...] = ()
 
     def or_else(self, before: "Dependencies | None") -> "Dependencies":
-        """Return these dependencies, with those of `before` where they are gone now."""
-        if before is None:
+        """Return these dependencies, with those of `before` where they are gone or not known now."""
+        if before is None or self == before:
             return self
-        gone = {name: getattr(before, name) for name in _DEPENDENCIES if getattr(self, name) is None}
-        return msgspec.structs.replace(self, **gone) if gone else self
+        now = self.filled(before) if self.unknown else self
+        gone = {
+            name: was
+            for name in _DEPENDENCIES
+            if getattr(now, name) is None and (was := getattr(before, name)) is not None
+        }
+        return msgspec.structs.replace(now, **gone) if gone else now
 
     def filled(self, before: "Dependencies") -> "Dependencies":
         """Return these dependencies, with what the answer does not say as it was before."""

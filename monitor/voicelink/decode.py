@@ -7,7 +7,7 @@ between batches. Both give the same snapshot.
 
 import re
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,8 +19,8 @@ from monitor.http.text import clean
 from monitor.voicelink.failure import UNREADABLE_JSON, decode_envelope
 from monitor.voicelink.numbers import Gathering
 from monitor.voicelink.repair import repair
-from monitor.voicelink.text import WARNING_LIMIT, clean_any
-from monitor.voicelink.wire import WireAnswer, WireDrift, WireParts, WireReadiness
+from monitor.voicelink.text import NAME_LIMIT, WARNING_LIMIT, clean_any, clean_id
+from monitor.voicelink.wire import WireAnswer, WireDrift, WireNamed, WireParts, WireReadiness
 
 WHOLE_BYTES = 2 * 1024 * 1024
 """Up to this size (about 1,000 numbers) one typed pass holds the event loop for some 5 ms."""
@@ -32,6 +32,7 @@ _PARTS = msgspec.json.Decoder(WireAnswer[Raw, Raw])
 _DATA = msgspec.json.Decoder(dict[str, Raw])
 _READINESS = msgspec.json.Decoder(WireReadiness)
 _DRIFT = msgspec.json.Decoder(WireDrift)
+_NAMED = msgspec.json.Decoder(WireNamed)
 _ENTRIES = msgspec.json.Decoder(list[Raw])
 _ANY = msgspec.json.Decoder()
 
@@ -89,6 +90,10 @@ async def decode_sync(
     ]
     return Snapshot(
         numbers=await _finished(into, sleep0),
+        names=into.names(
+            await _names("client", entries["clients"] or (), sleep0)
+            | await _names("bot", entries["bots"] or (), sleep0)
+        ),
         inventory={kind: len(entries[kind] or ()) for kind in INVENTORY_KINDS},
         warnings=(*map(_warning, entries["warnings"] or ()), *notes),
         skipped=into.skipped,
@@ -103,6 +108,24 @@ async def _finished(into: Gathering, sleep0: Callable[[], Awaitable[None]]) -> d
             await sleep0()
         numbers |= into.finish(keys[start : start + BATCH])
     return numbers
+
+
+async def _names(kind: str, entries: Sequence[Raw], sleep0: Callable[[], Awaitable[None]]) -> dict[str, str]:
+    """Return what clients or bots are called, by keys like `client:415`."""
+    names: dict[str, str] = {}
+    for place, raw in enumerate(entries):
+        if place and place % BATCH == 0:
+            await sleep0()
+        try:
+            each = _NAMED.decode(raw)
+        except UNREADABLE_JSON:
+            continue
+        parts = [clean_any(part, NAME_LIMIT) for part in (each.first_name, each.last_name)]
+        name = clean_any(each.bot_name, NAME_LIMIT) or " ".join(filter(None, parts))
+        name = clean(name or clean_any(each.name, NAME_LIMIT), NAME_LIMIT)
+        if name:
+            names[f"{kind}:{clean_id(each.id)}"] = name
+    return names
 
 
 def _entries(raw: Raw) -> list[Raw] | None:

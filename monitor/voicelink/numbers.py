@@ -11,15 +11,26 @@ for as long as the answer is read, and shared between the numbers.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
+from typing import TypeAlias, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from monitor.drift.snapshot import EXPIRED, ActionItem, Dependencies, Number
 from monitor.http.text import clean
-from monitor.voicelink.text import LABEL_LIMIT, NAME_LIMIT, clean_id, is_true
-from monitor.voicelink.wire import Id, WireDid, WireDrift, WireLocalNumber, WireReadiness, WireRouting
+from monitor.voicelink.text import LABEL_LIMIT, NAME_LIMIT, clean_id, is_active, is_true
+from monitor.voicelink.wire import (
+    Said,
+    Text,
+    WireBot,
+    WireDid,
+    WireDrift,
+    WireLocalNumber,
+    WireReadiness,
+    WireRouting,
+)
 
 UNKNOWN = "UNKNOWN"
 """The state of a number for which the answer gives none, and an issue without a code."""
@@ -31,6 +42,13 @@ _ROUTED_TO: dict[int | str, str] = {_MOBILE: "mobile", _SIP: "sip", _BOT: "bot",
 """`for_inbound_call` and `for_outbound_call`: they use the same numbers for the same targets."""
 
 
+_DRIFT_ONLY = tuple(name for name in Dependencies.__struct_fields__ if name not in ("client_id", "unknown"))
+
+_PartT = TypeVar("_PartT")
+_Part: TypeAlias = _PartT | UnsetType | None
+_Target = tuple[str, tuple[str, ...]]
+
+
 class Gathering:
     """Numbers of one answer; `skipped` counts the entries that cannot be read."""
 
@@ -39,8 +57,10 @@ class Gathering:
         self._drift = _Entries()
         self._readiness = _Entries()
         self._words: dict[str, str] = {}
-        self._targets: dict[tuple[Id, ...], str | None] = {}
-        self._refs: dict[tuple[Id, ...], Dependencies] = {}
+        self._targets: dict[tuple[Said, ...], _Target] = {}
+        self._refs: dict[tuple[object, ...], Dependencies] = {}
+        self._owners: dict[Said, Dependencies] = {}
+        self._names: dict[str, str] = {}
 
     def add_drift(self, entries: Iterable[WireDrift]) -> int:
         """Take entries of `drift`; return how many have a key. All of them come before `readiness`."""
@@ -49,7 +69,7 @@ class Gathering:
             key = _key(entry)
             if key:
                 taken += 1
-                self._drift.add(_drifting(key, entry))
+                self._drift.add(self._drifting(key, entry))
             else:
                 self.skipped += 1
         return taken
@@ -65,6 +85,15 @@ class Gathering:
             taken += 1
             self._readiness.add(self._number(key, entry))
         return taken
+
+    def names(self, listed: Mapping[str, str]) -> dict[str, str]:
+        """Return what clients, bots and agents of the numbers are called, by keys like `client:415`."""
+        used = {
+            key
+            for refs in (*self._refs.values(), *self._owners.values())
+            for key in (f"client:{refs.client_id}", f"bot:{refs.bot_id}", f"agent:{refs.agent_id}")
+        }
+        return {key: name for key, name in sorted((self._names | dict(listed)).items()) if key in used}
 
     def keys(self) -> list[str]:
         """Return the keys of all numbers, to be finished once every entry is taken."""
@@ -84,6 +113,24 @@ class Gathering:
         # What `drift` says fills what readiness left open.
         items = number.action_items or listed.action_items
         return msgspec.structs.replace(_united([number, listed]), drifting=True, action_items=items)
+
+    def _drifting(self, key: str, entry: WireDrift) -> Number:
+        state = clean(entry.state or "", NAME_LIMIT) or UNKNOWN
+        label = clean(entry.action or "", LABEL_LIMIT)
+        refs = self._owners.get(entry.client_id)
+        if refs is None:
+            unknown = ("client_id", *_DRIFT_ONLY) if entry.client_id is UNSET else _DRIFT_ONLY
+            refs = Dependencies(client_id=clean_id(entry.client_id), unknown=unknown)
+            self._owners[entry.client_id] = refs
+        return Number(
+            key=key,
+            phone_number=clean(entry.phone_number or "", NAME_LIMIT) or f"+{key}",
+            state=state,
+            drifting=True,
+            action_items=(ActionItem(state, label),) if label else (),
+            did_id=clean_id(entry.did_id),
+            dependencies=refs,
+        )
 
     def _number(self, key: str, entry: WireReadiness) -> Number:
         """Return the number of a readiness entry, whatever `drift` says of it."""
@@ -133,26 +180,69 @@ class Gathering:
         return tuple([ActionItem(code, label or code) for code, label in pairs if code or label])
 
     def _refs_of(self, entry: WireReadiness, did: WireDid | None) -> Dependencies:
-        bot, local = entry.bot, entry.local_phone_number
-        client_id = None if did is None else did.client_id
-        if client_id is None and bot is not None:
+        bot, local, routing = entry.bot, entry.local_phone_number, entry.routing
+        client_id = did.client_id if did is not None else UNSET
+        if bot and (client_id is UNSET or client_id is None) and bot.client_id is not UNSET:
             client_id = bot.client_id
-        named = (
+        said = (
             client_id,
-            None if bot is None else bot.id,
-            None if entry.routing is None else self._target(entry.routing),
-            None if local is None else local.agent_id or _agent_id(local),
+            (bot.id, bot.status, bot.bot_name) if bot else bot,
+            (self._target(routing), routing.status) if routing else routing,
+            (local.agent_id or _agent_id(local), local.status, local.agent and local.agent.name)
+            if local
+            else local,
         )
-        refs = self._refs.get(named)
+        refs = self._refs.get(said)
         if refs is None:
-            client_id, bot_id, target, agent_id = named
-            refs = Dependencies(clean_id(client_id), clean_id(bot_id), target, clean_id(agent_id))
-            self._refs[named] = refs
+            refs = self._refs[said] = self._understood(client_id, bot, routing, local)
         return refs
 
-    def _target(self, routing: WireRouting) -> str | None:
-        """Return where calls go, like `inbound:bot:93 outbound:sip:7`; else the routing's own id."""
-        named = (
+    def _understood(
+        self, client_id: Said, bot: _Part[WireBot], routing: _Part[WireRouting], local: _Part[WireLocalNumber]
+    ) -> Dependencies:
+        """Return what an entry says that a number depends on; remember what bot and agent are called."""
+        bot_id = bot.id if bot else bot or None
+        target, sides = self._target(routing) if routing else ("", ())
+        agent_id = _agent_id(local) if local else local or None
+        bot_active, routing_active, number_active = (
+            is_active(part.status) if part else None for part in (bot, routing, local)
+        )
+        silent = {
+            "client_id": client_id is UNSET,
+            "bot_id": bot is UNSET or bot_id is UNSET,
+            "routing_target": routing is UNSET,
+            "agent_id": local is UNSET or agent_id is UNSET,
+            "bot_active": bot is not None and bot_active is None,
+            "routing_active": routing is not None and routing_active is None,
+            "number_active": local is not None and number_active is None,
+        }
+        refs = Dependencies(
+            client_id=clean_id(client_id),
+            bot_id=clean_id(bot_id),
+            routing_target=target or None,
+            agent_id=clean_id(agent_id),
+            bot_active=bot_active,
+            routing_active=routing_active,
+            number_active=number_active,
+            unknown=(*(name for name, unknown in silent.items() if unknown), *sides),
+        )
+        self._name("bot", refs.bot_id, bot.bot_name if bot else None)
+        self._name("agent", refs.agent_id, local.agent.name if local and local.agent else None)
+        return refs
+
+    def _name(self, kind: str, its_id: int | str | None, name: Text) -> None:
+        """Remember what a bot or an agent is called; of several names the first by the alphabet."""
+        cleaned = clean(name or "", NAME_LIMIT)
+        if cleaned:
+            key = f"{kind}:{its_id}"
+            self._names[key] = min(cleaned, self._names.get(key, cleaned))
+
+    def _target(self, routing: WireRouting) -> _Target:
+        """Return where calls go, like `inbound:bot:93 outbound:sip:7`; else the routing's own id.
+
+        Also the sides of which the answer does not say where they lead.
+        """
+        said = (
             routing.for_inbound_call,
             routing.inbound_websocket_bot_id,
             routing.inbound_sip_trunk_id,
@@ -160,14 +250,15 @@ class Gathering:
             routing.outbound_websocket_bot_id,
             routing.outbound_sip_trunk_id,
         )
-        target = self._targets.get(named)
-        if target is None:
-            sides = (_side("inbound", *named[:3]), _side("outbound", *named[3:]))
-            target = self._targets[named] = " ".join(filter(None, sides))
-        if target:
-            return target
+        found = self._targets.get(said)
+        if found is None:
+            sides = {"inbound": _side(*said[:3]), "outbound": _side(*said[3:])}
+            target = " ".join(f"{side}:{where}" for side, where in sides.items() if where)
+            found = self._targets[said] = target, tuple(side for side in sides if sides[side] is None)
+        if found[0]:
+            return found
         routing_id = clean_id(routing.id)
-        return None if routing_id is None else f"routing:{routing_id}"
+        return "" if routing_id is None else f"routing:{routing_id}", found[1]
 
 
 def _key(entry: WireReadiness | WireDrift) -> str:
@@ -178,37 +269,25 @@ def _key(entry: WireReadiness | WireDrift) -> str:
     return key if len(key) <= _KEY_LIMIT else ""
 
 
-def _drifting(key: str, entry: WireDrift) -> Number:
-    state = clean(entry.state or "", NAME_LIMIT) or UNKNOWN
-    label = clean(entry.action or "", LABEL_LIMIT)
-    return Number(
-        key=key,
-        phone_number=clean(entry.phone_number or "", NAME_LIMIT) or f"+{key}",
-        state=state,
-        drifting=True,
-        action_items=(ActionItem(state, label),) if label else (),
-        did_id=clean_id(entry.did_id),
-        dependencies=Dependencies(client_id=clean_id(entry.client_id)),
-    )
+def _agent_id(local: WireLocalNumber) -> Said:
+    nested = local.agent.id if local.agent else local.agent
+    said = (local.agent_id, local.vocobase_agent_id, local.camel_agent_id, nested)
+    ids = [clean_id(agent_id) for agent_id in said if agent_id is not UNSET]
+    return next((agent_id for agent_id in ids if agent_id is not None), None if ids else UNSET)
 
 
-def _agent_id(local: WireLocalNumber) -> Id:
-    nested = None if local.agent is None else local.agent.id
-    candidates = (local.agent_id, local.vocobase_agent_id, local.camel_agent_id, nested)
-    return next((agent_id for agent_id in map(clean_id, candidates) if agent_id is not None), None)
-
-
-def _side(side: str, how: Id, bot: Id, trunk: Id) -> str:
-    kind, bot_id, trunk_id = clean_id(how), clean_id(bot), clean_id(trunk)
-    if kind is None and bot_id is not None:
-        kind = _BOT
-    elif kind is None and trunk_id is not None:
-        kind = _SIP
+def _side(how: Said, bot: Said, trunk: Said) -> str | None:
+    """Return where calls of one side go: `bot:93`; empty if nowhere, None if the answer does not say."""
+    kind, targets = clean_id(how), {_BOT: clean_id(bot), _SIP: clean_id(trunk)}
     if kind is None:
-        return ""
-    target = {_BOT: bot_id, _SIP: trunk_id}.get(kind) if isinstance(kind, int) else None
-    name = _ROUTED_TO.get(kind, kind)
-    return f"{side}:{name}" if target is None else f"{side}:{name}:{target}"
+        kind = next((each for each, target in targets.items() if target is not None), None)
+    if kind is None:
+        return None if how is UNSET and (bot is UNSET or trunk is UNSET) else ""
+    if not isinstance(kind, int) or kind not in targets:
+        return _ROUTED_TO.get(kind, str(kind).replace(" ", "_"))
+    if targets[kind] is None:
+        return None if (bot if kind == _BOT else trunk) is UNSET else ""
+    return f"{_ROUTED_TO[kind]}:{str(targets[kind]).replace(' ', '_')}"
 
 
 class _Entries:

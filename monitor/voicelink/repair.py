@@ -1,7 +1,7 @@
 """Entries that are not typed as seen before, read with patience.
 
 What the provider forwards "may vary": one odd id must not cost the whole entry. A field of a type that means
-nothing to us counts as missing; what is left must still fit the struct.
+nothing to us counts as missing, which is not the same as `null`; what is left must still fit the struct.
 """
 
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ _OBJECTS: dict[str, type[msgspec.Struct]] = {
     "bot": WireBot,
     "agent": WireAgent,
 }
-_TEXTS = frozenset({"key", "phone_number", "state", "action", "code", "label"})
+_TEXTS = frozenset({"key", "phone_number", "state", "action", "code", "label", "bot_name", "name"})
 _LISTS = frozenset({"issues", "actions", "action_items"})
 
 Entry = TypeVar("Entry", WireReadiness, WireDrift)
@@ -46,7 +46,8 @@ def repair(value: Any, struct: type[Entry]) -> Entry:
 
 def _fields(value: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
     names = [field.encode_name for field in msgspec.structs.fields(struct)]
-    return {name: _field(name, value[name]) for name in names if name in value}
+    fields = {name: _field(name, value[name]) for name in names if name in value}
+    return {name: field for name, field in fields.items() if field is not None or value[name] is None}
 
 
 def _field(name: str, value: Any) -> Any:
@@ -56,7 +57,7 @@ def _field(name: str, value: Any) -> Any:
         return value if isinstance(value, str) else clean_any(value, LABEL_LIMIT) or None
     if name in _LISTS:
         return _list(name, value)
-    if name == "is_expired":
+    if name in ("is_expired", "status"):
         return value if isinstance(value, bool | int | str) else None
     return value if isinstance(value, str) else clean_id(value)
 

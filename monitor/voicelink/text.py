@@ -14,6 +14,7 @@ WARNING_LIMIT = 200
 _INT64_DIGITS = 18
 _INT64 = range(-(2**63), 2**63)
 _TRUE_WORDS = frozenset({"1", "true"})
+_OFF_WORDS = frozenset({"0", "false", "inactive", "disabled", "deactivated", "suspended", "off"})
 
 
 def as_text(value: Any) -> str:
@@ -50,3 +51,11 @@ def is_true(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip().casefold() in _TRUE_WORDS
     return value is True or (type(value) is int and value == 1)
+
+
+def is_active(status: Any) -> bool | None:
+    """Whether a status says anything but off (`0`, `"0"`, `false`, `"INACTIVE"`); None if it says nothing."""
+    if isinstance(status, str):
+        word = status.strip().casefold()
+        return word not in _OFF_WORDS if word else None
+    return bool(status) if isinstance(status, bool | int | float) else None

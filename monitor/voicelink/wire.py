@@ -7,53 +7,71 @@ patience. Structs are outside the garbage collector (`gc=False`): what JSON buil
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | str | None
 """Ids come as integers or strings; an integer beyond 64 bits fits no stored blob."""
+Said = Id | UnsetType
+"""An id that may be missing, which says nothing; `null` says that there is none."""
 Text = str | None
+Status = bool | int | float | str | None
 
 
 class WireDid(Struct, gc=False):
     """`remote_did` of a readiness entry."""
 
     did_id: Id = None
-    client_id: Id = None
+    client_id: Said = UNSET
     is_expired: bool | int | str | None = None
 
 
 class WireBot(Struct, gc=False):
     """`bot` of a readiness entry."""
 
-    id: Id = None
-    client_id: Id = None
+    id: Said = UNSET
+    client_id: Said = UNSET
+    bot_name: Text = None
+    status: Status = None
 
 
 class WireRouting(Struct, gc=False):
     """`routing` of a readiness entry: where calls go."""
 
     id: Id = None
-    for_inbound_call: Id = None
-    for_outbound_call: Id = None
-    inbound_websocket_bot_id: Id = None
-    outbound_websocket_bot_id: Id = None
-    inbound_sip_trunk_id: Id = None
-    outbound_sip_trunk_id: Id = None
+    for_inbound_call: Said = UNSET
+    for_outbound_call: Said = UNSET
+    inbound_websocket_bot_id: Said = UNSET
+    outbound_websocket_bot_id: Said = UNSET
+    inbound_sip_trunk_id: Said = UNSET
+    outbound_sip_trunk_id: Said = UNSET
+    status: Status = None
 
 
 class WireAgent(Struct, gc=False):
     """The agent inside a local number, where it is an object."""
 
-    id: Id = None
+    id: Said = UNSET
+    name: Text = None
 
 
 class WireLocalNumber(Struct, gc=False):
     """`local_phone_number` of a readiness entry; the name of its agent id is not documented."""
 
-    agent_id: Id = None
-    vocobase_agent_id: Id = None
-    camel_agent_id: Id = msgspec.field(default=None, name="agentId")
-    agent: WireAgent | None = None
+    agent_id: Said = UNSET
+    vocobase_agent_id: Said = UNSET
+    camel_agent_id: Said = msgspec.field(default=UNSET, name="agentId")
+    agent: WireAgent | UnsetType | None = UNSET
+    status: Status = None
+
+
+class WireNamed(Struct, gc=False):
+    """A client, a bot or the like, as one of the other parts lists it."""
+
+    id: Any = None
+    first_name: Any = None
+    last_name: Any = None
+    bot_name: Any = None
+    name: Any = None
 
 
 class WireActionItem(Struct, gc=False):
@@ -71,9 +89,9 @@ class WireReadiness(Struct, gc=False):
     state: Text = None
     issues: list[str] | None = None
     remote_did: WireDid | None = None
-    local_phone_number: WireLocalNumber | None = None
-    routing: WireRouting | None = None
-    bot: WireBot | None = None
+    local_phone_number: WireLocalNumber | UnsetType | None = UNSET
+    routing: WireRouting | UnsetType | None = UNSET
+    bot: WireBot | UnsetType | None = UNSET
     actions: list[str] | None = None
     action_items: list[WireActionItem] | None = None
 
@@ -86,7 +104,7 @@ class WireDrift(Struct, gc=False):
     state: Text = None
     action: Text = None
     did_id: Id = None
-    client_id: Id = None
+    client_id: Said = UNSET
 
 
 ReadinessT = TypeVar("ReadinessT", WireReadiness, Raw)

@@ -48,8 +48,16 @@ DRIFT = {
     "client_id": 415,
 }
 REFS = Dependencies(
-    client_id=415, bot_id=93, routing_target="inbound:bot:93 outbound:sip:7", agent_id="agent-7"
+    client_id=415,
+    bot_id=93,
+    routing_target="inbound:bot:93 outbound:sip:7",
+    agent_id="agent-7",
+    bot_active=True,
+    routing_active=True,
+    number_active=True,
 )
+NO_ROUTING = {"routing_target": None, "routing_active": None}
+SILENT = {"routing_active": None, "unknown": ("routing_active",)}
 
 
 def _answer(**parts: Any) -> bytes:
@@ -173,12 +181,40 @@ async def test_actions_are_read_from_items_or_texts(
 @pytest.mark.parametrize(
     ("change", "refs"),
     [
-        pytest.param({"routing": None}, {"routing_target": None}, id="no routing"),
-        pytest.param({"routing": {"id": "5"}}, {"routing_target": "routing:5"}, id="routing without targets"),
-        pytest.param({"routing": []}, {"routing_target": None}, id="routing is no object"),
+        pytest.param({"routing": None}, NO_ROUTING, id="no routing"),
+        pytest.param(
+            {"routing": {"id": "5"}},
+            {
+                "routing_target": "routing:5",
+                "routing_active": None,
+                "unknown": ("routing_active", "inbound", "outbound"),
+            },
+            id="routing without targets",
+        ),
+        pytest.param(
+            {"routing": []},
+            NO_ROUTING | {"unknown": ("routing_target", "routing_active")},
+            id="routing is no object",
+        ),
+        pytest.param(
+            {"routing": READY["routing"] | {"inbound_websocket_bot_id": None}},
+            {"routing_target": "outbound:sip:7"},
+            id="a side that leads to no bot",
+        ),
+        pytest.param(
+            {"routing": READY["routing"] | {"inbound_websocket_bot_id": [93]}},
+            {"routing_target": "outbound:sip:7", "unknown": ("inbound",)},
+            id="a side that leads to some bot",
+        ),
+        pytest.param(
+            {"routing": READY["routing"] | {"for_outbound_call": None, "outbound_sip_trunk_id": None}},
+            {"routing_target": "inbound:bot:93"},
+            id="a side that leads nowhere",
+        ),
+        pytest.param({"routing": READY["routing"] | {"status": 0}}, {"routing_active": False}, id="off"),
         pytest.param(
             {"routing": {"for_inbound_call": "1", "for_outbound_call": 4}},
-            {"routing_target": "inbound:mobile outbound:answer"},
+            SILENT | {"routing_target": "inbound:mobile outbound:answer"},
             id="mobile and only answer",
         ),
         pytest.param(
@@ -189,30 +225,87 @@ async def test_actions_are_read_from_items_or_texts(
                     "outbound_sip_trunk_id": 7,
                 }
             },
-            {"routing_target": "inbound:bot:93 outbound:sip:7"},
+            SILENT | {"routing_target": "inbound:bot:93 outbound:sip:7"},
             id="types differ, a kind is missing",
         ),
         pytest.param(
             {"routing": {"for_inbound_call": 9, "for_outbound_call": "queue"}},
-            {"routing_target": "inbound:9 outbound:queue"},
+            SILENT | {"routing_target": "inbound:9 outbound:queue"},
             id="unknown kinds",
         ),
-        pytest.param({"bot": None}, {"bot_id": None}, id="no bot"),
-        pytest.param({"bot": {"id": "93"}}, {}, id="bot id as a string"),
-        pytest.param({"remote_did": None}, {}, id="client from the bot"),
-        pytest.param({"local_phone_number": None}, {"agent_id": None}, id="no local number"),
+        pytest.param({"bot": None}, {"bot_id": None, "bot_active": None}, id="no bot"),
+        pytest.param({"bot": {"id": "93", "status": "Active"}}, {}, id="bot id as a string"),
         pytest.param(
-            {"local_phone_number": {"vocobase_agent_id": 4}}, {"agent_id": 4}, id="vocobase_agent_id"
+            {"bot": {"status": "0"}},
+            {"bot_id": None, "bot_active": False, "unknown": ("bot_id",)},
+            id="bot without id",
         ),
-        pytest.param({"local_phone_number": {"agentId": "4"}}, {"agent_id": 4}, id="agentId"),
-        pytest.param({"local_phone_number": {"agent": {"id": "x"}}}, {"agent_id": "x"}, id="agent.id"),
-        pytest.param({"local_phone_number": {"agent": "x"}}, {"agent_id": None}, id="agent is no object"),
+        pytest.param({"bot": {"id": None, "status": 1}}, {"bot_id": None}, id="bot whose id is null"),
+        pytest.param({"remote_did": None}, {}, id="client from the bot"),
+        pytest.param(
+            {"local_phone_number": None}, {"agent_id": None, "number_active": None}, id="no local number"
+        ),
+        pytest.param(
+            {"local_phone_number": {"vocobase_agent_id": 4, "status": True}},
+            {"agent_id": 4},
+            id="vocobase_agent_id",
+        ),
+        pytest.param({"local_phone_number": {"agentId": "4", "status": "on"}}, {"agent_id": 4}, id="agentId"),
+        pytest.param(
+            {"local_phone_number": {"agent": {"id": "x"}, "status": "INACTIVE"}},
+            {"agent_id": "x", "number_active": False},
+            id="agent.id",
+        ),
+        pytest.param(
+            {"local_phone_number": {"agent": None, "status": 1}}, {"agent_id": None}, id="agent is null"
+        ),
+        pytest.param(
+            {"local_phone_number": {"agent": "x", "status": {}}},
+            {"agent_id": None, "number_active": None, "unknown": ("agent_id", "number_active")},
+            id="agent is no object",
+        ),
     ],
 )
 async def test_refs_are_read_leniently(change: dict[str, Any], refs: dict[str, Any]) -> None:
-    """An id may be missing, of another type or in another place, without another meaning."""
+    """An id may be of another type or in another place; one that is missing is unknown, `null` is none."""
     expected = {name: getattr(REFS, name) for name in REFS.__struct_fields__} | refs
     assert (await _number(READY | change)).dependencies == Dependencies(**expected)
+
+
+@pytest.mark.parametrize("part", ["routing", "bot", "local_phone_number"])
+async def test_part_that_an_entry_lacks_is_unknown_and_one_that_is_null_is_none(part: str) -> None:
+    """Only `null` says that a number has no routing, bot or agent; a part that is not there says nothing."""
+    without = {name: value for name, value in READY.items() if name != part}
+    lacking, none = (await _number(without)).dependencies, (await _number(READY | {part: None})).dependencies
+    assert lacking.filled(REFS) == REFS
+    assert none.filled(REFS) == none
+    assert (lacking.lost(REFS), len(none.lost(REFS))) == ((), 1)
+
+
+@pytest.mark.parametrize("status", [0, "0", False, "false", "inactive", "INACTIVE", " Disabled "])
+@pytest.mark.parametrize("part", ["routing", "bot", "local_phone_number"])
+async def test_only_a_status_that_says_off_is_off(part: str, status: object) -> None:
+    """Off, on, or not said; a word that the provider never used before is not off."""
+    found: dict[object, tuple[str, ...]] = {}
+    for said in (status, 1, "paused", None, ""):
+        changed = await _number(READY | {part: READY[part] | {"status": said}})
+        found[said] = changed.dependencies.lost(REFS)
+    assert len(found.pop(status)) == 1
+    assert set(found.values()) == {()}
+
+
+async def test_names_come_from_the_lists_and_from_the_entries() -> None:
+    """Of clients, bots and agents that numbers depend on; a list has the last word."""
+    agent = {"agent": {"id": "agent-7", "name": "Support"}}
+    snapshot = await decode_sync(
+        _answer(
+            readiness=[READY | {"local_phone_number": READY["local_phone_number"] | agent}],
+            clients=[{"id": "415", "first_name": "Acme", "last_name": "Sales"}, {"id": 9, "name": "X"}, 7],
+            bots=[{"id": 94, "bot_name": "Other"}, {"id": 93, "bot_name": 5}],
+        )
+    )
+    assert snapshot.names == {"client:415": "Acme Sales", "bot:93": "5", "agent:agent-7": "Support"}
+    assert (await decode_sync(_answer(readiness=[READY]))).names == {"bot:93": "Reception"}
 
 
 async def test_listed_number_drifts_without_issues() -> None:
@@ -240,7 +333,17 @@ async def test_number_in_drift_alone_drifts() -> None:
             drifting=True,
             action_items=(ActionItem("NO_BOT", "Mend"),),
             did_id=812,
-            dependencies=Dependencies(client_id=415),
+            dependencies=Dependencies(
+                client_id=415,
+                unknown=(
+                    "bot_id",
+                    "routing_target",
+                    "agent_id",
+                    "bot_active",
+                    "routing_active",
+                    "number_active",
+                ),
+            ),
         )
     }
 
