@@ -31,6 +31,17 @@ _STATE = (
     "error",
 )
 """What the store adds to what is configured, named as in `ConnectionRow`."""
+_COLUMNS = {
+    "connection": "name",
+    "account": "account",
+    "synced": "synced",
+    "numbers": "numbers",
+    "drifting": "drifting",
+    "last success": "last_success",
+    "failed": "consecutive_failures",
+    "outcome": "outcome",
+}
+"""The table's columns, and what a row calls them."""
 _UNKNOWN = dict.fromkeys(_STATE) | {"consecutive_failures": 0, "held": 0, "vanished": False}
 
 
@@ -63,28 +74,8 @@ def connections(
     if format is Format.JSON:
         shell.terminal.json(rows)
     elif rows:
-        columns = (
-            "connection",
-            "account",
-            "synced",
-            "numbers",
-            "drifting",
-            "last success",
-            "failed",
-            "outcome",
-        )
-        keys = (
-            "name",
-            "account",
-            "synced",
-            "numbers",
-            "drifting",
-            "last_success",
-            "consecutive_failures",
-            "outcome",
-        )
-        shown = [[row[key] for key in keys] for row in rows]
-        shell.terminal.table(columns, shown, spare=("account", "synced"))
+        shown = [[row[key] for key in _COLUMNS.values()] for row in rows]
+        shell.terminal.table(tuple(_COLUMNS), shown, spare=("account", "synced"))
         for row in rows:
             if row["error"]:
                 shell.terminal.note(f"{row['name']}: {row['error']}")

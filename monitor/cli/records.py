@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -40,18 +39,17 @@ from monitor.store.rows import Trouble, TroubleStatus
 
 REFUSED = 1
 
-Ask = Callable[..., Awaitable[Page[Any]]]
-"""A question to the store: takes a transaction, and filters by name."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """What the rows of one question are called, and how they look in a table.
+    """A question to the store: what its rows are called, and how they look in a table.
 
-    `spare` columns are left out first where a terminal is narrow; `instead` says below the table what must be
-    known even so, given the rows and what was left out.
+    `ask` takes a transaction, the config, and filters by name. `spare` columns are left out first where a
+    terminal is narrow; `instead` says below the table what must be known even so, given the rows and what was
+    left out.
     """
 
+    ask: Callable[..., Awaitable[Page[Any]]]
     noun: str
     nothing: str
     columns: tuple[str, ...]
@@ -83,17 +81,8 @@ def drift(
       voicelink-monitor drift --connection 'acme-*' --state NO_BOT
       voicelink-monitor drift --status alerting --since 2h --format json
     """
-    shell = shell_of(ctx)
-    now = SystemClock().now()
-    filters = {"connection": connection, "state": state, "status": status, "since": since_at(since, now)}
-    config = config_of(shell)
-
-    async def ask(tx: AsyncConnection, **given: Any) -> Page[Trouble]:
-        codec = Codec()
-        rules = {each.identity: rules_of(config, each.name) for each in await watched(tx, codec)}
-        return await troubles(tx, codec, rules.get, now, limit=limit, **given)
-
-    asyncio.run(_list(shell, config, _DRIFT, ask, filters, format))
+    filters = {"connection": connection, "state": state, "status": status}
+    _list(ctx, _DRIFT, filters, since, limit, format)
 
 
 def changes(
@@ -119,11 +108,8 @@ def changes(
       voicelink-monitor changes --since 24h
       voicelink-monitor changes --connection acme-sales --change removed
     """
-    shell = shell_of(ctx)
-    begun = since_at(since, SystemClock().now())
-    filters = {"connection": connection, "state": state, "change": change, "since": begun}
-    ask = partial(change_rows, limit=limit)
-    asyncio.run(_list(shell, config_of(shell), _CHANGES, ask, filters, format))
+    filters = {"connection": connection, "state": state, "change": change}
+    _list(ctx, _CHANGES, filters, since, limit, format)
 
 
 def alerts(
@@ -148,11 +134,8 @@ def alerts(
       voicelink-monitor alerts --status firing
       voicelink-monitor alerts --since 7d --format json
     """
-    shell = shell_of(ctx)
-    begun = since_at(since, SystemClock().now())
-    filters = {"connection": connection, "state": state, "kind": kind, "status": status, "since": begun}
-    ask = partial(alert_bodies, limit=limit)
-    asyncio.run(_list(shell, config_of(shell), _ALERTS, ask, filters, format))
+    filters = {"connection": connection, "state": state, "kind": kind, "status": status}
+    _list(ctx, _ALERTS, filters, since, limit, format)
 
 
 def deliveries(
@@ -186,32 +169,27 @@ def deliveries(
       voicelink-monitor deliveries --receiver hook --since 1h
       voicelink-monitor deliveries --retry all
     """
-    shell = shell_of(ctx)
     if again is not None:
-        asyncio.run(_retry(shell, None if again == "all" else again, format))
+        asyncio.run(_retry(shell_of(ctx), None if again == "all" else again, format))
         return
     if status not in (None, "pending", "delivered", "dead", "closed"):
         raise typer.BadParameter("must be pending, delivered, dead or closed", param_hint="--status")
-    begun = since_at(since, SystemClock().now())
-    filters = {
-        "connection": connection,
-        "state": state,
-        "receiver": receiver,
-        "status": status,
-        "since": begun,
-    }
-    ask = partial(delivery_rows, limit=limit)
-    asyncio.run(_list(shell, config_of(shell), _DELIVERIES, ask, filters, format))
+    filters = {"connection": connection, "state": state, "receiver": receiver, "status": status}
+    _list(ctx, _DELIVERIES, filters, since, limit, format)
 
 
-async def _list(
-    shell: Shell, config: Config, listing: Listing, ask: Ask, filters: Mapping[str, Any], form: Format
+def _list(
+    ctx: typer.Context,
+    listing: Listing,
+    filters: Mapping[str, Any],
+    since: str | None,
+    limit: int,
+    form: Format,
 ) -> None:
-    terminal = shell.terminal
-    given = {name: value for name, value in filters.items() if value is not None}
-    async with store_of(config) as database, database.read() as tx:
-        page = await ask(tx, **given)
-        notes = [] if page.rows else await _why_nothing(tx, config, listing, ask, given)
+    shell, terminal = shell_of(ctx), shell_of(ctx).terminal
+    every = {**filters, "since": since_at(since, SystemClock().now())}
+    given = {name: value for name, value in every.items() if value is not None}
+    page, notes = asyncio.run(_ask(config_of(shell), listing, given, limit))
     if form is Format.JSON:
         terminal.json(page.rows)
     elif page.rows:
@@ -225,8 +203,16 @@ async def _list(
         terminal.note(f"showing the first {len(page.rows)}: raise --limit or add filters")
 
 
+async def _ask(
+    config: Config, listing: Listing, given: Mapping[str, Any], limit: int
+) -> tuple[Page[Any], list[str]]:
+    async with store_of(config) as database, database.read() as tx:
+        page = await listing.ask(tx, config, limit=limit, **given)
+        return page, [] if page.rows else await _why_nothing(tx, config, listing, given)
+
+
 async def _why_nothing(
-    tx: AsyncConnection, config: Config, listing: Listing, ask: Ask, given: Mapping[str, Any]
+    tx: AsyncConnection, config: Config, listing: Listing, given: Mapping[str, Any]
 ) -> list[str]:
     """Return a line for each filter that matches nothing even alone, or one for all of them together."""
     unknown: dict[str, str] = {}
@@ -236,11 +222,11 @@ async def _why_nothing(
     receivers = ["log", *(each.name for each in config.receivers)]
     if receiver is not None and receiver not in receivers:
         unknown["receiver"] = unknown_name("receiver", receiver, receivers)
-    if not unknown and not (await ask(tx)).rows:
+    if not unknown and not (await listing.ask(tx, config)).rows:
         return [listing.nothing]
     notes = []
     for name, value in given.items():
-        if not (await ask(tx, **{name: value})).rows:
+        if not (await listing.ask(tx, config, **{name: value})).rows:
             shown = instant(value) if isinstance(value, datetime) else value
             words = _NOTHING.get(name, 'no {noun} with {name} "{value}"')
             notes.append(unknown.get(name) or words.format(noun=listing.noun, name=name, value=shown))
@@ -270,6 +256,12 @@ async def _retry(shell: Shell, delivery: str | None, form: Format) -> None:
         raise typer.Exit(REFUSED)
 
 
+async def _problems(tx: AsyncConnection, config: Config, **given: Any) -> Page[Trouble]:
+    codec = Codec()
+    rules = {each.identity: rules_of(config, each.name) for each in await watched(tx, codec)}
+    return await troubles(tx, codec, rules.get, SystemClock().now(), **given)
+
+
 def _to_do(rows: Sequence[Trouble], out: frozenset[str]) -> list[str]:
     """Return what to what to do about each state, where the table has no room to say it of each number."""
     if "what to do" not in out:
@@ -280,6 +272,7 @@ def _to_do(rows: Sequence[Trouble], out: frozenset[str]) -> list[str]:
 
 
 _DRIFT = Listing(
+    ask=_problems,
     noun="numbers in trouble",
     nothing="no numbers are in trouble",
     columns=("connection", "number", "kind", "state", "issues", "status", "since", "what to do", "alert"),
@@ -287,18 +280,21 @@ _DRIFT = Listing(
     instead=_to_do,
 )
 _CHANGES = Listing(
+    ask=lambda tx, _config, **given: change_rows(tx, **given),
     noun="changes",
     nothing="no changes are recorded yet",
     columns=("at", "connection", "change", "number", "was", "is", "issues"),
     spare=("issues", "was"),
 )
 _ALERTS = Listing(
+    ask=lambda tx, _config, **given: alert_bodies(tx, **given),
     noun="alerts",
     nothing="no alerts are recorded yet",
     columns=("started", "status", "severity", "summary", "resolution", "alert"),
     spare=("alert", "resolution"),
 )
 _DELIVERIES = Listing(
+    ask=lambda tx, _config, **given: delivery_rows(tx, **given),
     noun="deliveries",
     nothing="no deliveries are recorded yet",
     columns=("queued", "receiver", "change", "status", "tries", "answer", "summary", "delivery"),

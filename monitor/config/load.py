@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_settings import PydanticBaseSettingsSource
+from pydantic_settings import InitSettingsSource
 
 from monitor.clock import SystemClock
 from monitor.config.checks import NO_ACCOUNT, budget_problems, questions, unique_problems
@@ -35,23 +34,6 @@ _RIVALS = {
     "store": ({"url"}, {"url_file"}),
 }
 """Keys outside of lists that exclude each other: the environment's beats the file's other one too."""
-
-
-class Layer(PydanticBaseSettingsSource):
-    """One source of settings that was read already; the sources before it in order win."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        super().__init__(Config)
-        self._values = values
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Return a top-level value, its key, and that it needs no parsing."""
-        del field
-        return self._values.get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        """Return all values, unknown keys too, so that validation names them."""
-        return dict(self._values)
 
 
 def find_config_file(
@@ -132,7 +114,9 @@ def _validated(file: Mapping[str, Any], found: Environment, now: datetime) -> tu
     config: Config | None = None
     problems = list(found.problems)
     try:
-        config = Config(_build_sources=((Layer(found.values), Layer(file)), {}))
+        # What comes first wins, key by key.
+        layers = tuple(InitSettingsSource(Config, dict(values)) for values in (found.values, file))
+        config = Config(_build_sources=(layers, {}))
     except ValidationError as exc:
         problems += explain(exc, found.origins)
     raw = {**file, **found.values}

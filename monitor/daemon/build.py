@@ -147,9 +147,7 @@ def build(
     )
 
     runner = JobRunner(scheduler, clock, announcer)
-    discovery = Discovery(
-        active=active, runner=runner, schedule=schedule, failures=failures, announcer=announcer, clock=clock
-    )
+    discovery = Discovery(active=active, runner=runner, schedule=schedule, failures=failures, clock=clock)
     readiness = Readiness(schedule)
     status = StoreStatus(active=state, database=database, announcer=announcer)
 

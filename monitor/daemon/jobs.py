@@ -86,7 +86,6 @@ class Discovery:
     runner: JobRunner
     schedule: Schedule
     failures: FailureWatch
-    announcer: Announcer
     clock: Clock
 
     def soon(self, delay: timedelta = timedelta(0)) -> None:

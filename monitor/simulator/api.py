@@ -75,7 +75,7 @@ class Seen:
 
 
 class SimulatedApi:
-    """The application.
+    """The application; its paths begin with `/api/v2`.
 
     Args:
         world: What it answers about.
@@ -84,15 +84,21 @@ class SimulatedApi:
     """
 
     def __init__(self, world: World, clock: Clock, control: Control) -> None:
-        self.requests: deque[Seen] = deque(maxlen=_KEPT_REQUESTS)
-        self.counts: Counter[tuple[str, int]] = Counter()
+        self._seen: deque[Seen] = deque(maxlen=_KEPT_REQUESTS)
+        self._counts: Counter[tuple[str, int]] = Counter()
         self.writes = 0
-        self._world = world
+        """How many requests were refused because they were not read-only."""
+        self.world = world
         self._clock = clock
-        self._control = control
+        self.control = control
         self._bodies = Bodies()
         self._windows: dict[str, tuple[int, int]] = {}
         self._rng = random.Random(0)
+
+    @property
+    def requests(self) -> list[Seen]:
+        """The last 100,000 requests to the API, oldest first."""
+        return list(self._seen)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request (ASGI 3)."""
@@ -103,11 +109,11 @@ class SimulatedApi:
             body = await request.body()
         except ClientDisconnect:
             return
-        self._control.catch_up()
+        self.control.catch_up()
         if scope["path"].startswith("/_sim/"):
             await send_reply(self._control_reply(request, body), scope, receive, send, self._clock)
             return
-        self._world.now_s = self._clock.monotonic()
+        self.world.now_s = self._clock.monotonic()
         call = Call(
             method=request.method,
             path=scope["path"],
@@ -117,7 +123,7 @@ class SimulatedApi:
         )
         answer = self._refusal(call) or self._answer(call)
         self._record(call, answer)
-        if self._world.gzip and "gzip" in request.headers.get("accept-encoding", ""):
+        if self.world.gzip and "gzip" in request.headers.get("accept-encoding", ""):
             answer = answer.compressed()
         await send_reply(answer, scope, receive, send, self._clock)
 
@@ -133,7 +139,7 @@ class SimulatedApi:
         return None
 
     def _answer(self, call: Call) -> Reply:
-        account, faults, now_s = call.account, self._world.faults, self._world.now_s
+        account, faults, now_s = call.account, self.world.faults, self.world.now_s
         if account is None:
             raise TypeError("a call without an account is refused")
         if call.path == CONNECTIONS_PATH:
@@ -154,21 +160,21 @@ class SimulatedApi:
             for connection in account.connections
             if not providers or connection.provider in providers
         ]
-        return Reply(envelope(listed if self._world.connections_form == "list" else {"connections": listed}))
+        return Reply(envelope(listed if self.world.connections_form == "list" else {"connections": listed}))
 
     def _account_of(self, request: Request) -> SimulatedAccount | None:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        return next((each for each in self._world.accounts if each.key == key.strip()), None)
+        return next((each for each in self.world.accounts if each.key == key.strip()), None)
 
     def _over_limit(self, account: SimulatedAccount) -> bool:
         """Count a request; return whether it is one too many in its window."""
-        window = int(self._world.now_s // self._world.rate_window_s)
+        window = int(self.world.now_s // self.world.rate_window_s)
         before, used = self._windows.get(account.key, (window, 0))
         used = used + 1 if before == window else 1
         self._windows[account.key] = (window, used)
-        return bool(self._world.rate_limit) and used > self._world.rate_limit
+        return bool(self.world.rate_limit) and used > self.world.rate_limit
 
     def _record(self, call: Call, answer: Reply) -> None:
         named = call.fields.get("connection_id")
@@ -181,8 +187,8 @@ class SimulatedApi:
             status=answer.status,
             write=not call.read_only,
         )
-        self.requests.append(seen)
-        self.counts[seen.path, seen.status] += 1
+        self._seen.append(seen)
+        self._counts[seen.path, seen.status] += 1
         self.writes += seen.write
 
     def _control_reply(self, request: Request, body: bytes) -> Reply:
@@ -190,7 +196,7 @@ class SimulatedApi:
             case "GET", "/_sim/stats":
                 return Reply(msgspec.json.encode(self.stats()))
             case "GET", "/_sim/requests":
-                return Reply(msgspec.json.encode([each.fields() for each in self.requests]))
+                return Reply(msgspec.json.encode([each.fields() for each in self._seen]))
             case "POST", "/_sim/do":
                 return self._do(body, request.headers.get("content-type", ""))
             case _:
@@ -203,7 +209,7 @@ class SimulatedApi:
             data: Any = tomllib.loads(body.decode("utf-8")) if toml else msgspec.json.decode(body)
             if not isinstance(data, dict):
                 return failure(400, "send one step as an object")
-            step = self._control.do(data)
+            step = self.control.do(data)
         except (tomllib.TOMLDecodeError, msgspec.DecodeError, UnicodeDecodeError):
             return failure(400, "the body is neither JSON nor TOML")
         except ScenarioError as exc:
@@ -213,9 +219,9 @@ class SimulatedApi:
     def stats(self) -> dict[str, Any]:
         """Return what `GET /_sim/stats` answers: requests by path and status, and refused writes."""
         by_path: dict[str, dict[str, int]] = {}
-        for (path, status), count in sorted(self.counts.items()):
+        for (path, status), count in sorted(self._counts.items()):
             by_path.setdefault(path, {})[str(status)] = count
-        return {"requests": by_path, "total": sum(self.counts.values()), "writes_refused": self.writes}
+        return {"requests": by_path, "total": sum(self._counts.values()), "writes_refused": self.writes}
 
 
 def _named(account: SimulatedAccount, wanted: Any) -> SimulatedConnection | Reply:

@@ -7,20 +7,20 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from monitor.clock import Clock, SystemClock
 from monitor.errors import StartError
-from monitor.simulator.api import BASE_PATH, Seen, SimulatedApi
+from monitor.simulator.api import BASE_PATH, SimulatedApi
 from monitor.simulator.reply import HANG_UP
 from monitor.simulator.scenario import Control, Scenario
 from monitor.simulator.world import World
 
 
-class Simulator:
-    """A double of the VoiceLink API.
+class Simulator(SimulatedApi):
+    """A double of the VoiceLink API; an ASGI application, for a transport without a socket too.
 
     Args:
         source: A scenario, or a world without a story.
@@ -37,28 +37,8 @@ class Simulator:
     ) -> None:
         scenario = source if isinstance(source, Scenario) else None
         clock = clock or SystemClock()
-        self.world = source if isinstance(source, World) else source.world()
-        self._control = Control(self.world, scenario, clock, on_step)
-        self._api = SimulatedApi(self.world, clock, self._control)
-
-    @property
-    def app(self) -> ASGIApp:
-        """The application, for a transport without a socket; its paths begin with `/api/v2`."""
-        return self._api
-
-    @property
-    def requests(self) -> list[Seen]:
-        """The last 100,000 requests to the API, oldest first."""
-        return list(self._api.requests)
-
-    @property
-    def writes(self) -> int:
-        """How many requests were refused because they were not read-only."""
-        return self._api.writes
-
-    def stats(self) -> dict[str, Any]:
-        """Return requests by path and status, and refused writes."""
-        return self._api.stats()
+        world = source if isinstance(source, World) else source.world()
+        super().__init__(world, clock, Control(world, scenario, clock, on_step))
 
     def do(self, step: Mapping[str, Any] | str, **keys: Any) -> None:
         """Take one step now: `do("deactivate_bot", bot=93)`, or a mapping like a scenario's step.
@@ -66,15 +46,7 @@ class Simulator:
         Raises:
             ScenarioError: It is no step, or means something that is not there.
         """
-        self._control.do({"do": step, **keys} if isinstance(step, str) else step)
-
-    def start(self) -> None:
-        """Begin the story now; `serve` and `run` do it too."""
-        self._control.start()
-
-    async def run(self) -> None:
-        """Take each step of the story at its time; return after the last one. `serve` does it."""
-        await self._control.run()
+        self.control.do({"do": step, **keys} if isinstance(step, str) else step)
 
     @contextlib.asynccontextmanager
     async def serve(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
@@ -88,11 +60,11 @@ class Simulator:
         listener = _listener(host, port)
         state = ServerState()
         config = uvicorn.Config(
-            self._api, log_config=None, access_log=False, lifespan="off", ws="none", timeout_keep_alive=75
+            self, log_config=None, access_log=False, lifespan="off", ws="none", timeout_keep_alive=75
         )
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: _Protocol(config, state, {}), sock=listener, backlog=2048)
-        story = asyncio.create_task(self.run(), name="simulator-story")
+        story = asyncio.create_task(self.control.run(), name="simulator-story")
         try:
             yield _url(listener)
         finally:

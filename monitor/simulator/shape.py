@@ -3,6 +3,7 @@
 import re
 from itertools import pairwise
 from typing import Annotated, Any
+from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
@@ -146,12 +147,14 @@ def grow(shape: ConnectionShape, ids: Ids) -> SimulatedConnection:
         blocks = _blocks(shape, ids)
     except ScenarioError as exc:
         raise exc.located(f'connection "{shape.name}"') from exc
-    recipe = Recipe(first_did_id=ids.first_did, blocks=blocks, available=shape.available)
-    connection = SimulatedConnection(
-        shape.name, connection_id=shape.id, recipe=recipe, provider=shape.provider
+    return SimulatedConnection(
+        name=shape.name,
+        # The same id for the same name.
+        id=shape.id or str(uuid5(NAMESPACE_URL, f"voicelink-connection:{shape.name}")),
+        recipe=Recipe(first_did_id=ids.first_did, blocks=blocks, available=shape.available),
+        provider=shape.provider,
+        active=shape.active,
     )
-    connection.active = shape.active
-    return connection
 
 
 def _blocks(shape: ConnectionShape, ids: Ids) -> tuple[Block, ...]:

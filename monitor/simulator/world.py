@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
-from uuid import NAMESPACE_URL, uuid5
 
 from monitor.errors import ConfigError, nearest
 from monitor.simulator.faults import Faults
@@ -44,47 +43,35 @@ def seconds(value: str | float) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
 class SimulatedConnection:
-    """One VoiceLink connection.
+    """One VoiceLink connection; its inventory is generated from the recipe until a step changes it."""
 
-    Args:
-        recipe: What to generate its inventory from, until a step changes it.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        connection_id: str | None = None,
-        recipe: Recipe,
-        provider: str = "voicelink",
-    ) -> None:
-        self.name = name
-        # The same id for the same name.
-        self.id = connection_id or str(uuid5(NAMESPACE_URL, f"voicelink-connection:{name}"))
-        self.provider = provider
-        self.active = True
-        self.is_default = False
-        self.warnings: list[str] = []
-        self.version = 0
-        self._recipe = recipe
-        self._inventory: Inventory | None = None
+    name: str
+    id: str
+    recipe: Recipe
+    provider: str = "voicelink"
+    active: bool = True
+    is_default: bool = False
+    warnings: list[str] = field(default_factory=list)
+    version: int = 0
+    _inventory: Inventory | None = None
 
     def view(self) -> Inventory:
         """Return the inventory to read; what is changed in it may be lost."""
-        return self._inventory if self._inventory is not None else self._recipe.build()
+        return self._inventory if self._inventory is not None else self.recipe.build()
 
     def edit(self) -> Inventory:
         """Return the inventory to change; the next answer is rendered anew."""
         self.version += 1
         if self._inventory is None:
-            self._inventory = self._recipe.build()
+            self._inventory = self.recipe.build()
         return self._inventory
 
     def keys(self, limit: int) -> list[str]:
         """Return the keys of the first `limit` numbers."""
         if self._inventory is None:
-            return self._recipe.keys(limit)
+            return self.recipe.keys(limit)
         return list(self._inventory.numbers)[:limit]
 
 

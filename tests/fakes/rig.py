@@ -91,7 +91,7 @@ class Rig:
             ),
             posters=Posters(),
             log=self.log.logger,
-            transport=httpx.ASGITransport(app=simulator.app),
+            transport=httpx.ASGITransport(app=simulator),
         )
         self.cycle = Cycle(
             active=self.active.state,

@@ -4,6 +4,7 @@ import asyncio
 import functools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -113,6 +114,7 @@ def _in_json(
     return respond
 
 
+@dataclass(frozen=True, slots=True)
 class Api:
     """Answers the questions; signatures and docstrings become the OpenAPI.
 
@@ -121,26 +123,25 @@ class Api:
         actions: Start a sync.
     """
 
-    def __init__(self, sources: Sources, actions: Actions) -> None:
-        self._sources = sources
-        self._actions = actions
+    sources: Sources
+    actions: Actions
 
     async def status(self, _: Nothing) -> StatusAnswer:
         """The state of the whole monitor, even while its store is unavailable."""
-        return status_of(await self._sources.status.status(), self._sources.readiness.not_ready())
+        return status_of(await self.sources.status.status(), self.sources.readiness.not_ready())
 
     async def connections(
         self, asked: Annotated[ask.ConnectionsParameters, Query()]
     ) -> Listing[ConnectionRow]:
         """The watched connections by name, and how their syncs go."""
-        codec, maintenance_of = self._sources.codec, self._sources.maintenance_of
-        async with self._sources.read() as tx:
+        codec, maintenance_of = self.sources.codec, self.sources.maintenance_of
+        async with self.sources.read() as tx:
             return listing_of(await queries.connection_rows(tx, codec, maintenance_of, **asked.filters()))
 
     async def connection(self, name: ask.ConnectionName, _: Nothing) -> ConnectionDetail:
         """One connection, with its firing alerts."""
-        codec, maintenance_of = self._sources.codec, self._sources.maintenance_of
-        async with self._sources.read() as tx:
+        codec, maintenance_of = self.sources.codec, self.sources.maintenance_of
+        async with self.sources.read() as tx:
             row = await queries.connection_named(tx, codec, maintenance_of, name)
             if row is None:
                 raise HTTPException(HTTPStatus.NOT_FOUND, "no connection has this name")
@@ -149,28 +150,28 @@ class Api:
 
     async def numbers(self, asked: Annotated[ask.NumbersParameters, Query()]) -> Listing[NumberRow]:
         """The numbers of the applied snapshots, by connection and key."""
-        async with self._sources.read() as tx:
-            return listing_of(await queries.numbers(tx, self._sources.codec, **asked.filters()))
+        async with self.sources.read() as tx:
+            return listing_of(await queries.numbers(tx, self.sources.codec, **asked.filters()))
 
     async def changes(self, asked: Annotated[ask.ChangesParameters, Query()]) -> Listing[ChangeRow]:
         """What changed from sync to sync, newest first."""
-        async with self._sources.read() as tx:
+        async with self.sources.read() as tx:
             return listing_of(await queries.change_rows(tx, **asked.filters()))
 
     async def alerts(self, asked: Annotated[ask.AlertsParameters, Query()]) -> Listing[AlertBody]:
         """Alerts as they are now, the latest started first."""
-        async with self._sources.read() as tx:
+        async with self.sources.read() as tx:
             return listing_of(await queries.alert_bodies(tx, **asked.filters()))
 
     async def deliveries(self, asked: Annotated[ask.DeliveriesParameters, Query()]) -> Listing[DeliveryRow]:
         """Messages to receivers, the latest queued first."""
-        async with self._sources.read() as tx:
+        async with self.sources.read() as tx:
             return listing_of(await queries.delivery_rows(tx, **asked.filters()))
 
     async def sync(self, name: ask.ConnectionName, _: Nothing) -> SyncStarted:
         """Sync a connection now, due or not; needs `web.enable_lifecycle`, read-only for the provider."""
         try:
-            begun = await self._actions.lifecycle.sync_now(name)
+            begun = await self.actions.lifecycle.sync_now(name)
         except UnknownName as exc:
             raise HTTPException(HTTPStatus.NOT_FOUND, str(exc)) from exc
         if not begun:

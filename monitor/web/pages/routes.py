@@ -18,7 +18,6 @@ from monitor.errors import UnknownName
 from monitor.metrics import ConnectionView
 from monitor.store import queries
 from monitor.store.changes import drift_moves
-from monitor.store.connections import ConnectionName
 from monitor.store.paging import Page
 from monitor.store.requests import owner_named
 from monitor.store.rows import DeliveryRow, NumberRow, Trouble
@@ -114,7 +113,15 @@ async def connection_page(sources: Sources, _: MonitorStatus, request: Request) 
         row = await queries.connection_named(tx, sources.codec, sources.maintenance_of, name)
         if owner is None or row is None:
             raise UnknownName(f"No connection is named “{name}”.")
-        listed = await _numbers(tx, sources, owner, show, state, after)
+        which = {"connection": glob.escape(name), "state": state, "limit": NUMBERS, "after": after}
+        listed: Page[Trouble] | Page[NumberRow]
+        if show is Show.ALL:
+            listed = await queries.numbers(tx, sources.codec, **which)
+        else:
+            ignored = show is Show.IGNORED
+            listed = await queries.troubles(
+                tx, sources.codec, sources.rules_of, now, ignored=ignored, **which
+            )
         firing = await queries.alert_bodies(tx, connection=glob.escape(name), status=AlertStatus.FIRING)
         latest = await queries.change_rows(tx, connection=glob.escape(name), limit=_LATEST)
         moves = await drift_moves(tx, owner.identity, max(since, row.watched_since))
@@ -137,32 +144,6 @@ async def connection_page(sources: Sources, _: MonitorStatus, request: Request) 
             "done": query.get("done"),
         },
         refreshes=True,
-    )
-
-
-async def _numbers(
-    tx: AsyncConnection,
-    sources: Sources,
-    owner: ConnectionName,
-    show: Show,
-    state: str | None,
-    after: str | None,
-) -> Page[Trouble] | Page[NumberRow]:
-    connection = glob.escape(owner.name)
-    if show is Show.ALL:
-        return await queries.numbers(
-            tx, sources.codec, connection=connection, state=state, limit=NUMBERS, after=after
-        )
-    return await queries.troubles(
-        tx,
-        sources.codec,
-        sources.rules_of,
-        sources.clock.now(),
-        connection=connection,
-        state=state,
-        ignored=show is Show.IGNORED,
-        limit=NUMBERS,
-        after=after,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from jinja2 import Environment
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -42,6 +43,7 @@ Ask = Callable[[Sources, MonitorStatus, Request], Awaitable[PageView]]
 """Finds what a page shows."""
 
 
+@dataclass(frozen=True, slots=True)
 class Pages:
     """Renders pages.
 
@@ -50,10 +52,9 @@ class Pages:
         actions: Decide who may act.
     """
 
-    def __init__(self, sources: Sources, actions: Actions) -> None:
-        self.sources = sources
-        self.actions = actions
-        self._templates = build_templates()
+    sources: Sources
+    actions: Actions
+    _templates: Environment = field(init=False, default_factory=build_templates)
 
     async def answer(self, request: Request, ask: Ask) -> Response:
         """Return the page that answers a request, even when it is refused."""

@@ -22,7 +22,7 @@ class Partner:
         world = build_world(connections=connections, numbers=4, **settings)
         self.simulator = Simulator(world, clock=self.clock, on_step=self.said.append)
         self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.simulator.app), base_url="http://provider", headers=bearer(KEY)
+            transport=httpx.ASGITransport(self.simulator), base_url="http://provider", headers=bearer(KEY)
         )
 
     async def sync(self, **body: Any) -> httpx.Response:

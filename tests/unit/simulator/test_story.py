@@ -29,7 +29,7 @@ async def test_steps_are_told_at_their_time_without_any_request() -> None:
     """Nobody needs to ask for a step to happen; the runner returns after the last one."""
     clock, said = FakeClock(), list[str]()
     simulator = Simulator(parse_scenario(STORY), clock=clock, on_step=said.append)
-    running = asyncio.create_task(simulator.run())
+    running = asyncio.create_task(simulator.control.run())
     await clock.advance(9.9)
     assert said == []
     await clock.advance(0.1)
@@ -43,7 +43,7 @@ async def test_repeated_story_goes_on_until_cancelled() -> None:
     """With `repeat` the runner begins again."""
     clock, said = FakeClock(), list[str]()
     repeated = parse_scenario('repeat = true\nlength = "40s"\n' + STORY)
-    running = asyncio.create_task(Simulator(repeated, clock=clock, on_step=said.append).run())
+    running = asyncio.create_task(Simulator(repeated, clock=clock, on_step=said.append).control.run())
     await clock.advance(75)
     assert said == ["One.", "Two.", "One.", "Two."]
     running.cancel()
@@ -63,7 +63,7 @@ async def test_step_that_lost_its_object_is_skipped_and_told() -> None:
     """What a step from outside took away does not stop the story."""
     clock, said = FakeClock(), list[str]()
     simulator = Simulator(parse_scenario(STORY), clock=clock, on_step=said.append)
-    running = asyncio.create_task(simulator.run())
+    running = asyncio.create_task(simulator.control.run())
     await clock.advance(5)
     simulator.do("remove_connection")
     await clock.advance(30)
