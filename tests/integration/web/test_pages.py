@@ -21,6 +21,7 @@ from monitor.store.ledger import Ledger
 from monitor.web.app import SECURITY_HEADERS
 from monitor.web.pages.templates import build_templates, path
 from monitor.web.status import MonitorStatus, ReceiverStatus
+from tests.fakes.alerts import BODY
 from tests.fakes.clock import START
 from tests.fakes.hostile import hostile_bodies
 from tests.fakes.stored import begin, claim_all, stepped, tell, work
@@ -625,22 +626,6 @@ def _frame(alert: AlertBody) -> dict[str, object]:
 
 
 def _alert(severity: Severity, summary: str) -> AlertBody:
-    return msgspec.convert(
-        {
-            **dict.fromkeys(AlertBody.__struct_fields__),
-            **dict.fromkeys(("numbers", "connections", "actions"), ()),
-            **{name: {} for name in ("common", "labels")},
-            **dict.fromkeys(
-                ("version", "numbers_total", "numbers_listed", "numbers_added", "numbers_ended"), 1
-            ),
-            **dict.fromkeys(("started_at", "updated_at"), "2026-03-01T11:00:00.000Z"),
-            "alert_id": "a1",
-            "kind": "drift",
-            "change": "opened",
-            "status": "firing",
-            "severity": severity,
-            "summary": summary,
-            "instance": "prod",
-        },
-        AlertBody,
-    )
+    started_at = "2026-03-01T11:00:00.000Z"
+    changed = {"severity": severity, "summary": summary, "started_at": started_at, "updated_at": started_at}
+    return msgspec.structs.replace(BODY, **changed, numbers=[], connections=[], actions=[])
