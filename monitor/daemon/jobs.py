@@ -18,6 +18,7 @@ from monitor.drift.alert import Kind, Severity
 from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.notify.drain import Drain
+from monitor.store import widespread
 from monitor.store.alerts import firing_by_kind
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
@@ -135,6 +136,7 @@ class Housekeeping:
     refresh_certificate: Callable[[], Awaitable[None]]
     clock: Clock
     _troubles: set[tuple[str, datetime | None, bool, int]] = field(init=False, default_factory=set)
+    _widespread_at: datetime | None = field(init=False, default=None)
     _read_s: float = field(init=False)
     _seen_writes: int = field(init=False, default=-1)
 
@@ -144,7 +146,7 @@ class Housekeeping:
     def start(self) -> None:
         """Begin; once more after a clock was set back."""
         every = self.runner.every
-        every(timedelta(seconds=1), "reading gauges and queueing reminders", self._look_around)
+        every(timedelta(seconds=1), "reading gauges and queueing what is due", self._look_around)
         every(timedelta(seconds=5), "reading secrets again", self._refresh_secrets)
         every(timedelta(hours=1), "deleting what is past its retention", self._prune)
         if not self.database.is_sqlite:
@@ -154,6 +156,7 @@ class Housekeeping:
     async def _look_around(self) -> None:
         # One job, not two: an idle monitor does little else than wake up.
         await self._refresh_gauges()
+        await self._tell_widespread()
         await self._remind()
 
     async def _refresh_gauges(self) -> None:
@@ -168,6 +171,7 @@ class Housekeeping:
             async with self.database.read() as tx:
                 counted = await firing_by_kind(tx)
                 queues = await backlogs(tx)
+                self._widespread_at = await widespread.next_look_at(tx)
         except StoreUnavailable as exc:
             if not away:
                 self.announcer.store_failed(exc, "reading the gauges")
@@ -187,6 +191,21 @@ class Housekeeping:
         if troubles != self._troubles:
             self._troubles = troubles
             self.failures.moved = True
+
+    async def _tell_widespread(self) -> None:
+        """Look at the widespread alerts whose parts have moved, each in a transaction of its own."""
+        if self._widespread_at is None or self._widespread_at > self.clock.now():
+            return
+        watchlist = self.active.state.watchlist
+        async with self.database.read() as tx:
+            ids = await widespread.due(tx, self.clock.now())
+        for alert_id in ids:
+            async with self.database.write() as tx:
+                told = await widespread.look_at(
+                    tx, alert_id, watchlist.routes, watchlist.spread, self.clock.now()
+                )
+            if told:
+                self.drain.wake()
 
     async def _remind(self) -> None:
         repeats = repeat_intervals(self.active.config)

@@ -245,7 +245,7 @@ class ActiveConfig:
             listed=[one.id for one in found if not one.vanished],
             receivers=made.receivers.names,
             routes=watchlist.routes,
-            wording=watchlist.wording,
+            spread=watchlist.spread,
             now=now,
         )
         self.state.former |= enrolled.removed

@@ -29,6 +29,7 @@ from monitor.drift.failures import FailureRules
 from monitor.drift.plausibility import Guard
 from monitor.drift.rules import Ignore, Rules, Severities
 from monitor.drift.text import Wording
+from monitor.drift.widespread import Spread
 from monitor.http.client import build_http
 from monitor.notify.routing import Route
 from monitor.store.connections import ConnectionName
@@ -128,6 +129,11 @@ def build_watchlist(
         ),
         wording=wording_of(config),
         routes=routes_of(config.receivers),
+        spread=Spread(
+            connections=config.alerts.widespread_connections,
+            update_interval=config.alerts.update_interval,
+            wording=wording_of(config),
+        ),
     )
 
 

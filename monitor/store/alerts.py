@@ -6,25 +6,28 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, insert, select, union, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.drift.alert import AlertBody, Kind, Notice, Severity, Status, decode_body, encode_body, merged
-from monitor.drift.alerts import Report, new_id
+from monitor.drift.alert import AlertBody, Kind, Notice, Severity, Status, decode_body, encode_body
+from monitor.drift.alerts import Report
 from monitor.drift.episodes import Ended, Episode, Track
-from monitor.drift.text import Watched, Wording, body
-from monitor.notify.routing import Route, plan
+from monitor.drift.text import Watched, Wording
+from monitor.drift.text import body as body_of
+from monitor.drift.widespread import Spread
+from monitor.notify.routing import Route
 from monitor.store.codec import Codec
-from monitor.store.tables import PENDING, alerts, deliveries, episodes, told
+from monitor.store.deliveries import tell
+from monitor.store.tables import alerts, episodes
+from monitor.store.widespread import follow, place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertMessage:
-    """A report with the body that people read; `most_listed` is how many changes a body lists at most."""
+    """A report with the body that people read."""
 
     report: Report
     body: AlertBody
-    most_listed: int = 50
 
 
 def messages_of(
@@ -40,8 +43,7 @@ def messages_of(
     return [
         AlertMessage(
             report=made,
-            body=body(made, scope=scope, watched=watched, wording=wording, now=now, others=others(made)),
-            most_listed=wording.max_listed_numbers,
+            body=body_of(made, scope=scope, watched=watched, wording=wording, now=now, others=others(made)),
         )
         for made in reports
     ]
@@ -87,11 +89,22 @@ async def save_alerts(
     messages: Iterable[AlertMessage],
     *,
     routes: Sequence[Route],
+    spread: Spread,
     now: datetime,
 ) -> None:
-    """Record alerts as they are now, and queue the messages that their receivers get."""
-    for message in messages:
+    """Record alerts as they are now, and queue the messages that their receivers get.
+
+    A part of a widespread alert is recorded like any other, and the widespread one tells of it.
+    """
+    # In one order, since opening an alert locks its cause: no two transactions wait for each other.
+    for message in sorted(
+        messages, key=lambda message: (message.report.alert.kind, message.report.alert.group)
+    ):
         report, alert = message.report, message.report.alert
+        where = await place(tx, report, message.body, spread, now)
+        body = message.body
+        if where is not None:
+            body = msgspec.structs.replace(body, part_of=where.part_of)
         values: dict[str, Any] = {
             "status": report.status,
             "severity": alert.severity,
@@ -99,97 +112,39 @@ async def save_alerts(
             "updated_at": alert.updated_at,
             "resolved_at": now if report.status is Status.RESOLVED else None,
             "resolution": report.resolution,
-            "body": encode_body(message.body),
+            "body": encode_body(body),
+            **(where.values if where is not None else {}),
         }
         if report.notice is Notice.OPENED:
             begun = {"id": alert.id, "scope": scope, "kind": alert.kind, "started_at": alert.started_at}
-            begun |= {"account": message.body.account, "state": message.body.state or ""}
+            begun |= {"account": body.account, "state": body.state or ""}
             await tx.execute(insert(alerts).values(**begun, **values))
         else:
             await tx.execute(update(alerts).where(alerts.c.id == alert.id).values(**values))
-        if report.notice is not None:
-            already = frozenset((await tx.execute(_HEARD, {"which": alert.id})).scalars())
-            planned = plan(message.body, routes, already)
-            await add_deliveries(tx, message.body, planned, now, most_listed=message.most_listed)
-        quiet = [route.receiver for route in routes if not route.send_resolved]
-        if quiet and report.status is Status.RESOLVED:
-            # One that wants no ends must not get old ones should it ever ask for them.
-            done = told.c.alert_id == alert.id, told.c.receiver.in_(quiet)
-            await tx.execute(update(told).where(*done).values(ended_at=now))
-
-
-async def add_deliveries(
-    tx: AsyncConnection,
-    body: AlertBody,
-    planned: Iterable[tuple[str, Notice]],
-    now: datetime,
-    *,
-    most_listed: int = 50,
-) -> None:
-    """Queue one message for each receiver.
-
-    An `updated` that was never tried gives way to the newer one, which then tells its changes too.
-    """
-    for receiver, notice in planned:
-        told_body = msgspec.structs.replace(body, change=notice)
-        if notice is Notice.UPDATED:
-            replaced = await tx.execute(
-                delete(deliveries)
-                .where(
-                    deliveries.c.receiver == receiver,
-                    deliveries.c.alert_id == body.alert_id,
-                    deliveries.c.change == Notice.UPDATED,
-                    deliveries.c.status == PENDING,
-                    deliveries.c.attempts == 0,
-                    deliveries.c.lease_until.is_(None),
-                )
-                .returning(deliveries.c.body)
-            )
-            for row in replaced:
-                told_body = merged(told_body, decode_body(row.body), most=most_listed)
-        await tx.execute(
-            insert(deliveries).values(
-                id=new_id(body.alert_id, receiver, str(body.version), notice, now.isoformat()),
-                receiver=receiver,
-                alert_id=body.alert_id,
-                change=notice,
-                version=body.version,
-                body=encode_body(told_body),
-                status=PENDING,
-                created_at=now,
-                due_at=now,
-            )
-        )
+        if where is not None:
+            await follow(tx, body, joined=where.joined, routes=routes, spread=spread, now=now)
+        elif report.notice is not None:
+            await tell(tx, body, routes, now, most_listed=spread.wording.max_listed_numbers)
 
 
 async def firing(tx: AsyncConnection) -> list[AlertBody]:
-    """Return the bodies of all firing alerts as they stand now, newest first."""
-    rows = await tx.execute(
-        select(alerts.c.body).where(alerts.c.status == Status.FIRING).order_by(alerts.c.started_at.desc())
-    )
+    """Return the bodies of all firing alerts as they stand now, newest first; without the parts of others."""
+    asked = select(alerts.c.body).where(alerts.c.status == Status.FIRING, alerts.c.part_of.is_(None))
+    rows = await tx.execute(asked.order_by(alerts.c.started_at.desc()))
     return [decode_body(row.body) for row in rows]
 
 
 async def firing_by_kind(tx: AsyncConnection) -> dict[tuple[Kind, Severity], int]:
-    """Return how many alerts fire, by kind and severity."""
+    """Return how many alerts fire, by kind and severity; the parts of a widespread one count once."""
     rows = await tx.execute(_FIRING_BY_KIND)
     return {(Kind(row.kind), Severity(row.severity)): row.many for row in rows}
 
 
 _FIRING_BY_KIND = (
     select(alerts.c.kind, alerts.c.severity, func.count().label("many"))
-    .where(alerts.c.status == Status.FIRING)
+    .where(alerts.c.status == Status.FIRING, alerts.c.part_of.is_(None))
     .group_by(alerts.c.kind, alerts.c.severity)
 )
-
-# One statement, so that a delivery accepted meanwhile is seen here or there.
-_HEARD = union(
-    select(told.c.receiver).where(told.c.alert_id == bindparam("which")),
-    select(deliveries.c.receiver).where(
-        deliveries.c.alert_id == bindparam("which"), deliveries.c.status == PENDING
-    ),
-)
-"""The receivers that accepted a message about an alert, or have one pending."""
 
 _BY_ID = update(episodes).where(episodes.c.id == bindparam("which"))
 _MOVE_EPISODE = _BY_ID.values({name: bindparam(name) for name in ("severity", "track")})

@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.drift.alert import Notice, Status, decode_body
 from monitor.drift.policy import step
 from monitor.drift.rules import Rules
-from monitor.drift.text import Watched, Wording
+from monitor.drift.text import Watched
+from monitor.drift.widespread import Spread
 from monitor.notify.routing import Route, plan
-from monitor.store.alerts import add_deliveries, firing, messages_of, save_alerts, save_episodes
+from monitor.store.alerts import firing, messages_of, save_alerts, save_episodes
 from monitor.store.codec import Codec
 from monitor.store.connections import (
     ConnectionState,
@@ -26,8 +27,10 @@ from monitor.store.connections import (
     watched,
 )
 from monitor.store.database import Database
+from monitor.store.deliveries import add_deliveries
 from monitor.store.outbox import know_receivers
 from monitor.store.tables import alerts, told
+from monitor.store.widespread import audience, lock_firing_causes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,7 @@ async def enrol(
     listed: Collection[str],
     receivers: Sequence[str],
     routes: Sequence[Route],
-    wording: Wording,
+    spread: Spread,
     now: datetime,
 ) -> Enrolled:
     """Watch these connections and no others, and send to these receivers.
@@ -64,7 +67,7 @@ async def enrol(
         listed: Identities of the discovered ones that it does list.
         receivers: Names of all receivers.
         routes: Of the receivers that get messages.
-        wording: What the config adds to messages.
+        spread: How alerts are joined, and what the config adds to messages.
         now: The current instant.
 
     Raises:
@@ -76,13 +79,17 @@ async def enrol(
         new = await know_receivers(tx, receivers, now)
         new_routes = [route for route in routes if route.receiver in new]
         await _tell_missed_ends(tx, new_routes, now)
-        for state in await watched(tx, codec):
-            if state.identity not in wanted:
-                removed[state.identity] = Watched(name=state.name, account=state.account)
-                await _remove(tx, state.identity, codec, removed, routes, wording, now)
         await begin_watching(tx, watches, now)
         await mark_vanished(tx, vanished=vanished, listed=listed, now=now)
         await look_again(tx, now)
+        for state in await watched(tx, codec):
+            if state.identity not in wanted:
+                removed[state.identity] = Watched(name=state.name, account=state.account)
+        if removed:
+            # After the connections, as a sync does it, so that the two never wait for each other.
+            await lock_firing_causes(tx)
+        for identity in removed:
+            await _remove(tx, identity, codec, removed, routes, spread, now)
         if new_routes:
             await _tell_firing(tx, new_routes, now)
         return Enrolled(states=await watched(tx, codec), removed=removed)
@@ -94,15 +101,15 @@ async def _remove(
     codec: Codec,
     names: Mapping[str, Watched],
     routes: Sequence[Route],
-    wording: Wording,
+    spread: Spread,
     now: datetime,
 ) -> None:
     """End everything that is open of a connection, and forget its snapshot."""
     records = await load_records(tx, identity, codec)
     done = step(records, Rules(), now, scope=identity, unconfigured=True)
-    messages = messages_of(done.reports, scope=identity, watched=names, wording=wording, now=now)
+    messages = messages_of(done.reports, scope=identity, watched=names, wording=spread.wording, now=now)
     await save_episodes(tx, identity, opened=(), moved=(), ended=done.ended, codec=codec)
-    await save_alerts(tx, identity, messages, routes=routes, now=now)
+    await save_alerts(tx, identity, messages, routes=routes, spread=spread, now=now)
     await stop_watching(tx, [identity])
 
 
@@ -127,4 +134,8 @@ async def _tell_firing(tx: AsyncConnection, routes: Sequence[Route], now: dateti
     for alert in await firing(tx):
         body = msgspec.structs.replace(alert, change=Notice.UPDATED)
         already = {name for name in names if (alert.alert_id, name) in known}
-        await add_deliveries(tx, body, plan(body, routes, already), now)
+        hearing = routes
+        if alert.widespread:
+            through_a_part = await audience(tx, alert.alert_id, routes)
+            hearing = [route for route in routes if route.receiver in already or route in through_a_part]
+        await add_deliveries(tx, body, plan(body, hearing, already), now)

@@ -1,13 +1,14 @@
 """The cycle's view of the store: one transaction holds everything that a step left."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import bindparam, delete, select
 
 from monitor.drift.policy import Records, Step
 from monitor.drift.snapshot import Counts
+from monitor.drift.widespread import Spread
 from monitor.notify.routing import Route
 from monitor.store.alerts import AlertMessage, save_alerts, save_episodes
 from monitor.store.changes import add_changes
@@ -49,6 +50,7 @@ class StepRecord:
     step: Step | None = None
     messages: Sequence[AlertMessage] = ()
     acceptances: tuple[int, ...] = ()
+    spread: Spread = field(default_factory=Spread)
     same: bool = False
 
 
@@ -100,7 +102,9 @@ class Ledger:
                 await save_episodes(
                     tx, identity, opened=step.opened, moved=step.moved, ended=step.ended, codec=self._codec
                 )
-                await save_alerts(tx, identity, record.messages, routes=routes, now=record.at)
+                await save_alerts(
+                    tx, identity, record.messages, routes=routes, spread=record.spread, now=record.at
+                )
             if record.acceptances:
                 await tx.execute(delete(acceptances).where(acceptances.c.id.in_(record.acceptances)))
 

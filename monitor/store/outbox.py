@@ -29,8 +29,8 @@ from monitor.errors import Refusal
 from monitor.notify.delivery import Dead, Delivery, Failed, Result, Sent
 from monitor.notify.retry import FAILING_AFTER
 from monitor.notify.routing import sent_as
-from monitor.store.alerts import add_deliveries
 from monitor.store.database import Database
+from monitor.store.deliveries import add_deliveries
 from monitor.store.tables import (
     CLOSED,
     DEAD,

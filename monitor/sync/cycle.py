@@ -207,6 +207,7 @@ class Cycle:
             step=done,
             messages=messages,
             acceptances=stored.acceptances,
+            spread=watchlist.spread,
             same=done.records == stored.records,
         )
         # The routes of now: a reload during a sync may have brought receivers.

@@ -102,7 +102,9 @@ class FailureWatch:
                 await save_episodes(
                     tx, SCOPE, opened=done.opened, moved=(), ended=done.ended, codec=self.codec
                 )
-                await save_alerts(tx, SCOPE, messages, routes=watchlist.routes, now=now)
+                await save_alerts(
+                    tx, SCOPE, messages, routes=watchlist.routes, spread=watchlist.spread, now=now
+                )
         instants = (done.wakes_at, _next_out_of_reach(queues, since, now), _unmuted_at(watchlist, now))
         self._wakes_at = min((at for at in instants if at is not None), default=None)
         self.active.troubled = frozenset(track.key for track in done.records.tracks.values())

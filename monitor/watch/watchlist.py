@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from monitor.drift.failures import FailureRules, Streak
 from monitor.drift.text import Watched, Wording
+from monitor.drift.widespread import Spread
 from monitor.notify.routing import Route
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.connection import Connection
@@ -20,6 +21,7 @@ class Watchlist:
     failure_rules: FailureRules
     wording: Wording
     routes: tuple[Route, ...]
+    spread: Spread
     watched: Mapping[str, Watched] = field(init=False)
 
     def __post_init__(self) -> None:

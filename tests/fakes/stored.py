@@ -12,6 +12,7 @@ from monitor.drift.policy import Records, Step, judge, step
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Number, Snapshot, count
 from monitor.drift.text import Watched, Wording
+from monitor.drift.widespread import Spread
 from monitor.errors import Outcome
 from monitor.notify.routing import Route
 from monitor.store.alerts import AlertMessage, messages_of
@@ -89,7 +90,14 @@ def told(done: Step, identity: str, at: datetime = NOW) -> list[AlertMessage]:
     return messages_of(done.reports, scope=identity, watched=watched, wording=Wording(), now=at)
 
 
-def work(claim: Claim, done: Step, *, at: datetime = NOW, asked: tuple[int, ...] = ()) -> StepRecord:
+def work(
+    claim: Claim,
+    done: Step,
+    *,
+    at: datetime = NOW,
+    asked: tuple[int, ...] = (),
+    spread: Spread | None = None,
+) -> StepRecord:
     """Return everything that a sync leaves."""
     snapshot = done.records.snapshot or Snapshot(numbers={})
     return StepRecord(
@@ -102,6 +110,7 @@ def work(claim: Claim, done: Step, *, at: datetime = NOW, asked: tuple[int, ...]
         step=done,
         messages=told(done, claim.identity, at),
         acceptances=asked,
+        spread=spread or Spread(),
     )
 
 

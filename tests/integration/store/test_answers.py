@@ -12,8 +12,8 @@ from monitor.drift.alert import Notice
 from monitor.notify.drain import Drain
 from monitor.notify.webhook import WebhookReceiver
 from monitor.secret import Secret
-from monitor.store.alerts import add_deliveries
 from monitor.store.database import Database
+from monitor.store.deliveries import add_deliveries
 from monitor.store.outbox import StoredOutbox, know_receivers
 from monitor.store.tables import deliveries, receivers
 from tests.fakes.alerts import BODY

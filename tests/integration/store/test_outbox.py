@@ -11,8 +11,8 @@ from monitor.drift.alert import AlertChange, Notice, decode_body
 from monitor.drift.snapshot import ChangeKind
 from monitor.errors import Refusal
 from monitor.notify.delivery import Dead, Failed, Result, Sent
-from monitor.store.alerts import add_deliveries
 from monitor.store.database import Database
+from monitor.store.deliveries import add_deliveries
 from monitor.store.outbox import StoredOutbox, backlogs, free_delivery_leases, know_receivers
 from monitor.store.tables import deliveries
 from tests.fakes.alerts import BODY

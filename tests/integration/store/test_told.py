@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from monitor.drift.alert import Notice, decode_body
-from monitor.drift.text import Wording
+from monitor.drift.widespread import Spread
 from monitor.errors import Refusal
 from monitor.notify.delivery import Dead, Delivery, Failed, Result, Sent
 from monitor.notify.routing import Route
@@ -89,7 +89,7 @@ class Post:
             listed=(),
             receivers=[route.receiver for route in routes],
             routes=routes,
-            wording=Wording(),
+            spread=Spread(),
             now=self.story.at,
         )
 

@@ -13,6 +13,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from monitor.clock import Uptime
 from monitor.drift.failures import FailureRules
 from monitor.drift.text import Wording
+from monitor.drift.widespread import Spread
 from monitor.errors import Outcome, StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.store.claims import Claim
@@ -95,6 +96,7 @@ class House:
             failure_rules=FailureRules(),
             wording=Wording(),
             routes=(),
+            spread=Spread(),
         )
         self.failures = FailureWatch(
             active=ActiveState(watchlist=watchlist),

@@ -1,0 +1,85 @@
+"""Queues messages about alerts for their receivers."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import bindparam, delete, insert, select, union, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.drift.alert import AlertBody, Notice, decode_body, encode_body, merged
+from monitor.drift.alerts import new_id
+from monitor.notify.routing import Route, plan
+from monitor.store.tables import PENDING, deliveries, told
+
+
+async def heard(tx: AsyncConnection, alert_id: str) -> frozenset[str]:
+    """Return the receivers that accepted a message about an alert, or have one pending."""
+    return frozenset((await tx.execute(_HEARD, {"which": alert_id})).scalars())
+
+
+async def tell(
+    tx: AsyncConnection, body: AlertBody, routes: Sequence[Route], now: datetime, *, most_listed: int
+) -> None:
+    """Queue the messages that these receivers get of an alert and its `change`."""
+    planned = plan(body, routes, await heard(tx, body.alert_id))
+    await add_deliveries(tx, body, planned, now, most_listed=most_listed)
+    quiet = [route.receiver for route in routes if not route.send_resolved]
+    if quiet and body.change is Notice.RESOLVED:
+        # One that wants no ends must not get old ones should it ever ask for them.
+        done = told.c.alert_id == body.alert_id, told.c.receiver.in_(quiet)
+        await tx.execute(update(told).where(*done).values(ended_at=now))
+
+
+async def add_deliveries(
+    tx: AsyncConnection,
+    body: AlertBody,
+    planned: Iterable[tuple[str, Notice]],
+    now: datetime,
+    *,
+    most_listed: int = 50,
+) -> None:
+    """Queue one message for each receiver.
+
+    An `updated` that was never tried gives way to the newer one, which then tells its changes too.
+    """
+    for receiver, notice in planned:
+        told_body = msgspec.structs.replace(body, change=notice)
+        if notice is Notice.UPDATED:
+            replaced = await tx.execute(
+                delete(deliveries)
+                .where(
+                    deliveries.c.receiver == receiver,
+                    deliveries.c.alert_id == body.alert_id,
+                    deliveries.c.change == Notice.UPDATED,
+                    deliveries.c.status == PENDING,
+                    deliveries.c.attempts == 0,
+                    deliveries.c.lease_until.is_(None),
+                )
+                .returning(deliveries.c.body)
+            )
+            for row in replaced:
+                told_body = merged(told_body, decode_body(row.body), most=most_listed)
+        await tx.execute(
+            insert(deliveries).values(
+                id=new_id(body.alert_id, receiver, str(body.version), notice, now.isoformat()),
+                receiver=receiver,
+                alert_id=body.alert_id,
+                change=notice,
+                version=body.version,
+                body=encode_body(told_body),
+                status=PENDING,
+                created_at=now,
+                due_at=now,
+            )
+        )
+
+
+# One statement, so that a delivery accepted meanwhile is seen here or there.
+_HEARD = union(
+    select(told.c.receiver).where(told.c.alert_id == bindparam("which")),
+    select(deliveries.c.receiver).where(
+        deliveries.c.alert_id == bindparam("which"), deliveries.c.status == PENDING
+    ),
+)
+"""The receivers that accepted a message about an alert, or have one pending."""
