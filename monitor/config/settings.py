@@ -33,6 +33,7 @@ OUR_LABELS = frozenset(
         "instance",
         "receiver",
         "kind",
+        "alert_id",
     }
 )
 """The labels that the monitor gives its alerts; config labels must not shadow them."""

@@ -159,6 +159,19 @@ def joins(spread: Spread, *, growing: bool, alone: int) -> bool:
     return spread.on and (growing or alone >= spread.connections)
 
 
+def at_once(alert: Widespread, part: AlertBody, *, others_fire: bool) -> bool:
+    """Return whether a part's step is told at once: the last part ended, or it is worse than all before.
+
+    Args:
+        alert: The widespread alert, told before.
+        part: The part after its step.
+        others_fire: Another part fires.
+    """
+    if part.status is Status.RESOLVED:
+        return not others_fire
+    return part.severity.rank > alert.severity.rank
+
+
 def look(
     alert: Widespread,
     parts: Sequence[Part],

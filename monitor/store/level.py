@@ -44,14 +44,17 @@ _FORGET = delete(posted).where(_BY_KEY)
 _MOVE = update(posted).where(_BY_KEY)
 
 _FIRING = alerts.c.status == Status.FIRING
-_MEMBERS = select(
-    episodes,
-    episodes.c.episode_group.label("group"),
-    connections.c.name.label("connection"),
-    connections.c.account,
-).outerjoin(
-    connections,
-    connections.c.identity == case((episodes.c.scope == SCOPE, episodes.c.key), else_=episodes.c.scope),
+_ABOUT = case((episodes.c.scope == SCOPE, episodes.c.key), else_=episodes.c.scope)
+_MEMBERS = (
+    select(
+        episodes,
+        episodes.c.episode_group.label("group"),
+        func.coalesce(alerts.c.part_of, episodes.c.alert_id).label("told_as"),
+        connections.c.name.label("connection"),
+        connections.c.account,
+    )
+    .outerjoin(connections, connections.c.identity == _ABOUT)
+    .outerjoin(alerts, alerts.c.id == episodes.c.alert_id)
 )
 """Episodes, with the names of the connection that each is about."""
 

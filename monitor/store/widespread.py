@@ -16,7 +16,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import AlertBody, Kind, Notice, Severity, Status, decode_body, encode_body
 from monitor.drift.alerts import Report, new_id
-from monitor.drift.widespread import REFRESH, Cause, Look, Part, Spread, Tally, Told, Widespread, joins, look
+from monitor.drift.widespread import (
+    REFRESH,
+    Cause,
+    Look,
+    Part,
+    Spread,
+    Tally,
+    Told,
+    Widespread,
+    at_once,
+    joins,
+    look,
+)
 from monitor.notify.routing import Route, matches
 from monitor.store.deliveries import heard, tell
 from monitor.store.tables import alerts
@@ -145,12 +157,11 @@ async def follow(
         await _look(tx, begun, unheard, routes, spread, now)
         return
     alert = _widespread(row)
-    over = part.status is Status.RESOLVED and not await _any_fires(tx, alert_id)
     moved: dict[str, Any] = {"updated_at": now, "tells_at": min(row.tells_at or now + REFRESH, now + REFRESH)}
     if joined:
         moved["grown_at"] = now
     await tx.execute(update(alerts).where(alerts.c.id == alert_id).values(**moved))
-    if over or unheard or part.severity.rank > alert.severity.rank:
+    if unheard or at_once(alert, part, others_fire=await _any_fires(tx, alert_id)):
         await _look(tx, alert, unheard, routes, spread, now)
 
 

@@ -47,6 +47,7 @@ def member(index: int = 1, *, kind: Kind = Kind.DRIFT, opened_at: datetime = STA
     return Member(
         id=f"e{index}",
         alert_id="a1",
+        told_as="a1",
         kind=kind,
         group="NO_BOT",
         severity=Severity.WARNING,

@@ -31,7 +31,7 @@ ALERT_NAMES: Mapping[Kind, str] = {
     Kind.TEST: "VoiceLinkTest",
 }
 
-_FIXED = ("alertname", "connection", "account", "phone_number", "state", "receiver")
+_FIXED = ("alertname", "connection", "account", "phone_number", "state", "receiver", "alert_id")
 
 
 def labels_of(member: Member, wording: Wording, before: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -159,5 +159,6 @@ def _naming(member: Member) -> dict[str, str]:
         "phone_number": track.number.phone_number if track.number is not None else None,
         "state": member.group if member.kind is Kind.DRIFT else None,
         "receiver": track.key if member.kind is Kind.RECEIVER_FAILING else None,
+        "alert_id": member.told_as,
     }
     return {name: value for name, value in named.items() if value}

@@ -25,11 +25,13 @@ class PostTarget:
 class Member:
     """One episode. `connection` and `account` are as they are named now; None where there is none.
 
+    `told_as` is the alert that people are told of: the widespread one, if the episode's own is a part of it.
     `common` is what all numbers of its alert share, if there are several.
     """
 
     id: str
     alert_id: str
+    told_as: str
     kind: Kind
     group: str
     severity: Severity

@@ -3,103 +3,17 @@
 import asyncio
 from collections import Counter
 from datetime import timedelta
-from typing import Any
-
-from sqlalchemy import select
 
 from monitor.drift.alert import AlertBody, Notice, Severity, decode_body
 from monitor.drift.policy import Records
-from monitor.drift.rules import Rules, Severities
-from monitor.drift.snapshot import Number
 from monitor.drift.widespread import REFRESH, Spread
 from monitor.notify.routing import Route
 from monitor.store.alerts import firing, firing_by_kind
-from monitor.store.claims import claim_one
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
-from monitor.store.tables import alerts, deliveries
-from monitor.store.widespread import due, look_at, next_look_at
-from tests.fakes.stored import LEASE, MINUTE, NOW, SECOND, begin, claim_all, stepped, tell, work
-
-RULES = Rules(
-    confirm_syncs=1,
-    resolve_syncs=1,
-    keep_firing_for=timedelta(0),
-    severities=Severities.of({"EXPIRED": Severity.CRITICAL}, Severity.WARNING),
-)
-SPREAD = Spread(connections=3)
-
-
-def numbers(*issues: tuple[str, ...]) -> list[Number]:
-    """Return a number for each tuple of issues; one without any is ready."""
-    return [
-        Number(
-            key=str(place),
-            phone_number=f"+{place}",
-            state=found[0] if found else "READY",
-            drifting=bool(found),
-            issues=found,
-        )
-        for place, found in enumerate(issues, 1)
-    ]
-
-
-GOOD, BAD, WORSE = (), ("NO_BOT",), ("NO_BOT", "EXPIRED")
-
-
-class Fleet:
-    """Connections of one account, each synced when a test says so."""
-
-    def __init__(self, database: Database, *routes: Route, spread: Spread = SPREAD) -> None:
-        self.database = database
-        self.routes = routes or tell("hook")
-        self.spread = spread
-        self.records: dict[str, Records] = {}
-        self.at = NOW
-
-    async def sync(self, *names: str, found: tuple[tuple[str, ...], ...] = (BAD, GOOD)) -> None:
-        """Apply an answer with these numbers to each connection, in this order, at the same instant."""
-        await begin(self.database, *names, due_at=self.at, now=self.at)
-        for name in names:
-            async with self.database.write() as tx:
-                claim = await claim_one(tx, name, self.at, lease=LEASE)
-            assert claim is not None
-            done = stepped(
-                self.records.get(name, Records()), claim, *numbers(*found), at=self.at, rules=RULES
-            )
-            record = work(claim, done, at=self.at, spread=self.spread)
-            await Ledger(self.database, Codec()).keep(record, self.routes)
-            self.records[name] = done.records
-
-    async def wait(self, passed: timedelta) -> None:
-        """Let time pass, looking at what is due meanwhile, as the daemon does."""
-        until = self.at + passed
-        while True:
-            async with self.database.write() as tx:
-                for alert_id in await due(tx, self.at):
-                    await look_at(tx, alert_id, self.routes, self.spread, self.at)
-                following = await next_look_at(tx)
-            if following is None or following > until:
-                self.at = until
-                return
-            assert following > self.at
-            self.at = following
-
-    async def rows(self) -> list[Any]:
-        """Return all alerts, oldest first."""
-        async with self.database.read() as tx:
-            return list(await tx.execute(select(alerts).order_by(alerts.c.started_at, alerts.c.id)))
-
-    async def bodies(self) -> tuple[AlertBody, ...]:
-        """Return the bodies of the widespread alerts."""
-        return tuple(decode_body(row.body) for row in await self.rows() if row.widespread)
-
-    async def sent(self, receiver: str = "hook") -> list[AlertBody]:
-        """Return what a receiver is told, in order."""
-        async with self.database.read() as tx:
-            rows = await tx.execute(select(deliveries).order_by(deliveries.c.seq))
-            return [decode_body(row.body) for row in rows if row.receiver == receiver]
+from tests.fakes.stored import MINUTE, SECOND, begin, claim_all, stepped, tell, work
+from tests.integration.store.fleet import BAD, GOOD, RULES, SPREAD, WORSE, Fleet, numbers
 
 
 def changes(bodies: list[AlertBody], *, widespread: bool = True) -> list[Notice]:
@@ -115,7 +29,7 @@ async def test_one_cause_pages_for_the_first_connections_and_once_for_the_rest(d
     rows = await fleet.rows()
     [wide] = [row for row in rows if row.widespread]
     assert Counter(row.part_of for row in rows if not row.widespread) == {None: 3, wide.id: 7}
-    sent = await fleet.sent()
+    sent = fleet.sent()
     assert (changes(sent), changes(sent, widespread=False)) == ([Notice.OPENED], [Notice.OPENED] * 3)
     parts = [decode_body(row.body) for row in rows if row.part_of]
     assert {(body.part_of, body.widespread) for body in parts} == {(wide.id, False)}
@@ -132,7 +46,7 @@ async def test_one_cause_pages_for_the_first_connections_and_once_for_the_rest(d
         assert len(await firing(tx)) == 4
 
     await fleet.wait(6 * MINUTE)
-    [opened, updated] = [body for body in await fleet.sent() if body.widespread]
+    [opened, updated] = [body for body in fleet.sent() if body.widespread]
     assert (updated.change, opened.numbers_total, updated.numbers_added, updated.numbers_total) == (
         Notice.UPDATED,
         1,
@@ -141,15 +55,15 @@ async def test_one_cause_pages_for_the_first_connections_and_once_for_the_rest(d
     )
 
     await fleet.sync(*names[:-1], found=(GOOD, GOOD))
-    assert changes(await fleet.sent()) == [Notice.OPENED, Notice.UPDATED]
+    assert changes(fleet.sent()) == [Notice.OPENED, Notice.UPDATED]
     await fleet.sync(names[-1], found=(GOOD, GOOD))
-    sent = await fleet.sent()
+    sent = fleet.sent()
     assert changes(sent, widespread=False) == [Notice.OPENED] * 3 + [Notice.RESOLVED] * 3
     [*_, resolved] = [body for body in sent if body.widespread]
     assert (resolved.change, resolved.resolution, resolved.numbers_ended) == (Notice.RESOLVED, "recovered", 7)
     assert {row.status for row in await fleet.rows()} == {"resolved"}
     await fleet.wait(20 * MINUTE)
-    assert await fleet.sent() == sent
+    assert fleet.sent() == sent
 
 
 async def test_two_that_open_at_once_agree_on_who_comes_first(database: Database, url: str) -> None:
@@ -198,13 +112,13 @@ async def test_worse_is_told_at_once_and_the_rest_once_an_interval(database: Dat
     await fleet.sync("c0", "c1", "c2", "c3", "c4")
     await fleet.wait(MINUTE)
     await fleet.sync("c4", found=(WORSE, GOOD))
-    last = [body for body in await fleet.sent() if body.widespread][-1]
+    last = [body for body in fleet.sent() if body.widespread][-1]
     assert (last.change, last.severity, last.numbers_total) == (Notice.UPDATED, Severity.CRITICAL, 2)
     await fleet.sync("c3", found=(WORSE, BAD))
     await fleet.wait(5 * MINUTE - SECOND)
-    assert len(changes(await fleet.sent())) == 2
+    assert len(changes(fleet.sent())) == 2
     await fleet.wait(SECOND)
-    last = [body for body in await fleet.sent() if body.widespread][-1]
+    last = [body for body in fleet.sent() if body.widespread][-1]
     assert (last.change, last.numbers_total, last.numbers_added) == (Notice.UPDATED, 3, 1)
 
 
@@ -215,11 +129,11 @@ async def test_what_went_back_is_not_told(database: Database) -> None:
     await fleet.sync("c3", found=(WORSE, GOOD))
     await fleet.sync("c3", found=(BAD, GOOD))
     await fleet.wait(30 * MINUTE)
-    said = changes(await fleet.sent())
+    said = changes(fleet.sent())
     await fleet.sync("c3", found=(("NO_BOT", "OTHER"), GOOD))
     await fleet.sync("c3", found=(BAD, GOOD))
     await fleet.wait(30 * MINUTE)
-    assert changes(await fleet.sent()) == said
+    assert changes(fleet.sent()) == said
 
 
 async def test_a_receiver_hears_of_it_through_the_first_part_that_passes_its_filters(
@@ -233,19 +147,19 @@ async def test_a_receiver_hears_of_it_through_the_first_part_that_passes_its_fil
         Route(receiver="critical", min_severity=Severity.CRITICAL),
     )
     await fleet.sync("c0", "c1", "c2", "c3", "c4")
-    assert await fleet.sent("last") == []
+    assert fleet.sent("last") == []
     await fleet.wait(MINUTE)
     await fleet.sync("c5")
-    [heard] = await fleet.sent("last")
+    [heard] = fleet.sent("last")
     assert (heard.change, heard.widespread, heard.numbers_total) == (Notice.OPENED, True, 3)
-    assert changes(await fleet.sent("all")) == [Notice.OPENED]
+    assert changes(fleet.sent("all")) == [Notice.OPENED]
     await fleet.sync("c4", found=(WORSE, GOOD))
-    [heard] = await fleet.sent("critical")
+    [heard] = fleet.sent("critical")
     assert (heard.change, heard.widespread) == (Notice.OPENED, True)
     await fleet.sync("c0", "c1", "c2", "c3", "c4", "c5", found=(GOOD, GOOD))
     for receiver in ("all", "last", "critical"):
-        assert changes(await fleet.sent(receiver))[-1] is Notice.RESOLVED
-        assert changes(await fleet.sent(receiver)).count(Notice.RESOLVED) == 1
+        assert changes(fleet.sent(receiver))[-1] is Notice.RESOLVED
+        assert changes(fleet.sent(receiver)).count(Notice.RESOLVED) == 1
 
 
 async def test_off_means_off(database: Database) -> None:

@@ -56,6 +56,7 @@ LABELS = {
     "state": "NO_BOT",
     "severity": "warning",
     "instance": "prod",
+    "alert_id": "a1",
     "team": "voice",
 }
 
