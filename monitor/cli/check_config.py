@@ -10,7 +10,14 @@ from monitor.cli.shell import FormatOption, config_of, shell_of
 from monitor.cli.sync import FAILED, described, show_looks
 from monitor.cli.terminal import Format, Terminal
 from monitor.clock import SystemClock
-from monitor.config import Config, Timing, find_config_file, format_duration, requests_per_minute
+from monitor.config import (
+    AccountConfig,
+    Config,
+    Timing,
+    find_config_file,
+    format_duration,
+    requests_per_minute,
+)
 from monitor.config import config_schema as schema
 
 
@@ -58,17 +65,17 @@ def check_config(
 
 def _accounts(config: Config) -> list[dict[str, Any]]:
     now = SystemClock().now()
+
+    def pace(account: AccountConfig) -> float:
+        gaps = [config.schedule.timing(each).gaps(now)[0] for each in account.connections]
+        return round(requests_per_minute(gaps), 2)
+
     return [
         {
             "name": account.name,
             "connections": [connection.name for connection in account.connections],
             "discover": account.discover,
-            "requests_per_minute": round(
-                requests_per_minute(
-                    [config.schedule.timing(each).gaps(now)[0] for each in account.connections]
-                ),
-                2,
-            ),
+            "requests_per_minute": pace(account),
             "budget": account.requests_per_minute,
         }
         for account in config.accounts

@@ -3,9 +3,10 @@
 import asyncio
 import random
 import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
 import httpx
@@ -24,7 +25,7 @@ from monitor.drift.episodes import Ended, Track
 from monitor.drift.text import Wording, body
 from monitor.errors import ConfigError, DeliveryError, Refusal
 from monitor.log import build_logger
-from monitor.notify.alertmanager import AlertmanagerReceiver, PosterParts
+from monitor.notify.alertmanager import PosterParts
 from monitor.notify.delivery import Delivery, Receiver
 from monitor.notify.log import LogReceiver
 from monitor.store.codec import Codec
@@ -32,6 +33,9 @@ from monitor.store.database import Database
 from monitor.store.level import StoredLevel
 
 NOT_DELIVERED = 3
+
+Send = Callable[[], Awaitable[str | None]]
+"""Sends one message, and returns the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,50 +99,45 @@ async def _test(config: Config, names: Sequence[str]) -> list[ReceiverTest]:
         now = clock.now()
         bodies = _opened_and_resolved(wording_of(config), now)
 
-        wanted = [each for each in made.receivers if each.name in names]
-        levelled = [each for each in made.alertmanagers if each.name in names]
-
-        async def post(alertmanager: AlertmanagerReceiver) -> AsyncIterator[str]:
-            yield await alertmanager.send_test(bodies[0])
-
+        sends: dict[str, list[Send]] = {
+            each.name: [partial(_send, each, told, now) for told in bodies] for each in made.receivers
+        }
+        sends |= {each.name: [partial(each.send_test, bodies[0])] for each in made.alertmanagers}
         try:
-            tests = [await _heard(each.name, _send(each, bodies, now)) for each in wanted]
-            return tests + [await _heard(each.name, post(each)) for each in levelled]
+            return [await _tested(name, sends[name]) for name in sends if name in names]
         finally:
             await made.close()
 
 
-async def _heard(receiver: str, answers: AsyncIterator[str]) -> ReceiverTest:
-    """Return how a receiver took what is sent while its answers are awaited."""
+async def _tested(receiver: str, sends: Iterable[Send]) -> ReceiverTest:
+    """Send all of it, and return how the receiver took it."""
     heard: list[str] = []
     error = None
     try:
-        async for answer in answers:
-            heard.append(answer)  # noqa: PERF401 - an error later must not lose what was answered before
+        for send in sends:
+            heard.append(await send() or "")  # noqa: PERF401 - an error later must not lose earlier answers
     except DeliveryError as exc:
         error = str(exc)
     return ReceiverTest(receiver=receiver, delivered=error is None, answers=tuple(heard), error=error)
 
 
-async def _send(receiver: Receiver, bodies: Iterable[AlertBody], now: datetime) -> AsyncIterator[str]:
-    for told in bodies:
-        delivery = Delivery(
-            id=new_id(told.alert_id, receiver.name, told.change),
-            receiver=receiver.name,
-            alert_id=told.alert_id,
-            change=told.change,
-            body=encode_body(told),
-            attempts=0,
-            created_at=now,
-            first_failed_at=None,
-            superseded=False,
-        )
-        try:
-            async with asyncio.timeout(receiver.timeout_s):
-                answer = await receiver.send(delivery)
-        except TimeoutError:
-            raise DeliveryError(Refusal.RETRY, f"no answer within {receiver.timeout_s:g} s") from None
-        yield answer or ""
+async def _send(receiver: Receiver, told: AlertBody, now: datetime) -> str | None:
+    delivery = Delivery(
+        id=new_id(told.alert_id, receiver.name, told.change),
+        receiver=receiver.name,
+        alert_id=told.alert_id,
+        change=told.change,
+        body=encode_body(told),
+        attempts=0,
+        created_at=now,
+        first_failed_at=None,
+        superseded=False,
+    )
+    try:
+        async with asyncio.timeout(receiver.timeout_s):
+            return await receiver.send(delivery)
+    except TimeoutError:
+        raise DeliveryError(Refusal.RETRY, f"no answer within {receiver.timeout_s:g} s") from None
 
 
 def _opened_and_resolved(wording: Wording, now: datetime) -> tuple[AlertBody, AlertBody]:

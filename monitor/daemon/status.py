@@ -1,9 +1,11 @@
 """What the status page and the readiness probe show of this daemon."""
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from monitor import __version__
+from monitor.drift.alert import AlertBody
 from monitor.errors import StoreUnavailable
 from monitor.store.alerts import firing
 from monitor.store.database import Database
@@ -47,31 +49,20 @@ class StoreStatus:
     database: Database
     announcer: Announcer
     config_error: str | None = field(init=False, default=None)
-    _last: MonitorStatus | None = field(init=False, default=None)
+    _alerts: Sequence[AlertBody] = field(init=False, default=())
+    _receivers: Sequence[ReceiverStatus] = field(init=False, default=())
 
     async def status(self) -> MonitorStatus:
         """Return the state now."""
-        status = MonitorStatus(
-            instance=self.active.watchlist.wording.instance,
-            version=__version__,
-            connections=self.announcer.views(),
-            alerts=(),
-            receivers=(),
-            config_error=self.config_error,
-            store_ok=False,
-        )
+        store_ok = True
         try:
             async with self.database.read() as tx:
-                alerts = await firing(tx)
-                queues = await backlogs(tx)
+                alerts, queues = await firing(tx), await backlogs(tx)
         except StoreUnavailable:
-            last = self._last or status
-            return replace(status, instance=last.instance, alerts=last.alerts, receivers=last.receivers)
-        self._last = replace(
-            status,
-            connections=self.announcer.views(),
-            alerts=alerts,
-            receivers=[
+            store_ok = False
+        else:
+            self._alerts = alerts
+            self._receivers = [
                 ReceiverStatus(
                     name=queue.receiver,
                     pending=queue.pending,
@@ -80,7 +71,13 @@ class StoreStatus:
                     error=queue.error,
                 )
                 for queue in queues
-            ],
-            store_ok=True,
+            ]
+        return MonitorStatus(
+            instance=self.active.watchlist.wording.instance,
+            version=__version__,
+            connections=self.announcer.views(),
+            alerts=self._alerts,
+            receivers=self._receivers,
+            config_error=self.config_error,
+            store_ok=store_ok,
         )
-        return self._last

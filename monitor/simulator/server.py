@@ -66,7 +66,9 @@ class Simulator(SimulatedApi):
         server = await loop.create_server(lambda: _Protocol(config, state, {}), sock=listener, backlog=2048)
         story = asyncio.create_task(self.control.run(), name="simulator-story")
         try:
-            yield _url(listener)
+            bound_host, bound_port = listener.getsockname()[:2]
+            shown = f"[{bound_host}]" if ":" in bound_host else bound_host
+            yield f"http://{shown}:{bound_port}{BASE_PATH}"
         finally:
             await _close(server, state, story)
 
@@ -105,11 +107,6 @@ def _listener(host: str, port: int) -> socket.socket:
         raise StartError(f"cannot listen on {host}:{port}: {exc.strerror or exc}") from exc
     listener.setblocking(False)
     return listener
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}{BASE_PATH}"
 
 
 async def _close(server: asyncio.Server, state: ServerState, story: asyncio.Task[None]) -> None:
