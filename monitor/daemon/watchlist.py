@@ -41,7 +41,7 @@ from monitor.watch.maintenance import Window
 from monitor.watch.watchlist import Watchlist
 
 _PHASES = 1000
-"""Regular syncs of connections with one interval are spread over so many instants of it."""
+"""Regular syncs of connections with one interval are spread over this many instants of it."""
 _LONGEST_HOLD = timedelta(minutes=5)
 """An implausible answer is held for at least an interval, but no longer than this."""
 

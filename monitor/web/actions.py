@@ -99,8 +99,8 @@ class Actions:
     def _is_cross_site(self, headers: Mapping[str, str]) -> bool:
         """Return whether a browser made this request for a page of another site.
 
-        Browsers say with every POST where it was made. A program that is no browser sends neither header, and
-        has no visitor in whose name another site could act.
+        Browsers say with every POST where it was made. A program that is not a browser sends neither header,
+        and has no visitor in whose name another site could act.
 
         Source: https://www.w3.org/TR/fetch-metadata/ and RFC 6454, section 7.
         """
