@@ -1,4 +1,4 @@
-"""Actions over the web: reload, sync, accept, retry. Off unless configured."""
+"""Actions over the web: reload, sync, accept, retry, dismiss. Off unless configured."""
 
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -57,7 +57,16 @@ class Lifecycle(Protocol):
         """Send a dead delivery again.
 
         Raises:
-            Refused: There is no such delivery, it is not dead, or has been overtaken.
+            Refused: There is no such delivery, it is not dead, has been overtaken, or its alert has ended.
+            StoreUnavailable: The store is unavailable.
+        """
+        ...
+
+    async def dismiss(self, delivery_id: str) -> None:
+        """Close a dead delivery.
+
+        Raises:
+            Refused: There is no such delivery, or it is not dead.
             StoreUnavailable: The store is unavailable.
         """
         ...
