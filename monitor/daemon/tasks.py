@@ -89,7 +89,8 @@ class ClockWatch:
         self._schedule = schedule
         self._announcer = announcer
         self._log = log
-        self._follow_at_s: list[float] = []
+        self._follow_at_s: float | None = None
+        self._follow_again = False
         self._store_away = False
 
     async def run(self) -> None:
@@ -107,9 +108,8 @@ class ClockWatch:
                 self._housekeeping.start()
                 self._discovery.soon()
                 self._schedule.look_now()
-                # Once more for what was computed before and is written down after the first time.
-                self._follow_at_s = [now_s, now_s + _IN_FLIGHT_S]
-            if self._follow_at_s and now_s >= self._follow_at_s[0]:
+                self._follow_at_s, self._follow_again = now_s, True
+            if self._follow_at_s is not None and now_s >= self._follow_at_s:
                 await self._follow()
 
     async def _follow(self) -> None:
@@ -122,6 +122,8 @@ class ClockWatch:
             self._store_away = True
             return
         self._store_away = False
-        del self._follow_at_s[0]
+        # Once more for what was computed before and is written down after the first time.
+        self._follow_at_s = self._clock.monotonic() + _IN_FLIGHT_S if self._follow_again else None
+        self._follow_again = False
         self._failures.moved = True
         self._schedule.look_now()

@@ -18,7 +18,6 @@ import xxhash
 
 from monitor.drift.alert import Kind, Notice, Resolution, Severity, Status
 from monitor.drift.episodes import Ended, Episode, Track
-from monitor.drift.instants import as_of
 
 
 class Alert(msgspec.Struct, frozen=True, array_like=True):
@@ -45,14 +44,6 @@ class Alert(msgspec.Struct, frozen=True, array_like=True):
     shown_digest: int = 0
     ended: tuple[Ended, ...] = ()
     resolutions: tuple[Resolution, ...] = ()
-
-
-def alerts_as_of(alerts: Iterable[Alert], now: datetime) -> tuple[Alert, ...]:
-    """Return the alerts with no instant later than now."""
-    return tuple(
-        msgspec.structs.replace(as_of(alert, now), ended=tuple(as_of(end, now) for end in alert.ended))
-        for alert in alerts
-    )
 
 
 class Report(msgspec.Struct, frozen=True):

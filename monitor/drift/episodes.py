@@ -17,14 +17,12 @@ Anything else (unknown numbers; a reconfigured one that drifts) shows nothing an
 as failed and held syncs do.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum, auto
 
 import msgspec
 
 from monitor.drift.alert import Kind, Resolution, Severity
-from monitor.drift.instants import as_of
 from monitor.drift.plausibility import Hold
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Change, ChangeKind, Dependencies, Number, Snapshot
@@ -64,17 +62,6 @@ class Track(msgspec.Struct, frozen=True, array_like=True):
     good_since: datetime | None = None
     gone: int = 0
     episode: Episode | None = None
-
-
-def tracks_as_of(tracks: Mapping[str, Track], now: datetime) -> dict[str, Track]:
-    """Return the tracks with no instant later than now."""
-    return {name: _track_as_of(track, now) for name, track in tracks.items()}
-
-
-def _track_as_of(track: Track, now: datetime) -> Track:
-    track = as_of(track, now)
-    episode = as_of(track.episode, now) if track.episode is not None else None
-    return track if episode is track.episode else msgspec.structs.replace(track, episode=episode)
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True):

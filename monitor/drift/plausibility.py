@@ -87,7 +87,7 @@ def hold(held: Hold | None, after: Snapshot, changes: tuple[Change, ...], reason
     return Hold(
         count=held.count + 1,
         reason=reason,
-        since=min(held.since, now),
+        since=held.since,
         drifting=dict(drifting),
         missing=dict(missing),
         lost=dict(lost),
@@ -143,7 +143,7 @@ def _missing(key: str, before: Snapshot, guard: Guard, now: datetime) -> Missing
         if key not in before.numbers and before.skipped:
             return None
         lacked = Missing(count=0, since=now)
-    missing = Missing(count=min(lacked.count + 1, guard.confirm_syncs), since=min(lacked.since, now))
+    missing = Missing(count=min(lacked.count + 1, guard.confirm_syncs), since=lacked.since)
     return None if _long_enough(missing.count, missing.since, guard, now) else missing
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 
 from monitor.drift.alert import Kind, Resolution
-from monitor.drift.alerts import Alert, Report, alerts_as_of, confirm, report, update_due_at
+from monitor.drift.alerts import Alert, Report, confirm, report, update_due_at
 from monitor.drift.diff import diff
 from monitor.drift.episodes import (
     Ended,
@@ -24,9 +24,9 @@ from monitor.drift.episodes import (
     severity,
     silent,
     track_id,
-    tracks_as_of,
     unsettled,
 )
+from monitor.drift.instants import as_of
 from monitor.drift.plausibility import Guard, Hold, believed, carry_over, hold, implausible
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Change, Snapshot
@@ -72,6 +72,7 @@ class Step:
 
 def judge(records: Records, answer: Snapshot, guard: Guard, now: datetime) -> Judgement:
     """Return whether the answer is applied, and the records with the hold that it begins, goes on or ends."""
+    records = as_of(records, now)
     tracked = (track.key for track in records.tracks.values())
     answer = carry_over(records.snapshot, answer, tracked, guard, now)
     changes = diff(records.snapshot, answer)
@@ -112,7 +113,9 @@ def step(
         accept_all: Accept every removal and reconfiguration.
         unconfigured: The connection is no longer watched; every episode ends.
     """
-    tracks = tracks_as_of(records.tracks, now)
+    stored = records.tracks
+    records = as_of(records, now)
+    tracks = records.tracks
     snapshot = records.snapshot
     if verdict is not None:
         tracks = observe(tracks, records.snapshot, verdict.snapshot, verdict.changes, rules, now)
@@ -131,7 +134,7 @@ def step(
         if not unconfigured and _opens(track, rules, now)
     ]
     confirmed, alerts = confirm(
-        ready, alerts_as_of(records.alerts, now), scope=scope, update_interval=rules.update_interval, now=now
+        ready, records.alerts, scope=scope, update_interval=rules.update_interval, now=now
     )
     opened = {track_id(track.kind, track.key): track for track in confirmed}
     tracks = {name: _raised(track, rules, now) for name, track in (tracks | opened).items()}
@@ -147,7 +150,7 @@ def step(
         ),
         changes=verdict.changes if verdict is not None else (),
         opened=tuple(opened.values()),
-        moved=tuple(_moved(records.tracks, tracks)),
+        moved=tuple(_moved(stored, tracks)),
         ended=tuple(ended),
         reports=tuple(reports),
         wakes_at=_wakes_at(tracks, still_open, rules, now),

@@ -124,7 +124,10 @@ class Rig:
 
     async def run(self, after_s: float = 60.0) -> list[Done]:
         """Let time pass, then carry out what is due until nothing is; return how each ended."""
-        await self.clock.advance(after_s)
+        for _ in range(int(after_s)):
+            await self.clock.advance(1)
+            self.uptime.look()
+        await self.clock.advance(after_s % 1)
         ended: list[Done] = []
         while True:
             now = self.clock.now()

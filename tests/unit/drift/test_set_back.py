@@ -1,0 +1,90 @@
+"""A clock that is set back: what would have happened within its own delay still happens."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.drift.policy import Records
+from tests.unit.drift.build import HOUR, MINUTE, SECOND, answer, broken, fleet, key
+from tests.unit.drift.lives import BASE, GUARD, NUMBERS, Event, Life, Sync, Wait, histories
+
+modest = settings(max_examples=60, deadline=None)
+SET_BACKS = st.sampled_from([7 * SECOND, 3 * MINUTE, HOUR, 30 * 24 * HOUR])
+WELL = Sync(("ready",) * len(NUMBERS))
+PATIENT = replace(GUARD, min_hold=5 * MINUTE)
+
+
+def set_back(events: list[Event], back: timedelta) -> Life:
+    """Return a life under the plain rules whose clock was set back after a history."""
+    life = Life()
+    life.guard = PATIENT
+    life.live(events)
+    life.now -= back
+    life.variant = 0
+    return life
+
+
+def instants(record: Any) -> list[datetime]:
+    """Return every instant anywhere in a record."""
+    if isinstance(record, datetime):
+        return [record]
+    if isinstance(record, msgspec.Struct):
+        record = [getattr(record, name) for name in record.__struct_fields__]
+    if isinstance(record, dict):
+        record = list(record.values())
+    return [at for each in record for at in instants(each)] if isinstance(record, (list, tuple)) else []
+
+
+@modest
+@given(histories(), SET_BACKS)
+def test_set_back_leaves_no_instant_of_tracks_and_alerts_in_the_future(
+    events: list[Event], back: timedelta
+) -> None:
+    """The first step after it finds them, with or without an answer."""
+    life = set_back(events, back)
+    done = life.happen(Wait(), SECOND)
+    assert all(at <= life.now for at in instants((done.records.tracks, done.records.alerts)))
+
+
+@modest
+@given(histories(), SET_BACKS)
+def test_set_back_ends_what_is_well_within_its_own_delay(events: list[Event], back: timedelta) -> None:
+    """Held for `min_hold` at most, then over after `resolve_syncs` answers and `keep_firing_for`."""
+    life = set_back(events, back)
+    life.happen(Wait(), SECOND)
+    for _ in range(PATIENT.min_hold // MINUTE + BASE.resolve_syncs):
+        life.happen(WELL, MINUTE)
+    life.wait(BASE.keep_firing_for, accept_all=True)  # to be well again may be a change of its own
+    assert life.records == Records(snapshot=life.records.snapshot)
+
+
+@modest
+@given(histories(), SET_BACKS)
+def test_set_back_lets_nothing_join_an_old_alert_for_longer(events: list[Event], back: timedelta) -> None:
+    """What breaks an `update_interval` later is in an alert of its own, and someone is told."""
+    life = set_back(events, back)
+    old = {alert.id for alert in life.happen(Wait(), SECOND).records.alerts}
+    life.happen(Wait(), BASE.update_interval)
+    found = answer(*fleet(len(NUMBERS)), broken(7))
+    for _ in range(PATIENT.min_hold // MINUTE + BASE.confirm_syncs):
+        life.read(found, after=MINUTE)
+    [mine] = [track.episode for done in life.steps for track in done.opened if track.key == key(7)]
+    assert mine is not None
+    assert mine.alert_id not in old
+
+
+@modest
+@given(histories(), SET_BACKS)
+def test_set_back_tells_what_was_to_be_told_within_an_update_interval(
+    events: list[Event], back: timedelta
+) -> None:
+    """A change that waits for its message waits no longer than it could have."""
+    life = set_back(events, back)
+    life.happen(Wait(), SECOND)
+    life.happen(Wait(), BASE.update_interval)
+    for alert in life.records.alerts:
+        assert alert.shown_digest == alert.notified_digest
