@@ -188,7 +188,8 @@ class Announcer:
             number, before, after = change.number, change.before, change.after
             self._log.info(
                 _EVENTS[change.kind],
-                **_fields(names, sync_id),
+                connection=names.name,
+                account=names.account,
                 key=change.key,
                 phone_number=number.phone_number,
                 state=after.state if after else None,
@@ -198,6 +199,7 @@ class Announcer:
                 action_items=[{"code": item.code, "label": item.label} for item in number.action_items],
                 did_id=number.did_id,
                 client_id=number.dependencies.client_id,
+                sync_id=sync_id,
             )
         for kind, count in counted.items():
             self._metrics.count_change(names.identity, kind, count)
