@@ -86,14 +86,16 @@ class Schedule:
     _singly: bool = field(init=False, default=False)
     """Whether to flush one by one, after a batch that the store refused."""
     _started_s: float = field(init=False)
-    _renewed_s: float = field(init=False)
+    _renewed: tuple[datetime, float] = field(init=False)
+    """When leases were last renewed, by either clock."""
     _failing: bool = field(init=False, default=False)
     _turn: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     _closing: bool = field(init=False, default=False)
     _ticked_s: float | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self._renewed_s = self._started_s = self.clock.monotonic()
+        self._started_s = self.clock.monotonic()
+        self._renewed = self.clock.now(), self._started_s
 
     def start(self) -> None:
         """Begin to tick."""
@@ -140,7 +142,7 @@ class Schedule:
 
     async def sync_now(self, identity: str) -> bool:
         """Sync one connection whether or not it is due; return False if it is being synced already."""
-        if self._closing:
+        if self._closing or identity in self._running:
             return False
         now = self.clock.now()
         # One whose last sync only waits to be written down can be synced: it would have to wait for a second.
@@ -211,8 +213,9 @@ class Schedule:
         """Write down what has ended, and claim what is due unless closing; one transaction, if any."""
         ended, self._ended = self._ended, []
         running = [claim for claim, _ in self._running.values()]
-        now_s = self.clock.monotonic()
-        renewing = bool(running) and now_s - self._renewed_s > LEASE.total_seconds() / 4
+        now_s, (renewed_at, renewed_s) = self.clock.monotonic(), self._renewed
+        since_renewed = max(now - renewed_at, timedelta(seconds=now_s - renewed_s))
+        renewing = bool(running) and since_renewed > LEASE / 4
         moved = any(done.failures_moved for _, done in ended)
         if not (renewing or moved or any(done.result or done.lost for _, done in ended) or self._is_due(now)):
             async with self.database.read() as tx:
@@ -236,7 +239,7 @@ class Schedule:
         # Not earlier: the policy of failures only sees what is written down.
         self.failures.moved = self.failures.moved or moved
         if renewing:
-            self._renewed_s = now_s
+            self._renewed = now, now_s
         return claims
 
     async def _write_ended(

@@ -20,6 +20,7 @@ from monitor.store.claims import Claim
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.database import Database
+from monitor.store.instants import pull_in
 from monitor.sync.announce import Announcer
 from monitor.sync.cycle import Done
 from monitor.sync.failures import FailureWatch
@@ -163,6 +164,46 @@ async def test_connection_at_work_is_never_begun_again(house: House) -> None:
     await house.clock.settle()
     await house.tick(1)
     assert (await house.synced(), house.cycle.doubled) == ({"a": 1, "b": 1}, [])
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600, 0])
+async def test_connection_at_work_is_never_begun_again_whatever_the_clock_does(
+    house: House, jump_s: float
+) -> None:
+    """Leases end early, or late, by a clock that jumps: what is at work stays with its task."""
+    house.cycle.gate.clear()
+    await house.tick()
+    await house.tick(31)
+    house.clock.jump(jump_s)
+    assert await house.schedule.sync_now("a") is False
+    for after_s in (1, 1, *[40] * 6):
+        assert await house.tick(after_s) == []
+        async with house.database.write() as tx:
+            await pull_in(tx, house.clock.now())
+    house.cycle.gate.set()
+    await house.clock.settle()
+    await house.tick(1)
+    assert (await house.synced(), house.cycle.doubled) == ({"a": 1, "b": 1}, [])
+
+
+async def test_schedule_that_is_closing_ignores_who_wakes_it(house: House) -> None:
+    """A discovery that is cut off asks for a look; the tick's job is gone by then."""
+    await house.tick()
+    await house.schedule.close(0.0)
+    house.schedule.scheduler.remove_all_jobs()
+    house.schedule.look_now()
+    assert house.schedule.scheduler.get_jobs() == []
+
+
+async def test_schedule_is_stuck_by_the_clock_that_is_never_set_back(house: House) -> None:
+    """A set-back neither hides that nothing is claimed nor makes it so."""
+    await house.tick()
+    for jump_s in (-3600, 7200):
+        house.clock.jump(jump_s)
+        assert house.schedule.stuck_for_s() is None
+    await house.clock.advance(11)
+    house.clock.jump(-3600)
+    assert house.schedule.stuck_for_s() == 11
 
 
 async def test_sync_now_syncs_what_is_not_due(house: House) -> None:
