@@ -194,6 +194,7 @@ def build(
         syncs=schedule,
         deliveries=drain,
         clock=clock,
+        uptime=uptime,
         log=log,
     )
     housekeeping = Housekeeping(

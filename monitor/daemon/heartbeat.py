@@ -10,7 +10,7 @@ from typing import Protocol
 import httpx
 from structlog.typing import FilteringBoundLogger
 
-from monitor.clock import Clock
+from monitor.clock import Clock, Uptime
 from monitor.errors import StoreUnavailable
 from monitor.http.errors import NoAnswer
 from monitor.http.request import request
@@ -19,6 +19,8 @@ from monitor.store.database import Database, commit_pulse
 
 INTERVAL = timedelta(minutes=1)
 _SYNCS_LATE_S = 120.0
+_WAKING_S = 10.0
+"""A process that was stopped for long has had no time yet to show that it works."""
 
 
 class Syncs(Protocol):
@@ -48,6 +50,7 @@ class Heartbeat:
         syncs: Must advance.
         deliveries: Must run.
         clock: The time.
+        uptime: Tells a process that has just woken.
         log: Gets `heartbeat.withheld` and `heartbeat.failed`, once a streak.
     """
 
@@ -56,6 +59,7 @@ class Heartbeat:
     syncs: Syncs
     deliveries: Deliveries
     clock: Clock
+    uptime: Uptime
     log: FilteringBoundLogger
     _trouble: str | None = field(init=False, default=None)
 
@@ -80,10 +84,12 @@ class Heartbeat:
         await self.http.aclose()
 
     async def _unwell(self) -> str | None:
-        if (self.syncs.stuck_for_s() or 0.0) > _SYNCS_LATE_S:
-            return "syncs are making no progress"
-        if not self.deliveries.alive:
-            return "delivery has stopped"
+        self.uptime.look()
+        if self.clock.monotonic() - self.uptime.since_s > _WAKING_S:
+            if (self.syncs.stuck_for_s() or 0.0) > _SYNCS_LATE_S:
+                return "syncs are making no progress"
+            if not self.deliveries.alive:
+                return "delivery has stopped"
         try:
             async with self.database.write() as tx:
                 await commit_pulse(tx, self.clock.now())

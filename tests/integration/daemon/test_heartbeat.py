@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from monitor.clock import Uptime
 from monitor.daemon.heartbeat import Heartbeat
 from monitor.secret import Secret
 from monitor.store.database import Database
@@ -52,7 +53,17 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 def heart(database: Database, works: Works, watchdog: Watchdog, log: FakeLog, clock: FakeClock) -> Heartbeat:
     """Return a heartbeat of these parts."""
     http = httpx.AsyncClient(transport=httpx.MockTransport(watchdog))
-    return Heartbeat(http=http, database=database, syncs=works, deliveries=works, clock=clock, log=log.logger)
+    uptime = Uptime(clock)
+    uptime.since_s -= 60
+    return Heartbeat(
+        http=http,
+        database=database,
+        syncs=works,
+        deliveries=works,
+        clock=clock,
+        uptime=uptime,
+        log=log.logger,
+    )
 
 
 async def test_heartbeat_is_sent_while_all_is_well(database: Database) -> None:
@@ -80,6 +91,22 @@ async def test_heartbeat_is_withheld_when_the_monitor_does_not_work(database: Da
     await beating.beat(URL)
     assert watchdog.heard == []
     assert [line["event"] for line in log.lines] == ["heartbeat.withheld"]
+
+
+async def test_heartbeat_of_a_process_that_has_just_woken_is_sent(database: Database) -> None:
+    """While it was stopped nothing could advance; ten seconds later what still does not is told."""
+    watchdog, log, clock = Watchdog(), FakeLog(), FakeClock()
+    works = Works(stuck_s=3600.0, alive=False)
+    beating = heart(database, works, watchdog, log, clock)
+    await clock.advance(3600)
+    await beating.beat(URL)
+    assert watchdog.heard == ["GET"]
+    for _ in range(11):
+        await clock.advance(1)
+        beating.uptime.look()
+    await beating.beat(URL)
+    assert watchdog.heard == ["GET"]
+    assert log.events == ["heartbeat.withheld"]
 
 
 async def test_heartbeat_comes_back_with_the_monitor(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Uptime
 from monitor.drift.failures import FailureRules
@@ -37,7 +39,7 @@ class Unwilling(Database):
 
     away = False
 
-    def write(self):  # type: ignore[no-untyped-def]  # noqa: ANN201 - as its parent's
+    def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Refuse while away."""
         if self.away:
             raise StoreUnavailable("the disk is full")
