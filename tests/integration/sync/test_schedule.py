@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Uptime
 from monitor.drift.failures import FailureRules
@@ -39,7 +38,7 @@ class Unwilling(Database):
 
     away = False
 
-    def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+    def write(self) -> Any:
         """Refuse while away."""
         if self.away:
             raise StoreUnavailable("the disk is full")
