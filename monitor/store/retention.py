@@ -17,6 +17,7 @@ async def prune(tx: AsyncConnection, before: datetime) -> int:
     undelivered = select(deliveries.c.alert_id).where(deliveries.c.status == PENDING)
     # Reminders go by the last message about an alert that still fires.
     still_firing = select(alerts.c.id).where(alerts.c.status == Status.FIRING)
+    whole = alerts.alias()
     old = (
         (changes, changes.c.id, changes.c.at < before),
         (episodes, episodes.c.id, episodes.c.ended_at < before),
@@ -32,7 +33,9 @@ async def prune(tx: AsyncConnection, before: datetime) -> int:
             alerts.c.id,
             (alerts.c.status == Status.RESOLVED)
             & (alerts.c.resolved_at < before)
-            & alerts.c.id.not_in(undelivered),
+            & alerts.c.id.not_in(undelivered)
+            # A part lives as long as its widespread alert.
+            & (alerts.c.part_of.is_(None) | alerts.c.part_of.not_in(select(whole.c.id))),
         ),
         # As long as its alert is known: a receiver that comes back to the config is told of the end.
         (told, told.c.alert_id, told.c.alert_id.not_in(select(alerts.c.id))),
