@@ -290,8 +290,8 @@ _ALERTS = Listing(
     ask=lambda tx, _config, **given: alert_bodies(tx, **given),
     noun="alerts",
     nothing="no alerts are recorded yet",
-    columns=("started", "status", "severity", "summary", "resolution", "alert"),
-    spare=("alert", "resolution"),
+    columns=("started", "status", "severity", "summary", "resolution", "part of", "alert"),
+    spare=("part of", "alert", "resolution"),
 )
 _DELIVERIES = Listing(
     ask=lambda tx, _config, **given: delivery_rows(tx, **given),
@@ -305,6 +305,7 @@ _ATTRIBUTES = {
     "number": "phone_number",
     "what to do": "action",
     "alert": "alert_id",
+    "part of": "part_of",
     "was": "previous_state",
     "is": "state",
     "started": "started_at",

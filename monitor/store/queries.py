@@ -235,6 +235,9 @@ async def alert_bodies(
     severity: Severity | None = None,
     since: datetime | None = None,
     alert_id: str | None = None,
+    part_of: str | None = None,
+    widespread: bool | None = None,
+    parts: bool = True,
     limit: int = LIMIT,
     after: str | None = None,
 ) -> Page[AlertBody]:
@@ -249,6 +252,9 @@ async def alert_bodies(
         severity: Only this severity.
         since: Only alerts that were firing then or later.
         alert_id: Only the alert with this id.
+        part_of: Only the parts of the widespread alert with this id.
+        widespread: Only widespread alerts (True), or only the others (False).
+        parts: Also parts of widespread alerts.
         limit: The most rows to return.
         after: The `next` of the previous page.
 
@@ -257,7 +263,12 @@ async def alert_bodies(
     """
     newest = (alerts.c.started_at.desc(), alerts.c.id.desc())
     asked = select(alerts.c.body, alerts.c.started_at, alerts.c.id).order_by(*newest)
-    asked = asked.filter_by(**_given(id=alert_id, kind=kind, status=status, severity=severity))
+    given = _given(id=alert_id, kind=kind, status=status, severity=severity, part_of=part_of)
+    asked = asked.filter_by(**given)
+    if widespread is not None:
+        asked = asked.where(alerts.c.widespread.is_(widespread))
+    if not parts:
+        asked = asked.where(alerts.c.part_of.is_(None))
     if after is not None:
         at, last = parts_of(after, tuple[Instant, Text])
         asked = asked.where(tuple_(alerts.c.started_at, alerts.c.id) < tuple_(literal(at, UtcDateTime), last))

@@ -66,7 +66,7 @@ class StatusAnswer:
 
 
 class FiringAlert(msgspec.Struct, frozen=True, kw_only=True):
-    """An alert in short; `/api/v1/alerts` has all of it."""
+    """An alert in short; `/api/v1/alerts` has all of it. `part_of` is the widespread alert it belongs to."""
 
     alert_id: str
     kind: str
@@ -74,6 +74,7 @@ class FiringAlert(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity
     summary: str
     started_at: str
+    part_of: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,6 +117,8 @@ class AlertsParameters(ListParameters):
     kind: Kind | _Absent = Field(None, description="Only alerts of this kind.")
     status: Status | _Absent = Field(None, description="Only firing alerts, or only resolved ones.")
     severity: Severity | _Absent = Field(None, description="Only alerts of this severity.")
+    widespread: Flag = Field(None, description="Only widespread alerts, or only the others.")
+    part_of: Text = Field(None, description="Only the parts of the widespread alert with this id.")
     since: Instant = Field(None, description=_SINCE.format(what="what was firing"), examples=[_AN_INSTANT])
 
 

@@ -145,7 +145,9 @@ class Api:
             row = await queries.connection_named(tx, codec, maintenance_of, name)
             if row is None:
                 raise HTTPException(HTTPStatus.NOT_FOUND, "no connection has this name")
-            firing = await queries.alert_bodies(tx, connection=row.name, status=AlertStatus.FIRING)
+            firing = await queries.alert_bodies(
+                tx, connection=row.name, status=AlertStatus.FIRING, widespread=False
+            )
         return detail_of(row, firing.rows)
 
     async def numbers(self, asked: Annotated[ask.NumbersParameters, Query()]) -> Listing[NumberRow]:

@@ -122,7 +122,9 @@ async def connection_page(sources: Sources, _: MonitorStatus, request: Request) 
             listed = await queries.troubles(
                 tx, sources.codec, sources.rules_of, now, ignored=ignored, **which
             )
-        firing = await queries.alert_bodies(tx, connection=glob.escape(name), status=AlertStatus.FIRING)
+        firing = await queries.alert_bodies(
+            tx, connection=glob.escape(name), status=AlertStatus.FIRING, widespread=False
+        )
         latest = await queries.change_rows(tx, connection=glob.escape(name), limit=_LATEST)
         moves = await drift_moves(tx, owner.identity, max(since, row.watched_since))
     return PageView(
@@ -148,7 +150,7 @@ async def connection_page(sources: Sources, _: MonitorStatus, request: Request) 
 
 
 async def alerts_page(sources: Sources, status: MonitorStatus, request: Request) -> PageView:
-    """Return the page of the alerts, or of a single one.
+    """Return the page of the alerts, of a single one, or of the parts of a widespread one.
 
     Raises:
         HTTPException: The request cannot be read.
@@ -157,11 +159,19 @@ async def alerts_page(sources: Sources, status: MonitorStatus, request: Request)
     """
     query = request.query_params
     alert_id, connection = text(query, "alert"), text(query, "connection")
+    part_of = text(query, "part_of")
     after, firing_after = cursor(query), cursor(query, "firing_after")
     async with sources.read() as tx:
         firing, recent = [
             await queries.alert_bodies(
-                tx, status=which, alert_id=alert_id, connection=connection, limit=limit, after=begin
+                tx,
+                status=which,
+                alert_id=alert_id,
+                connection=connection,
+                part_of=part_of,
+                parts=bool(alert_id or part_of),
+                limit=limit,
+                after=begin,
             )
             for which, limit, begin in (
                 (AlertStatus.FIRING, FIRING, firing_after),
@@ -172,7 +182,9 @@ async def alerts_page(sources: Sources, status: MonitorStatus, request: Request)
             body.alert_id: (await queries.delivery_rows(tx, alert_id=body.alert_id, limit=_DELIVERIES)).rows
             for body in (*firing.rows, *recent.rows)
         }
-        dead = await queries.delivery_rows(tx, status=DEAD, limit=RECENT) if alert_id is None else None
+        dead = (
+            await queries.delivery_rows(tx, status=DEAD, limit=RECENT) if not (alert_id or part_of) else None
+        )
     return PageView(
         template="alerts.html",
         values={
@@ -183,7 +195,9 @@ async def alerts_page(sources: Sources, status: MonitorStatus, request: Request)
             "told": told,
             "dead": dead.rows if dead else [],
             "alert_id": alert_id,
+            "given": {"connection": connection, "part_of": part_of},
             "connection": connection,
+            "part_of": part_of,
             "unmatched": connection is not None
             and not (firing.rows or recent.rows or _is_name(connection, status)),
             "paged": bool(after or firing_after),

@@ -16,18 +16,27 @@ def test_route_is_valid() -> None:
     assert "SUCCESS" in check("amtool", "check-config", CONFIG)
 
 
-def test_route_groups_by_alert_and_connection() -> None:
-    """500 numbers with one cause page once, and no route regroups them."""
+def test_route_groups_by_what_the_monitor_counts() -> None:
+    """What it pushes is one notification an alert, what Prometheus raises one a connection."""
     route = read_yaml(CONFIG)["route"]
     assert route["group_by"] == ["alertname", "connection"]
-    assert not [child for child in route["routes"] if "group_by" in child]
+    [pushed] = [child for child in route["routes"] if "group_by" in child]
+    assert pushed["group_by"] == ["alertname", "alert_id"]
+    assert pushed["matchers"] == ['alertname =~ "VoiceLink.+"', 'alert_id =~ ".+"']
 
 
 @pytest.mark.parametrize(
     ("labels", "receiver"),
     [
-        pytest.param(("alertname=VoiceLinkDrift", "severity=critical"), "on-call", id="critical drift"),
-        pytest.param(("alertname=VoiceLinkDrift", "severity=warning"), "team", id="lesser drift"),
+        pytest.param(
+            ("alertname=VoiceLinkDrift", "alert_id=a1", "severity=critical"), "on-call", id="critical drift"
+        ),
+        pytest.param(
+            ("alertname=VoiceLinkDrift", "alert_id=a1", "severity=warning"), "team", id="lesser drift"
+        ),
+        pytest.param(
+            ("alertname=VoiceLinkReconfigured", "alert_id=a1", "severity=info"), "team", id="pushed news"
+        ),
         pytest.param(("alertname=VoiceLinkMonitorDown", "severity=critical"), "on-call", id="dead monitor"),
         pytest.param(
             ("alertname=VoiceLinkConnectionBlind", "severity=critical"), "on-call", id="a blind connection"

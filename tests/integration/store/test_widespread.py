@@ -12,8 +12,8 @@ from monitor.store.alerts import firing, firing_by_kind
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
+from tests.fakes.fleet import BAD, GOOD, RULES, SPREAD, WORSE, Fleet, numbers
 from tests.fakes.stored import MINUTE, SECOND, begin, claim_all, stepped, tell, work
-from tests.integration.store.fleet import BAD, GOOD, RULES, SPREAD, WORSE, Fleet, numbers
 
 
 def changes(bodies: list[AlertBody], *, widespread: bool = True) -> list[Notice]:

@@ -16,8 +16,8 @@ from monitor.drift.widespread import REFRESH, Spread
 from monitor.notify.routing import Route
 from monitor.store.database import Database
 from monitor.store.tables import alerts, episodes
+from tests.fakes.fleet import BAD, GOOD, WORSE, Fleet
 from tests.fakes.stored import MINUTE, SECOND
-from tests.integration.store.fleet import BAD, GOOD, WORSE, Fleet
 
 NAMES = ("c0", "c1", "c2", "c3", "c4")
 LOOKS = (GOOD, BAD, WORSE, ("NO_BOT", "NO_ROUTE"))

@@ -619,6 +619,8 @@ def _frame(alert: AlertBody) -> dict[str, object]:
         "dead": [],
         "alert_id": None,
         "connection": None,
+        "part_of": None,
+        "given": {"connection": None, "part_of": None},
         "unmatched": False,
         "paged": False,
         "done": None,
