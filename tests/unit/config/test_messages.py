@@ -21,6 +21,7 @@ UUID = "9b7f1c44-c87f-4f0c-9124-3c802a9c1a20"
 CASES = {
     "unknown key": ("[api]\ntimout = 1", "api.timout: unknown key; did you mean timeout?"),
     "unknown section": ("[shedule]", "shedule: unknown key; did you mean schedule?"),
+    "section in capitals": ('[API]\ntimeout = "1s"', "API: unknown key; did you mean api?"),
     "unknown key unlike any": ("[log]\nzzz = 1", "log.zzz: unknown key; known here: format, level"),
     "unknown key in a list": (
         ACCOUNT + '[[accounts.connections]]\nname = "a"\n[[accounts.connections]]\nnmae = "b"',
