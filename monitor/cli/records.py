@@ -33,9 +33,9 @@ from monitor.drift.snapshot import ChangeKind
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.paging import Page
-from monitor.store.queries import alert_bodies, change_rows, delivery_rows, troubles
+from monitor.store.queries import alert_bodies, change_rows, delivery_rows, problems
 from monitor.store.requests import retry
-from monitor.store.rows import Trouble, TroubleStatus
+from monitor.store.rows import Problem, ProblemStatus
 
 REFUSED = 1
 
@@ -61,7 +61,7 @@ def drift(
     ctx: typer.Context,
     connection: ConnectionOption = None,
     state: StateOption = None,
-    status: Annotated[TroubleStatus | None, typer.Option("--status", help="Only this status.")] = None,
+    status: Annotated[ProblemStatus | None, typer.Option("--status", help="Only this status.")] = None,
     since: SinceOption = None,
     limit: LimitOption = DEFAULT_LIMIT,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
@@ -256,13 +256,13 @@ async def _retry(shell: Shell, delivery: str | None, form: Format) -> None:
         raise typer.Exit(REFUSED)
 
 
-async def _problems(tx: AsyncConnection, config: Config, **given: Any) -> Page[Trouble]:
+async def _problems(tx: AsyncConnection, config: Config, **given: Any) -> Page[Problem]:
     codec = Codec()
     rules = {each.identity: rules_of(config, each.name) for each in await watched(tx, codec)}
-    return await troubles(tx, codec, rules.get, SystemClock().now(), **given)
+    return await problems(tx, codec, rules.get, SystemClock().now(), **given)
 
 
-def _to_do(rows: Sequence[Trouble], out: frozenset[str]) -> list[str]:
+def _to_do(rows: Sequence[Problem], out: frozenset[str]) -> list[str]:
     """Return what to what to do about each state, where the table has no room to say it of each number."""
     if "what to do" not in out:
         return []

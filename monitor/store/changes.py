@@ -43,7 +43,7 @@ async def add_changes(
 MOST_CHANGES = 50_000
 """The most changes read for one history, newest first: a connection may flap without end."""
 
-_TROUBLE = (ChangeKind.APPEARED, ChangeKind.CHANGED, ChangeKind.RESOLVED, ChangeKind.REMOVED)
+_PROBLEM = (ChangeKind.APPEARED, ChangeKind.CHANGED, ChangeKind.RESOLVED, ChangeKind.REMOVED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ async def drift_moves(
             changes.c.previous_state,
             (changes.c.previous_issues != literal([], Json)).label("had_issues"),
         )
-        .where(changes.c.identity == identity, changes.c.at >= since, changes.c.change.in_(_TROUBLE))
+        .where(changes.c.identity == identity, changes.c.at >= since, changes.c.change.in_(_PROBLEM))
         .order_by(changes.c.id.desc())
         .limit(limit)
         .subquery()

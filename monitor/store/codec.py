@@ -45,7 +45,7 @@ class Codec:
         self._tracks = msgspec.msgpack.Decoder(_Tracks)
         self._snapshot = msgspec.msgpack.Decoder(_Snapshot)
         self._number = msgspec.msgpack.Decoder(Number)
-        self._fleet = msgspec.msgpack.Decoder(FailureRecords)
+        self._failures = msgspec.msgpack.Decoder(FailureRecords)
         self._track = msgspec.msgpack.Decoder(Track)
         self._counts = msgspec.msgpack.Decoder(Counts)
         self._recent: dict[bytes, Records] = {}
@@ -82,13 +82,13 @@ class Codec:
         """Return one of the numbers of `unpack_numbers`."""
         return self._number.decode(raw)
 
-    def pack_fleet(self, records: FailureRecords) -> bytes:
+    def pack_failures(self, records: FailureRecords) -> bytes:
         """Return the records of failures, compressed."""
         return self._compressor.compress(self._pack.encode(records))
 
-    def unpack_fleet(self, blob: bytes) -> FailureRecords:
-        """Return what `pack_fleet` was given."""
-        return self._fleet.decode(self._decompressor.decompress(blob))
+    def unpack_failures(self, blob: bytes) -> FailureRecords:
+        """Return what `pack_failures` was given."""
+        return self._failures.decode(self._decompressor.decompress(blob))
 
     def pack(self, value: Track | Counts) -> bytes:
         """Return a small value, uncompressed."""

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.failures import FailureRecords
 from monitor.store.codec import Codec
-from monitor.store.tables import fleet
+from monitor.store.tables import failures
 
 _ROW = 1
 
@@ -23,16 +23,16 @@ class FailureState:
 
 async def load_failures(tx: AsyncConnection, codec: Codec) -> FailureState:
     """Return the records of failures, in a writing transaction locked until its end."""
-    found = await tx.execute(select(fleet).where(fleet.c.id == _ROW).with_for_update())
+    found = await tx.execute(select(failures).where(failures.c.id == _ROW).with_for_update())
     row = found.first()
     if row is None:
         return FailureState(records=FailureRecords(), wakes_at=None)
-    return FailureState(records=codec.unpack_fleet(row.records), wakes_at=row.wakes_at)
+    return FailureState(records=codec.unpack_failures(row.records), wakes_at=row.wakes_at)
 
 
 async def save_failures(tx: AsyncConnection, state: FailureState, codec: Codec) -> None:
     """Record the records of failures."""
-    values = {"records": codec.pack_fleet(state.records), "wakes_at": state.wakes_at}
-    done = await tx.execute(update(fleet).where(fleet.c.id == _ROW).values(**values))
+    values = {"records": codec.pack_failures(state.records), "wakes_at": state.wakes_at}
+    done = await tx.execute(update(failures).where(failures.c.id == _ROW).values(**values))
     if done.rowcount == 0:
-        await tx.execute(insert(fleet).values(id=_ROW, **values))
+        await tx.execute(insert(failures).values(id=_ROW, **values))

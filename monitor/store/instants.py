@@ -19,7 +19,7 @@ from monitor.store.tables import (
     connections,
     deliveries,
     episodes,
-    fleet,
+    failures,
     posted,
     posters,
     pulse,
@@ -65,7 +65,7 @@ LONGEST_DELAYS: Mapping[Column[Any], timedelta] = {
     posted.c.accepted_at: _PAST,
     posters.c.lease_until: _LEASE,
     posters.c.troubled_since: _PAST,
-    fleet.c.wakes_at: _PAST,
+    failures.c.wakes_at: _PAST,
     acceptances.c.asked_at: _PAST,
     pulse.c.at: _PAST,
 }

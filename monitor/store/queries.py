@@ -24,9 +24,9 @@ from monitor.store.rows import (
     ConnectionRow,
     DeliveryRow,
     NumberRow,
+    Problem,
+    ProblemStatus,
     SyncStatus,
-    Trouble,
-    TroubleStatus,
     connection_row,
     number_row,
     trouble_row,
@@ -48,7 +48,7 @@ MaintenanceOf = Callable[[str], bool | None]
 """Whether a window is open for a connection, by its identity; None if it is not watched here."""
 
 
-async def troubles(
+async def problems(
     tx: AsyncConnection,
     codec: Codec,
     rules_of: RulesOf,
@@ -57,21 +57,21 @@ async def troubles(
     connection: str | None = None,
     state: str | None = None,
     since: datetime | None = None,
-    status: TroubleStatus | None = None,
+    status: ProblemStatus | None = None,
     ignored: bool | None = None,
     limit: int = LIMIT,
     after: str | None = None,
-) -> Page[Trouble]:
+) -> Page[Problem]:
     """Return the numbers in trouble now, by connection and key.
 
     Args:
         tx: A reading transaction.
         codec: Unpacks the snapshots.
-        rules_of: The rules that decide which troubles are ignored.
+        rules_of: The rules that decide which problems are ignored.
         now: The instant at which the rules apply.
         connection: Only connections whose name matches this glob.
         state: Only this state or issue, in any case.
-        since: Only troubles that began then or later.
+        since: Only problems that began then or later.
         status: Only this status.
         ignored: Only those that a rule silences (True), or only the others (False).
         limit: The most rows to return.
@@ -81,15 +81,15 @@ async def troubles(
         BadCursor: `after` is not a valid cursor.
     """
 
-    def wanted(row: Trouble) -> bool:
+    def wanted(row: Problem) -> bool:
         if since is not None and row.since < since:
             return False
-        if ignored not in (None, row.status is TroubleStatus.IGNORED):
+        if ignored not in (None, row.status is ProblemStatus.IGNORED):
             return False
         return status in (None, row.status) and _in_state(state, row.state, row.issues)
 
     start = parts_of(after, tuple[Text, Text, Text]) if after is not None else None
-    found: list[Trouble] = []
+    found: list[Problem] = []
     async for whose, records in _blobs(tx, connection, start[0] if start else None):
         rules = rules_of(whose.identity)
         tracks = codec.unpack_tracks(records).values()
@@ -98,11 +98,11 @@ async def troubles(
             for track in tracks
             if track.number is not None
         ]
-        rows.sort(key=_trouble_order)
-        found += [row for row in rows if wanted(row) and (start is None or _trouble_order(row) > start)]
+        rows.sort(key=_problem_order)
+        found += [row for row in rows if wanted(row) and (start is None or _problem_order(row) > start)]
         if len(found) > limit:
             break
-    return page_of(found, limit, lambda row: cursor_of(*_trouble_order(row)))
+    return page_of(found, limit, lambda row: cursor_of(*_problem_order(row)))
 
 
 async def numbers(
@@ -115,7 +115,7 @@ async def numbers(
     limit: int = LIMIT,
     after: str | None = None,
 ) -> Page[NumberRow]:
-    """Return the numbers of the applied snapshots, by connection and key; filters work as in `troubles`.
+    """Return the numbers of the applied snapshots, by connection and key; filters work as in `problems`.
 
     Raises:
         BadCursor: `after` is not a valid cursor.
@@ -374,7 +374,7 @@ def _given(**filters: str | None) -> dict[str, str]:
     return {column: value for column, value in filters.items() if value is not None}
 
 
-def _trouble_order(row: Trouble) -> tuple[str, ...]:
+def _problem_order(row: Problem) -> tuple[str, ...]:
     return row.connection, row.key, row.kind.value
 
 

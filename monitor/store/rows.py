@@ -12,7 +12,7 @@ from monitor.errors import Outcome
 from monitor.store.connections import ConnectionName, ConnectionState
 
 
-class TroubleStatus(StrEnum):
+class ProblemStatus(StrEnum):
     """Where a trouble stands.
 
     `pending`: not confirmed yet, or in a maintenance window. `alerting`: in a firing alert. `ending`: in a
@@ -26,7 +26,7 @@ class TroubleStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class Problem:
     """One number in trouble: it drifts, or its removal or reconfiguration may alert.
 
     `action` is the first thing to do. `since` is when a sync first saw it this way.
@@ -41,7 +41,7 @@ class Trouble:
     previous_state: str | None
     issues: tuple[str, ...]
     action: str | None
-    status: TroubleStatus
+    status: ProblemStatus
     since: datetime
     flaps: int
     alert_id: str | None
@@ -196,16 +196,16 @@ def connection_row(standing: ConnectionState, *, maintenance: bool | None) -> Co
 
 def trouble_row(
     whose: ConnectionName, track: Track, number: Number, rules: Rules | None, now: datetime
-) -> Trouble:
+) -> Problem:
     """Return the row of a number's track; without rules nothing is ignored."""
     episode = track.episode
     if rules is not None and silent(track, rules, now):
-        status = TroubleStatus.IGNORED
+        status = ProblemStatus.IGNORED
     elif episode is None:
-        status = TroubleStatus.PENDING
+        status = ProblemStatus.PENDING
     else:
-        status = TroubleStatus.ENDING if track.good or track.gone else TroubleStatus.ALERTING
-    return Trouble(
+        status = ProblemStatus.ENDING if track.good or track.gone else ProblemStatus.ALERTING
+    return Problem(
         connection=whose.name,
         account=whose.account,
         kind=track.kind,

@@ -278,8 +278,8 @@ posters = Table(
     Column("error", Text),
 )
 
-fleet = Table(
-    "fleet",
+failures = Table(
+    "failures",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("wakes_at", UtcDateTime),

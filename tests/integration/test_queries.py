@@ -30,10 +30,10 @@ from monitor.store.queries import (
     connection_rows,
     delivery_rows,
     numbers,
-    troubles,
+    problems,
 )
 from monitor.store.requests import accept, acceptable, owner_named, retry
-from monitor.store.rows import SyncStatus, Trouble, TroubleStatus
+from monitor.store.rows import Problem, ProblemStatus, SyncStatus
 from monitor.store.tables import acceptances, alerts, connections, deliveries, snapshots
 from tests.fakes.alerts import BODY
 from tests.unit.drift.build import EVERY_KIND, START, broken, fleet, key, ready
@@ -99,31 +99,31 @@ async def asked(
     return whole.rows
 
 
-async def in_trouble(database: Database, rules: Rules | None = None, **filters: Any) -> list[Trouble]:
-    """Return all troubles, every connection having the same rules."""
-    return await asked(database, troubles, CODEC, lambda _: rules, START + 5 * MINUTE, **filters)
+async def in_trouble(database: Database, rules: Rules | None = None, **filters: Any) -> list[Problem]:
+    """Return all problems, every connection having the same rules."""
+    return await asked(database, problems, CODEC, lambda _: rules, START + 5 * MINUTE, **filters)
 
 
-async def test_troubles_say_how_each_stands(database: Database) -> None:
+async def test_problems_say_how_each_stands(database: Database) -> None:
     """Confirmed is alerting, seen once is pending, good again is ending; ready ones are not listed."""
     await watch(database, acme=troubled())
     rows = await in_trouble(database)
     assert [(row.key, row.kind, row.state, row.status) for row in rows] == [
-        (key(1), Kind.DRIFT, "NO_BOT", TroubleStatus.ALERTING),
-        (key(2), Kind.DRIFT, "ROUTING_MISSING", TroubleStatus.ENDING),
-        (key(3), Kind.DRIFT, "EXPIRED", TroubleStatus.PENDING),
-        (key(10), Kind.NUMBER_REMOVED, "READY", TroubleStatus.PENDING),
+        (key(1), Kind.DRIFT, "NO_BOT", ProblemStatus.ALERTING),
+        (key(2), Kind.DRIFT, "ROUTING_MISSING", ProblemStatus.ENDING),
+        (key(3), Kind.DRIFT, "EXPIRED", ProblemStatus.PENDING),
+        (key(10), Kind.NUMBER_REMOVED, "READY", ProblemStatus.PENDING),
     ]
     assert rows[0].action == "Fix NO_BOT"
     assert rows[0].alert_id is not None
     assert rows[2].alert_id is None
 
 
-async def test_troubles_that_a_rule_silences_are_ignored(database: Database) -> None:
+async def test_problems_that_a_rule_silences_are_ignored(database: Database) -> None:
     """An ignore rule shows, whatever the records say."""
     await watch(database, acme=troubled())
     rules = Rules(ignores=(Ignore(number=key(1)),), alerting=EVERY_KIND)
-    rows = await in_trouble(database, rules, status=TroubleStatus.IGNORED)
+    rows = await in_trouble(database, rules, status=ProblemStatus.IGNORED)
     assert [row.key for row in rows] == [key(1)]
 
 
@@ -131,7 +131,7 @@ async def test_troubles_that_a_rule_silences_are_ignored(database: Database) -> 
     ("filters", "found"),
     [
         ({"state": "no_bot"}, [("acme", 1), ("acme-x", 1)]),
-        ({"connection": "acme-*", "status": TroubleStatus.ALERTING}, [("acme-x", 1)]),
+        ({"connection": "acme-*", "status": ProblemStatus.ALERTING}, [("acme-x", 1)]),
         ({"connection": "ACME"}, []),
         (
             {"since": START + 40 * timedelta(seconds=1)},
@@ -140,7 +140,7 @@ async def test_troubles_that_a_rule_silences_are_ignored(database: Database) -> 
     ],
     ids=["state in any case", "glob and status", "names have case", "since"],
 )
-async def test_troubles_are_narrowed(
+async def test_problems_are_narrowed(
     database: Database, filters: dict[str, Any], found: list[tuple[str, int]]
 ) -> None:
     """Each filter keeps what it says, over several connections."""
@@ -187,7 +187,7 @@ async def test_long_answers_let_others_run(database: Database) -> None:
     codec = Counting()
     async with database.read() as tx:
         counting = asyncio.create_task(codec.count())
-        await troubles(tx, codec, lambda _: None, START)
+        await problems(tx, codec, lambda _: None, START)
         counting.cancel()
     assert len(set(codec.seen)) == 10
 
@@ -347,7 +347,7 @@ PAGED: dict[str, tuple[Callable[..., Awaitable[Page[Any]]], tuple[Any, ...]]] = 
     "connection_rows": (connection_rows, (CODEC, lambda _: None)),
     "delivery_rows": (delivery_rows, ()),
     "numbers": (numbers, (CODEC,)),
-    "troubles": (troubles, (CODEC, lambda _: None, START)),
+    "problems": (problems, (CODEC, lambda _: None, START)),
 }
 """Every query that answers in pages, with what it needs besides a transaction."""
 

@@ -20,7 +20,7 @@ from monitor.store import queries
 from monitor.store.changes import drift_moves
 from monitor.store.paging import Page
 from monitor.store.requests import owner_named
-from monitor.store.rows import DeliveryRow, NumberRow, Trouble
+from monitor.store.rows import DeliveryRow, NumberRow, Problem
 from monitor.store.tables import DEAD
 from monitor.web.pages.chart import colours, history, state_bar, timeline
 from monitor.web.pages.filters import (
@@ -114,12 +114,12 @@ async def connection_page(sources: Sources, _: MonitorStatus, request: Request) 
         if owner is None or row is None:
             raise UnknownName(f"No connection is named “{name}”.")
         which = {"connection": glob.escape(name), "state": state, "limit": NUMBERS, "after": after}
-        listed: Page[Trouble] | Page[NumberRow]
+        listed: Page[Problem] | Page[NumberRow]
         if show is Show.ALL:
             listed = await queries.numbers(tx, sources.codec, **which)
         else:
             ignored = show is Show.IGNORED
-            listed = await queries.troubles(
+            listed = await queries.problems(
                 tx, sources.codec, sources.rules_of, now, ignored=ignored, **which
             )
         firing = await queries.alert_bodies(

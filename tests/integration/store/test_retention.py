@@ -49,7 +49,7 @@ PRUNED: dict[str, list[tuple[str, dict[str, Any], bool]]] = {
 KEPT = {
     "acceptances": "until a step acts on them, while their connection is watched",
     "connections": "while they are watched",
-    "fleet": "one row",
+    "failures": "one row",
     "posted": "until Alertmanager has heard the end",
     "posters": "while their URL is configured",
     "pulse": "one row",

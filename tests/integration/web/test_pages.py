@@ -190,7 +190,7 @@ async def test_connection_filters_by_state(site: Site) -> None:
 
 
 async def test_ignored_numbers_have_a_list_of_their_own(site: Site) -> None:
-    """What a rule keeps silent is not among the troubles."""
+    """What a rule keeps silent is not among the problems."""
     await sync(site, number("100", "NO_BOT"), number("200", "EXPIRED"))
     site.rules = Rules(ignores=(Ignore(state="EXPIRED"),))
     async with site.serve():

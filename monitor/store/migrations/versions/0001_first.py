@@ -143,7 +143,7 @@ def upgrade() -> None:
     op.create_index("episodes_alert", "episodes", ["alert_id"], unique=False)
     op.create_index("episodes_ended", "episodes", ["ended_at"], unique=False)
     op.create_table(
-        "fleet",
+        "failures",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("wakes_at", UtcDateTime(), nullable=True),
         sa.Column("records", sa.LargeBinary(), nullable=False),
