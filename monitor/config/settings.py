@@ -115,8 +115,8 @@ class DriftConfig(values.Section):
         WithJsonSchema({"type": "string", "pattern": f"^auto$|{DURATION_PATTERN}"}),
     ] = None
     """Alert when no snapshot was applied for this long; "auto" is 3 x the interval, at least 5m."""
-    reconfigured: Literal["record", "alert"] = "record"
-    """What happens when a ready number gets another client, bot, routing or agent."""
+    reconfigured: Literal["lost", "record", "alert"] = "lost"
+    """Alert when a ready number loses its bot, routing or agent, when any of them changes, or never."""
     removed: Literal["alert", "record"] = "alert"
     """What happens when a number is no longer listed."""
 

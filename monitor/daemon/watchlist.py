@@ -205,7 +205,7 @@ def rules_of(config: Config, connection: str) -> Rules:
     alerting = {Kind.DRIFT}
     if config.drift.removed == "alert":
         alerting.add(Kind.NUMBER_REMOVED)
-    if config.drift.reconfigured == "alert":
+    if config.drift.reconfigured != "record":
         alerting.add(Kind.RECONFIGURED)
     return Rules(
         confirm_syncs=config.drift.confirm_syncs,
@@ -213,6 +213,7 @@ def rules_of(config: Config, connection: str) -> Rules:
         keep_firing_for=config.drift.keep_firing_for,
         update_interval=config.alerts.update_interval,
         alerting=frozenset(alerting),
+        any_reconfiguration=config.drift.reconfigured == "alert",
         ignores=tuple(
             Ignore(number=rule.number or "*", issue=rule.issue, state=rule.state, until=rule.until)
             for rule in config.ignore

@@ -11,10 +11,11 @@ What a sync shows of a track:
     kind            bad                            good                            gone
     drift           the number drifts              it is ready                     it is absent
     number_removed  it is absent                   it is present                   -
-    reconfigured    ready, dependencies changed    ready, dependencies as before   it is absent
+    reconfigured    ready, something is lost       ready, nothing is lost          it is absent
 
 Anything else (unknown numbers; a reconfigured one that drifts) shows nothing and leaves the streaks alone,
-as failed and held syncs do.
+as failed and held syncs do. What is lost is gone or switched off, of all that the number had since before the
+change; where the rules make any reconfiguration a problem, whatever differs from before counts as lost.
 """
 
 from datetime import datetime
@@ -47,7 +48,8 @@ class Track(msgspec.Struct, frozen=True, array_like=True):
 
     `number` is as the last sync that showed the problem saw it (as it was, for a removed one); None for the
     failing of connections and receivers. `dependencies` are the number's, with earlier ones where the current
-    are gone; for a reconfigured number the earlier ones. `detail` is a failure's cause in a word.
+    are gone; for a reconfigured number the earlier ones. `detail` is a failure's cause in a word; for a
+    removed number it says how many entries of the answer are unreadable, if any.
     """
 
     kind: Kind
@@ -116,21 +118,23 @@ def observe(
     for change in changes:
         kind = _KINDS.get(change.kind)
         if kind is not None and kind in rules.alerting and change.before is not None:
+            before_it = change.before.dependencies
+            if change.after is not None and not rules.reconfigured(before_it, change.after.dependencies):
+                continue
             track = Track(
                 kind=kind,
                 key=change.key,
                 since=now,
                 number=change.number,
                 previous_state=change.before.state,
-                dependencies=change.before.dependencies,
+                dependencies=before_it,
+                detail=_unreadable(snapshot) if kind is Kind.NUMBER_REMOVED else "",
             )
             advanced.setdefault(track_id(kind, change.key), track)
     return advanced
 
 
-def count_held(
-    tracks: dict[str, Track], held: Hold, snapshot: Snapshot, confirm_syncs: int
-) -> dict[str, Track]:
+def count_held(tracks: dict[str, Track], held: Hold, snapshot: Snapshot, rules: Rules) -> dict[str, Track]:
     """Return the tracks with the sightings of held answers added: they count towards confirmation.
 
     `snapshot` is the answer being applied, the last of the held ones.
@@ -143,9 +147,9 @@ def count_held(
 
     def counted(track: Track) -> Track:
         extra = sightings.get(track.kind, {}).get(track.key, 0)
-        if extra and _seen(track, snapshot) is Seen.BAD:
+        if extra and _seen(track, snapshot, rules) is Seen.BAD:
             extra -= 1  # what the applied answer showed was counted already
-        seen = max(track.seen, min(track.seen + extra, confirm_syncs))
+        seen = max(track.seen, min(track.seen + extra, rules.confirm_syncs))
         return msgspec.structs.replace(track, seen=seen) if seen != track.seen else track
 
     return {name: counted(track) for name, track in tracks.items()}
@@ -205,7 +209,7 @@ def severity(track: Track, rules: Rules, now: datetime) -> Severity:
     return max(current, track.episode.severity, key=lambda severity: severity.rank)
 
 
-def _seen(track: Track, snapshot: Snapshot) -> Seen:
+def _seen(track: Track, snapshot: Snapshot, rules: Rules) -> Seen:
     number = snapshot.numbers.get(track.key)
     if track.key in snapshot.unknown:
         return Seen.NOTHING  # it may be among the entries that could not be read
@@ -217,11 +221,18 @@ def _seen(track: Track, snapshot: Snapshot) -> Seen:
         return Seen.BAD if number.drifting else Seen.GOOD
     if number.drifting:
         return Seen.NOTHING
-    return Seen.GOOD if number.dependencies == track.dependencies else Seen.BAD
+    return Seen.BAD if rules.reconfigured(track.dependencies, number.dependencies) else Seen.GOOD
+
+
+def _unreadable(snapshot: Snapshot) -> str:
+    return f"unreadable entries: {snapshot.skipped}" if snapshot.skipped else ""
 
 
 def _advance(track: Track, snapshot: Snapshot, rules: Rules, now: datetime) -> Track:
-    match _seen(track, snapshot):
+    number, dependencies = snapshot.numbers.get(track.key), track.dependencies
+    if track.kind is Kind.RECONFIGURED and not rules.any_reconfiguration and number is not None:
+        dependencies = dependencies.gaining(number.dependencies)
+    match _seen(track, snapshot, rules):
         case Seen.NOTHING:
             return track
         case Seen.GONE:
@@ -234,18 +245,19 @@ def _advance(track: Track, snapshot: Snapshot, rules: Rules, now: datetime) -> T
                 good=min(track.good + 1, rules.resolve_syncs),
                 good_since=track.good_since or now,
                 gone=0,
+                dependencies=dependencies,
             )
         case Seen.BAD:
-            number, episode = snapshot.numbers.get(track.key), track.episode
+            episode = track.episode
             if episode is not None and track.good:
                 episode = msgspec.structs.replace(episode, flaps=episode.flaps + 1)
-            dependencies = track.dependencies
             if track.kind is Kind.DRIFT and number is not None:
                 dependencies = number.dependencies.or_else(dependencies)
             return msgspec.structs.replace(
                 track,
                 number=number or track.number,
                 dependencies=dependencies,
+                detail=_unreadable(snapshot) if track.kind is Kind.NUMBER_REMOVED else track.detail,
                 seen=min(track.seen + 1, rules.confirm_syncs),
                 good=0,
                 good_since=None,

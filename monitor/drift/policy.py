@@ -6,7 +6,7 @@ gives the same.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
@@ -29,16 +29,22 @@ from monitor.drift.episodes import (
 from monitor.drift.instants import as_of
 from monitor.drift.plausibility import Guard, Hold, believed, carry_over, hold, implausible
 from monitor.drift.rules import Rules
-from monitor.drift.snapshot import Change, Snapshot
+from monitor.drift.snapshot import Change, Counts, Snapshot
+from monitor.drift.vocabulary import Vocabulary, count
 
 
 class Records(msgspec.Struct, frozen=True, array_like=True):
-    """Everything remembered about one connection between two steps."""
+    """Everything remembered about one connection between two steps.
+
+    `skips` counts the answers in a row with unreadable entries, up to `confirm_syncs`.
+    """
 
     snapshot: Snapshot | None = None
     hold: Hold | None = None
     tracks: dict[str, Track] = {}
     alerts: tuple[Alert, ...] = ()
+    vocabulary: Vocabulary = Vocabulary()
+    skips: int = 0
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -56,7 +62,9 @@ class Step:
 
     `opened`, `moved` and `ended` are episodes that began, changed and ended. `wakes_at` is the next instant
     at which the policy has something to do without a sync. `settled`: another sync with the same answer
-    would change nothing. `ignored` counts the drifting numbers that rules keep silent.
+    would change nothing. `counts` are those of the snapshot, if there is one. `names` are what clients, bots
+    and agents are called now, or were before. `skipping`: answers have unreadable entries again and again,
+    since now.
     """
 
     records: Records
@@ -67,7 +75,9 @@ class Step:
     reports: tuple[Report, ...] = ()
     wakes_at: datetime | None = None
     settled: bool = True
-    ignored: int = 0
+    counts: Counts | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    skipping: bool = False
 
 
 def judge(records: Records, answer: Snapshot, guard: Guard, now: datetime) -> Judgement:
@@ -116,18 +126,25 @@ def step(
     stored = records.tracks
     records = as_of(records, now)
     tracks = records.tracks
-    snapshot = records.snapshot
+    snapshot, skips = records.snapshot, records.skips
+    names = snapshot.names if snapshot is not None else {}
     if verdict is not None:
         tracks = observe(tracks, records.snapshot, verdict.snapshot, verdict.changes, rules, now)
         if verdict.records.hold is not None:
-            tracks = count_held(tracks, verdict.records.hold, verdict.snapshot, rules.confirm_syncs)
+            tracks = count_held(tracks, verdict.records.hold, verdict.snapshot, rules)
         snapshot = verdict.snapshot
+        skips = min(skips + 1, rules.confirm_syncs) if snapshot.skipped else 0
+        names = names | snapshot.names
 
     tracks, ended = _end(tracks, rules, now, accepted, accept_all=accept_all, unconfigured=unconfigured)
+    counts, vocabulary = None, records.vocabulary
+    if snapshot is not None:
+        ignored = sum(_is_ignored(track, rules, now) for track in tracks.values())
+        counts, vocabulary = count(snapshot, vocabulary, rules.names, now, ignored=ignored)
     ready = [
         (
             track,
-            track.number.state if track.kind is Kind.DRIFT and track.number else "",
+            vocabulary.group(track.number.state) if track.kind is Kind.DRIFT and track.number else "",
             severity(track, rules, now),
         )
         for track in tracks.values()
@@ -141,27 +158,52 @@ def step(
     still_open, reports = report(
         alerts, tracks.values(), ended, update_interval=rules.update_interval, now=now
     )
+    if snapshot is not None and verdict is not None:
+        snapshot = msgspec.structs.replace(snapshot, names=_kept_names(names, snapshot, tracks, still_open))
     return Step(
         records=Records(
             snapshot=snapshot,
             hold=records.hold if verdict is None else None,
             tracks=tracks,
             alerts=tuple(still_open),
+            vocabulary=vocabulary,
+            skips=skips,
         ),
         changes=verdict.changes if verdict is not None else (),
         opened=tuple(opened.values()),
         moved=tuple(_moved(stored, tracks)),
         ended=tuple(ended),
         reports=tuple(reports),
-        wakes_at=_wakes_at(tracks, still_open, rules, now),
+        wakes_at=_wakes_at(tracks, still_open, vocabulary, rules, now),
         settled=not (snapshot is not None and snapshot.unknown)
+        and not 0 < skips < rules.confirm_syncs
         and not any(unsettled(track, rules) for track in tracks.values()),
-        ignored=sum(
-            1
-            for track in tracks.values()
-            if track.kind is Kind.DRIFT and not track.good and not track.gone and silent(track, rules, now)
-        ),
+        counts=counts,
+        names=names,
+        skipping=records.skips < skips == rules.confirm_syncs,
     )
+
+
+def _is_ignored(track: Track, rules: Rules, now: datetime) -> bool:
+    """Whether the track's number drifts, and rules keep it silent."""
+    return track.kind is Kind.DRIFT and not track.good and not track.gone and silent(track, rules, now)
+
+
+def _kept_names(
+    names: dict[str, str], snapshot: Snapshot, tracks: Mapping[str, Track], alerts: list[Alert]
+) -> dict[str, str]:
+    """Return the names of the answer, and earlier ones of what is gone where somebody may still be told."""
+    if len(names) == len(snapshot.names):
+        return snapshot.names
+    followed = [*tracks.values(), *(end.track for alert in alerts for end in alert.ended)]
+    known = [track.dependencies for track in followed]
+    known += [track.number.dependencies for track in followed if track.number is not None]
+    used = {
+        key
+        for each in known
+        for key in (f"client:{each.client_id}", f"bot:{each.bot_id}", f"agent:{each.agent_id}")
+    }
+    return {key: name for key, name in names.items() if key in used or key in snapshot.names}
 
 
 def _opens(track: Track, rules: Rules, now: datetime) -> bool:
@@ -221,12 +263,11 @@ def _moved(before: Mapping[str, Track], after: Mapping[str, Track]) -> list[Trac
 
 
 def _wakes_at(
-    tracks: Mapping[str, Track], alerts: list[Alert], rules: Rules, now: datetime
+    tracks: Mapping[str, Track], alerts: list[Alert], vocabulary: Vocabulary, rules: Rules, now: datetime
 ) -> datetime | None:
-    if not tracks:
-        return None
     instants = [
-        rules.wakes_at(now),
+        vocabulary.forgets_at(),
+        rules.wakes_at(now) if tracks else None,
         *(ends_at(track, rules) for track in tracks.values()),
         *(update_due_at(alert, rules.update_interval) for alert in alerts),
     ]

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 from monitor.drift.alert import Kind, Severity
-from monitor.drift.snapshot import Number
+from monitor.drift.snapshot import Dependencies, Number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,9 @@ class Severities:
 class Rules:
     """Everything that policy needs to know about one connection, apart from its records.
 
-    `muted`: a maintenance window is open. `changes_at`: the next instant at which a window opens or ends.
+    `any_reconfiguration`: a ready number that depends on something else is a problem, not only one that lost
+    something. `muted`: a maintenance window is open. `changes_at`: the next instant at which one opens or
+    ends.
     """
 
     confirm_syncs: int = 2
@@ -78,7 +80,8 @@ class Rules:
     keep_firing_for: timedelta = timedelta(minutes=5)
     removed_after: timedelta = timedelta(hours=24)
     update_interval: timedelta = timedelta(minutes=5)
-    alerting: frozenset[Kind] = frozenset({Kind.DRIFT, Kind.NUMBER_REMOVED})
+    alerting: frozenset[Kind] = frozenset({Kind.DRIFT, Kind.NUMBER_REMOVED, Kind.RECONFIGURED})
+    any_reconfiguration: bool = False
     ignores: tuple[Ignore, ...] = ()
     severities: Severities = field(default_factory=Severities)
     muted: bool = False
@@ -102,6 +105,16 @@ class Rules:
     def silent_when_gone(self, number: Number, now: datetime) -> bool:
         """Whether a rule silences the whole number, its removal included."""
         return any(rule.issue is None and rule.covers(number, now) for rule in self.ignores)
+
+    def reconfigured(self, before: Dependencies, after: Dependencies) -> bool:
+        """Whether a ready number that depends on other things than before is a problem."""
+        return bool(after.differing(before) if self.any_reconfiguration else after.lost(before))
+
+    def names(self, code: str) -> bool:
+        """Whether a severity or an ignore rule names this state or issue."""
+        folded = code.casefold()
+        ignored = (name for rule in self.ignores for name in (rule.state, rule.issue) if name)
+        return folded in self.severities.by_code or any(folded == name.casefold() for name in ignored)
 
     def wakes_at(self, now: datetime) -> datetime | None:
         """Return the next instant at which a rule starts or stops applying."""

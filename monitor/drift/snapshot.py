@@ -8,7 +8,7 @@ There are many numbers, so they and what they hold stay outside the garbage coll
 like these form no cycles.
 """
 
-from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 
@@ -66,8 +66,7 @@ class Dependencies(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if not _SIDES.isdisjoint(says):
             was = _sides(before.routing_target)
             sides = _sides(self.routing_target) | {side: was[side] for side in says if side in was}
-            both = [f"{side}:{sides[side]}" for side in ("inbound", "outbound") if side in sides]
-            filled["routing_target"] = " ".join(both) or self.routing_target
+            filled["routing_target"] = _target(sides) or self.routing_target
         unknown = tuple(name for name in self.unknown if name not in says)
         return msgspec.structs.replace(self, **filled, unknown=unknown)
 
@@ -80,8 +79,21 @@ class Dependencies(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return tuple(
             name
             for name in self.differing(before)
-            if name != "client_id" and (getattr(self, name) in (None, False) or self._lost_side(before, name))
+            if name != "client_id" and (_is_gone(getattr(self, name)) or self._lost_side(before, name))
         )
+
+    def gaining(self, now: "Dependencies") -> "Dependencies":
+        """Return these dependencies, with what is there or switched on now and was not."""
+        gains = {
+            name: there
+            for name in _DEPENDENCIES
+            if _is_gone(getattr(self, name)) and not _is_gone(there := getattr(now, name))
+        }
+        was, sides = _sides(self.routing_target), _sides(now.routing_target)
+        if was and not sides.keys() <= was.keys() | {"routing"}:
+            gains["routing_target"] = _target(sides | was)
+        grown = msgspec.structs.replace(self, **gains) if gains else self
+        return grown.filled(now) if grown.unknown else grown
 
     def _differs(self, before: "Dependencies", name: str) -> bool:
         was, now = getattr(before, name), getattr(self, name)
@@ -90,7 +102,7 @@ class Dependencies(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if name.endswith("_active"):
             return was is not None and now is not None
         unknown = _SIDES.intersection(before.unknown + self.unknown)
-        if name != "routing_target" or not unknown or now is None:
+        if name != "routing_target" or not unknown or was is None or now is None:
             return True
         old, new = _sides(was), _sides(now)
         return any(old.get(side) != new.get(side) for side in _SIDES - unknown)
@@ -109,6 +121,14 @@ _SIDES = frozenset({"inbound", "outbound"})
 def _sides(target: str | None) -> dict[str, str]:
     """Return a routing target by its sides: `{"inbound": "bot:93", "outbound": "sip:7"}`."""
     return {side: where for side, _, where in (part.partition(":") for part in (target or "").split())}
+
+
+def _target(sides: Mapping[str, str]) -> str:
+    return " ".join(f"{side}:{sides[side]}" for side in ("inbound", "outbound") if side in sides)
+
+
+def _is_gone(value: object) -> bool:
+    return value is None or value is False
 
 
 class Number(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -152,7 +172,10 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """What the gauges of one connection show; states and issues once seen stay, as 0."""
+    """What the gauges of one connection show; states and issues once seen stay for a while, as 0.
+
+    `folded` counts the states and issues that have no count of their own, see `vocabulary`.
+    """
 
     states: dict[str, int] = {}
     drifting: dict[str, int] = {}
@@ -161,6 +184,7 @@ class Counts(msgspec.Struct, frozen=True):
     warnings: int = 0
     skipped: int = 0
     ignored: int = 0
+    folded: int = 0
 
     @property
     def total(self) -> int:
@@ -213,25 +237,3 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
         if self.before is None or self.after is None:
             return ()
         return self.after.dependencies.differing(self.before.dependencies)
-
-
-def count(snapshot: Snapshot, seen: Counts | None = None, *, ignored: int = 0) -> Counts:
-    """Return the counts of a snapshot, with a zero for every state and issue that `seen` knew."""
-    seen = seen or Counts()
-    states = Counter(dict.fromkeys(seen.states, 0))
-    drifting = Counter(dict.fromkeys(seen.drifting, 0))
-    issues = Counter(dict.fromkeys(seen.issues, 0))
-    for number in snapshot.numbers.values():
-        states[number.state] += 1
-        if number.drifting:
-            drifting[number.state] += 1
-            issues.update(number.issues)
-    return Counts(
-        states=dict(states),
-        drifting=dict(drifting),
-        issues=dict(issues),
-        inventory=dict(snapshot.inventory),
-        warnings=len(snapshot.warnings),
-        skipped=snapshot.skipped,
-        ignored=ignored,
-    )

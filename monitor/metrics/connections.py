@@ -287,6 +287,14 @@ _STABLE = (
         ),
         lambda counts: counts.skipped,
     ),
+    _of_counts(
+        Family(
+            "voicelink_monitor_states_folded",
+            "gauge",
+            "States and issue codes beyond the limit of 50 each, counted and grouped as OTHER.",
+        ),
+        lambda counts: counts.folded,
+    ),
     (INFO, _info),
 )
 

@@ -180,6 +180,14 @@ class Announcer:
             held=count,
         )
 
+    def entries_skipped(self, names: ConnectionName, sync_id: str, skipped: int) -> None:
+        """Log that answer after answer has entries that cannot be read, once for as long as that lasts."""
+        self._log.warning("sync.skipped_entries", **_fields(names, sync_id), skipped=skipped)
+
+    def states_folded(self, names: ConnectionName, sync_id: str, folded: int) -> None:
+        """Log that a connection has too many states and issues to tell them apart, once when that begins."""
+        self._log.warning("states.folded", **_fields(names, sync_id), folded=folded)
+
     def changes(self, names: ConnectionName, sync_id: str, found: Iterable[Change]) -> None:
         """Count and log the differences that a sync found."""
         counted: Counter[ChangeKind] = Counter()

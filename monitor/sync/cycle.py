@@ -16,7 +16,7 @@ import xxhash
 from monitor.clock import Clock
 from monitor.drift.plausibility import seen_again
 from monitor.drift.policy import Judgement, Step, judge, step
-from monitor.drift.snapshot import Counts, count
+from monitor.drift.snapshot import Counts
 from monitor.errors import LeaseLost, Outcome, StoreUnavailable, SyncError
 from monitor.notify.routing import Route
 from monitor.store.alerts import messages_of
@@ -188,8 +188,7 @@ class Cycle:
     ) -> Counts | None:
         """Record a step; return the counts of the snapshot that it leaves, zeros for what was seen before."""
         now = result.at if result is not None else self.clock.now()
-        snapshot = done.records.snapshot
-        counts = count(snapshot, stored.counts, ignored=done.ignored) if snapshot is not None else None
+        counts = done.counts
         messages = messages_of(
             done.reports,
             scope=claim.identity,
@@ -213,6 +212,10 @@ class Cycle:
         # The routes of now: a reload during a sync may have brought receivers.
         await self.ledger.keep(record, self.active.watchlist.routes)
         self.announcer.episodes_ended(done.ended)
+        if done.skipping and counts is not None:
+            self.announcer.entries_skipped(connection.names, claim.sync_id, counts.skipped)
+        if counts is not None and counts.folded and not (stored.counts and stored.counts.folded):
+            self.announcer.states_folded(connection.names, claim.sync_id, counts.folded)
         if messages:
             self.wake_drain()
         return counts

@@ -11,7 +11,7 @@ from monitor.config import load_config
 from monitor.drift.plausibility import Guard
 from monitor.drift.policy import Records, judge, step
 from monitor.drift.rules import Rules
-from monitor.drift.snapshot import count
+from monitor.drift.snapshot import Counts
 from monitor.simulator import build_world
 from monitor.simulator.answer import envelope, render
 from monitor.store.codec import Codec
@@ -87,7 +87,7 @@ async def _store(config_file: Path, file: Path) -> None:
     codec = Codec()
     verdict = judge(Records(), snapshot, Guard(), now)
     done = step(Records(), Rules(), now, scope="bench", verdict=verdict)
-    blob, counts = codec.pack_records(done.records), codec.pack(count(snapshot))
+    blob, counts = codec.pack_records(done.records), codec.pack(done.counts or Counts())
     watches = [
         Watch(
             identity=connection.identity,

@@ -10,7 +10,7 @@ from monitor.drift.alert import Notice
 from monitor.drift.plausibility import Guard
 from monitor.drift.policy import Records, Step, judge, step
 from monitor.drift.rules import Rules
-from monitor.drift.snapshot import Number, Snapshot, count
+from monitor.drift.snapshot import Counts, Number, Snapshot
 from monitor.drift.text import Watched, Wording
 from monitor.drift.widespread import Spread
 from monitor.errors import Outcome
@@ -99,12 +99,11 @@ def work(
     spread: Spread | None = None,
 ) -> StepRecord:
     """Return everything that a sync leaves."""
-    snapshot = done.records.snapshot or Snapshot(numbers={})
     return StepRecord(
         claim=claim,
         connection=named(claim.identity),
         records=done.records,
-        counts=count(snapshot),
+        counts=done.counts or Counts(),
         at=at,
         result=fresh(claim, at=at),
         step=done,

@@ -14,7 +14,7 @@ from monitor.drift.rules import Ignore, Rules, Severities
 from monitor.drift.snapshot import ActionItem, Dependencies, Number
 from monitor.drift.text import Watched, Wording, body
 from monitor.errors import Outcome
-from tests.unit.drift.build import EVERY_KIND, HOUR, MINUTE, SCOPE, SECOND, START, Watch, ready
+from tests.unit.drift.build import HOUR, MINUTE, SCOPE, SECOND, START, Watch, ready
 
 WORDING = Wording(
     instance="prod",
@@ -25,7 +25,7 @@ WORDING = Wording(
 SEVERITIES = Severities.of(
     {"NO_BOT": Severity.CRITICAL, "ROUTING_MISSING": Severity.CRITICAL}, Severity.WARNING
 )
-RULES = Rules(severities=SEVERITIES, alerting=EVERY_KIND)
+RULES = Rules(severities=SEVERITIES, any_reconfiguration=True)
 LABELS = {
     "NO_BOT": "Assign an active bot to the routing",
     "ROUTING_MISSING": "Create an inbound routing for the DID",

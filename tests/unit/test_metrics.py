@@ -91,6 +91,7 @@ async def test_connection_shows_every_promised_series(accept: str) -> None:
         **{key("voicelink_inventory", connection=c, kind=kind): 4 for kind in INVENTORY_KINDS},
         key("voicelink_sync_warnings", connection=c): 1,
         key("voicelink_sync_skipped_entries", connection=c): 3,
+        key("voicelink_monitor_states_folded", connection=c): 0,
         key("voicelink_connection_info", connection=c, account="acme", connection_id="9b7f"): 1,
         key("voicelink_maintenance", connection=c): 0,
         key("voicelink_up", connection=c): 1,

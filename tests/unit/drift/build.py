@@ -28,6 +28,7 @@ OPENED, UPDATED, RESOLVED = Notice.OPENED, Notice.UPDATED, Notice.RESOLVED
 AT_ONCE = Rules(confirm_syncs=1, resolve_syncs=1, keep_firing_for=timedelta(0))
 BOTH = ("NO_BOT", "ROUTING_MISSING")
 EVERY_KIND = frozenset({Kind.DRIFT, Kind.NUMBER_REMOVED, Kind.RECONFIGURED})
+ANY_CHANGE = Rules(any_reconfiguration=True)
 
 
 def key(index: int) -> str:

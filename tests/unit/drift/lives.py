@@ -26,16 +26,21 @@ from tests.unit.drift.build import (
 )
 
 NUMBERS = tuple(range(1, 7))
-LOOKS = ("ready", "NO_BOT", "EXPIRED", "both", "moved", "absent")
+LOOKS = ("ready", "NO_BOT", "EXPIRED", "both", "moved", "lost", "off", "unsaid", "absent")
+_REFS = {
+    "ready": Dependencies(415, 93, bot_active=True),
+    "moved": Dependencies(415, 94, bot_active=True),
+    "lost": Dependencies(415, None),
+    "off": Dependencies(415, 93, bot_active=False),
+    "unsaid": Dependencies(415, unknown=("bot_id", "bot_active")),
+}
 
 
 def look(index: int, name: str) -> Number:
     """Return a number that looks so."""
     match name:
-        case "ready":
-            return ready(index)
-        case "moved":
-            return ready(index, dependencies=Dependencies(415, 94))
+        case "ready" | "moved" | "lost" | "off" | "unsaid":
+            return ready(index, dependencies=_REFS[name])
         case "both":
             return broken(index, "NO_BOT", ("NO_BOT", "ROUTING_MISSING"))
         case _:
@@ -80,7 +85,12 @@ BASE = Rules(
     severities=Severities.of({"ROUTING_MISSING": Severity.CRITICAL}, Severity.WARNING),
 )
 EAGER = replace(
-    BASE, confirm_syncs=1, resolve_syncs=1, keep_firing_for=timedelta(0), update_interval=timedelta(0)
+    BASE,
+    any_reconfiguration=True,
+    confirm_syncs=1,
+    resolve_syncs=1,
+    keep_firing_for=timedelta(0),
+    update_interval=timedelta(0),
 )
 IGNORING = replace(
     BASE,

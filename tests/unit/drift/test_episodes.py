@@ -3,11 +3,13 @@
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from monitor.drift.alert import Kind, Resolution, Severity
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Dependencies
 from tests.unit.drift.build import (
+    ANY_CHANGE,
     AT_ONCE,
     EVERY_KIND,
     HOUR,
@@ -19,6 +21,7 @@ from tests.unit.drift.build import (
     START,
     UPDATED,
     Watch,
+    answer,
     broken,
     drive,
     firing,
@@ -306,7 +309,7 @@ def test_removed_numbers_are_one_alert_by_connection() -> None:
 @pytest.mark.parametrize("by", ["key", "all"])
 def test_accept_ends_removals_and_reconfigurations_but_no_drift(by: str) -> None:
     """Accepted as it is now: the word is `accepted`; a drift is not for accepting."""
-    watch = Watch(Rules(alerting=EVERY_KIND))
+    watch = Watch(ANY_CHANGE)
     watch.sync(broken(1), ready(2), ready(3))
     for _ in range(2):
         watch.sync(broken(1), ready(2, dependencies=Dependencies(7, 93)))
@@ -328,7 +331,7 @@ def test_accept_of_one_number_leaves_the_others() -> None:
     assert watch.notices == [OPENED]
 
 
-def test_reconfigured_is_recorded_but_silent_by_default() -> None:
+def test_another_target_is_recorded_but_silent_by_default() -> None:
     """The change is there for the log and the page; no alert, nothing pending."""
     watch = Watch()
     watch.sync(ready(1))
@@ -348,7 +351,7 @@ def test_removed_can_be_recorded_only() -> None:
 
 def test_reconfigured_fires_until_reverted() -> None:
     """Other dependencies still are not the old ones; the old ones again end it."""
-    watch = Watch(Rules(alerting=EVERY_KIND, keep_firing_for=timedelta(0)))
+    watch = Watch(Rules(any_reconfiguration=True, keep_firing_for=timedelta(0)))
     watch.sync(ready(1))
     for bot in (94, 94, 95, 96):
         watch.sync(ready(1, dependencies=Dependencies(415, bot)), after=HOUR)
@@ -358,6 +361,114 @@ def test_reconfigured_fires_until_reverted() -> None:
     watch.sync(ready(1))
     body = watch.last_body()
     assert (body.kind, body.change, body.resolution) == (Kind.RECONFIGURED, RESOLVED, Resolution.RECOVERED)
+
+
+FULL = Dependencies(415, 93, "inbound:bot:93 outbound:sip:7", "a-1", True, True, True)
+LOSSES = {
+    "bot": replace(FULL, bot_id=None, bot_active=None),
+    "bot_off": replace(FULL, bot_active=False),
+    "routing": replace(FULL, routing_target=None, routing_active=None),
+    "routing_off": replace(FULL, routing_active=False),
+    "inbound": replace(FULL, routing_target="outbound:sip:7"),
+    "outbound": replace(FULL, routing_target="inbound:bot:93"),
+    "agent": replace(FULL, agent_id=None),
+    "number_off": replace(FULL, number_active=False),
+    "several": Dependencies(415),
+}
+MOVED = Dependencies(416, 94, "inbound:sip:9 outbound:bot:94", "a-2", True, True, True)
+
+
+@pytest.mark.parametrize("lost", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize("cure", [FULL, MOVED], ids=["back", "replaced"])
+def test_ready_number_that_lost_something_alerts_until_nothing_is_lost(
+    lost: Dependencies, cure: Dependencies
+) -> None:
+    """Gone or switched off, twice seen; it ends when all is there again, be it another one."""
+    watch = Watch(Rules(keep_firing_for=timedelta(0)))
+    watch.sync(ready(1, dependencies=FULL))
+    first = watch.sync(ready(1, dependencies=lost))
+    assert [change.kind.value for change in first.changes] == ["reconfigured"]
+    assert watch.reports == []
+    watch.sync(ready(1, dependencies=lost))
+    (track,) = watch.records.tracks.values()
+    assert (watch.last_body().kind, watch.notices) == (Kind.RECONFIGURED, [OPENED])
+    assert track.number is not None
+    assert (track.dependencies, track.number.dependencies) == (FULL, lost)
+    for _ in range(2):
+        watch.sync(ready(1, dependencies=cure))
+    assert (watch.last_body().resolution, watch.records.tracks) == (Resolution.RECOVERED, {})
+
+
+@pytest.mark.parametrize("name", [*FULL.__struct_fields__[:-1], "inbound", "outbound"])
+def test_what_an_answer_does_not_say_is_no_loss(name: str) -> None:
+    """A field that is not there changes nothing, whether it was known before or is known later."""
+    unsaid = replace(FULL, unknown=(name,), **({} if name in ("inbound", "outbound") else {name: None}))
+    for rules in (Rules(), ANY_CHANGE):
+        watch = Watch(rules)
+        for dependencies in (FULL, unsaid, FULL, unsaid, unsaid, FULL):
+            watch.sync(ready(1, dependencies=dependencies))
+        other = Watch(rules)
+        for dependencies in (unsaid, unsaid, FULL):
+            other.sync(ready(1, dependencies=dependencies))
+        assert [done.changes for done in watch.steps + other.steps] == [()] * 9
+
+
+def test_loss_that_an_answer_does_not_mention_goes_on() -> None:
+    """Lost, then not said: still lost."""
+    watch = Watch(Rules(keep_firing_for=timedelta(0)))
+    for dependencies in (FULL, LOSSES["bot"], replace(FULL, bot_id=None, unknown=("bot_id",))):
+        watch.sync(ready(1, dependencies=dependencies))
+    assert watch.open_keys == {key(1)}
+
+
+def test_what_a_number_gains_meanwhile_it_can_lose() -> None:
+    """The alert ends only when nothing is missing that the number had since before the change."""
+    watch = Watch(Rules(keep_firing_for=timedelta(0)))
+    before = Dependencies(415, 93, "outbound:sip:7")
+    watch.sync(ready(1, dependencies=before))
+    for _ in range(2):
+        watch.sync(ready(1, dependencies=replace(before, bot_id=None)))
+    gained = Dependencies(415, None, "inbound:bot:93 outbound:sip:7", "a-1", number_active=True)
+    watch.sync(ready(1, dependencies=gained))
+    for dependencies in (
+        before,
+        replace(gained, bot_id=93, agent_id=None),
+        replace(gained, bot_id=93, routing_target="outbound:sip:7"),
+        replace(gained, bot_id=93, number_active=False),
+    ):
+        for _ in range(3):
+            watch.sync(ready(1, dependencies=dependencies))
+        assert watch.open_keys == {key(1)}
+    for _ in range(2):
+        watch.sync(ready(1, dependencies=replace(gained, bot_id=94)))
+    assert watch.open_keys == set()
+
+
+def test_loss_that_is_accepted_ends_and_stays_quiet() -> None:
+    """Until something else is lost."""
+    watch = Watch()
+    for dependencies in (FULL, LOSSES["bot"], LOSSES["bot"]):
+        watch.sync(ready(1, dependencies=dependencies))
+    watch.wait(accepted=[key(1)])
+    assert watch.last_body().resolution is Resolution.ACCEPTED
+    for _ in range(3):
+        watch.sync(ready(1, dependencies=LOSSES["bot"]), after=HOUR)
+    assert watch.records.tracks == {}
+    for _ in range(2):
+        watch.sync(ready(1, dependencies=LOSSES["several"]))
+    assert watch.open_keys == {key(1)}
+
+
+def test_losses_count_for_the_guard_and_towards_confirmation() -> None:
+    """Six of ten numbers without bot in one step are held; believed, they alert at once."""
+    watch = Watch()
+    watch.read(answer(*(ready(index, dependencies=FULL) for index in range(1, 11))))
+    lost = answer(*(ready(i, dependencies=LOSSES["bot"] if i < 7 else FULL) for i in range(1, 11)))
+    watch.read(lost)
+    watch.read(lost)
+    assert watch.held == ["of 10 numbers, 6 would lose what they depend on in one step"] * 2
+    watch.read(lost)
+    assert watch.open_keys == {key(index) for index in range(1, 7)}
 
 
 def test_drift_remembers_the_last_dependencies_that_a_sync_showed() -> None:
