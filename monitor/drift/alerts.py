@@ -18,6 +18,10 @@ import xxhash
 
 from monitor.drift.alert import Kind, Notice, Resolution, Severity, Status
 from monitor.drift.episodes import Ended, Episode, Track
+from monitor.drift.snapshot import Change
+
+KEPT_CHANGES = 50
+"""The most changes that an alert remembers until its next message; the rest are counted."""
 
 
 class Alert(msgspec.Struct, frozen=True, array_like=True):
@@ -26,7 +30,7 @@ class Alert(msgspec.Struct, frozen=True, array_like=True):
     `notified` are the ids of the episodes in the last message, `notified_digest` their content then;
     `shown_digest` is the content as last recorded. `ended` are the episodes that ended since the last
     message, `resolutions` the ways in which members ended so far. `grown_at` is when an episode last joined,
-    `joined` how many have so far.
+    `joined` how many have so far. `changes` are the moves of members since the last message, newest first.
     """
 
     id: str
@@ -44,6 +48,8 @@ class Alert(msgspec.Struct, frozen=True, array_like=True):
     shown_digest: int = 0
     ended: tuple[Ended, ...] = ()
     resolutions: tuple[Resolution, ...] = ()
+    changes: tuple[Change, ...] = ()
+    changes_total: int = 0
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -145,10 +151,19 @@ def report(
     tracks: Iterable[Track],
     ended: Iterable[Ended],
     *,
+    moves: Mapping[str, Sequence[Change]] = MappingProxyType({}),
     update_interval: timedelta,
     now: datetime,
 ) -> tuple[list[Alert], list[Report]]:
     """Decide for each alert whether receivers are notified, or only the record changes.
+
+    Args:
+        alerts: The open alerts.
+        tracks: All tracks; those with an episode are the members.
+        ended: The episodes that ended in this step.
+        moves: What moved in this step, by the id of the alert, the lowest key first.
+        update_interval: The shortest time between two updates of an alert.
+        now: The instant of the step.
 
     Returns:
         The alerts that stay open, and a report of every alert that changed.
@@ -164,7 +179,8 @@ def report(
     still_open: list[Alert] = []
     changed: list[Report] = []
     for alert in alerts:
-        made = _report(alert, members[alert.id], gone[alert.id], update_interval, now)
+        grown = _with_moves(alert, moves.get(alert.id, ()))
+        made = _report(grown, members[alert.id], gone[alert.id], update_interval, now)
         if made.notice or made.alert != alert:
             changed.append(made)
         if made.members:
@@ -202,6 +218,16 @@ def _report(
     return Report(alert=current, notice=notice, members=tuple(members), ended=current.ended, added=added)
 
 
+def _with_moves(alert: Alert, moved: Sequence[Change]) -> Alert:
+    if not moved:
+        return alert
+    return msgspec.structs.replace(
+        alert,
+        changes=(*moved, *alert.changes)[:KEPT_CHANGES],
+        changes_total=alert.changes_total + len(moved),
+    )
+
+
 def _notice(
     alert: Alert,
     members: list[Track],
@@ -228,16 +254,19 @@ def _notified(made: Report, now: datetime) -> Alert:
         notified=frozenset(track.episode.id for track in made.members if track.episode),
         notified_digest=made.alert.shown_digest,
         ended=(),
+        changes=(),
+        changes_total=0,
     )
 
 
 def _digest(members: list[Track]) -> int:
-    """Return a fingerprint of who is in the alert, and in what state; the order does not matter."""
+    """Return a fingerprint of who is in the alert, and how; the order does not matter."""
     content = sorted(
         (
             track.key,
             track.number.state if track.number else track.detail,
             sorted(track.number.issues) if track.number else [],
+            track.number.dependencies if track.number and track.kind is Kind.RECONFIGURED else None,
         )
         for track in members
     )

@@ -49,7 +49,9 @@ class Track(msgspec.Struct, frozen=True, array_like=True):
     `number` is as the last sync that showed the problem saw it (as it was, for a removed one); None for the
     failing of connections and receivers. `dependencies` are the number's, with earlier ones where the current
     are gone; for a reconfigured number the earlier ones. `detail` is a failure's cause in a word; for a
-    removed number it says how many entries of the answer are unreadable, if any.
+    removed number it says how many entries of the answer are unreadable, if any. `before` is the number before
+    the problem, None if it is new; `back` is the number as it is while it is `good`. `previous_state` is the
+    state before that of `number`.
     """
 
     kind: Kind
@@ -64,6 +66,8 @@ class Track(msgspec.Struct, frozen=True, array_like=True):
     good_since: datetime | None = None
     gone: int = 0
     episode: Episode | None = None
+    before: Number | None = None
+    back: Number | None = None
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True):
@@ -101,11 +105,14 @@ def observe(
     now: datetime,
 ) -> dict[str, Track]:
     """Return the tracks after one more applied snapshot: the old ones advanced, new ones begun."""
-    advanced = {name: _advance(track, snapshot, rules, now) for name, track in tracks.items()}
+    known = before.numbers if before is not None else {}
+    advanced = {
+        name: _advance(track, known.get(track.key), snapshot, rules, now) for name, track in tracks.items()
+    }
     for number in snapshot.numbers.values():
         if number.drifting and number.key not in snapshot.unknown:
             name = track_id(Kind.DRIFT, number.key)
-            was = before.numbers.get(number.key) if before is not None else None
+            was = known.get(number.key)
             if name not in advanced:
                 advanced[name] = Track(
                     kind=Kind.DRIFT,
@@ -114,6 +121,7 @@ def observe(
                     number=number,
                     previous_state=was.state if was is not None else None,
                     dependencies=number.dependencies.or_else(was.dependencies if was is not None else None),
+                    before=was,
                 )
     for change in changes:
         kind = _KINDS.get(change.kind)
@@ -129,6 +137,7 @@ def observe(
                 previous_state=change.before.state,
                 dependencies=before_it,
                 detail=_unreadable(snapshot) if kind is Kind.NUMBER_REMOVED else "",
+                before=change.before,
             )
             advanced.setdefault(track_id(kind, change.key), track)
     return advanced
@@ -228,7 +237,8 @@ def _unreadable(snapshot: Snapshot) -> str:
     return f"unreadable entries: {snapshot.skipped}" if snapshot.skipped else ""
 
 
-def _advance(track: Track, snapshot: Snapshot, rules: Rules, now: datetime) -> Track:
+def _advance(track: Track, was: Number | None, snapshot: Snapshot, rules: Rules, now: datetime) -> Track:
+    """Return the track after one more snapshot; `was` is its number in the snapshot before."""
     number, dependencies = snapshot.numbers.get(track.key), track.dependencies
     if track.kind is Kind.RECONFIGURED and not rules.any_reconfiguration and number is not None:
         dependencies = dependencies.gaining(number.dependencies)
@@ -237,7 +247,11 @@ def _advance(track: Track, snapshot: Snapshot, rules: Rules, now: datetime) -> T
             return track
         case Seen.GONE:
             return msgspec.structs.replace(
-                track, gone=min(track.gone + 1, rules.confirm_syncs), good=0, good_since=None
+                track,
+                gone=min(track.gone + 1, rules.confirm_syncs),
+                good=0,
+                good_since=None,
+                back=None,
             )
         case Seen.GOOD:
             return msgspec.structs.replace(
@@ -246,6 +260,7 @@ def _advance(track: Track, snapshot: Snapshot, rules: Rules, now: datetime) -> T
                 good_since=track.good_since or now,
                 gone=0,
                 dependencies=dependencies,
+                back=number,
             )
         case Seen.BAD:
             episode = track.episode
@@ -256,11 +271,15 @@ def _advance(track: Track, snapshot: Snapshot, rules: Rules, now: datetime) -> T
             return msgspec.structs.replace(
                 track,
                 number=number or track.number,
+                previous_state=was.state
+                if number is not None and was is not None and was.state != number.state
+                else track.previous_state,
                 dependencies=dependencies,
                 detail=_unreadable(snapshot) if track.kind is Kind.NUMBER_REMOVED else track.detail,
                 seen=min(track.seen + 1, rules.confirm_syncs),
                 good=0,
                 good_since=None,
                 gone=0,
+                back=None,
                 episode=episode,
             )

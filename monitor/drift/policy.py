@@ -27,6 +27,7 @@ from monitor.drift.episodes import (
     unsettled,
 )
 from monitor.drift.instants import as_of
+from monitor.drift.moves import moves
 from monitor.drift.plausibility import Guard, Hold, believed, carry_over, hold, implausible
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Change, Counts, Snapshot
@@ -128,7 +129,9 @@ def step(
     tracks = records.tracks
     snapshot, skips = records.snapshot, records.skips
     names = snapshot.names if snapshot is not None else {}
+    changes: tuple[Change, ...] = ()
     if verdict is not None:
+        changes = verdict.changes
         tracks = observe(tracks, records.snapshot, verdict.snapshot, verdict.changes, rules, now)
         if verdict.records.hold is not None:
             tracks = count_held(tracks, verdict.records.hold, verdict.snapshot, rules)
@@ -136,6 +139,7 @@ def step(
         skips = min(skips + 1, rules.confirm_syncs) if snapshot.skipped else 0
         names = names | snapshot.names
 
+    advanced = tracks
     tracks, ended = _end(tracks, rules, now, accepted, accept_all=accept_all, unconfigured=unconfigured)
     counts, vocabulary = None, records.vocabulary
     if snapshot is not None:
@@ -156,7 +160,12 @@ def step(
     opened = {track_id(track.kind, track.key): track for track in confirmed}
     tracks = {name: _raised(track, rules, now) for name, track in (tracks | opened).items()}
     still_open, reports = report(
-        alerts, tracks.values(), ended, update_interval=rules.update_interval, now=now
+        alerts,
+        tracks.values(),
+        ended,
+        moves=moves(records.tracks, advanced, changes, confirmed),
+        update_interval=rules.update_interval,
+        now=now,
     )
     if snapshot is not None and verdict is not None:
         snapshot = msgspec.structs.replace(snapshot, names=_kept_names(names, snapshot, tracks, still_open))
@@ -169,7 +178,7 @@ def step(
             vocabulary=vocabulary,
             skips=skips,
         ),
-        changes=verdict.changes if verdict is not None else (),
+        changes=changes,
         opened=tuple(opened.values()),
         moved=tuple(_moved(stored, tracks)),
         ended=tuple(ended),
@@ -258,7 +267,7 @@ def _moved(before: Mapping[str, Track], after: Mapping[str, Track]) -> list[Trac
         if track.episode is not None
         and (was := before.get(name)) is not None
         and was.episode is not None
-        and (was.episode, was.number) != (track.episode, track.number)
+        and (was.episode, was.number, was.back) != (track.episode, track.number, track.back)
     ]
 
 

@@ -5,9 +5,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from monitor.drift.alert import Action, AlertBody, AlertNumber, Kind, Notice, NumberAction, Resolution, Status
+from monitor.drift.advice import Subject, first_step
+from monitor.drift.alert import (
+    Action,
+    AlertBody,
+    AlertNumber,
+    Kind,
+    Notice,
+    NumberAction,
+    Resolution,
+    Status,
+)
 from monitor.drift.alerts import Report
 from monitor.drift.episodes import Track
+from monitor.drift.moves import told, was_is
+from monitor.drift.naming import NO_NAMES, WORDS, in_common, listed, moved
 from monitor.drift.snapshot import Dependencies
 
 
@@ -38,6 +50,7 @@ def body(
     wording: Wording,
     now: datetime,
     others: int = 0,
+    names: Mapping[str, str] = NO_NAMES,
 ) -> AlertBody:
     """Return the body of one message about an alert.
 
@@ -48,6 +61,7 @@ def body(
         wording: What the configuration adds.
         now: The instant of the message.
         others: How many other connections have begun to fail for the same cause.
+        names: What the answer calls clients, bots and agents: `{"client:415": "Acme Sales"}`.
     """
     alert, kind = report.alert, report.alert.kind
     tracks = _last_members(report)
@@ -55,7 +69,8 @@ def body(
     numbers = sorted((track for track in tracks if track.number is not None), key=lambda track: track.key)
     numbers.sort(key=lambda track: track.since, reverse=True)
     common = _common(numbers)
-    listed = numbers[: wording.max_listed_numbers]
+    shown = numbers[: wording.max_listed_numbers]
+    actions = _actions([track for track in numbers if not track.back] or numbers)
     connection = _connection(report, scope, watched)
     if kind.about_numbers:
         connections = [connection.name] if connection else []
@@ -70,7 +85,7 @@ def body(
         status=report.status,
         resolution=report.resolution,
         severity=alert.severity,
-        summary=_summary(report, connection, watched, common, others),
+        summary=_summary(report, connection, watched, common, names, others),
         instance=wording.instance,
         connection=connection.name if connection else None,
         account=connection.account if connection else _account(report),
@@ -80,20 +95,22 @@ def body(
         resolved_at=None if report.status is Status.FIRING else instant(now),
         version=alert.version,
         numbers_total=len(numbers),
-        numbers_listed=len(listed),
-        numbers=[_number(track) for track in listed],
+        numbers_listed=len(shown),
+        numbers=[_number(track, firing=report.status is Status.FIRING) for track in shown],
         numbers_added=report.added if kind.about_numbers else 0,
         numbers_ended=len(report.ended) if kind.about_numbers else 0,
         connections=connections,
         common=common,
-        common_names={},
-        changes_total=0,
-        changes=[],
-        first_step=_first_step(kind, _actions(numbers)),
+        common_names=_common_names(common, names),
+        changes_total=alert.changes_total,
+        changes=[told(change) for change in alert.changes[: wording.max_listed_numbers]],
+        first_step=first_step(
+            _subject(report, connection, watched, common, names, actions), report.resolution
+        ),
         widespread=False,
         part_of=None,
         acknowledged=None,
-        actions=_actions(numbers),
+        actions=actions,
         labels=dict(wording.labels),
         url=f"{wording.external_url}/alerts#{alert.id}" if wording.external_url else None,
         runbook_url=f"{wording.runbook_base_url}/{kind.value}" if wording.runbook_base_url else None,
@@ -107,11 +124,11 @@ def headline(kind: Kind, *, where: str, subject: str = "", group: str = "", caus
         kind: What the alert is about.
         where: The connection, the account, or how many connections.
         subject: The number, or how many of them; of an account, how many connections.
-        group: The state, the account or the receiver that it is about.
+        group: The state, unless the subject says it; the account or the receiver that it is about.
         cause: Why syncs or messages fail, if that is known.
     """
     phrases = {
-        Kind.DRIFT: f"{where}: {subject} {group}",
+        Kind.DRIFT: f"{where}: {subject}{group and ' '}{group}",
         Kind.NUMBER_REMOVED: f"{where}: {subject} gone from the inventory",
         Kind.RECONFIGURED: f"{where}: {subject} reconfigured",
         Kind.API_UNAVAILABLE: f"VoiceLink API unavailable for {where}",
@@ -125,28 +142,24 @@ def headline(kind: Kind, *, where: str, subject: str = "", group: str = "", caus
     return f"{phrases[kind]} ({cause})" if cause else phrases[kind]
 
 
-def in_common(common: Mapping[str, int | str]) -> str:
-    """Return what all members share, in words: `client 415, bot 93 and agent 7`; empty if nothing."""
-    parts = [f"{word} {common[name]}" for name, word in _DEPENDENCY_WORDS.items() if name in common]
-    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+def in_states(subject: str, states: Mapping[str, int]) -> str:
+    """Return how many are in which state: `3 numbers NO_BOT`, `3 numbers, 2 ROUTING_MISSING and 1 NO_BOT`."""
+    if len(states) == 1:
+        return f"{subject} {next(iter(states))}"
+    ordered = sorted(states.items(), key=lambda item: (-item[1], item[0]))
+    parts = [f"{many:,} {state}" for state, many in ordered[:_MOST_STATES]]
+    rest = sum(many for _, many in ordered[_MOST_STATES:])
+    return f"{subject}, {listed([*parts, f'{rest:,} in other states' if rest else ''])}"
 
 
-def shared(common: Mapping[str, int | str], many: int) -> str:
+_MOST_STATES = 4
+
+
+def shared(common: Mapping[str, int | str], many: int, names: Mapping[str, str] = NO_NAMES) -> str:
     """Return what so many members share, as the end of a summary: `, all on client 415`; empty if nothing."""
     if not common or many == 1:
         return ""
-    # A routing that leads to the bot they share says the same twice.
-    hidden = "routing_target" if "bot_id" in common else ""
-    words = in_common({name: value for name, value in common.items() if name != hidden})
-    return f", {'both' if many == 2 else 'all'} on {words}"  # noqa: PLR2004 - two are both
-
-
-_DEPENDENCY_WORDS = {
-    "client_id": "client",
-    "bot_id": "bot",
-    "routing_target": "routing",
-    "agent_id": "agent",
-}
+    return f", {'both' if many == 2 else 'all'} on {in_common(common, names)}"  # noqa: PLR2004 - two are both
 
 
 def _summary(
@@ -154,19 +167,24 @@ def _summary(
     connection: Watched | None,
     watched: Mapping[str, Watched],
     common: Mapping[str, int | str],
+    names: Mapping[str, str],
     others: int,
 ) -> str:
-    """Return one line that says where, how many, what, and how it ended."""
+    """Return one line that says where, how many, what is the matter now, and how it ended."""
     alert, tracks = report.alert, _last_members(report)
     if alert.kind.about_numbers:
+        subject, back = counted(len(tracks), "number"), sum(1 for track in report.members if track.back)
+        if alert.kind is Kind.DRIFT:
+            subject = _in_states_now(subject, tracks, back)
         where = connection.name if connection else "unknown connection"
-        line = headline(alert.kind, where=where, subject=counted(len(tracks), "number"), group=alert.group)
-        line += shared(common, len(tracks))
+        line = headline(alert.kind, where=where, subject=subject)
+        line += _alike(tracks, common, names)
+        line += _BACK[alert.kind].format(_some(back, len(tracks))) if back else ""
     else:
-        names = [watched[track.key].name for track in tracks if track.key in watched]
+        known = [watched[track.key].name for track in tracks if track.key in watched]
         where, subject = counted(len(tracks), "connection"), ""
-        if len(names) == len(tracks) == 1:
-            where = names[0]
+        if len(known) == len(tracks) == 1:
+            where = known[0]
         elif alert.kind in (Kind.CONNECTION_REJECTED, Kind.ANSWER_UNREADABLE):
             where, subject = f"account {_account(report)}", where
         causes = ", ".join(sorted({track.detail for track in tracks if track.detail}))
@@ -179,13 +197,57 @@ def _summary(
     return line
 
 
+_BACK: Mapping[Kind, str] = {
+    Kind.DRIFT: "",
+    Kind.NUMBER_REMOVED: "; {} back",
+    Kind.RECONFIGURED: "; {} configured as before",
+}
+
+
+def _in_states_now(subject: str, tracks: Sequence[Track], back: int) -> str:
+    """Return how many drift in which state, and how many are ready again but not for long enough yet."""
+    states = Counter(track.number.state for track in tracks if track.number)
+    if back in (0, len(tracks)):
+        return in_states(subject, states) + (", ready again" if back else "")
+    drifting = Counter(track.number.state for track in tracks if track.number and not track.back)
+    return in_states(subject, drifting | {"ready again": back})
+
+
+def _some(part: int, total: int) -> str:
+    if part < total:
+        return f"{part:,} {'is' if part == 1 else 'are'}"
+    return "it is" if total == 1 else "all are"
+
+
+def _alike(tracks: Sequence[Track], common: Mapping[str, int | str], names: Mapping[str, str]) -> str:
+    """Return the same change that all members went through, else what they have in common."""
+    change = _moved_alike(tracks, names) if tracks and tracks[0].kind is Kind.RECONFIGURED else ""
+    if change:
+        return f", {'' if len(tracks) == 1 else 'both ' if len(tracks) == 2 else 'all '}{change}"  # noqa: PLR2004 - two are both
+    return shared(common, len(tracks), names)
+
+
+def _moved_alike(tracks: Sequence[Track], names: Mapping[str, str]) -> str:
+    """Return what all reconfigured numbers lost, gained or had switched off alike."""
+    pairs = [
+        was_is(track.dependencies, track.number.dependencies) for track in tracks if track.number is not None
+    ]
+    (was, now), others = pairs[0], pairs[1:]
+    alike = [
+        name
+        for name in was
+        if all(name in old and (old[name], new[name]) == (was[name], now[name]) for old, new in others)
+    ]
+    return moved({name: was[name] for name in alike}, {name: now[name] for name in alike}, names)
+
+
 _ENDINGS: Mapping[Resolution, str] = {
     Resolution.RECOVERED: "recovered after {}",
     Resolution.REMOVED: "removed from the inventory after {}",
     Resolution.ACCEPTED: "accepted after {}",
     Resolution.IGNORED: "ignored by a rule after {}, not recovered",
     Resolution.UNCONFIGURED: "no longer configured after {}, not recovered",
-    Resolution.MIXED: "ended in several ways after {}",
+    Resolution.MIXED: "ended for several reasons after {}",
 }
 
 
@@ -203,28 +265,34 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-_FIRST_STEPS: Mapping[Kind, str] = {
-    Kind.DRIFT: "Check the numbers in VoiceLink and Vocobase; the API names no action.",
-    Kind.NUMBER_REMOVED: "Find out why the provider no longer lists these numbers.",
-    Kind.RECONFIGURED: "Check whether the client, routing, bot or agent was changed on purpose.",
-    Kind.API_UNAVAILABLE: "Check that the VoiceLink API is up and reachable from the monitor.",
-    Kind.ACCOUNT_REJECTED: "Check the API key in the config, and ask the provider whether the account is "
-    "suspended or out of balance.",
-    Kind.CONNECTION_REJECTED: "Check that the connection exists and is active at the provider, and that its "
-    "id in the config is correct.",
-    Kind.ANSWER_UNREADABLE: "Look in the monitor's log for what is wrong with the answer, and report it to "
-    "the provider.",
-    Kind.SYNC_STALE: "Look in the monitor's log for why no answer is applied: rate limits, held answers or "
-    "slow syncs.",
-    Kind.RECEIVER_FAILING: "Fix the receiver's URL or credentials; queued messages are then delivered.",
-    Kind.TEST: "Nothing. Someone is testing that alerts arrive here.",
-}
-
-
-def _first_step(kind: Kind, actions: Sequence[Action]) -> str:
-    if kind is Kind.DRIFT and actions and actions[0].label.strip():
-        return actions[0].label.strip().rstrip(".") + "."
-    return _FIRST_STEPS[kind]
+def _subject(
+    report: Report,
+    connection: Watched | None,
+    watched: Mapping[str, Watched],
+    common: Mapping[str, int | str],
+    names: Mapping[str, str],
+    actions: Sequence[Action],
+) -> Subject:
+    """Return what the first step is about."""
+    alert, tracks = report.alert, _last_members(report)
+    numbers = [track.number for track in tracks if track.number is not None]
+    known = [watched[track.key].name for track in tracks if track.key in watched]
+    states = Counter(number.state for number in numbers).most_common(1)
+    base = actions[0] if actions else Action(code=states[0][0] if states else "", label="", numbers=0)
+    ones = [number.phone_number for number in numbers] if alert.kind.about_numbers else known
+    return Subject(
+        kind=alert.kind,
+        many=len(tracks),
+        one=ones[0] if len(ones) == 1 else "",
+        action=base.label,
+        code=base.code,
+        common=common,
+        names=names,
+        connection=connection.name if connection else None,
+        group=_account(report) or alert.group,
+        cause=tracks[0].detail if tracks else "",
+        moved=_moved_alike(tracks, names) if alert.kind is Kind.RECONFIGURED else "",
+    )
 
 
 def _last_members(report: Report) -> tuple[Track, ...]:
@@ -256,7 +324,7 @@ def _account(report: Report) -> str | None:
 def _common(tracks: Sequence[Track]) -> dict[str, int | str]:
     """Return what all members depend on, or depended on before it was gone: the likely cause."""
     shared: dict[str, int | str] = {}
-    for name in _DEPENDENCY_WORDS:
+    for name in WORDS:
         values = {getattr(_dependencies(track), name) for track in tracks}
         value = values.pop() if len(values) == 1 else None
         if value is not None:
@@ -264,22 +332,29 @@ def _common(tracks: Sequence[Track]) -> dict[str, int | str]:
     return shared
 
 
+def _common_names(common: Mapping[str, int | str], names: Mapping[str, str]) -> dict[str, str]:
+    """Return the names of what all members depend on, as far as the answer gives them."""
+    found = {field: names.get(f"{WORDS[field]}:{value}") for field, value in common.items()}
+    return {field: name for field, name in found.items() if name}
+
+
 def _dependencies(track: Track) -> Dependencies:
     """Return what a member depends on now, and before the change where that is gone."""
     return track.number.dependencies.or_else(track.dependencies) if track.number else track.dependencies
 
 
-def _number(track: Track) -> AlertNumber:
+def _number(track: Track, *, firing: bool) -> AlertNumber:
     number = track.number
     if number is None:
         raise ValueError("only tracks of numbers are listed")
+    current = track.back if track.back and firing else number
     return AlertNumber(
         key=number.key,
         phone_number=number.phone_number,
-        state=number.state,
-        previous_state=track.previous_state,
-        issues=list(number.issues),
-        action_items=[NumberAction(code=item.code, label=item.label) for item in number.action_items],
+        state=current.state,
+        previous_state=track.previous_state if current.state == number.state else number.state,
+        issues=list(current.issues),
+        action_items=[NumberAction(code=item.code, label=item.label) for item in current.action_items],
         did_id=number.did_id,
         client_id=_dependencies(track).client_id,
         since=instant(track.since),
@@ -288,14 +363,17 @@ def _number(track: Track) -> AlertNumber:
 
 
 def _actions(tracks: Sequence[Track]) -> list[Action]:
-    counts = Counter(
-        (item.code, item.label)
-        for track in tracks
-        if track.number is not None
-        for item in dict.fromkeys(track.number.action_items)
-    )
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [Action(code=code, label=label, numbers=many) for (code, label), many in ordered]
+    """Return what to do, for the most numbers first, then as the provider orders it."""
+    counts: Counter[NumberAction] = Counter()
+    places: Counter[NumberAction] = Counter()
+    for track in tracks:
+        items = dict.fromkeys(track.number.action_items) if track.number is not None else ()
+        for place, item in enumerate(items):
+            action = NumberAction(code=item.code, label=item.label)
+            counts[action] += 1
+            places[action] += place
+    ordered = sorted(counts, key=lambda each: (-counts[each], places[each], each.code, each.label))
+    return [Action(code=each.code, label=each.label, numbers=counts[each]) for each in ordered]
 
 
 def duration(length: timedelta) -> str:

@@ -141,6 +141,7 @@ def _details(body: AlertBody, message: Message) -> dict[str, Any]:
         "how_it_ended": message.ending,
         "likely_cause": message.cause,
         "since_the_last_message": message.changed,
+        "changes": list(message.changes),
         "numbers" if body.kind.about_numbers else "connections": members,
         "numbers_total": body.numbers_total or None,
         "when": when(message),

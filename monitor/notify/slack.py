@@ -99,7 +99,8 @@ def _blocks(message: Message) -> Iterator[dict[str, Any]]:
     if message.cause:
         yield _section(_escaped(message.cause, MAX_SECTION))
     if message.changed:
-        yield _section(f"*Since the last message:* {_escaped(message.changed, MAX_SECTION - 50)}")
+        news = f"*Since the last message:* {_escaped(message.changed, MAX_SECTION // 4)}"
+        yield _section(_bulleted(news, message.changes))
     if message.members:
         yield _section(_paragraph(message.members_title, message.members, more=message.more, url=message.url))
     pages = [f"<{_address(url)}|{name}>" for name, url in links(message) if _fits(url)]
@@ -118,7 +119,10 @@ def _context(texts: Sequence[str]) -> dict[str, Any]:
 
 def _paragraph(title: str, lines: Sequence[str], *, more: int = 0, url: str | None = None) -> str:
     """Return a title, the lines that fit into a section, and how many more there are."""
-    text = f"*{title}*"
+    return _bulleted(f"*{title}*", lines, more=more, url=url)
+
+
+def _bulleted(text: str, lines: Sequence[str], *, more: int = 0, url: str | None = None) -> str:
     room = MAX_SECTION - _ROOM_FOR_MORE
     for index, line in enumerate(lines):
         added = f"\n• {_escaped(line, MAX_SECTION // 4)}"

@@ -1,6 +1,6 @@
 """Puts an alert body into the sentences that all receivers for people share (pure).
 
-Written for someone it has just woken: first what to do, then what the numbers have in common, what is new
+Written for someone it has just woken: first what to do, then what the numbers have in common, what changed
 since the last message, which numbers, since when, and finally how it ended. Text from outside is cleaned to
 single lines here; a receiver adds only the markup of its own format.
 """
@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from monitor.drift.alert import AlertBody, AlertNumber, Kind, Notice, Resolution
-from monitor.drift.text import counted, duration, in_common
+from monitor.drift.alert import Action, AlertBody, AlertChange, AlertNumber, Kind, Notice, Resolution
+from monitor.drift.naming import in_common, moved, names_of
+from monitor.drift.text import counted, duration
 from monitor.http.text import clean
 
 MAX_ITEMS = 15
 MAX_ACTIONS = 8
+MAX_CHANGES = 8
 MAX_LABELS = 12
 MAX_LINE = 180
+MAX_STEP = 500
 MAX_HEADLINE = 900
 MAX_NAME = 80
 
@@ -39,9 +42,10 @@ class Tone(StrEnum):
 class Message:
     """An alert in words.
 
-    `tag` and `headline` are the title. `members` are lines about numbers, or names of connections; `more`
-    counts those not shown. `first_seen_at` is set only if it was well before the alert. Texts from outside
-    hold no line breaks or control characters and are of bounded length; the URLs are as given.
+    `tag` and `headline` are the title. `changed` says what is new since the last message, `changes` how
+    numbers moved. `members` are lines about numbers, or names of connections; `more` counts those not shown.
+    `first_seen_at` is set only if it was well before the alert. Texts from outside hold no line breaks or
+    control characters and are of bounded length; the URLs are as given.
     """
 
     tone: Tone
@@ -50,6 +54,7 @@ class Message:
     to_do: tuple[str, ...]
     cause: str | None
     changed: str | None
+    changes: tuple[str, ...]
     ending: str | None
     members_title: str
     members: tuple[str, ...]
@@ -85,9 +90,10 @@ def compose(body: AlertBody, *, max_items: int = MAX_ITEMS) -> Message:
         to_do=() if ended_at else tuple(_to_do(body)),
         cause=_cause(body),
         changed=_changed(body),
+        changes=tuple(_changes(body)) if body.change is Notice.UPDATED else (),
         ending=ending(body.kind, body.resolution) if body.resolution else None,
         members_title=("Numbers" if body.numbers_total > 1 else "Number")
-        if body.kind.about_numbers
+        if _lists_numbers(body)
         else "Connections",
         members=shown,
         more=_total(body) - len(shown),
@@ -107,7 +113,9 @@ def plain_text(message: Message) -> str:
         _listed("What to do:", message.to_do),
         message.ending,
         message.cause,
-        f"Since the last message: {message.changed}" if message.changed else None,
+        "\n".join([f"Since the last message: {message.changed}", *(f"- {line}" for line in message.changes)])
+        if message.changed
+        else None,
         _listed(f"{message.members_title}:", [*message.members, *filter(None, [message.more_line])]),
         when(message),
         ", ".join(message.facts),
@@ -185,37 +193,25 @@ def _tag(body: AlertBody) -> str:
 
 _UNSEEN = "Until this is fixed, drift goes undetected."
 
-_ADVICE: Mapping[Kind, str] = {
-    Kind.DRIFT: "The API names no action; check the numbers in VoiceLink and Vocobase.",
-    Kind.NUMBER_REMOVED: "Find out why the provider no longer lists these numbers. If they were removed on "
-    "purpose, run: voicelink-monitor accept {connection}",
-    Kind.RECONFIGURED: "Check whether the client, routing, bot or agent was changed on purpose. If so, run: "
-    "voicelink-monitor accept {connection}",
-    Kind.API_UNAVAILABLE: "Check that the VoiceLink API is up and reachable from the monitor. " + _UNSEEN,
-    Kind.ACCOUNT_REJECTED: "Check the API key in the config, and ask the provider whether the account is "
-    "suspended or out of balance. " + _UNSEEN,
-    Kind.CONNECTION_REJECTED: "Check that the connection exists and is active at the provider, and that its "
-    "id in the config is right. " + _UNSEEN,
-    Kind.ANSWER_UNREADABLE: "Look in the monitor's log for what is wrong with the answer, and report it to "
-    "the provider; for too_large, raise api.max_response_size. " + _UNSEEN,
-    Kind.SYNC_STALE: "Look in the monitor's log for why no answer is applied: rate limits, held answers or "
-    "slow syncs. " + _UNSEEN,
-    Kind.RECEIVER_FAILING: "Fix the receiver's URL or credentials; queued messages are then delivered.",
-    Kind.TEST: "Nothing. Someone is testing that alerts arrive here.",
-}
+_SEEN = (Kind.RECEIVER_FAILING, Kind.TEST)
+"""Of the alerts that are not about numbers, those in which numbers are still checked."""
 
 
 def _to_do(body: AlertBody) -> Iterator[str]:
-    if body.kind is not Kind.DRIFT or not body.actions:
-        name = one_line(body.connection or "", MAX_NAME) or "CONNECTION"
-        yield _ADVICE[body.kind].format(connection=name)
-        return
-    for action in body.actions[:MAX_ACTIONS]:
+    """Yield the first step, and what else is to be done for how many numbers."""
+    actions: Sequence[Action] = body.actions if body.kind is Kind.DRIFT else ()
+    step = one_line(body.first_step, MAX_STEP) or "Look into this alert."
+    if actions and actions[0].numbers < body.numbers_total:
+        step = f"{step.removesuffix('.')}{_share(actions[0].numbers, body.numbers_total)}"
+    if not body.kind.about_numbers and body.kind not in _SEEN:
+        step = f"{step} {_UNSEEN}"
+    yield step
+    for action in actions[1:MAX_ACTIONS]:
         code, label = one_line(action.code, MAX_NAME), one_line(action.label, MAX_LINE)
         what = f"{label} ({code})" if label and code and label != code else label or code or "(unnamed)"
         yield f"{what}{_share(action.numbers, body.numbers_total)}"
-    if len(body.actions) > MAX_ACTIONS:
-        yield f"and {counted(len(body.actions) - MAX_ACTIONS, 'more action')}"
+    if len(actions) > MAX_ACTIONS:
+        yield f"and {counted(len(actions) - MAX_ACTIONS, 'more action')}"
 
 
 def _share(count: int, total: int) -> str:
@@ -228,15 +224,33 @@ def _cause(body: AlertBody) -> str | None:
     alone = body.numbers_total < 2  # noqa: PLR2004 - one number shares nothing with itself
     if alone or not body.common or body.resolution is not None:
         return None
-    shared = in_common({name: one_line(str(value), MAX_NAME) for name, value in body.common.items()})
-    who = "Both numbers" if body.numbers_total == 2 else f"All {body.numbers_total:,} numbers"  # noqa: PLR2004 - two are both
+    common = {name: one_line(str(value), MAX_NAME) for name, value in body.common.items()}
+    shared = in_common(common, _names(body))
+    two = body.numbers_total == 2  # noqa: PLR2004 - two are both
+    who = "Both numbers" if two else f"All {body.numbers_total:,} numbers"
     match body.kind:
         case Kind.RECONFIGURED:
-            return f"{who} now share {shared}."
+            return f"{who} are or were on {shared}."
         case Kind.NUMBER_REMOVED:
             return f"{who} shared {shared}; start there."
         case _:
-            return f"{who} share {shared}; start there."
+            move = _moved_alike(body)
+            return f"{who} share {shared}; start there.{f' They all {move}.' if move else ''}"
+
+
+def _moved_alike(body: AlertBody) -> str:
+    """Return what all numbers lost or gained when they broke, if the message says that they did so alike."""
+    if body.change is not Notice.OPENED or not 1 < body.numbers_total == len(body.changes):
+        return ""
+    names = _names(body)
+    moves = {_moved(change, names) for change in body.changes}
+    return moves.pop() if len(moves) == 1 else ""
+
+
+def _names(body: AlertBody) -> dict[str, str]:
+    """Return the names of clients, bots and agents, cleaned."""
+    names = names_of(body.common, body.common_names)
+    return {one_line(key, MAX_LINE): one_line(name, MAX_NAME) for key, name in names.items()}
 
 
 def _changed(body: AlertBody) -> str | None:
@@ -249,9 +263,55 @@ def _changed(body: AlertBody) -> str | None:
         moves.append(f"{body.numbers_added:,} joined")
     if body.numbers_ended:
         moves.append(f"{body.numbers_ended:,} ended")
+    if not moves and body.changes:
+        return "no number joined or ended, but these changed:"
     if not moves:
         return f"the same numbers, but states, issues or severity (now {body.severity}) changed."
     return f"{', '.join(moves)}; now {counted(body.numbers_total, 'number')}."
+
+
+def _changes(body: AlertBody) -> Iterator[str]:
+    """Yield how numbers moved since the last message; those that moved alike are on one line."""
+    names = _names(body)
+    alike: dict[str, list[str]] = {}
+    for change in body.changes:
+        alike.setdefault(_move(change, names), []).append(one_line(change.phone_number, MAX_NAME))
+    shown = 0
+    for move, numbers in list(alike.items())[:MAX_CHANGES]:
+        more = f" and {len(numbers) - _ON_A_LINE:,} more" if len(numbers) > _ON_A_LINE else ""
+        yield clip(f"{', '.join(numbers[:_ON_A_LINE])}{more}: {move}", 2 * MAX_LINE)
+        shown += len(numbers)
+    if body.changes_total > shown:
+        yield f"and {counted(body.changes_total - shown, 'more change')}"
+
+
+_ON_A_LINE = 3
+
+
+def _move(change: AlertChange, names: Mapping[str, str]) -> str:
+    """Return a move in words: `NO_BOT → ROUTING_MISSING; lost bot Greeter (93)`."""
+    before = one_line(change.previous_state or "", MAX_NAME)
+    after = one_line(change.state or "", MAX_NAME) or "gone"
+    parts = []
+    if before != after:
+        parts.append(f"{before or 'not seen before'} → {after}")
+    elif change.issues != change.previous_issues:
+        parts.append(f"issues {_codes(change.previous_issues)} → {_codes(change.issues)}")
+    if change.state is not None:
+        parts.append(_moved(change, names))
+    return "; ".join(filter(None, parts)) or change.change.value
+
+
+def _codes(codes: Sequence[str]) -> str:
+    return ", ".join(one_line(code, MAX_NAME) for code in codes[:MAX_ACTIONS]) or "none"
+
+
+def _moved(change: AlertChange, names: Mapping[str, str]) -> str:
+    was, now = (
+        {name: one_line(value, MAX_NAME) if isinstance(value, str) else value for name, value in side.items()}
+        for side in (change.was, change.is_)
+    )
+    return clip(moved(was, now, names), MAX_LINE)
 
 
 _RECOVERED: Mapping[Kind, str] = {
@@ -272,8 +332,8 @@ _NOT_RECOVERED: Mapping[Resolution, str] = {
     Resolution.IGNORED: "Not recovered: an ignore rule now covers this. It may still be broken.",
     Resolution.UNCONFIGURED: "Not recovered: no longer configured, so the monitor no longer checks it. "
     "It may still be broken.",
-    Resolution.MIXED: "Ended in several ways: not everything recovered. The rest was removed, accepted or "
-    "ignored, or is no longer checked.",
+    Resolution.MIXED: "Ended for several reasons: not everything recovered. The rest was removed, accepted "
+    "or ignored, or is no longer checked.",
 }
 
 
@@ -286,8 +346,13 @@ def ending(kind: Kind, resolution: Resolution) -> str:
     return _NOT_RECOVERED[resolution]
 
 
+def _lists_numbers(body: AlertBody) -> bool:
+    """Whether the members to list are numbers; of a widespread alert they are connections."""
+    return body.kind.about_numbers and not body.widespread
+
+
 def _member_lines(body: AlertBody, most: int) -> Iterator[str]:
-    if body.kind.about_numbers:
+    if _lists_numbers(body):
         shared = _Shared.of(body)
         yield from (_number_line(number, body, shared) for number in body.numbers[:most])
     elif len(body.connections) > 1:  # a single one is in the summary
@@ -295,25 +360,32 @@ def _member_lines(body: AlertBody, most: int) -> Iterator[str]:
 
 
 def _total(body: AlertBody) -> int:
-    if body.kind.about_numbers:
+    if _lists_numbers(body):
         return max(body.numbers_total, len(body.numbers))
     return len(body.connections) if len(body.connections) > 1 else 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """What all listed numbers have in common, so that their lines need not repeat it."""
+    """What all listed numbers have in common, so that their lines need not repeat it.
+
+    `moves` say by key what each number lost or gained when it broke; to be said in the first message only.
+    """
 
     previous_state: bool
     client: bool
     since: bool
+    moves: Mapping[str, str]
 
     @classmethod
     def of(cls, body: AlertBody) -> "_Shared":
+        names = _names(body)
+        found = body.changes if body.change is Notice.OPENED and not _moved_alike(body) else ()
         return cls(
             previous_state=len({number.previous_state for number in body.numbers}) == 1 < body.numbers_total,
             client="client_id" in body.common,
             since=_first_seen_at(body) is not None,
+            moves={change.key: _moved(change, names) for change in found if change.state is not None},
         )
 
 
@@ -327,6 +399,8 @@ def _number_line(number: AlertNumber, body: AlertBody, shared: _Shared) -> str:
         parts.append(f"was {one_line(str(number.previous_state), MAX_NAME)}")
     if number.client_id is not None and not shared.client:
         parts.append(f"client {one_line(str(number.client_id), MAX_NAME)}")
+    if move := shared.moves.get(number.key):
+        parts.append(move)
     since = datetime.fromisoformat(number.since)
     if not shared.since and abs(since - datetime.fromisoformat(body.started_at)) >= _NOTEWORTHY:
         parts.append(f"since {instant(since)}")
@@ -348,6 +422,8 @@ def _facts(body: AlertBody) -> Iterator[str]:
     yield f"severity {body.severity}"
     if body.account:
         yield f"account {one_line(body.account, MAX_NAME)}"
+    if body.acknowledged:
+        yield f"acknowledged by {one_line(body.acknowledged.by or 'a user', MAX_NAME)}"
     yield f"monitor {one_line(body.instance, MAX_NAME)}"
     yield from (f"{name}={value}" for name, value in labels(body).items())
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.drift.alert import AlertBody, Kind, Notice, Severity, Status, decode_body, encode_body
 from monitor.drift.alerts import Report
 from monitor.drift.episodes import Ended, Episode, Track
+from monitor.drift.naming import NO_NAMES
 from monitor.drift.text import Watched, Wording
 from monitor.drift.text import body as body_of
 from monitor.drift.widespread import Spread
@@ -38,12 +39,15 @@ def messages_of(
     wording: Wording,
     now: datetime,
     others: Callable[[Report], int] = lambda _: 0,
+    names: Mapping[str, str] = NO_NAMES,
 ) -> list[AlertMessage]:
     """Return the reports of a step with their bodies; the arguments are those of `drift.text.body`."""
     return [
         AlertMessage(
             report=made,
-            body=body_of(made, scope=scope, watched=watched, wording=wording, now=now, others=others(made)),
+            body=body_of(
+                made, scope=scope, watched=watched, wording=wording, now=now, others=others(made), names=names
+            ),
         )
         for made in reports
     ]

@@ -30,8 +30,10 @@ _ERROR_LENGTH = 500
 class _Head(msgspec.Struct, frozen=True):
     """The part of an alert body that the posts use."""
 
-    numbers_total: int
-    common: dict[str, int | str]
+    numbers_total: int = 0
+    common: dict[str, int | str] = {}
+    common_names: dict[str, str] = {}
+    first_step: str = ""
 
 
 _BY_KEY = and_(
@@ -109,17 +111,23 @@ class StoredLevel:
         """Return the open episodes, the ended ones whose end is still posted, and what was posted of them."""
         was_posted = select(posted.c.episode_id).where(*_at(posted, target))
         ended = episodes.c.ended_at.is_not(None)
-        common: dict[str, dict[str, int | str]] = {}
+        heads: dict[str, _Head] = {}
         members: dict[str, Member] = {}
         async with self._database.read() as tx:
             async for row in _rows(tx, select(alerts.c.id, alerts.c.body).where(_FIRING)):
-                head = self._head.decode(row.body)
-                if head.numbers_total > 1:
-                    common[row.id] = head.common
+                heads[row.id] = self._head.decode(row.body)
             for which in (~ended, and_(ended, episodes.c.id.in_(was_posted))):
                 async for row in _rows(tx, _MEMBERS.where(which)):
-                    track, shared = self._codec.unpack_track(row.track), common.get(row.alert_id, {})
-                    members[row.id] = from_row(Member, row, track=track, common=shared)
+                    head = heads.get(row.alert_id, _Head())
+                    members[row.id] = from_row(
+                        Member,
+                        row,
+                        track=self._codec.unpack_track(row.track),
+                        alone=head.numbers_total == 1,
+                        common=head.common,
+                        common_names=head.common_names,
+                        first_step=head.first_step,
+                    )
             sets = [
                 from_row(LabelSet, row, member_id=row.episode_id)
                 async for row in _rows(tx, select(posted).where(*_at(posted, target)))

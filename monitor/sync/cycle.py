@@ -195,6 +195,7 @@ class Cycle:
             watched=watchlist.watched,
             wording=watchlist.wording,
             now=now,
+            names=done.names,
         )
         record = StepRecord(
             claim=claim,

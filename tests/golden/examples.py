@@ -32,6 +32,11 @@ LABELS = {
     "EXPIRED": "Renew the DID",
 }
 INVENTORY = 600
+NAMES = {"client:400": "Acme Sales", "client:402": "Acme Care", "client:499": "Globex"}
+NAMES |= {
+    f"bot:{90 + index}": name for index, name in enumerate(["Greeter", "Booking", "Survey", "Callback"])
+}
+"""What the answer calls clients and bots; it names not all of them."""
 
 
 def bad(index: int, *issues: str, client: int = 415) -> Number:
@@ -77,7 +82,7 @@ def broken_at(*numbers: Number, rules: Rules = RULES) -> Watch:
 
 def told(watch: Watch) -> AlertBody:
     """Return the last message."""
-    return watch.last_body(WORDING)
+    return watch.last_body(WORDING, NAMES)
 
 
 SIX = [bad(index, "NO_BOT", client=400) for index in range(10, 16)]
@@ -90,7 +95,7 @@ def opened_six() -> AlertBody:
 
 def opened_one() -> AlertBody:
     """One number, with two things to do."""
-    return told(broken_at(bad(7, "ROUTING_MISSING", "NO_BOT")))
+    return told(broken_at(bad(7, "ROUTING_MISSING", "NO_BOT", client=400)))
 
 
 def opened_many() -> AlertBody:
@@ -118,8 +123,8 @@ def updated() -> AlertBody:
 
 def severity_risen() -> AlertBody:
     """An expired number loses its bot as well."""
-    watch = broken_at(bad(7, "EXPIRED"))
-    watch.sync(*inventory(bad(7, "EXPIRED", "NO_BOT")), after=MINUTE)
+    watch = broken_at(bad(7, "EXPIRED", client=400))
+    watch.sync(*inventory(bad(7, "EXPIRED", "NO_BOT", client=400)), after=MINUTE)
     return told(watch)
 
 
@@ -130,7 +135,7 @@ def flapping() -> AlertBody:
     watch.sync(*inventory(numbers[0]), after=MINUTE)
     watch.sync(*inventory(*numbers), after=MINUTE)
     watch.sync(*inventory(*numbers, bad(305, "ROUTING_MISSING", "NO_BOT", client=403)), after=MINUTE)
-    watch.sync(*inventory(bad(5, "ROUTING_MISSING"), *numbers[1:]), after=5 * MINUTE)
+    watch.sync(*inventory(bad(5, "ROUTING_MISSING", client=400), *numbers[1:]), after=5 * MINUTE)
     return told(watch)
 
 
@@ -169,7 +174,7 @@ def removed() -> AlertBody:
 def told_by(watch: Watch, kind: Kind) -> AlertBody:
     """Return the last message about alerts of a kind."""
     made = [made for made in watch.reports if made.alert.kind is kind][-1]
-    return body(made, scope=SCOPE, watched=WATCHED, wording=WORDING, now=watch.now)
+    return body(made, scope=SCOPE, watched=WATCHED, wording=WORDING, now=watch.now, names=NAMES)
 
 
 def accepted() -> AlertBody:
@@ -223,6 +228,34 @@ def moved() -> Watch:
 def reconfigured() -> AlertBody:
     """Two numbers moved to another client."""
     return told(moved())
+
+
+def bot_lost() -> AlertBody:
+    """Three ready numbers lose their bot."""
+    watch = watching()
+    numbers = [ready(index, dependencies=Dependencies(400, None)) for index in (31, 32, 33)]
+    for _ in range(2):
+        watch.sync(*inventory(*numbers))
+    return told(watch)
+
+
+def reconfigured_again() -> AlertBody:
+    """One of two moves on to another client, the other moves back."""
+    watch = moved()
+    moved_on = ready(33, dependencies=Dependencies(402, 93))
+    watch.sync(*inventory(moved_on), after=5 * MINUTE)
+    return told(watch)
+
+
+def changed() -> AlertBody:
+    """Of three numbers two break in another way, and one is ready again."""
+    numbers = [bad(index, "NO_BOT", client=400) for index in (10, 11, 12)]
+    watch = broken_at(*numbers)
+    others = [bad(index, "ROUTING_MISSING", client=400) for index in (10, 11)]
+    watch.sync(*inventory(*others, numbers[2]), after=MINUTE)
+    watch.sync(*inventory(*others), after=3 * MINUTE)
+    watch.wait(MINUTE)
+    return told(watch)
 
 
 WATCHED = {
@@ -313,6 +346,7 @@ EXAMPLES: Mapping[str, Callable[[], AlertBody]] = {
     "drift_opened_500": opened_many,
     "drift_opened_after_maintenance": opened_after_maintenance,
     "drift_updated": updated,
+    "drift_changed": changed,
     "drift_severity_risen": severity_risen,
     "drift_flapping": flapping,
     "drift_reminder": reminder,
@@ -325,6 +359,8 @@ EXAMPLES: Mapping[str, Callable[[], AlertBody]] = {
     "number_removed": number_removed,
     "number_removed_for_good": number_removed_for_good,
     "reconfigured": reconfigured,
+    "reconfigured_again": reconfigured_again,
+    "bot_lost": bot_lost,
     "api_unavailable_40": api_unavailable,
     "api_back": api_back,
     "account_rejected": lambda: failing(dict.fromkeys(["id-1", "id-2"], Outcome.UNAUTHORIZED)),

@@ -26,7 +26,7 @@ class Member:
     """One episode. `connection` and `account` are as they are named now; None where there is none.
 
     `told_as` is the alert that people are told of: the widespread one, if the episode's own is a part of it.
-    `common` is what all numbers of its alert share, if there are several.
+    `common`, `common_names` and `first_step` are its alert's while that fires; `alone`: it has one number.
     """
 
     id: str
@@ -41,7 +41,10 @@ class Member:
     track: Track
     connection: str | None
     account: str | None
+    alone: bool = False
     common: Mapping[str, int | str] = field(default_factory=dict)
+    common_names: Mapping[str, str] = field(default_factory=dict)
+    first_step: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,11 @@ import msgspec
 
 from monitor.clock import rfc3339
 from monitor.drift.alert import AlertBody, Kind
+from monitor.drift.episodes import Track
+from monitor.drift.moves import was_is
+from monitor.drift.naming import in_common, moved, names_of
 from monitor.drift.snapshot import Number
-from monitor.drift.text import Wording, counted, headline, in_common
+from monitor.drift.text import Wording, counted, headline
 from monitor.notify.alertmanager.labels import ALERT_NAMES, by_member, clean
 from monitor.notify.alertmanager.level import LabelSet, LevelState, Member
 from monitor.notify.wording import ending, instant, one_line
@@ -23,6 +26,7 @@ TEST_LASTS = timedelta(minutes=2)
 
 _MAX_ACTIONS = 8
 _MAX_TEXT = 300
+_MAX_STEP = 500
 _LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -154,7 +158,10 @@ def _letter(
 
 def annotations(posted: LabelSet, member: Member, wording: Wording) -> dict[str, str]:
     """Return the texts of an episode."""
-    texts = {"summary": _summary(posted, member), "description": " ".join(_sentences(posted, member))}
+    texts = {
+        "summary": _summary(posted, member),
+        "description": " ".join(filter(None, _sentences(posted, member))),
+    }
     if posted.ended_at is not None:
         # An episode that goes on under other labels was replaced, not resolved.
         texts["resolution"] = member.resolution.value if member.resolution is not None else "replaced"
@@ -181,7 +188,7 @@ def _summary(posted: LabelSet, member: Member) -> str:
 
 def _sentences(posted: LabelSet, member: Member) -> Iterator[str]:
     """Yield how it ended, the state, and what to do."""
-    over = member.resolution is not None
+    over, track = member.resolution is not None, member.track
     if member.resolution is not None:
         yield ending(member.kind, member.resolution)
     elif posted.ended_at is not None:
@@ -196,20 +203,46 @@ def _sentences(posted: LabelSet, member: Member) -> Iterator[str]:
     else:
         was = f" (was {_line(member.track.previous_state)})" if member.track.previous_state else ""
         yield f"{'Had been' if over else 'State'} {_line(number.state)}{was} since {since}."
+    if track.good_since is not None and not over:
+        yield f"{_GOOD.get(member.kind, 'Answering')} since {instant(track.good_since.astimezone(UTC))}."
+    names = names_of(member.common, member.common_names)
     if number is not None:
-        yield from _findings(member, number)
+        yield from _findings(member.track, number, names)
+    if not over and posted.ended_at is None:
+        yield from _to_do(member, names)
 
 
-def _findings(member: Member, number: Number) -> Iterator[str]:
-    flaps = member.track.episode.flaps if member.track.episode is not None else 0
+_GOOD: Mapping[Kind, str] = {
+    Kind.DRIFT: "Ready again",
+    Kind.NUMBER_REMOVED: "Back",
+    Kind.RECONFIGURED: "Configured as before",
+    Kind.RECEIVER_FAILING: "Accepting alerts",
+}
+
+
+def _findings(track: Track, number: Number, names: Mapping[str, str]) -> Iterator[str]:
+    """Yield what else is known of a number: what it lost or gained, its flaps, its issues."""
+    if track.before is not None and track.kind is not Kind.NUMBER_REMOVED:
+        change = moved(*was_is(track.before.dependencies, number.dependencies), names)
+        yield f"It {_line(change)}." if change else ""
+    flaps = track.episode.flaps if track.episode is not None else 0
     if flaps:
         yield f"Flapped {counted(flaps, 'time')}."
     if number.issues:
         yield f"Issues: {', '.join(map(_line, number.issues[:_MAX_ACTIONS]))}."
-    to_do = list(dict.fromkeys(_line(item.label or item.code) for item in number.action_items))
-    if to_do and member.ended_at is None:
-        yield f"To do: {'; '.join(to_do[:_MAX_ACTIONS])}."
-    shared = _line(in_common(member.common))
+
+
+def _to_do(member: Member, names: Mapping[str, str]) -> Iterator[str]:
+    """Yield the alert's first step, what else the number needs, and what its alert's numbers share."""
+    step = one_line(member.first_step, _MAX_STEP)
+    if step:
+        yield f"To do first: {step}"
+    items = member.track.number.action_items if member.track.number is not None else ()
+    labels = dict.fromkeys(_line(item.label or item.code) for item in items)
+    left = [label for label in labels if label.rstrip(".") not in step]
+    if left:
+        yield f"To do: {'; '.join(left[:_MAX_ACTIONS])}."
+    shared = "" if member.alone else _line(in_common(member.common, names))
     if shared:
         yield f"All numbers of this alert share {shared}; start there."
 

@@ -8,6 +8,7 @@ import msgspec
 from monitor.drift.alert import AlertBody, Kind, Notice, Resolution, Severity
 from monitor.drift.alerts import Alert, Report
 from monitor.drift.episodes import Ended, Episode, Track
+from monitor.drift.naming import NO_NAMES
 from monitor.drift.plausibility import Guard
 from monitor.drift.policy import Judgement, Records, Step, judge, step
 from monitor.drift.rules import Rules
@@ -166,9 +167,9 @@ class Watch:
         """The keys of the open episodes."""
         return {track.key for track in self.records.tracks.values() if track.episode is not None}
 
-    def last_body(self, wording: Wording | None = None) -> AlertBody:
+    def last_body(self, wording: Wording | None = None, names: Mapping[str, str] = NO_NAMES) -> AlertBody:
         """Return the last message as receivers get it."""
-        return told(self.reports[-1], self.now, wording=wording)
+        return told(self.reports[-1], self.now, wording=wording, names=names)
 
 
 def told(
@@ -178,9 +179,10 @@ def told(
     wording: Wording | None = None,
     watched: Mapping[str, Watched] = WATCHED,
     scope: str = SCOPE,
+    names: Mapping[str, str] = NO_NAMES,
 ) -> AlertBody:
     """Return the body of a report."""
-    return body(made, scope=scope, watched=watched, wording=wording or Wording(), now=now)
+    return body(made, scope=scope, watched=watched, wording=wording or Wording(), now=now, names=names)
 
 
 def member(name: str, *, kind: Kind = Kind.DRIFT, number: Number | None = None, detail: str = "") -> Track:

@@ -350,12 +350,12 @@ def test_removed_can_be_recorded_only() -> None:
 
 
 def test_reconfigured_fires_until_reverted() -> None:
-    """Other dependencies still are not the old ones; the old ones again end it."""
+    """Other dependencies still are not the old ones, and are told; the old ones again end it."""
     watch = Watch(Rules(any_reconfiguration=True, keep_firing_for=timedelta(0)))
     watch.sync(ready(1))
     for bot in (94, 94, 95, 96):
         watch.sync(ready(1, dependencies=Dependencies(415, bot)), after=HOUR)
-    assert watch.notices == [OPENED]
+    assert watch.notices == [OPENED, UPDATED, UPDATED]
     watch.sync(broken(1))
     watch.sync(ready(1))
     watch.sync(ready(1))

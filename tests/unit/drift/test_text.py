@@ -97,9 +97,21 @@ def test_body_is_the_contracts() -> None:
         "connections": ["acme-sales"],
         "common": {"client_id": 415, "bot_id": 93},
         "common_names": {},
-        "changes_total": 0,
-        "changes": [],
-        "first_step": "Fix NO_BOT.",
+        "changes_total": 3,
+        "changes": [
+            {
+                "key": key(1),
+                "phone_number": f"+{key(1)}",
+                "change": "appeared",
+                "previous_state": "READY",
+                "state": "NO_BOT",
+                "previous_issues": [],
+                "issues": ["NO_BOT"],
+                "was": {"bot_id": 93},
+                "is": {"bot_id": None},
+            }
+        ],
+        "first_step": "Fix NO_BOT: client 415.",
         "widespread": False,
         "part_of": None,
         "acknowledged": None,
@@ -168,7 +180,9 @@ def test_common_of_reconfigured_numbers_is_what_they_hang_on_now() -> None:
     body = watch.last_body()
     assert body.common == {"client_id": 416, "bot_id": 93}
     assert [number.client_id for number in body.numbers] == [416, 416]
-    assert body.summary == "acme-sales: 2 numbers reconfigured, both on client 416 and bot 93"
+    assert body.summary == (
+        "acme-sales: 2 numbers reconfigured, both moved from client 415 to client 416 and lost bot 93"
+    )
 
 
 def test_actions_count_numbers_most_first() -> None:
@@ -292,7 +306,7 @@ def test_summary_says_where_how_many_and_what(made: Report, words: str) -> None:
             (Resolution.UNCONFIGURED,), "no longer configured after 1m, not recovered", id="unconfigured"
         ),
         pytest.param(
-            (Resolution.RECOVERED, Resolution.REMOVED), "ended in several ways after 1m", id="mixed"
+            (Resolution.RECOVERED, Resolution.REMOVED), "ended for several reasons after 1m", id="mixed"
         ),
     ],
 )

@@ -42,7 +42,7 @@ WORDS: Mapping[Resolution, str] = {
     Resolution.ACCEPTED: "accepted",
     Resolution.IGNORED: "ignore",
     Resolution.UNCONFIGURED: "no longer configured",
-    Resolution.MIXED: "in several ways",
+    Resolution.MIXED: "for several reasons",
 }
 """What each resolution, and no other, says; the exceptions are in `words_of`."""
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from monitor.drift.alert import Action, AlertBody, Kind, Notice, Resolution, Status
 from monitor.notify.wording import (
+    MAX_CHANGES,
     MAX_HEADLINE,
     MAX_ITEMS,
     MAX_LINE,
@@ -68,12 +69,14 @@ def test_examples_cover_what_can_be_told() -> None:
 def test_message_is_bounded_and_clean(body: AlertBody) -> None:
     """Whatever the provider writes: single lines, of bounded length, that all count up."""
     told = compose(body)
-    lines = [told.headline, *told.to_do, *told.members, *told.facts, told.cause or "", told.changed or ""]
+    lines = [told.headline, *told.to_do, *told.members, *told.changes, *told.facts, told.cause or ""]
+    lines.append(told.changed or "")
     assert all(line.isprintable() for line in lines)
     assert units(told.headline) <= MAX_HEADLINE
     assert all(units(line) <= MAX_LINE for line in told.members)
     assert len(told.members) <= MAX_ITEMS
-    if body.kind.about_numbers:
+    assert len(told.changes) <= MAX_CHANGES + 1
+    if body.kind.about_numbers and not body.widespread:
         assert len(told.members) + told.more == body.numbers_total
     assert len(plain_text(told)) < 20_000
 
@@ -123,7 +126,7 @@ def test_only_what_recovered_is_told_as_recovered(resolution: Resolution) -> Non
     else:
         assert (told.tone, told.tag) == (Tone.CLOSED, "CLOSED")
         assert told.ending is not None
-        assert told.ending.startswith(("Not recovered", "Accepted", "Ended in several ways"))
+        assert told.ending.startswith(("Not recovered", "Accepted", "Ended for several reasons"))
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -137,14 +140,16 @@ def test_every_kind_says_what_to_do_and_how_it_recovered(kind: Kind) -> None:
 def test_actions_are_counted_against_all_numbers() -> None:
     """Who reads it sees how much is to be done."""
     actions = [Action(code="A", label="Do A", numbers=3), Action(code="B", label="B", numbers=1)]
-    told = compose(changed(actions=actions, numbers_total=3))
-    assert told.to_do == ("Do A (A): all 3 numbers", "B: 1 of 3 numbers")
+    told = compose(changed(actions=actions, first_step="Do A of client 415.", numbers_total=3))
+    assert told.to_do == ("Do A of client 415.", "B: 1 of 3 numbers")
+    told = compose(changed(actions=actions, first_step="Do A.", numbers_total=4))
+    assert told.to_do == ("Do A: 3 of 4 numbers", "B: 1 of 4 numbers")
 
 
 def test_action_without_label_is_its_code() -> None:
     """The code is better than nothing."""
-    told = compose(changed(actions=[Action(code="NO_BOT", label=" ", numbers=1)]))
-    assert told.to_do == ("NO_BOT",)
+    actions = [Action(code="A", label="Do A", numbers=1), Action(code="NO_BOT", label=" ", numbers=1)]
+    assert compose(changed(actions=actions)).to_do == ("Assign a bot.", "NO_BOT")
 
 
 def test_many_kinds_of_action_are_counted() -> None:

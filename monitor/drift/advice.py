@@ -1,0 +1,142 @@
+"""Says what to do first about an alert, in one sentence or two; there is always something.
+
+The provider's first action is the base where it names one: the client, or the number, that it is about takes
+the place of words like "the mapped client" or "this DID".
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from monitor.drift.alert import Kind, Resolution
+from monitor.drift.naming import in_common, named
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What an alert is about, as far as the first step needs it.
+
+    `many` counts its numbers or connections; `one` is the only one. `action` is the provider's, `code` the
+    issue it is for, or the state. `moved` is what all members lost or gained, if that is the same.
+    """
+
+    kind: Kind
+    many: int
+    one: str = ""
+    action: str = ""
+    code: str = ""
+    common: Mapping[str, int | str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    connection: str | None = None
+    group: str = ""
+    cause: str = ""
+    moved: str = ""
+
+
+_KNOWN = {
+    "NO_BOT": "Assign an active bot to the routing",
+    "ROUTING_MISSING": "Create a call routing for this DID",
+    "NO_VOCOBASE_AGENT": "Assign a Vocobase agent to the local phone number",
+    "EXPIRED": "Renew this DID",
+}
+"""What to do about issues that come without an action."""
+
+_THE_CLIENT = re.compile(r"\b(?:the|this|that|its)(?: mapped| assigned| owning)? client$", re.IGNORECASE)
+_THIS_NUMBER = re.compile(r"\bthis (DID|(?:phone )?number)\b", re.IGNORECASE)
+_OF_A_CLIENT = re.compile(
+    r"\b(?:routing|bot|agent|dids?|(?:phone ?)?numbers?|row|mapping|\+\d+)$", re.IGNORECASE
+)
+
+_OVER: Mapping[Resolution, str] = {
+    Resolution.RECOVERED: "Nothing: it has recovered.",
+    Resolution.ACCEPTED: "Nothing: a user has accepted it.",
+    Resolution.REMOVED: "Nothing, if the removal was intended; otherwise restore it at the provider.",
+    Resolution.IGNORED: "Check that the ignore rule is meant to cover this; it may still be broken.",
+    Resolution.UNCONFIGURED: "Check that the monitor is meant to stop watching this; it may still be broken.",
+    Resolution.MIXED: "Check what did not recover.",
+}
+
+
+def first_step(about: Subject, resolution: Resolution | None = None) -> str:
+    """Return what to do first; never empty, even when the alert is over."""
+    if resolution is not None:
+        return _OVER[resolution]
+    if about.kind is Kind.DRIFT:
+        return _repair(about)
+    if about.kind.about_numbers:
+        return _find_out(about)
+    return _look_into(about)
+
+
+def _repair(about: Subject) -> str:
+    """Return the provider's action with what it is about."""
+    action = about.action.strip().rstrip(".!:; ")
+    if not action or action == about.code:
+        action = _KNOWN.get(about.code.upper(), "")
+    if not action:
+        who = _numbers(about)
+        return f"Check in VoiceLink and Vocobase why {who} {'is' if about.many == 1 else 'are'} {about.code}."
+    if about.many == 1:
+        action = _THIS_NUMBER.sub(lambda this: f"{this[1]} {about.one}", action)
+    else:
+        action = _THIS_NUMBER.sub(lambda this: f"each {this[1]}", action)
+    if "client_id" not in about.common:
+        others = {name: value for name, value in about.common.items() if name != "routing_target"}
+        on = f"; all {about.many:,} numbers are on {in_common(others, about.names)}"
+        return f"{action}{on if others and about.many > 1 else ''}."
+    client = named("client", about.common["client_id"], about.names)
+    if _THE_CLIENT.search(action):
+        return f"{_THE_CLIENT.sub(lambda _: client, action)}."
+    return f"{action} of {client}." if _OF_A_CLIENT.search(action) else f"{action}: {client}."
+
+
+def _find_out(about: Subject) -> str:
+    """Return how to tell an intended removal or change from an accident."""
+    accept = f"voicelink-monitor accept {about.connection or 'CONNECTION'}"
+    if about.kind is Kind.NUMBER_REMOVED:
+        return (
+            f"Find out why the provider no longer lists {_numbers(about)}; if that is intended, run: {accept}"
+        )
+    if about.moved:
+        who = about.one or f"the {about.many:,} numbers"
+        return f"Check why {who} {about.moved}; if that is intended, run: {accept}"
+    return (
+        f"Check what changed the client, bot, routing or agent of {_numbers(about)}; if that is intended, "
+        f"run: {accept}"
+    )
+
+
+def _numbers(about: Subject) -> str:
+    """Return the number, or how many of which client."""
+    who = about.one if about.many == 1 and about.one else f"the {about.many:,} numbers"
+    client = about.common.get("client_id")
+    return who if client is None else f"{who} of {named('client', client, about.names)}"
+
+
+def _look_into(about: Subject) -> str:
+    """Return where to look for why syncs or messages fail."""
+    alone = about.many == 1
+    which = f"connection {about.one}" if alone and about.one else f"the {about.many:,} connections"
+    if about.kind is Kind.ANSWER_UNREADABLE and about.cause == "too_large":
+        return f"Raise api.max_response_size: the answer for {which} is larger."
+    return _FAILURES[about.kind].format(
+        which=which,
+        group=about.group,
+        exists="exists and is" if alone else "exist and are",
+        ids="its id in the config is" if alone else "their ids in the config are",
+    )
+
+
+_FAILURES: Mapping[Kind, str] = {
+    Kind.API_UNAVAILABLE: "Check that the VoiceLink API is up and reachable from the monitor.",
+    Kind.ACCOUNT_REJECTED: "Check the API key of account {group} in the config, and ask the provider whether "
+    "the account is suspended or out of balance.",
+    Kind.CONNECTION_REJECTED: "Check that {which} {exists} active at the provider, and that {ids} correct.",
+    Kind.ANSWER_UNREADABLE: "Look in the monitor's log for what is wrong with the answer for {which}, and "
+    "report it to the provider.",
+    Kind.SYNC_STALE: "Look in the monitor's log for why no answer is applied: rate limits, held answers or "
+    "slow syncs.",
+    Kind.RECEIVER_FAILING: "Check that receiver {group} is reachable, and its URL and credentials; queued "
+    "messages are then delivered.",
+    Kind.TEST: "Nothing. Someone is testing that alerts arrive here.",
+}
