@@ -243,7 +243,9 @@ def test_the_end_names_the_last_members_and_how_all_ended() -> None:
         Resolution.MIXED,
         1,
     )
-    assert last.body.summary == "1 connection of acme: 1 number NO_BOT - ended for several reasons after 1h 6m"
+    assert (
+        last.body.summary == "1 connection of acme: 1 number NO_BOT - ended for several reasons after 1h 6m"
+    )
     alike = look(first.alert, [ended(A), ended(B)], SPREAD, START + MINUTE)
     assert (alike.body.resolution, alike.body.connections) == (Resolution.RECOVERED, ["acme-1", "acme-2"])
 
