@@ -49,9 +49,9 @@ class Track(msgspec.Struct, frozen=True, array_like=True):
     `number` is as the last sync that showed the problem saw it (as it was, for a removed one); None for the
     failing of connections and receivers. `dependencies` are the number's, with earlier ones where the current
     are gone; for a reconfigured number the earlier ones. `detail` is a failure's cause in a word; for a
-    removed number it says how many entries of the answer are unreadable, if any. `before` is the number before
-    the problem, None if it is new; `back` is the number as it is while it is `good`. `previous_state` is the
-    state before that of `number`.
+    removed number it says how many entries of the answer are unreadable, if any. `before` is the number
+    before the problem, None if it is new; `back` is the number as it is while it is `good`. `previous_state`
+    is the state before that of `number`.
     """
 
     kind: Kind
