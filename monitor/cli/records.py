@@ -34,7 +34,7 @@ from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.paging import Page
 from monitor.store.queries import alert_bodies, change_rows, delivery_rows, problems
-from monitor.store.requests import retry
+from monitor.store.requests import Dismissed, Retried, dismiss, retry
 from monitor.store.rows import Problem, ProblemStatus
 
 REFUSED = 1
@@ -151,26 +151,37 @@ def deliveries(
     again: Annotated[
         str | None, typer.Option("--retry", metavar="ID|all", help="Send this dead delivery, or all, again.")
     ] = None,
+    closed: Annotated[
+        str | None, typer.Option("--dismiss", metavar="ID|all", help="Close this dead delivery, or all.")
+    ] = None,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
-    """List the messages to receivers, most recently queued first, or send dead ones again.
+    """List the messages to receivers, most recently queued first; send dead ones again, or dismiss them.
 
-    A delivery is dead when its receiver rejected the message itself. --retry queues it again; the daemon
-    sends it within seconds, or when it next starts. A delivery is not sent again if a newer message about the
-    same alert is queued behind it, as the two would contradict each other.
+    A delivery is dead when its receiver rejected the message itself, and closed when there is no more need to
+    send it. --retry queues a dead one again; the daemon sends it within seconds, or when it next starts. A
+    delivery is not sent again if a newer message about the same alert is queued behind it, as the two would
+    contradict each other, or if it would open an alert that has ended. --dismiss closes a dead one.
 
     Exit codes:
       0  done
-      1  some deliveries were not queued again
+      1  some deliveries were not queued again, or not closed
       2  the config cannot be used, or there is no store yet
 
     Examples:
       voicelink-monitor deliveries --status dead
       voicelink-monitor deliveries --receiver hook --since 1h
       voicelink-monitor deliveries --retry all
+      voicelink-monitor deliveries --dismiss all
     """
+    shell = shell_of(ctx)
+    if again is not None and closed is not None:
+        raise typer.BadParameter("cannot be combined with --retry", param_hint="--dismiss")
     if again is not None:
-        asyncio.run(_retry(shell_of(ctx), None if again == "all" else again, format))
+        asyncio.run(_act(shell, retry, again, format))
+        return
+    if closed is not None:
+        asyncio.run(_act(shell, dismiss, closed, format))
         return
     if status not in (None, "pending", "delivered", "dead", "closed"):
         raise typer.BadParameter("must be pending, delivered, dead or closed", param_hint="--status")
@@ -243,13 +254,17 @@ _NOTHING = {
 }
 
 
-async def _retry(shell: Shell, delivery: str | None, form: Format) -> None:
+async def _act(
+    shell: Shell, act: Callable[..., Awaitable[Retried | Dismissed]], which: str, form: Format
+) -> None:
     async with store_of(config_of(shell)) as database, database.write() as tx:
-        done = await retry(tx, delivery, SystemClock().now())
+        done = await act(tx, None if which == "all" else which, SystemClock().now())
     if form is Format.JSON:
         shell.terminal.json(done)
-    else:
+    elif isinstance(done, Retried):
         shell.terminal.line(f"queued again: {len(done.retried)}")
+    else:
+        shell.terminal.line(f"dismissed: {len(done.dismissed)}")
     for each, reason in done.refused.items():
         shell.terminal.error(f"{each}: {reason}")
     if done.refused:

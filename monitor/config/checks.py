@@ -74,7 +74,7 @@ def _connection_names(raw: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
 
 
 def requests_per_minute(gaps: Sequence[timedelta]) -> float:
-    """Return how many requests a minute it takes to sync one connection each so often."""
+    """Return how many requests a minute connections need that are synced at these intervals."""
     return sum(timedelta(minutes=1) / gap for gap in gaps)
 
 

@@ -54,7 +54,7 @@ def variable_name(path: tuple[str, ...]) -> str:
 def read_environment(environ: Mapping[str, str]) -> Environment:
     """Return what the monitor's own variables set.
 
-    Names are compared without case. One without `__` that is no key is left alone: Kubernetes gives
+    Names are compared without case. One without `__` that is not a key is left alone: Kubernetes gives
     every pod variables like `VOICELINK_MONITOR_PORT`.
     """
     found = Environment()

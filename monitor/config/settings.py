@@ -152,8 +152,8 @@ class SeverityConfig(values.Section):
     def codes(self) -> dict[str, values.SeverityWord]:
         """All names but `default`, case-folded, with the monitor's own unless overridden."""
         given = {code.casefold(): severity for code, severity in self.__pydantic_extra__.items()}
-        ours: dict[str, values.SeverityWord] = dict.fromkeys(_CRITICAL, "critical")
-        return ours | given
+        own: dict[str, values.SeverityWord] = dict.fromkeys(_CRITICAL, "critical")
+        return own | given
 
 
 def _label_names(labels: dict[str, str]) -> dict[str, str]:
@@ -314,7 +314,7 @@ class Config(BaseSettings):
         *_: Any,
         **__: Any,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read nothing on our own: `load_config` brings file and environment."""
+        """Read nothing by itself: `load_config` brings file and environment."""
         return (init_settings,)
 
     @classmethod

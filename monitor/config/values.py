@@ -1,6 +1,6 @@
 """What tables are made of: the kinds of value that keys hold, each with its check, JSON Schema and words.
 
-Every check raises `problem(...)`: pydantic's own messages may quote the input, ours never do.
+Every check raises `problem(...)`: pydantic's own messages may quote the input, these never do.
 """
 
 import base64
@@ -118,7 +118,7 @@ def _at_least(minimum: timedelta) -> Check:
 
 
 def duration(minimum: timedelta = timedelta()) -> BeforeValidator:
-    """Return the check of a duration that is at least so long."""
+    """Return the check of a duration that is at least `minimum`."""
     return BeforeValidator(_at_least(minimum))
 
 

@@ -12,7 +12,7 @@ from monitor.errors import Refused, UnknownName
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
-from monitor.store.requests import accept, acceptable, chosen, owner_named, retry
+from monitor.store.requests import accept, acceptable, chosen, dismiss, owner_named, retry
 
 
 class Syncs(Protocol):
@@ -82,7 +82,7 @@ class DaemonLifecycle:
         """Send a dead delivery again.
 
         Raises:
-            Refused: There is no such delivery, it is not dead, or has been overtaken.
+            Refused: There is no such delivery, it is not dead, has been overtaken, or its alert has ended.
             StoreUnavailable: The store is unavailable.
         """
         async with self.database.write() as tx:
@@ -90,6 +90,18 @@ class DaemonLifecycle:
         if done.refused:
             raise Refused(f"{delivery_id}: {done.refused[delivery_id]}")
         self.wake_drain()
+
+    async def dismiss(self, delivery_id: str) -> None:
+        """Close a dead delivery.
+
+        Raises:
+            Refused: There is no such delivery, or it is not dead.
+            StoreUnavailable: The store is away.
+        """
+        async with self.database.write() as tx:
+            done = await dismiss(tx, delivery_id, self.clock.now())
+        if done.refused:
+            raise Refused(f"{delivery_id}: {done.refused[delivery_id]}")
 
     async def _owner(self, name: str) -> ConnectionName:
         async with self.database.read() as tx:

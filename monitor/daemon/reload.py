@@ -98,7 +98,6 @@ class ActiveConfig:
         self._level = StoredLevel(
             self.database, self.codec, self.clock, holder=f"{self.rng.getrandbits(64):016x}"
         )
-        self._since = self.clock.now()
         self._made = self._make(first, None)
         self.state = ActiveState(watchlist=self._watchlist(self._made, {}))
 
@@ -130,9 +129,9 @@ class ActiveConfig:
         """
         async with self._turn:
             now = self.clock.now()
-            self._since = min(self._since, now)
             for account, one in self.state.discoveries.items():
-                self.state.discoveries[account] = replace(one, fresh_at=min(one.fresh_at, now))
+                listed_at = min(one.listed_at, now) if one.listed_at is not None else None
+                self.state.discoveries[account] = replace(one, since=min(one.since, now), listed_at=listed_at)
             await self._pull_in()
             self.state.watchlist = await self._store(self._made)
 
@@ -215,7 +214,11 @@ class ActiveConfig:
 
     def _watchlist(self, made: _Made, discovered: Mapping[str, Sequence[Discovered]]) -> Watchlist:
         return build_watchlist(
-            made.config, client=made.client, budgets=made.budgets, discovered=discovered, since=self._since
+            made.config,
+            client=made.client,
+            budgets=made.budgets,
+            discovered=discovered,
+            now=self.clock.now(),
         )
 
     async def _store(self, made: _Made) -> Watchlist:
@@ -320,7 +323,7 @@ class ActiveConfig:
         self.state.discoveries[account] = replace(
             before,
             streak=before.streak.after(outcome),
-            fresh_at=self.clock.now() if answered else before.fresh_at,
+            listed_at=self.clock.now() if answered else before.listed_at,
             stale_after=3 * DISCOVERY_INTERVAL if answered else before.stale_after,
         )
 
@@ -330,7 +333,8 @@ class ActiveConfig:
         return Discovering(
             account=account,
             streak=Streak(),
-            fresh_at=self._since,
+            since=self.clock.now(),
+            listed_at=None,
             stale_after=3 * DISCOVERY_INTERVAL if known else _FIRST_DISCOVERY,
         )
 

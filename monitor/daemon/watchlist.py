@@ -41,7 +41,7 @@ from monitor.watch.maintenance import Window
 from monitor.watch.watchlist import Watchlist
 
 _PHASES = 1000
-"""Regular syncs of connections with one interval are spread over so many instants of it."""
+"""Regular syncs of connections with one interval are spread over this many instants of it."""
 _LONGEST_HOLD = timedelta(minutes=5)
 """An implausible answer is held for at least an interval, but no longer than this."""
 
@@ -91,7 +91,7 @@ def build_watchlist(
     client: VoiceLinkClient,
     budgets: Mapping[str, AccountBudget],
     discovered: Mapping[str, Sequence[Discovered]],
-    since: datetime,
+    now: datetime,
 ) -> Watchlist:
     """Return what the config and discovery say is watched, and which receivers get messages.
 
@@ -100,7 +100,7 @@ def build_watchlist(
         client: Asks the provider.
         budgets: By account.
         discovered: By account, the connections that are watched without being configured.
-        since: When this process began to watch; intervals of crons are measured from then.
+        now: The instant from which the gaps of crons are measured.
     """
     windows = [
         Window(
@@ -113,9 +113,9 @@ def build_watchlist(
         for window in config.maintenance
     ]
     connections = [
-        _connection(config, account, connection, timing, budgets[account.name], windows, since)
+        _connection(config, account, connection, timing, budgets[account.name], windows, now)
         for account in config.accounts
-        for connection, timing in _timings(config, account, discovered.get(account.name, ()), since)
+        for connection, timing in _timings(config, account, discovered.get(account.name, ()), now)
     ]
     return Watchlist(
         connections={connection.identity: connection for connection in connections},

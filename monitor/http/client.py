@@ -30,7 +30,7 @@ class _Transport(AiohttpTransport):
 
 
 class _Client(HttpxAiohttpClient):
-    """The client class of httpx-aiohttp, which reads the proxy variables, with our transport."""
+    """The client class of httpx-aiohttp, which reads the proxy variables, with a transport of its own."""
 
     # The signatures are httpx's: its constructor calls both by keyword, with all it was given.
     def _init_transport(  # type: ignore[override]

@@ -20,8 +20,6 @@ FIRST_S = 1.0
 LONGEST_S = 300.0
 FAILING_JITTER_S = 30.0
 RETRY_AFTER_CAP_S = 3600.0
-FAILING_AFTER = 3
-"""A receiver that answered so many attempts in a row, and accepted none, is failing whatever it said."""
 PARKED_AFTER = timedelta(days=1)
 
 _DOUBLINGS = 9  # 2 ** 9 s is past the longest wait already

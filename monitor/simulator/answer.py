@@ -29,7 +29,7 @@ READY = "READY"
 
 _WEBSOCKET_BOT = 3  # for_inbound_call and for_outbound_call: 3 is a WebSocket bot
 _LISTED_NUMBERS = (
-    100  # the list of connections is no inventory; whether the provider cuts it is not documented
+    100  # the list of connections is not an inventory; whether the provider cuts it is not documented
 )
 _RAW = {
     "country": "IN",

@@ -132,7 +132,7 @@ class Faults:
         return iter(self._faults)
 
     def add(self, fault: Fault) -> None:
-        """Put a fault into force."""
+        """Activate a fault."""
         self._faults.append(fault)
 
     def clear(self, account: str | None = None, connection_id: str | None = None) -> None:

@@ -147,7 +147,7 @@ def _filled(answer: Reply) -> Iterator[bytes]:
 
 
 async def _gone_while(seconds: float, receive: Receive, clock: Clock) -> bool:
-    """Wait so long; return whether the client went away meanwhile."""
+    """Wait; return whether the client went away meanwhile."""
     waiting = asyncio.ensure_future(clock.sleep(seconds))
     leaving = asyncio.ensure_future(_disconnected(receive))
     try:

@@ -85,7 +85,7 @@ class Control:
         """Take one step now; `data` has the keys of a scenario's step.
 
         Raises:
-            ScenarioError: It is no step, or means something that is not there.
+            ScenarioError: It is not a step, or names something that does not exist.
         """
         step = parse_step(data)
         self._take(step)

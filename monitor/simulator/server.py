@@ -44,7 +44,7 @@ class Simulator(SimulatedApi):
         """Take one step now: `do("deactivate_bot", bot=93)`, or a mapping like a scenario's step.
 
         Raises:
-            ScenarioError: It is no step, or means something that is not there.
+            ScenarioError: It is not a step, or names something that does not exist.
         """
         self.control.do({"do": step, **keys} if isinstance(step, str) else step)
 

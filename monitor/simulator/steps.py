@@ -33,7 +33,7 @@ class ScenarioStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """Change the world.
 
         Raises:
-            ScenarioError: The step means something that is not there.
+            ScenarioError: The step names something that does not exist.
         """
 
 

@@ -129,8 +129,11 @@ async def _tell_missed_ends(tx: AsyncConnection, routes: Sequence[Route], now: d
 async def _tell_firing(tx: AsyncConnection, routes: Sequence[Route], now: datetime) -> None:
     """Queue the firing alerts for these receivers: as updates of those that they know of already."""
     names = [route.receiver for route in routes]
-    rows = await tx.execute(select(told.c.alert_id, told.c.receiver).where(told.c.receiver.in_(names)))
-    known = {(row.alert_id, row.receiver) for row in rows}
+    still_firing = select(alerts.c.id).where(alerts.c.status == Status.FIRING)
+    heard = select(told.c.alert_id, told.c.receiver).where(
+        told.c.receiver.in_(names), told.c.alert_id.in_(still_firing)
+    )
+    known = {(row.alert_id, row.receiver) for row in await tx.execute(heard)}
     for alert in await firing(tx):
         body = msgspec.structs.replace(alert, change=Notice.UPDATED)
         already = {name for name in names if (alert.alert_id, name) in known}

@@ -10,10 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock
 from monitor.drift.alert import Status
-from monitor.drift.failures import SCOPE
+from monitor.drift.failures import REFUSALS, SCOPE
 from monitor.errors import DeliveryError, Refusal
 from monitor.notify.alertmanager.level import LabelMoves, LabelSet, LevelState, Member, PostTarget
-from monitor.notify.retry import FAILING_AFTER
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.tables import alerts, connections, episodes, from_row, posted, posters, receivers
@@ -195,7 +194,7 @@ class StoredLevel:
         refused_in_row = (row.refused_in_row if row is not None else 0) + int(error.answered)
         said = {
             "refused": error.refusal is Refusal.FAILING,
-            "refused_in_row": min(refused_in_row, FAILING_AFTER),
+            "refused_in_row": min(refused_in_row, REFUSALS),
             "error": str(error)[:_ERROR_LENGTH],
         }
         if row is not None and row.troubled_since and all(getattr(row, name) == said[name] for name in said):

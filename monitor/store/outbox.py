@@ -25,9 +25,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock
 from monitor.drift.alert import Notice, Status, decode_body, encode_body
+from monitor.drift.failures import REFUSALS
 from monitor.errors import Refusal
 from monitor.notify.delivery import Dead, Delivery, Failed, Result, Sent
-from monitor.notify.retry import FAILING_AFTER
 from monitor.notify.routing import sent_as
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
@@ -225,7 +225,7 @@ def _health(result: Result) -> dict[str, Any]:
     """Return what a result says about a receiver.
 
     A dead letter may be the message's fault: it counts among the refusals, and is trouble once these are
-    `FAILING_AFTER` in a row.
+    `REFUSALS` in a row.
     """
     if isinstance(result, Sent):
         fine = {"troubled_since": None, "refused": False, "refused_in_row": 0, "error": None}
@@ -237,7 +237,7 @@ def _health(result: Result) -> dict[str, Any]:
             refused = result.refusal is Refusal.FAILING
             health = {"troubled_since": since, "refused": refused, "error": error}
         case Dead():
-            in_trouble = refused_in_row >= FAILING_AFTER
+            in_trouble = refused_in_row >= REFUSALS
             health = {
                 "troubled_since": case((in_trouble, since), else_=receivers.c.troubled_since),
                 "error": case((in_trouble, error), else_=receivers.c.error),

@@ -1,18 +1,29 @@
 """Requests to the daemon, each one short transaction; it looks for them every second."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.drift.alert import Kind
+from monitor.drift.alert import Kind, Notice, Status
 from monitor.errors import UnknownName
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
 from monitor.store.outbox import SUPERSEDED
-from monitor.store.tables import DEAD, PENDING, acceptances, connections, deliveries, from_row, snapshots
+from monitor.store.tables import (
+    CLOSED,
+    DEAD,
+    PENDING,
+    acceptances,
+    alerts,
+    connections,
+    deliveries,
+    from_row,
+    snapshots,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +40,14 @@ class Retried:
     """The dead deliveries that will be sent again; `refused` gives the reason for each that will not."""
 
     retried: tuple[str, ...]
+    refused: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dismissed:
+    """The dead deliveries that were closed; `refused` gives the reason for each that was not."""
+
+    dismissed: tuple[str, ...]
     refused: dict[str, str]
 
 
@@ -79,24 +98,49 @@ async def retry(tx: AsyncConnection, delivery_id: str | None, now: datetime) -> 
     """Ask for one dead delivery, or all of them (None), to be sent again.
 
     One that was followed by newer messages about its alert stays dead: sent late, it would contradict them.
+    So does one that would open an alert that has ended, as its end would never follow.
     """
-    asked = select(deliveries.c.id, deliveries.c.status, SUPERSEDED.label("superseded"))
-    if delivery_id is None:
-        asked = asked.where(deliveries.c.status == DEAD)
-    else:
-        asked = asked.where(deliveries.c.id == delivery_id)
-    rows = list(await tx.execute(asked.order_by(deliveries.c.seq)))
-    refused = {} if rows or delivery_id is None else {delivery_id: "no delivery has this id"}
+    rows, refused = await _dead(tx, delivery_id)
     for row in rows:
-        if row.status != DEAD:
-            refused[row.id] = f"it is {row.status}, not dead"
-        elif row.superseded:
+        if row.superseded:
             refused[row.id] = "a newer message about its alert went to the same receiver"
+        elif row.has_ended and row.change != Notice.RESOLVED:
+            refused[row.id] = "its alert has ended"
     retried = tuple(row.id for row in rows if row.id not in refused)
-    if retried:
-        await tx.execute(
-            update(deliveries)
-            .where(deliveries.c.id.in_(retried), deliveries.c.status == DEAD)
-            .values(status=PENDING, due_at=now, finished_at=None, first_failed_at=None, lease_until=None)
-        )
+    again = {"status": PENDING, "due_at": now, "finished_at": None, "first_failed_at": None}
+    await _set(tx, retried, again | {"lease_until": None})
     return Retried(retried=retried, refused=refused)
+
+
+async def dismiss(tx: AsyncConnection, delivery_id: str | None, now: datetime) -> Dismissed:
+    """Close one dead delivery, or all of them (None): it is no longer shown as dead, and never sent."""
+    rows, refused = await _dead(tx, delivery_id)
+    dismissed = tuple(row.id for row in rows)
+    await _set(tx, dismissed, {"status": CLOSED, "finished_at": now})
+    return Dismissed(dismissed=dismissed, refused=refused)
+
+
+async def _dead(tx: AsyncConnection, delivery_id: str | None) -> tuple[list[Row[Any]], dict[str, str]]:
+    """Return this delivery, or all (None), if dead; else the reason why it is not among them."""
+    of_alert = alerts.c.id == deliveries.c.alert_id, alerts.c.status == Status.RESOLVED
+    columns = (
+        deliveries.c.id,
+        deliveries.c.status,
+        deliveries.c.change,
+        SUPERSEDED.label("superseded"),
+        select(alerts.c.id).where(*of_alert).exists().label("has_ended"),
+    )
+    which = deliveries.c.status == DEAD if delivery_id is None else deliveries.c.id == delivery_id
+    rows = list(await tx.execute(select(*columns).where(which).order_by(deliveries.c.seq)))
+    if delivery_id is not None and not rows:
+        return [], {delivery_id: "no delivery has this id"}
+    return (
+        [row for row in rows if row.status == DEAD],
+        {row.id: f"it is {row.status}, not dead" for row in rows if row.status != DEAD},
+    )
+
+
+async def _set(tx: AsyncConnection, which: Sequence[str], values: Mapping[str, Any]) -> None:
+    if which:
+        still_dead = deliveries.c.id.in_(which), deliveries.c.status == DEAD
+        await tx.execute(update(deliveries).where(*still_dead).values(**values))

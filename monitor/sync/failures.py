@@ -9,23 +9,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from monitor.clock import SET_BACK, Clock, Uptime
-from monitor.drift.alerts import Report
-from monitor.drift.failures import SCOPE, FailingReceiver, Health, kind_of, step
+from monitor.drift.failures import SCOPE, Health, ReceiverHealth, failing_too, step
 from monitor.drift.text import Watched
-from monitor.notify.retry import FAILING_AFTER
 from monitor.store.alerts import messages_of, save_alerts, save_episodes
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionState, watched
 from monitor.store.database import Database
 from monitor.store.failures import FailureState, load_failures, save_failures
 from monitor.store.instants import pull_in
-from monitor.store.outbox import Backlog, backlogs
+from monitor.store.outbox import backlogs
 from monitor.sync.announce import Announcer
 from monitor.watch.discovery import DISCOVERY_INTERVAL
 from monitor.watch.watchlist import ActiveState, Watchlist
 
-_OUT_OF_REACH = timedelta(minutes=5)
-"""A receiver that has accepted nothing for so long is failing, even if it refused nothing."""
 _BETWEEN_LOOKS = timedelta(milliseconds=500)
 """A look reads every connection; while many fail, something moves at every tick."""
 
@@ -78,36 +74,47 @@ class FailureWatch:
                 # Before anything is compared: what was applied before a set-back must not look new after it.
                 await pull_in(tx, now)
                 states = await watched(tx, self.codec)
-            queues = await backlogs(tx)
             healths = _healths([self._aged(state, now) for state in states], self.active, since, now)
             done = step(
                 stored.records,
                 healths,
-                _failing(queues, since, now),
+                [
+                    ReceiverHealth(
+                        name=queue.receiver,
+                        since=since,
+                        troubled_since=queue.troubled_since,
+                        refused=queue.refused,
+                        refused_in_row=queue.refused_in_row,
+                        accepted_at=queue.delivered_at,
+                        error=queue.error or "",
+                    )
+                    for queue in await backlogs(tx)
+                ],
                 watchlist.failure_rules,
                 now,
-                configured=[queue.receiver for queue in queues],
             )
+            tracks = done.records.tracks
             messages = messages_of(
                 done.reports,
                 scope=SCOPE,
                 watched=_names(self.active),
                 wording=watchlist.wording,
                 now=now,
-                others=lambda report: _others(report, healths),
+                others=lambda report: failing_too(report.alert, healths, tracks.values()),
             )
             left = FailureState(records=done.records, wakes_at=done.wakes_at)
             if left != stored:
                 await save_failures(tx, left, self.codec)
                 await save_episodes(
-                    tx, SCOPE, opened=done.opened, moved=(), ended=done.ended, codec=self.codec
+                    tx, SCOPE, opened=done.opened, moved=done.moved, ended=done.ended, codec=self.codec
                 )
                 await save_alerts(
                     tx, SCOPE, messages, routes=watchlist.routes, spread=watchlist.spread, now=now
                 )
-        instants = (done.wakes_at, _next_out_of_reach(queues, since, now), _unmuted_at(watchlist, now))
+        instants = (done.wakes_at, _unmuted_at(watchlist, now))
         self._wakes_at = min((at for at in instants if at is not None), default=None)
-        self.active.troubled = frozenset(track.key for track in done.records.tracks.values())
+        needed = watchlist.failure_rules.resolve_syncs
+        self.active.troubled = frozenset(track.key for track in tracks.values() if track.good < needed)
         self.announcer.episodes_ended(done.ended)
         return bool(messages)
 
@@ -123,19 +130,6 @@ class FailureWatch:
         return replace(state, applied_at=applied_at) if state.applied_at - applied_at > SET_BACK else state
 
 
-def _failing(queues: Sequence[Backlog], since: datetime, now: datetime) -> list[FailingReceiver]:
-    return [
-        FailingReceiver(name=queue.receiver, since=queue.troubled_since, error=queue.error or "")
-        for queue in queues
-        if queue.troubled_since is not None
-        and (
-            queue.refused
-            or queue.refused_in_row >= FAILING_AFTER
-            or now >= max(queue.troubled_since, since) + _OUT_OF_REACH
-        )
-    ]
-
-
 def _healths(
     states: Sequence[ConnectionState], active: ActiveState, since: datetime, now: datetime
 ) -> list[Health]:
@@ -145,9 +139,8 @@ def _healths(
             identity=state.identity,
             account=state.account,
             streak=state.streak,
-            # While no process was watching, nothing could be fresh: a start has as long as any connection
-            # to get its first snapshot.
-            fresh_at=max(state.applied_at or state.watched_since, since),
+            applied_at=state.applied_at,
+            since=max(state.watched_since, since),
             interval=connections[state.identity].interval,
             stale_after=connections[state.identity].stale_after,
             vanished=state.vanished_at is not None,
@@ -161,7 +154,8 @@ def _healths(
             identity=discovery.identity,
             account=discovery.account,
             streak=discovery.streak,
-            fresh_at=max(discovery.fresh_at, since),
+            applied_at=discovery.listed_at,
+            since=max(discovery.since, since),
             interval=DISCOVERY_INTERVAL,
             stale_after=discovery.stale_after,
         )
@@ -178,31 +172,8 @@ def _names(active: ActiveState) -> dict[str, Watched]:
     return {**active.former, **discoveries, **active.watchlist.watched}
 
 
-def _next_out_of_reach(queues: Sequence[Backlog], since: datetime, now: datetime) -> datetime | None:
-    instants = [
-        max(queue.troubled_since, since) + _OUT_OF_REACH
-        for queue in queues
-        if queue.troubled_since is not None
-    ]
-    return min((instant for instant in instants if instant > now), default=None)
-
-
 def _unmuted_at(watchlist: Watchlist, now: datetime) -> datetime | None:
     """Return when the next maintenance window ends: what still fails then must alert."""
     windows = (connection.maintenance(now) for connection in watchlist.connections.values())
     ends = (window.changes_at for window in windows if window.open)
     return min((at for at in ends if at is not None), default=None)
-
-
-def _others(report: Report, healths: Sequence[Health]) -> int:
-    """Return how many other connections fail for the same cause, though not for long enough yet."""
-    alert = report.alert
-    members = {track.key for track in report.members}
-    return sum(
-        1
-        for health in healths
-        if health.streak.outcome is not None
-        and kind_of(health.streak.outcome) is alert.kind
-        and alert.group in ("", health.account)
-        and health.identity not in members
-    )

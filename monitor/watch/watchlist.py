@@ -34,11 +34,15 @@ class Watchlist:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovering:
-    """How discovery of an account has been going; its failures count like those of a connection."""
+    """How discovery of an account has been going; its failures count like those of a connection.
+
+    `listed_at` is when the provider last answered, `since` when this process began to ask.
+    """
 
     account: str
     streak: Streak
-    fresh_at: datetime
+    since: datetime
+    listed_at: datetime | None
     stale_after: timedelta
 
     @property
@@ -52,8 +56,8 @@ class ActiveState:
     """What is active now: the watchlist, which a reload replaces, and what goes with it.
 
     `discoveries` are by account. `former` are the names of connections that were watched once, for alerts
-    that end with them. `troubled` are the identities in a failure alert. `applied_s` is when this process
-    last applied a snapshot of each, by the monotonic clock.
+    that end with them. `troubled` are the identities in a failure alert that have not been good for enough
+    syncs since. `applied_s` is when this process last applied a snapshot of each, by the monotonic clock.
     """
 
     watchlist: Watchlist

@@ -1,4 +1,4 @@
-"""Actions over the web: reload, sync, accept, retry. Off unless configured."""
+"""Actions over the web: reload, sync, accept, retry, dismiss. Off unless configured."""
 
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -57,7 +57,16 @@ class Lifecycle(Protocol):
         """Send a dead delivery again.
 
         Raises:
-            Refused: There is no such delivery, it is not dead, or has been overtaken.
+            Refused: There is no such delivery, it is not dead, has been overtaken, or its alert has ended.
+            StoreUnavailable: The store is unavailable.
+        """
+        ...
+
+    async def dismiss(self, delivery_id: str) -> None:
+        """Close a dead delivery.
+
+        Raises:
+            Refused: There is no such delivery, or it is not dead.
             StoreUnavailable: The store is unavailable.
         """
         ...
@@ -99,8 +108,8 @@ class Actions:
     def _is_cross_site(self, headers: Mapping[str, str]) -> bool:
         """Return whether a browser made this request for a page of another site.
 
-        Browsers say with every POST where it was made. A program that is no browser sends neither header, and
-        has no visitor in whose name another site could act.
+        Browsers say with every POST where it was made. A program that is not a browser sends neither header,
+        and has no visitor in whose name another site could act.
 
         Source: https://www.w3.org/TR/fetch-metadata/ and RFC 6454, section 7.
         """

@@ -34,7 +34,7 @@ SECURITY_HEADERS = {
     ),
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    # Not no-referrer: with that, browsers hide the origin of our own forms too.
+    # Not no-referrer: with that, browsers hide the origin of the monitor's own forms too.
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",

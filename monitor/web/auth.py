@@ -37,7 +37,7 @@ _MOST_REMEMBERED = 1_000
 _MOST_ADDRESSES = 4_096
 _CHECKS_AT_ONCE = 2
 _BCRYPT_BYTES = 72
-"""bcrypt reads no more of a password; the library raises where others (and htpasswd) cut it off."""
+"""bcrypt's limit: the library raises for longer passwords, where others (and htpasswd) cut them off."""
 
 Users = Callable[[], Mapping[str, Secret]]
 """The bcrypt hashes of the active config, by user name; empty: no password is needed."""

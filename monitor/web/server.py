@@ -50,7 +50,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def _cannot_listen(shown: str, exc: OSError) -> StartError:
-    # getaddrinfo's codes are no errno: its own text is the one that means something.
+    # getaddrinfo's codes are not errno values: its own text is the one that means something.
     reason = exc.strerror if isinstance(exc, socket.gaierror) else os.strerror(exc.errno or 0)
     hint = "change web.listen"
     if exc.errno == errno.EADDRINUSE:

@@ -357,6 +357,27 @@ async def test_dead_deliveries_are_sent_again(desk: Desk, webhook_sink: WebhookS
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
 
 
+async def test_dead_deliveries_are_dismissed(desk: Desk, webhook_sink: WebhookSink) -> None:
+    """They are closed, one or all, and never sent."""
+    webhook_sink.script([Answer(status=400)])
+    config = desk.folder / "config.toml"
+    receiver = f'[[receivers]]\nname = "hook"\ntype = "webhook"\nurl = "{webhook_sink.url}"\n'
+    config.write_text(f"{config.read_text()}\n{receiver}")
+    remove_routing(desk)
+    async with desk.daemon():
+        [dead] = await desk.until("deliveries", "--status", "dead")
+        both = await desk.run("deliveries", "--retry", "all", "--dismiss", "all")
+        assert (both.code, "cannot be combined with --retry" in both.err) == (2, True)
+        unknown = await desk.run("deliveries", "--dismiss", "nobody")
+        assert (unknown.code, unknown.err) == (1, "error: nobody: no delivery has this id\n")
+        done = await desk.run("deliveries", "--dismiss", dead["id"], "--format", "json")
+        assert (done.code, done.data) == (0, {"dismissed": [dead["id"]], "refused": {}})
+        assert (await desk.run("deliveries", "--dismiss", "all")).out == "dismissed: 0\n"
+        [closed] = await desk.until("deliveries", "--receiver", "hook", "--status", "closed")
+    assert closed["id"] == dead["id"]
+    assert len(webhook_sink.requests) == 1
+
+
 async def test_a_second_daemon_is_refused(desk: Desk) -> None:
     """One store, one daemon: the second says why, and exits 2."""
     async with desk.daemon():

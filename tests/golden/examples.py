@@ -1,6 +1,6 @@
 """One alert body for each kind of message, made by the pipeline itself: policy, failures, text."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ import msgspec
 from monitor.drift.alert import AlertBody, Kind, Notice, Resolution, Severity
 from monitor.drift.alerts import Alert, Report
 from monitor.drift.episodes import Ended, Track
-from monitor.drift.failures import FailingReceiver, FailureRecords, FailureRules, Health, Streak, step
+from monitor.drift.failures import FailureRecords, FailureRules, Health, ReceiverHealth, Streak, step
 from monitor.drift.rules import Ignore, Rules, Severities
 from monitor.drift.snapshot import ActionItem, Dependencies, Number
 from monitor.drift.text import Watched, Wording, body
@@ -265,7 +265,7 @@ WATCHED = {
 
 
 def failing(
-    outcomes: Mapping[str, Outcome], *, stale: bool = False, receivers: Iterable[FailingReceiver] = ()
+    outcomes: Mapping[str, Outcome], *, stale: bool = False, receivers: Sequence[ReceiverHealth] = ()
 ) -> AlertBody:
     """Return the message about connections whose syncs end like this, or about receivers."""
     streaks = {name: Streak(outcome=outcome, failures=3, same_kind=3) for name, outcome in outcomes.items()}
@@ -274,7 +274,8 @@ def failing(
             identity=name,
             account="acme",
             streak=Streak(outcome=Outcome.RATE_LIMITED, failures=9) if stale else streak,
-            fresh_at=START - HOUR if stale else START,
+            applied_at=START - HOUR if stale else START,
+            since=START - HOUR,
             interval=MINUTE,
             stale_after=5 * MINUTE,
         )
@@ -296,20 +297,29 @@ def api_back() -> AlertBody:
         identity="id-1",
         account="acme",
         streak=Streak(outcome=Outcome.NETWORK, failures=3, same_kind=3),
-        fresh_at=START,
+        applied_at=START,
+        since=START,
         interval=MINUTE,
         stale_after=HOUR,
     )
     before = step(FailureRecords(), [outage], (), FailureRules(), START)
     back = replace(outage, streak=Streak(outcome=Outcome.OK, answers=2))
     now = START + 25 * MINUTE
-    made = step(before.records, [back], (), FailureRules(), now)
+    answering = step(before.records, [back], (), FailureRules(), now - 5 * MINUTE)
+    made = step(answering.records, [back], (), FailureRules(), now)
     return body(made.reports[0], scope="fleet", watched=WATCHED, wording=WORDING, now=now)
 
 
 def receiver_failing() -> AlertBody:
     """A receiver refuses the monitor."""
-    refused = FailingReceiver(name="hook", since=START - HOUR, error="401 Unauthorized")
+    refused = ReceiverHealth(
+        name="hook",
+        since=START - HOUR,
+        troubled_since=START - HOUR,
+        refused=True,
+        refused_in_row=1,
+        error="401 Unauthorized",
+    )
     return failing({}, receivers=[refused])
 
 

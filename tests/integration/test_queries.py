@@ -32,7 +32,7 @@ from monitor.store.queries import (
     numbers,
     problems,
 )
-from monitor.store.requests import accept, acceptable, owner_named, retry
+from monitor.store.requests import accept, acceptable, dismiss, owner_named, retry
 from monitor.store.rows import Problem, ProblemStatus, SyncStatus
 from monitor.store.tables import acceptances, alerts, connections, deliveries, snapshots
 from tests.fakes.alerts import BODY
@@ -436,6 +436,40 @@ async def test_retry_all_leaves_superseded_ones(database: Database) -> None:
         done = await retry(tx, None, START)
     assert done.retried == ("3",)
     assert set(done.refused) == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"), [(Notice.OPENED, True), (Notice.UPDATED, True), (Notice.RESOLVED, False)]
+)
+async def test_retry_opens_no_alert_that_has_ended(
+    database: Database, change: Notice, *, refused: bool
+) -> None:
+    """Its end would never follow; the end itself can still be sent."""
+    await queue(database, {"change": change})
+    async with database.write() as tx:
+        await save_alert(tx, "a1", START, START + MINUTE)
+        done = await retry(tx, None, START + MINUTE)
+    assert done.refused == ({"1": "its alert has ended"} if refused else {})
+
+
+async def test_dismiss_closes_dead_deliveries(database: Database) -> None:
+    """One or all of them, also superseded ones; nothing else, and not twice."""
+    await queue(database, {}, {"change": Notice.UPDATED}, {"status": "pending"}, {"alert_id": "a2"})
+    now = START + 10 * MINUTE
+    async with database.write() as tx:
+        one = await dismiss(tx, "2", now)
+        again = await dismiss(tx, "2", now)
+        waiting = await dismiss(tx, "3", now)
+        unknown = await dismiss(tx, "9", now)
+        rest = await dismiss(tx, None, now)
+    assert (one.dismissed, one.refused) == (("2",), {})
+    assert (again.dismissed, again.refused) == ((), {"2": "it is closed, not dead"})
+    assert waiting.refused == {"3": "it is pending, not dead"}
+    assert unknown.refused == {"9": "no delivery has this id"}
+    assert (rest.dismissed, rest.refused) == (("1", "4"), {})
+    rows = await asked(database, delivery_rows)
+    assert [row.status for row in rows] == ["closed", "pending", "closed", "closed"]
+    assert {row.finished_at for row in rows if row.status == "closed"} == {now}
 
 
 async def test_connections_are_listed_by_name_and_narrowed(database: Database) -> None:

@@ -21,7 +21,7 @@ _NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f]+$"
 
 
 class DeliveryStatus(StrEnum):
-    """What becomes of a delivery; `closed`: its receiver is no longer configured."""
+    """What becomes of a delivery; `closed`: there is no need to send it any more."""
 
     PENDING = PENDING
     DELIVERED = DELIVERED

@@ -1,4 +1,4 @@
-"""The forms of the pages: sync now, accept, send again. Each leads back to a page."""
+"""The forms of the pages: sync now, accept, send again, dismiss. Each leads back to a page."""
 
 import functools
 from collections.abc import Awaitable, Callable
@@ -28,6 +28,7 @@ def form_routes(pages: Pages) -> APIRouter:
         ("/connections/{name}/sync", _sync),
         ("/connections/{name}/accept", _accept),
         ("/deliveries/{delivery_id}/retry", _retry),
+        ("/deliveries/{delivery_id}/dismiss", _dismiss),
     ):
         router.add_route(address, functools.partial(_answer, pages=pages, act=act), methods=["POST"])
     return router
@@ -59,6 +60,11 @@ async def _accept(lifecycle: Lifecycle, request: Request, form: Form) -> str:
 async def _retry(lifecycle: Lifecycle, request: Request, _: Form) -> str:
     await lifecycle.retry(request.path_params["delivery_id"])
     return link("/alerts", {"done": "retried"})
+
+
+async def _dismiss(lifecycle: Lifecycle, request: Request, _: Form) -> str:
+    await lifecycle.dismiss(request.path_params["delivery_id"])
+    return link("/alerts", {"done": "dismissed"})
 
 
 def _connection(request: Request, done: str) -> str:

@@ -158,13 +158,28 @@ async def test_only_dead_deliveries_are_sent_again(
             values = {"id": name, "receiver": "hook", "alert_id": name, "change": Notice.OPENED, "version": 1}
             more = {"body": encode_body(BODY), "status": status, "created_at": START, "due_at": START}
             await tx.execute(insert(deliveries).values(**values, **more))
+    with pytest.raises(Refused, match="it is delivered, not dead"):
+        await lifecycle.dismiss("d2")
     await lifecycle.retry("d1")
     assert daemon.told == ["wake"]
+    with pytest.raises(Refused, match="it is pending, not dead"):
+        await lifecycle.dismiss("d1")
     with pytest.raises(Refused, match="it is delivered, not dead"):
         await lifecycle.retry("d2")
     with pytest.raises(Refused, match="no delivery has this id"):
         await lifecycle.retry("d3")
     assert daemon.told == ["wake"]
+
+
+async def test_dead_delivery_is_dismissed(lifecycle: DaemonLifecycle, database: Database) -> None:
+    """It is closed, and cannot be sent again."""
+    async with database.write() as tx:
+        values = {"id": "d1", "receiver": "hook", "alert_id": "a1", "change": Notice.OPENED, "version": 1}
+        more = {"body": encode_body(BODY), "status": "dead", "created_at": START, "due_at": START}
+        await tx.execute(insert(deliveries).values(**values, **more))
+    await lifecycle.dismiss("d1")
+    with pytest.raises(Refused, match="it is closed, not dead"):
+        await lifecycle.retry("d1")
 
 
 async def test_reload_is_handed_on(lifecycle: DaemonLifecycle, daemon: Daemon) -> None:

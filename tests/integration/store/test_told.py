@@ -1,6 +1,9 @@
 """Who is told what of an alert: by what each receiver has accepted, in both databases."""
 
+import random
+from collections import defaultdict
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +18,8 @@ from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.enrol import enrol
 from monitor.store.outbox import StoredOutbox, remind
-from monitor.store.tables import deliveries, told
+from monitor.store.requests import retry
+from monitor.store.tables import alerts, deliveries, told
 from tests.fakes.clock import FakeClock
 from tests.fakes.stored import MINUTE, NOW, Story, begin, number, tell, watch
 
@@ -264,3 +268,98 @@ async def test_receiver_that_comes_back_gets_no_end_that_it_did_not_want(
         await post.mend_all()
     await post.configure(*after)
     assert await post.take() == []
+
+
+class Walk:
+    """Random steps of one receiver, and what it has accepted of each alert.
+
+    `missed`: it refused something, or was gone for a while.
+    """
+
+    def __init__(self, post: Post, rng: random.Random) -> None:
+        self.post = post
+        self.rng = rng
+        self.heard: defaultdict[str, list[Notice]] = defaultdict(list)
+        self.missed = False
+        self._in_flight: dict[str, Delivery] = {}
+
+    async def step(self) -> None:
+        """Take one of the steps."""
+        self.post.story.at += timedelta(seconds=self.rng.choice((1, 61, 181)))
+        steps = (self.sync, self.sync, self.lease, self.settle, self.settle, self.remind, self.go, self.come)
+        await self.rng.choice(steps)()
+
+    async def sync(self) -> None:
+        """Let numbers break and heal."""
+        states = self.rng.choices((["NO_BOT"], ["EXPIRED"], []), k=3)
+        numbers = [number(str(place), *state) for place, state in enumerate(states)]
+        await self.post.story.sync(*numbers, *READY)
+
+    async def lease(self) -> None:
+        """Begin to send what is due."""
+        self._in_flight |= {delivery.id: delivery for delivery in await self.post.lease()}
+
+    async def settle(self) -> None:
+        """Let all that is under way end, well or not."""
+        for delivery in self._in_flight.values():
+            await self.end(delivery, self.rng.choice(("accepted", "refused", "no answer")))
+        self._in_flight.clear()
+
+    async def end(self, delivery: Delivery, how: str) -> None:
+        """Let one try end."""
+        at = self.post.story.at
+        result: Result
+        match how:
+            case "accepted":
+                result = Sent(delivery=delivery, at=at, answer="ok")
+                self.heard[delivery.alert_id].append(delivery.change)
+            case "refused":
+                result = Dead(delivery=delivery, at=at, error="400", answered=True)
+                self.missed = True
+            case _:
+                result = Failed(
+                    delivery=delivery, at=at, next_try_at=at, refusal=Refusal.RETRY, error="timeout"
+                )
+        await self.post.outbox.settle([result])
+
+    async def remind(self) -> None:
+        """Queue reminders."""
+        async with self.post.database.write() as tx:
+            await remind(tx, {"hook": 10 * MINUTE}, self.post.story.at)
+
+    async def go(self) -> None:
+        """Leave the config."""
+        self.missed = True
+        await self.post.configure()
+
+    async def come(self) -> None:
+        """Be in the config, again or still; no try lasts as long as two reloads."""
+        await self.settle()
+        await self.post.configure(*tell("hook"))
+
+    async def finish(self) -> None:
+        """Be there when all is over, with what was refused tried again, and accept everything."""
+        await self.come()
+        self.post.story.at += 10 * MINUTE
+        await self.post.mend_all()
+        async with self.post.database.write() as tx:
+            await retry(tx, None, self.post.story.at)
+        while leased := await self.post.lease():
+            for delivery in leased:
+                await self.end(delivery, "accepted")
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_receiver_hears_a_whole_story_of_each_alert(post: Post, seed: int) -> None:
+    """Whatever is refused, late, or missed while it was gone: opened first and once, and its end."""
+    walk = Walk(post, random.Random(seed))
+    for _ in range(40):
+        await walk.step()
+    await walk.finish()
+    for story in walk.heard.values():
+        assert (story[0], story[-1]) == (OPENED, RESOLVED)
+        assert not {OPENED, RESOLVED} & set(story[1:-1])
+    async with post.database.read() as tx:
+        every = set((await tx.execute(select(alerts.c.id))).scalars())
+    assert walk.heard.keys() <= every
+    assert walk.missed or walk.heard.keys() == every

@@ -86,6 +86,12 @@ class FakeDaemon:
             raise self.fails
         self.done.append(f"retry {delivery_id}")
 
+    async def dismiss(self, delivery_id: str) -> None:
+        """Note what is dismissed."""
+        if self.fails is not None:
+            raise self.fails
+        self.done.append(f"dismiss {delivery_id}")
+
 
 @dataclass(kw_only=True)
 class Site:

@@ -402,6 +402,7 @@ async def test_form_syncs_and_says_so(site: Site) -> None:
         ("/connections/acme-sales/accept", {"all": "yes"}, "accept acme-sales None"),
         ("/connections/acme-sales/accept", {}, "accept acme-sales []"),
         ("/deliveries/d1/retry", {}, "retry d1"),
+        ("/deliveries/d1/dismiss", {}, "dismiss d1"),
     ],
 )
 async def test_forms_do_what_they_say(site: Site, address: str, form: dict[str, str], done: str) -> None:
@@ -419,7 +420,13 @@ async def test_forms_do_what_they_say(site: Site, address: str, form: dict[str, 
     ids=["cross-site", "origin"],
 )
 @pytest.mark.parametrize(
-    "address", ["/connections/acme-sales/sync", "/connections/acme-sales/accept", "/deliveries/d1/retry"]
+    "address",
+    [
+        "/connections/acme-sales/sync",
+        "/connections/acme-sales/accept",
+        "/deliveries/d1/retry",
+        "/deliveries/d1/dismiss",
+    ],
 )
 async def test_forms_of_other_sites_do_nothing(site: Site, address: str, headers: dict[str, str]) -> None:
     """A page elsewhere cannot act in a visitor's name."""
