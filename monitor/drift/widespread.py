@@ -188,7 +188,7 @@ def look(
         parts: Those that fire, and those that ended since the last message.
         spread: The rules.
         now: The current instant.
-        alone: How many alerts with its cause fire by themselves.
+        alone: How many other connections have an alert of their own with its cause.
         heard_first: A receiver that has not heard of this alert is told in any case.
     """
     firing = [part for part in parts if part.firing]

@@ -20,7 +20,7 @@ from monitor.notify.routing import Route
 from monitor.store.codec import Codec
 from monitor.store.deliveries import tell
 from monitor.store.tables import alerts, episodes
-from monitor.store.widespread import follow, place
+from monitor.store.widespread import follow, lock_order, place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +100,7 @@ async def save_alerts(
 
     A part of a widespread alert is recorded like any other, and the widespread one tells of it.
     """
-    # In one order, since opening an alert locks its cause: no two transactions wait for each other.
-    for message in sorted(
-        messages, key=lambda message: (message.report.alert.kind, message.report.alert.group)
-    ):
+    for message in sorted(messages, key=lambda message: lock_order(message.body)):
         report, alert = message.report, message.report.alert
         where = await place(tx, report, message.body, spread, now)
         body = message.body

@@ -18,6 +18,11 @@ async def heard(tx: AsyncConnection, alert_id: str) -> frozenset[str]:
     return frozenset((await tx.execute(_HEARD, {"which": alert_id})).scalars())
 
 
+async def told_or_tried(tx: AsyncConnection, alert_id: str) -> frozenset[str]:
+    """Return the receivers that accepted a message about an alert, or ever had one queued."""
+    return frozenset((await tx.execute(_TOLD_OR_TRIED, {"which": alert_id})).scalars())
+
+
 async def tell(
     tx: AsyncConnection, body: AlertBody, routes: Sequence[Route], now: datetime, *, most_listed: int
 ) -> None:
@@ -83,3 +88,8 @@ _HEARD = union(
     ),
 )
 """The receivers that accepted a message about an alert, or have one pending."""
+
+_TOLD_OR_TRIED = union(
+    select(told.c.receiver).where(told.c.alert_id == bindparam("which")),
+    select(deliveries.c.receiver).where(deliveries.c.alert_id == bindparam("which")),
+)

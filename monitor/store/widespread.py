@@ -30,7 +30,7 @@ from monitor.drift.widespread import (
     look,
 )
 from monitor.notify.routing import Route, matches
-from monitor.store.deliveries import heard, tell
+from monitor.store.deliveries import heard, tell, told_or_tried
 from monitor.store.tables import alerts
 
 SCOPE = "widespread"
@@ -62,6 +62,19 @@ def cause_of(body: AlertBody) -> Cause | None:
     return Cause(account=body.account, kind=body.kind, state=body.state or "")
 
 
+def lock_order(body: AlertBody) -> int:
+    """Return where an alert comes among those of a step: every transaction locks causes in one order.
+
+    So no two wait for each other.
+    """
+    cause = cause_of(body)
+    return _lock_key(cause) if cause is not None else 0
+
+
+def _lock_key(cause: Cause) -> int:
+    return xxhash.xxh32_intdigest(msgspec.json.encode(cause)) - 2**31
+
+
 async def lock_causes(tx: AsyncConnection, causes: Iterable[Cause]) -> None:
     """Let no other transaction open alerts with these causes, or change their widespread ones, until the end.
 
@@ -69,8 +82,7 @@ async def lock_causes(tx: AsyncConnection, causes: Iterable[Cause]) -> None:
     """
     if tx.dialect.name != "postgresql":
         return
-    keys = {xxhash.xxh32_intdigest(msgspec.json.encode(cause)) - 2**31 for cause in causes}
-    for key in sorted(keys):  # in one order, so that no two wait for each other
+    for key in sorted({_lock_key(cause) for cause in causes}):
         await tx.execute(select(func.pg_advisory_xact_lock(cast(_LOCK, Integer), cast(key, Integer))))
 
 
@@ -80,7 +92,7 @@ async def lock_firing_causes(tx: AsyncConnection) -> None:
         alerts.c.status == Status.FIRING, alerts.c.account.is_not(None)
     )
     rows = await tx.execute(asked.distinct())
-    causes = [Cause(account=row.account, kind=Kind(row.kind), state=row.state) for row in rows]
+    causes = [_cause(row) for row in rows]
     await lock_causes(tx, [cause for cause in causes if cause.kind.about_numbers])
 
 
@@ -92,16 +104,18 @@ async def place(
     if cause is None:
         return None
     joined = report.notice is Notice.OPENED
+    part_of: str | None = None
+    tally = Tally()
     if not joined:
-        asked = select(alerts.c.part_of, alerts.c.record).where(alerts.c.id == body.alert_id)
-        row = (await tx.execute(asked)).one()
-        part_of = row.part_of
-        tally = msgspec.msgpack.decode(row.record, type=Tally) if row.record else Tally()
+        row = (await tx.execute(select(alerts).where(alerts.c.id == body.alert_id))).first()
+        if row is not None and row.part_of is not None:
+            # The cause as it opened: the account may have another name by now.
+            await lock_causes(tx, [_cause(row)])
+            part_of = row.part_of
+            tally = msgspec.msgpack.decode(row.record, type=Tally) if row.record else tally
     elif spread.on:
         await lock_causes(tx, [cause])
-        part_of, tally = await _joinable(tx, cause, body.alert_id, spread, now), Tally()
-    else:
-        return None
+        part_of = await _joinable(tx, cause, body.alert_id, spread, now)
     if part_of is None:
         return None
     tally = tally.after(body, report.alert.shown_digest, told=report.notice is not None)
@@ -117,16 +131,16 @@ async def follow(
     spread: Spread,
     now: datetime,
 ) -> None:
-    """Do what the step of a part, recorded already, means to its widespread alert: now, or when it is due."""
+    """Do what a part's step means to its widespread alert: now, or when that is due."""
     alert_id, cause = part.part_of, cause_of(part)
     if alert_id is None or cause is None:
         raise ValueError("only parts have a widespread alert")
-    await lock_causes(tx, [cause])
     row = (await tx.execute(select(alerts).where(alerts.c.id == alert_id))).first()
     unheard: list[Route] = []
     if part.status is Status.FIRING:
-        known = await heard(tx, alert_id)
-        unheard = [route for route in routes if route.receiver not in known and matches(part, route)]
+        # One that refused what it was told is told again with the next update only, not with every part.
+        tried = await told_or_tried(tx, alert_id)
+        unheard = [route for route in routes if route.receiver not in tried and matches(part, route)]
     if row is None:
         begun = Widespread(
             id=alert_id,
@@ -235,10 +249,12 @@ async def _look(
 ) -> bool:
     most_listed = spread.wording.max_listed_numbers
     parts = await _parts(tx, alert.id)
+    these = alerts.alias()
     alone = await tx.scalar(
-        select(func.count())
+        select(func.count(alerts.c.scope.distinct()))
         .where(_same_cause(alert.cause), ~alerts.c.widespread, alerts.c.part_of.is_(None))
         .where(alerts.c.status == Status.FIRING)
+        .where(alerts.c.scope.not_in(select(these.c.scope).where(these.c.part_of == alert.id)))
     )
     looked = look(alert, parts, spread, now, alone=alone or 0, heard_first=bool(unheard))
     await tx.execute(update(alerts).where(alerts.c.id == alert.id).values(**_values(looked)))
@@ -276,10 +292,14 @@ def _values(looked: Look) -> dict[str, Any]:
     }
 
 
+def _cause(row: Any) -> Cause:
+    return Cause(account=row.account, kind=Kind(row.kind), state=row.state)
+
+
 def _widespread(row: Row[Any]) -> Widespread:
     return Widespread(
         id=row.id,
-        cause=Cause(account=row.account, kind=Kind(row.kind), state=row.state),
+        cause=_cause(row),
         started_at=row.started_at,
         updated_at=row.updated_at,
         severity=Severity(row.severity),

@@ -1,5 +1,6 @@
 """Connections of one account that break together, in a real store."""
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,14 +11,14 @@ from monitor.drift.policy import Records
 from monitor.drift.rules import Rules, Severities
 from monitor.drift.snapshot import Number
 from monitor.drift.widespread import Spread
-from monitor.notify.delivery import Sent
+from monitor.notify.delivery import Dead, Sent
 from monitor.notify.routing import Route
 from monitor.store.claims import claim_one
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
 from monitor.store.outbox import StoredOutbox
-from monitor.store.tables import alerts
+from monitor.store.tables import alerts, deliveries
 from monitor.store.widespread import due, look_at, next_look_at
 from tests.fakes.clock import FakeClock
 from tests.fakes.stored import LEASE, NOW, begin, stepped, tell, work
@@ -59,6 +60,8 @@ class Fleet:
         self.clock = FakeClock(NOW)
         self.told: dict[str, list[tuple[datetime, AlertBody]]] = {route.receiver: [] for route in self.routes}
         """What each receiver accepted, and when."""
+        self.refusing: set[str] = set()
+        """The receivers that refuse every message for good."""
 
     @property
     def at(self) -> datetime:
@@ -108,8 +111,17 @@ class Fleet:
         outbox = StoredOutbox(self.database, self.clock)
         for receiver, accepted in self.told.items():
             while leased := await outbox.lease_due(receiver, limit=100, lease_s=30):
+                if receiver in self.refusing:
+                    await outbox.settle([Dead(delivery=each, at=self.at, error="400") for each in leased])
+                    continue
                 accepted += [(self.at, decode_body(each.body)) for each in leased]
                 await outbox.settle([Sent(delivery=each, at=self.at, answer="ok") for each in leased])
+
+    async def tried(self) -> Counter[bool]:
+        """Return how many messages there were, of widespread alerts and of others."""
+        async with self.database.read() as tx:
+            rows = await tx.execute(select(deliveries.c.body))
+            return Counter(decode_body(row.body).widespread for row in rows)
 
     def sent(self, receiver: str = "hook") -> list[AlertBody]:
         """Return what a receiver accepted, in order."""

@@ -11,9 +11,10 @@ from monitor.notify.routing import Route
 from monitor.store.alerts import firing, firing_by_kind
 from monitor.store.codec import Codec
 from monitor.store.database import Database
+from monitor.store.enrol import enrol
 from monitor.store.ledger import Ledger
 from tests.fakes.fleet import BAD, GOOD, RULES, SPREAD, WORSE, Fleet, numbers
-from tests.fakes.stored import MINUTE, SECOND, begin, claim_all, stepped, tell, work
+from tests.fakes.stored import MINUTE, SECOND, begin, claim_all, stepped, tell, watch, work
 
 
 def changes(bodies: list[AlertBody], *, widespread: bool = True) -> list[Notice]:
@@ -176,3 +177,61 @@ async def test_other_accounts_and_states_are_other_causes(database: Database) ->
     await fleet.sync("c0", "c1", "c2")
     await fleet.sync("c3", "c4", "c5", found=(("EXPIRED",), GOOD))
     assert not any(row.widespread for row in await fleet.rows())
+
+
+async def test_a_receiver_that_refuses_is_not_sent_every_part(database: Database) -> None:
+    """What it refused is told again with the next update, not whenever one more connection breaks."""
+    fleet = Fleet(database, spread=SPREAD)
+    fleet.refusing = {"hook"}
+    await fleet.sync(*(f"c{place}" for place in range(12)))
+    assert await fleet.tried() == Counter({False: 3, True: 1})
+    await fleet.wait(6 * MINUTE)
+    assert await fleet.tried() == Counter({False: 3, True: 2})
+
+
+async def test_connections_that_are_no_longer_watched_end_it(database: Database) -> None:
+    """A config without them resolves the parts, and with the last one the widespread alert."""
+    fleet = Fleet(database)
+    await fleet.sync("c0", "c1", "c2", "c3", "c4")
+    await enrol(
+        database,
+        Codec(),
+        watches=[watch("c0", fleet.at)],
+        vanished=(),
+        listed=(),
+        receivers=["hook"],
+        routes=fleet.routes,
+        spread=SPREAD,
+        now=fleet.at,
+    )
+    await fleet.deliver()
+    [last] = [body for body in fleet.sent() if body.widespread][1:]
+    assert (last.change, last.resolution, last.numbers_ended) == (Notice.RESOLVED, "unconfigured", 2)
+
+
+async def test_a_new_receiver_hears_of_it_if_any_part_passes_its_filters(database: Database) -> None:
+    """What the widespread alert has of severity and connections may come from different parts."""
+    fleet = Fleet(database)
+    await fleet.sync("c0", "c1", "c2", "c3")
+    await fleet.sync("c4", found=(WORSE, GOOD))
+    await fleet.wait(SECOND)
+    new = (
+        Route(receiver="three", connections=("name of c3",)),
+        Route(receiver="critical", min_severity=Severity.CRITICAL),
+        Route(receiver="neither", connections=("name of c3",), min_severity=Severity.CRITICAL),
+    )
+    await enrol(
+        database,
+        Codec(),
+        watches=[watch(f"c{place}", fleet.at) for place in range(5)],
+        vanished=(),
+        listed=(),
+        receivers=["hook", *(route.receiver for route in new)],
+        routes=(*fleet.routes, *new),
+        spread=SPREAD,
+        now=fleet.at,
+    )
+    fleet.told |= {route.receiver: [] for route in new}
+    await fleet.deliver()
+    heard = {route.receiver: changes(fleet.sent(route.receiver)) for route in new}
+    assert heard == {"three": [Notice.OPENED], "critical": [Notice.OPENED], "neither": []}
