@@ -92,7 +92,7 @@ def _repair(about: Subject) -> str:
 
 def _find_out(about: Subject) -> str:
     """Return how to tell an intended removal or change from an accident."""
-    accept = f"voicelink-monitor accept {about.connection or 'CONNECTION'}"
+    accept = f"voicelink-monitor accept {about.connection or 'CONNECTION, for each of the connections'}"
     if about.kind is Kind.NUMBER_REMOVED:
         return (
             f"Find out why the provider no longer lists {_numbers(about)}; if that is intended, run: {accept}"

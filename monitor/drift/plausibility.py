@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from monitor.drift.naming import listed
 from monitor.drift.snapshot import Change, ChangeKind, Missing, Snapshot
 
 
@@ -56,8 +57,9 @@ def implausible(
     if before is None or not before.numbers:
         return None
     known = len(before.numbers)
+    numbers = f"{known:,} number{'' if known == 1 else 's'}"
     if not after.numbers:
-        return f"the answer is empty where there were {known} numbers"
+        return f"the answer is empty; the last one had {numbers}"
     suspects = [
         change
         for change in changes
@@ -66,12 +68,18 @@ def implausible(
         and (change.kind is not ChangeKind.RECONFIGURED or change.lost)
     ]
     counts = Counter(change.kind for change in suspects)
-    parts = ", ".join(f"{counts[kind]} would {words}" for kind, words in _SUSPECT.items() if counts[kind])
+    first, *others = [kind for kind in _SUSPECT if counts[kind]] or [ChangeKind.REMOVED]
+    moves = listed(
+        [
+            f"{counts[first]:,} of {numbers} would {_SUSPECT[first]}",
+            *(f"{counts[kind]:,} {_SUSPECT[kind]}" for kind in others),
+        ]
+    )
     if len(suspects) >= guard.min_numbers and len(suspects) > guard.ratio * known:
-        return f"of {known} numbers, {parts} in one step"
+        return f"{moves} at once"
     fresh = [warning for warning in after.warnings if warning not in before.warnings]
     if fresh and (counts[ChangeKind.REMOVED] or counts[ChangeKind.RESOLVED]):
-        return f"of {known} numbers, {parts} in an answer with a new warning: {fresh[0]}"
+        return f"{moves}, in an answer with a new warning: {fresh[0]}"
     return None
 
 

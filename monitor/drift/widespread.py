@@ -22,8 +22,10 @@ from typing import TypeVar
 import msgspec
 import xxhash
 
+from monitor.drift.advice import Subject, first_step
 from monitor.drift.alert import Action, AlertBody, AlertChange, Kind, Notice, Resolution, Severity, Status
-from monitor.drift.text import Wording, counted, duration, ending, headline, instant, shared
+from monitor.drift.naming import names_of
+from monitor.drift.text import Wording, counted, duration, ending, headline, in_states, instant, shared
 
 Value = TypeVar("Value")
 
@@ -254,6 +256,21 @@ def _body(
     numbers.sort(key=lambda number: number.since, reverse=True)
     listed = numbers[: wording.max_listed_numbers]
     news = _since(alert.told, parts)
+    actions, common = _actions(last), _shared(body.common for body in last)
+    common_names = {
+        name: value for name, value in _shared(body.common_names for body in last).items() if name in common
+    }
+    names, total = names_of(common, common_names), sum(body.numbers_total for body in last)
+    about = Subject(
+        kind=cause.kind,
+        many=total,
+        one=numbers[0].phone_number if total == 1 and numbers else "",
+        action=actions[0].label if actions else "",
+        code=actions[0].code if actions else cause.state,
+        common=common,
+        names=names,
+        group=cause.account,
+    )
     return AlertBody(
         alert_id=alert.id,
         kind=cause.kind,
@@ -261,7 +278,7 @@ def _body(
         status=Status.RESOLVED if over else Status.FIRING,
         resolution=resolution,
         severity=alert.severity,
-        summary=_summary(alert, last, resolution, now, alone),
+        summary=_summary(alert, last, common, names, resolution, now, alone),
         instance=wording.instance,
         connection=None,
         account=cause.account,
@@ -270,21 +287,21 @@ def _body(
         updated_at=instant(alert.updated_at),
         resolved_at=instant(now) if over else None,
         version=alert.version,
-        numbers_total=sum(body.numbers_total for body in last),
+        numbers_total=total,
         numbers_listed=len(listed),
         numbers=listed,
         numbers_added=news.added,
         numbers_ended=news.ended,
         connections=_connections(last),
-        common=_shared(body.common for body in last),
-        common_names=_shared(body.common_names for body in last),
+        common=common,
+        common_names=common_names,
         changes_total=news.moved,
         changes=list(news.moves[: wording.max_listed_numbers]),
-        first_step=_first_step(last),
+        first_step=first_step(about, resolution),
         widespread=True,
         part_of=None,
         acknowledged=None,
-        actions=_actions(last),
+        actions=actions,
         labels=dict(wording.labels),
         url=f"{wording.external_url}/alerts#{alert.id}" if wording.external_url else None,
         runbook_url=f"{wording.runbook_base_url}/{cause.kind.value}" if wording.runbook_base_url else None,
@@ -307,16 +324,24 @@ def _since(told: Told | None, parts: Sequence[Part]) -> Tally:
 
 
 def _summary(
-    alert: Widespread, last: Sequence[AlertBody], resolution: Resolution | None, now: datetime, alone: int
+    alert: Widespread,
+    last: Sequence[AlertBody],
+    common: Mapping[str, int | str],
+    names: Mapping[str, str],
+    resolution: Resolution | None,
+    now: datetime,
+    alone: int,
 ) -> str:
     cause, total = alert.cause, sum(body.numbers_total for body in last)
+    subject, states = counted(total, "number"), {cause.state: total}
+    if total == sum(len(body.numbers) for body in last):
+        states = Counter(number.state for body in last for number in body.numbers)
     line = headline(
         cause.kind,
         where=f"{counted(len(_connections(last)), 'connection')} of {cause.account}",
-        subject=counted(total, "number"),
-        group=cause.state,
+        subject=in_states(subject, states) if cause.kind is Kind.DRIFT else subject,
     )
-    line += shared(_shared(body.common for body in last), total)
+    line += shared(common, total, names)
     if resolution is not None:
         return f"{line} - {ending(cause.kind, resolution, duration(now - alert.started_at))}"
     if alone:
@@ -337,14 +362,6 @@ def _shared(each: Iterable[Mapping[str, Value]]) -> dict[str, Value]:
         for name, value in first.items()
         if all(name in other and other[name] == value for other in others)
     }
-
-
-def _first_step(bodies: Iterable[AlertBody]) -> str:
-    """Return the first step for most of the numbers."""
-    steps: Counter[str] = Counter()
-    for body in bodies:
-        steps[body.first_step] += body.numbers_total
-    return min(steps, key=lambda step: (-steps[step], step))
 
 
 def _actions(bodies: Iterable[AlertBody]) -> list[Action]:

@@ -94,7 +94,7 @@ async def test_implausible_answer_is_held_shown_and_confirmed(made: Rig) -> None
     await made.run()
     held = await made.standing()
     assert held.held == 1
-    assert held.held_reason == "the answer is empty where there were 10 numbers"
+    assert held.held_reason == "the answer is empty; the last one had 10 numbers"
     assert made.announcer.views()[0].held
     assert held.counts is not None
     assert held.counts.total == 10

@@ -466,7 +466,7 @@ def test_losses_count_for_the_guard_and_towards_confirmation() -> None:
     lost = answer(*(ready(i, dependencies=LOSSES["bot"] if i < 7 else FULL) for i in range(1, 11)))
     watch.read(lost)
     watch.read(lost)
-    assert watch.held == ["of 10 numbers, 6 would lose what they depend on in one step"] * 2
+    assert watch.held == ["6 of 10 numbers would lose what they depend on at once"] * 2
     watch.read(lost)
     assert watch.open_keys == {key(index) for index in range(1, 7)}
 

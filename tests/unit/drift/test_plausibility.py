@@ -23,31 +23,31 @@ def numbers_from(first: int, *, broken_ones: int = 0, total: int = 10) -> list[N
     ("before", "after", "reason"),
     [
         pytest.param(TEN, answer(*numbers_from(6)), None, id="exactly_the_ratio"),
-        pytest.param(
-            TEN, answer(*numbers_from(7)), "of 10 numbers, 6 would go missing in one step", id="missing"
-        ),
+        pytest.param(TEN, answer(*numbers_from(7)), "6 of 10 numbers would go missing at once", id="missing"),
         pytest.param(
             TEN,
             answer(*numbers_from(1, broken_ones=6)),
-            "of 10 numbers, 6 would start drifting in one step",
+            "6 of 10 numbers would start drifting at once",
             id="start",
         ),
         pytest.param(
             answer(*numbers_from(1, broken_ones=6)),
             TEN,
-            "of 10 numbers, 6 would stop drifting in one step",
+            "6 of 10 numbers would stop drifting at once",
             id="stop",
         ),
         pytest.param(
             TEN,
             answer(*numbers_from(4, broken_ones=3)),
-            "of 10 numbers, 3 would go missing, 3 would start drifting in one step",
+            "3 of 10 numbers would go missing and 3 start drifting at once",
             id="together",
         ),
         pytest.param(answer(*fleet(4)), answer(ready(1)), None, id="under_min_numbers"),
-        pytest.param(answer(*fleet(5)), answer(ready(9)), "5 would go missing", id="at_min_numbers"),
         pytest.param(
-            answer(ready(1)), answer(), "the answer is empty where there were 1 numbers", id="empty"
+            answer(*fleet(5)), answer(ready(9)), "5 of 5 numbers would go missing", id="at_min_numbers"
+        ),
+        pytest.param(
+            answer(ready(1)), answer(), "the answer is empty; the last one had 1 number", id="empty"
         ),
         pytest.param(None, answer(*numbers_from(1, broken_ones=10)), None, id="first_snapshot"),
         pytest.param(None, answer(), None, id="first_and_empty"),

@@ -206,12 +206,13 @@ def test_a_body_adds_up_its_parts() -> None:
         None,
     )
     assert body.summary == (
-        "2 connections of acme: 3 numbers NO_BOT, all on bot 93; 5 other connections have alerts of their own"
+        "2 connections of acme: 3 numbers NO_BOT, all on bot Greeter (93); "
+        "5 other connections have alerts of their own"
     )
     assert (body.common, body.common_names) == ({"bot_id": 93}, {"bot_id": "Greeter"})
     assert (body.numbers_total, body.numbers_listed, body.numbers_added, body.numbers_ended) == (3, 3, 3, 0)
     assert body.actions == [Action(code="NO_BOT", label="Assign a bot", numbers=3)]
-    assert body.first_step == parts[0].body.first_step
+    assert body.first_step == "Assign a bot; all 3 numbers are on bot Greeter (93)."
     assert (body.instance, body.url, body.runbook_url) == ("prod", "https://m/alerts#w", "https://r/drift")
     assert body.labels == {"a": "b"}
 
