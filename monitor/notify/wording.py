@@ -90,7 +90,7 @@ def compose(body: AlertBody, *, max_items: int = MAX_ITEMS) -> Message:
         to_do=() if ended_at else tuple(_to_do(body)),
         cause=_cause(body),
         changed=_changed(body),
-        changes=tuple(_changes(body)) if body.change is Notice.UPDATED else (),
+        changes=tuple(moves(body)) if body.change is Notice.UPDATED else (),
         ending=ending(body.kind, body.resolution) if body.resolution else None,
         members_title=("Numbers" if body.numbers_total > 1 else "Number")
         if _lists_numbers(body)
@@ -224,18 +224,17 @@ def _cause(body: AlertBody) -> str | None:
     alone = body.numbers_total < 2  # noqa: PLR2004 - one number shares nothing with itself
     if alone or not body.common or body.resolution is not None:
         return None
-    common = {name: one_line(str(value), MAX_NAME) for name, value in body.common.items()}
-    shared = in_common(common, _names(body))
+    common = shared(body)
     two = body.numbers_total == 2  # noqa: PLR2004 - two are both
     who = "Both numbers" if two else f"All {body.numbers_total:,} numbers"
     match body.kind:
         case Kind.RECONFIGURED:
-            return f"{who} are or were on {shared}."
+            return f"{who} are or were on {common}."
         case Kind.NUMBER_REMOVED:
-            return f"{who} shared {shared}; start there."
+            return f"{who} shared {common}; start there."
         case _:
             move = _moved_alike(body)
-            return f"{who} share {shared}; start there.{f' They all {move}.' if move else ''}"
+            return f"{who} share {common}; start there.{f' They all {move}.' if move else ''}"
 
 
 def _moved_alike(body: AlertBody) -> str:
@@ -270,7 +269,13 @@ def _changed(body: AlertBody) -> str | None:
     return f"{', '.join(moves)}; now {counted(body.numbers_total, 'number')}."
 
 
-def _changes(body: AlertBody) -> Iterator[str]:
+def shared(body: AlertBody) -> str:
+    """Return what all members have in common, in words; empty if nothing."""
+    common = {name: one_line(str(value), MAX_NAME) for name, value in body.common.items()}
+    return in_common(common, _names(body))
+
+
+def moves(body: AlertBody) -> Iterator[str]:
     """Yield how numbers moved since the last message; those that moved alike are on one line."""
     names = _names(body)
     alike: dict[str, list[str]] = {}

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from monitor.metrics import ConnectionView
+from monitor.notify.wording import moves, shared
 from monitor.store.rows import SyncStatus
 from monitor.web.status import sync_status
 
@@ -25,6 +26,7 @@ def build_templates() -> Environment:
         auto_reload=False,
     )
     templates.filters |= {"instant": instant, "iso": iso, "path": path, "glob": glob.escape}
+    templates.filters |= {"shared": shared, "moves": moves}
     templates.globals |= {
         "age": age,
         "link": link,
