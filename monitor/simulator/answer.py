@@ -6,8 +6,9 @@ The rules, in the order of a number's issues (the order of the reference page's 
 - `ROUTING_MISSING`: no call routing leads anywhere;
 - `NO_VOCOBASE_AGENT`: the local phone number has no agent.
 
-Its state is the first issue, else `READY`. An expired number stays `READY`: the provider documents no state
-for it. Real entries take about 1.9 kB a number, most of it in `raw`.
+Its state is the first issue, else `READY`. An expired number stays `READY`, as does one whose routing or
+local number is switched off, or whose inbound target is gone: the provider documents no state for these.
+Real entries take about 1.9 kB a number, most of it in `raw`.
 """
 
 from collections import OrderedDict
@@ -126,13 +127,13 @@ def _routing(number: SimulatedNumber) -> dict[str, Any]:
         "id": number.did_id + 500_000_000,
         "did_id": number.did_id,
         "did_number": number.key,
-        "for_inbound_call": _WEBSOCKET_BOT,
+        "for_inbound_call": _WEBSOCKET_BOT if number.inbound else None,
         "for_outbound_call": _WEBSOCKET_BOT,
-        "inbound_websocket_bot_id": number.bot_id,
+        "inbound_websocket_bot_id": number.bot_id if number.inbound else None,
         "outbound_websocket_bot_id": number.bot_id,
         "inbound_sip_trunk_id": None,
         "outbound_sip_trunk_id": None,
-        "status": 1,
+        "status": int(number.routing_on),
     }
 
 
@@ -141,7 +142,7 @@ def _local(number: SimulatedNumber) -> dict[str, Any]:
         "id": f"pn_{number.did_id}",
         "phone_number": f"+{number.key}",
         "agent_id": number.agent_id,
-        "status": "ACTIVE",
+        "status": "ACTIVE" if number.local_on else "INACTIVE",
     }
 
 

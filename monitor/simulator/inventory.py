@@ -42,6 +42,10 @@ class SimulatedNumber:
     bot_id: int
     agent_id: str | None
     routed: bool = True
+    inbound: bool = True
+    """Its routing leads incoming calls somewhere."""
+    routing_on: bool = True
+    local_on: bool = True
     expired: bool = False
     forced: Judged | None = None
     """What a scenario puts on it, whatever it looks like."""

@@ -81,13 +81,19 @@ class NumberStep(ScenarioStep, frozen=True, kw_only=True):
 class SetNumber(NumberStep, frozen=True, kw_only=True):
     """One thing about the number changes.
 
-    Without routing it is ROUTING_MISSING, without agent NO_VOCOBASE_AGENT; expiry changes no state.
+    Without routing it is ROUTING_MISSING, without agent NO_VOCOBASE_AGENT; the others change no state.
     `clear_state` ends `set_state`.
     """
 
     words: ClassVar[dict[str, tuple[str, Any]]] = {
         "remove_routing": ("routed", False),
         "restore_routing": ("routed", True),
+        "remove_inbound": ("inbound", False),
+        "restore_inbound": ("inbound", True),
+        "switch_routing_off": ("routing_on", False),
+        "switch_routing_on": ("routing_on", True),
+        "switch_number_off": ("local_on", False),
+        "switch_number_on": ("local_on", True),
         "unassign_agent": ("agent_id", None),
         "expire": ("expired", True),
         "renew": ("expired", False),

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from monitor.clock import Uptime
 from monitor.config import Config, load_config
 from monitor.daemon.reload import ActiveConfig
+from monitor.drift.policy import Records
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
 from monitor.notify.drain import Drain
@@ -21,7 +22,7 @@ from monitor.notify.routing import Route
 from monitor.simulator import Simulator, build_world
 from monitor.store.claims import Claim, claim_due, flush, release
 from monitor.store.codec import Codec
-from monitor.store.connections import ConnectionState, watched
+from monitor.store.connections import ConnectionState, load_records, watched
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger, StepRecord, StoredState
 from monitor.store.outbox import StoredOutbox
@@ -110,10 +111,13 @@ class Rig:
         )
 
     def config(self, values: dict[str, Any]) -> Config:
-        """Return a config with these top-level values."""
+        """Return a config with these values; one in a section is called like `drift__removed`."""
         account = {"name": "account-1", "api_key": "rg_live_account_1", "requests_per_minute": 6000}
         lists = {"accounts": [account]} | values
-        environ = {f"VOICELINK_MONITOR_{key.upper()}": json.dumps(value) for key, value in lists.items()}
+        environ = {
+            f"VOICELINK_MONITOR_{key.upper()}": value if isinstance(value, str) else json.dumps(value)
+            for key, value in lists.items()
+        }
         environ["VOICELINK_MONITOR_API__BASE_URL"] = "http://double/api/v2"
         return load_config(None, environ, now=self.clock.now())
 
@@ -149,6 +153,12 @@ class Rig:
         """Return how the first connection stands."""
         async with self.database.read() as tx:
             return (await watched(tx, self.codec))[0]
+
+    async def records(self) -> Records:
+        """Return the records of the first connection."""
+        identity = (await self.standing()).identity
+        async with self.database.read() as tx:
+            return await load_records(tx, identity, self.codec)
 
     async def alerts(self) -> list[tuple[str, str, str | None]]:
         """Return kind, status and resolution of every alert, oldest first."""
