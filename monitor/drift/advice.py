@@ -43,9 +43,7 @@ _KNOWN = {
 
 _THE_CLIENT = re.compile(r"\b(?:the|this|that|its)(?: mapped| assigned| owning)? client$", re.IGNORECASE)
 _THIS_NUMBER = re.compile(r"\bthis (DID|(?:phone )?number)\b", re.IGNORECASE)
-_OF_A_CLIENT = re.compile(
-    r"\b(?:routing|bot|agent|dids?|(?:phone ?)?numbers?|row|mapping|\+\d+)$", re.IGNORECASE
-)
+_OF_A_CLIENT = re.compile(r"(?:\b(?:routing|bot|agent|did|(?:phone ?)?number|row)|\+?\d+)$", re.IGNORECASE)
 
 _OVER: Mapping[Resolution, str] = {
     Resolution.RECOVERED: "Nothing: it has recovered.",
@@ -94,9 +92,9 @@ def _find_out(about: Subject) -> str:
     """Return how to tell an intended removal or change from an accident."""
     accept = f"voicelink-monitor accept {about.connection or 'CONNECTION, for each of the connections'}"
     if about.kind is Kind.NUMBER_REMOVED:
-        return (
-            f"Find out why the provider no longer lists {_numbers(about)}; if that is intended, run: {accept}"
-        )
+        hidden = "; some entries of the answer cannot be read, look there first" if about.cause else ""
+        who = _numbers(about)
+        return f"Find out why the provider no longer lists {who}{hidden}; if that is intended, run: {accept}"
     if about.moved:
         who = about.one or f"the {about.many:,} numbers"
         return f"Check why {who} {about.moved}; if that is intended, run: {accept}"

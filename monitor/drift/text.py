@@ -177,7 +177,7 @@ def _summary(
         if alert.kind is Kind.DRIFT:
             subject = _in_states_now(subject, tracks, back)
         where = connection.name if connection else "unknown connection"
-        line = headline(alert.kind, where=where, subject=subject)
+        line = headline(alert.kind, where=where, subject=subject, cause=_cause(tracks))
         line += _alike(tracks, common, names)
         line += _BACK[alert.kind].format(_some(back, len(tracks))) if back else ""
     else:
@@ -187,14 +187,18 @@ def _summary(
             where = known[0]
         elif alert.kind in (Kind.CONNECTION_REJECTED, Kind.ANSWER_UNREADABLE):
             where, subject = f"account {_account(report)}", where
-        causes = ", ".join(sorted({track.detail for track in tracks if track.detail}))
-        line = headline(alert.kind, where=where, subject=subject, group=alert.group, cause=causes)
+        line = headline(alert.kind, where=where, subject=subject, group=alert.group, cause=_cause(tracks))
     if report.resolution is not None:
         lasted = duration(report.ended[-1].at - alert.started_at) if report.ended else "a moment"
         return f"{line} - {ending(alert.kind, report.resolution, lasted)}"
     if others:
         return f"{line}, {counted(others, 'other connection')} {'is' if others == 1 else 'are'} failing too"
     return line
+
+
+def _cause(tracks: Sequence[Track]) -> str:
+    """Return why syncs or messages fail, or what may hide numbers; empty if nothing says."""
+    return ", ".join(sorted({track.detail for track in tracks if track.detail}))
 
 
 _BACK: Mapping[Kind, str] = {
@@ -290,7 +294,7 @@ def _subject(
         names=names,
         connection=connection.name if connection else None,
         group=_account(report) or alert.group,
-        cause=tracks[0].detail if tracks else "",
+        cause=_cause(tracks),
         moved=_moved_alike(tracks, names) if alert.kind is Kind.RECONFIGURED else "",
     )
 
