@@ -7,12 +7,15 @@ from datetime import timedelta
 from monitor.drift.alert import AlertBody, Notice, Severity, decode_body
 from monitor.drift.policy import Records
 from monitor.drift.widespread import REFRESH, Spread
+from monitor.notify.alertmanager.level import PostTarget
 from monitor.notify.routing import Route
 from monitor.store.alerts import firing, firing_by_kind
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.enrol import enrol
 from monitor.store.ledger import Ledger
+from monitor.store.level import StoredLevel
+from monitor.store.outbox import remind
 from tests.fakes.fleet import BAD, GOOD, RULES, SPREAD, WORSE, Fleet, numbers
 from tests.fakes.stored import MINUTE, SECOND, begin, claim_all, stepped, tell, watch, work
 
@@ -235,3 +238,27 @@ async def test_a_new_receiver_hears_of_it_if_any_part_passes_its_filters(databas
     await fleet.deliver()
     heard = {route.receiver: changes(fleet.sent(route.receiver)) for route in new}
     assert heard == {"three": [Notice.OPENED], "critical": [Notice.OPENED], "neither": []}
+
+
+async def test_reminders_are_of_the_widespread_alert_not_of_its_parts(database: Database) -> None:
+    """Whoever wants to be reminded is reminded of what they were told."""
+    fleet = Fleet(database)
+    await fleet.sync("c0", "c1", "c2", "c3", "c4", "c5")
+    await fleet.wait(60 * MINUTE)
+    async with database.write() as tx:
+        assert await remind(tx, {"hook": 30 * MINUTE}, fleet.at) == 4
+    await fleet.deliver()
+    [wide] = [body for body in fleet.sent() if body.widespread and body.change is Notice.REMINDER]
+    assert (wide.numbers_total, wide.part_of) == (3, None)
+
+
+async def test_alertmanager_is_told_which_alert_an_episode_belongs_to(database: Database) -> None:
+    """Of a part, the widespread one."""
+    fleet = Fleet(database)
+    await fleet.sync("c0", "c1", "c2", "c3", "c4")
+    level = StoredLevel(database, Codec(), fleet.clock, holder="me")
+    state = await level.read(PostTarget(receiver="am", url="http://am"))
+    [wide] = [row.id for row in await fleet.rows() if row.widespread]
+    own = {row.id for row in await fleet.rows() if not row.widespread and row.part_of is None}
+    told_as = Counter(each.told_as for each in state.members.values())
+    assert told_as == Counter({wide: 2}) + Counter(own)

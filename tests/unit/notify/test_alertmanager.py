@@ -134,6 +134,20 @@ def test_labels_of_the_config_never_shadow_ours() -> None:
     assert (labels["connection"], labels["severity"], labels["team"]) == ("acme-sales", "warning", "t")
 
 
+def test_part_of_a_widespread_alert_is_labelled_and_linked_with_that_one() -> None:
+    """Grouped by it, all parts are one notification, whose link leads to what people are told of."""
+    [alert] = alerts_of(settle(state_of(replace(member(), told_as="w1"))))
+    assert alert["labels"]["alert_id"] == "w1"
+    assert alert["generatorURL"] == "https://monitor.example.com/alerts#w1"
+
+
+def test_episode_posted_without_an_alert_id_keeps_its_labels() -> None:
+    """Another label would be another alert: one that a user has silenced would page again."""
+    labels = {name: value for name, value in LABELS.items() if name != "alert_id"}
+    posted = LabelSet(member_id=member().id, labels=labels, changed_at=START, accepted_at=START)
+    assert settle(state_of(member(), sets=(posted,))).sets == (posted,)
+
+
 def test_labels_stay_when_a_connection_is_renamed() -> None:
     """A silence on an alert holds although people call its connection something else now."""
     before = settle(state_of(member()))
