@@ -17,13 +17,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from heapq import merge
+from itertools import islice
 from typing import TypeVar
 
 import msgspec
 import xxhash
 
 from monitor.drift.advice import Subject, first_step
-from monitor.drift.alert import Action, AlertBody, AlertChange, Kind, Notice, Resolution, Severity, Status
+from monitor.drift.alert import (
+    Action,
+    AlertBody,
+    AlertChange,
+    AlertNumber,
+    Kind,
+    Notice,
+    Resolution,
+    Severity,
+    Status,
+)
 from monitor.drift.naming import names_of
 from monitor.drift.text import Wording, counted, duration, ending, headline, in_states, instant, shared
 
@@ -252,9 +264,7 @@ def _body(
     resolution = None
     if over:
         resolution = ways[0] if len(set(ways)) == 1 else Resolution.MIXED
-    numbers = sorted((number for body in last for number in body.numbers), key=lambda number: number.key)
-    numbers.sort(key=lambda number: number.since, reverse=True)
-    listed = numbers[: wording.max_listed_numbers]
+    listed = _newest(last, wording.max_listed_numbers)
     news = _since(alert.told, parts)
     actions, common = _actions(last), _shared(body.common for body in last)
     common_names = {
@@ -264,7 +274,7 @@ def _body(
     about = Subject(
         kind=cause.kind,
         many=total,
-        one=numbers[0].phone_number if total == 1 and numbers else "",
+        one=listed[0].phone_number if total == 1 and listed else "",
         action=actions[0].label if actions else "",
         code=actions[0].code if actions else cause.state,
         common=common,
@@ -308,6 +318,16 @@ def _body(
     )
 
 
+def _newest(bodies: Iterable[AlertBody], most: int) -> list[AlertNumber]:
+    """Return the newest numbers; each body lists its own like that, of the same age the lowest key first."""
+
+    def order(number: AlertNumber) -> tuple[float, str]:
+        return -datetime.fromisoformat(number.since).timestamp(), number.key
+
+    # Not sorted as a whole: there may be fifty of a thousand connections.
+    return list(islice(merge(*(body.numbers for body in bodies), key=order), most))
+
+
 def _since(told: Told | None, parts: Sequence[Part]) -> Tally:
     """Return what has happened in all parts since the last message."""
     before = told.tallies if told is not None else {}
@@ -336,9 +356,12 @@ def _summary(
     subject, states = counted(total, "number"), {cause.state: total}
     if total == sum(len(body.numbers) for body in last):
         states = Counter(number.state for body in last for number in body.numbers)
+    connections = _connections(last)
     line = headline(
         cause.kind,
-        where=f"{counted(len(_connections(last)), 'connection')} of {cause.account}",
+        where=connections[0]
+        if len(connections) == 1
+        else f"{counted(len(connections), 'connection')} of {cause.account}",
         subject=in_states(subject, states) if cause.kind is Kind.DRIFT else subject,
     )
     line += shared(common, total, names)
@@ -346,7 +369,7 @@ def _summary(
         return f"{line} - {ending(cause.kind, resolution, duration(now - alert.started_at))}"
     if alone:
         own = "has an alert of its own" if alone == 1 else "have alerts of their own"
-        return f"{line}; {counted(alone, 'other connection')} {own}"
+        return f"{line}; {counted(alone, 'other connection')} of {cause.account} {own}"
     return line
 
 

@@ -37,7 +37,7 @@ SCOPE = "widespread"
 
 _LOCK = 7466952
 """Tells these locks from others on the same database."""
-_CHUNK = 50
+_CHUNK = 16
 """Bodies decoded before other tasks get a turn."""
 
 

@@ -13,6 +13,7 @@ from monitor.drift.failures import FailureRecords, FailureRules, Health, Receive
 from monitor.drift.rules import Ignore, Rules, Severities
 from monitor.drift.snapshot import ActionItem, Dependencies, Number
 from monitor.drift.text import Watched, Wording, body
+from monitor.drift.widespread import Cause, Part, Spread, Tally, Widespread, look
 from monitor.errors import Outcome
 from tests.unit.drift.build import HOUR, MINUTE, SCOPE, SECOND, START, Watch, ready
 
@@ -350,6 +351,38 @@ def trial(*, over: bool) -> AlertBody:
     return body(made, scope="test", watched=WATCHED, wording=WORDING, now=now)
 
 
+def parts_of(body: AlertBody, connections: int) -> list[Part]:
+    """Return the same alert of so many connections."""
+    parts = []
+    for place in range(1, connections + 1):
+        name = f"acme-{place:02d}"
+        one = msgspec.structs.replace(body, alert_id=f"part {place}", connection=name, connections=[name])
+        parts.append(Part(body=one, tally=Tally().after(one, place, told=True)))
+    return parts
+
+
+def widespread(connections: int = 35, *, over: bool = False) -> AlertBody:
+    """The same six numbers of many connections, told when the first of them has one."""
+    cause = Cause(account="acme", kind=Kind.DRIFT, state="NO_BOT")
+    spread, bodies = Spread(wording=WORDING), [opened_six(), *([recovered()] if over else [])]
+    alert = Widespread(
+        id="3f1d2c9a8b7e6f5041322314",
+        cause=cause,
+        started_at=START,
+        updated_at=START,
+        severity=bodies[0].severity,
+        version=0,
+        told=None,
+    )
+    said = look(alert, parts_of(bodies[0], 1), spread, START, alone=5)
+    if connections > 1:
+        now = START + 5 * MINUTE
+        said = look(said.alert, parts_of(bodies[0], connections), spread, now, alone=5)
+    if over:
+        said = look(said.alert, parts_of(bodies[1], connections), spread, START + HOUR)
+    return said.body
+
+
 EXAMPLES: Mapping[str, Callable[[], AlertBody]] = {
     "drift_opened_6": opened_six,
     "drift_opened_1": opened_one,
@@ -371,6 +404,9 @@ EXAMPLES: Mapping[str, Callable[[], AlertBody]] = {
     "reconfigured": reconfigured,
     "reconfigured_again": reconfigured_again,
     "bot_lost": bot_lost,
+    "widespread_opened": lambda: widespread(1),
+    "widespread_updated": widespread,
+    "widespread_resolved": lambda: widespread(over=True),
     "api_unavailable_40": api_unavailable,
     "api_back": api_back,
     "account_rejected": lambda: failing(dict.fromkeys(["id-1", "id-2"], Outcome.UNAUTHORIZED)),

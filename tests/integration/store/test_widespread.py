@@ -42,7 +42,7 @@ async def test_one_cause_pages_for_the_first_connections_and_once_for_the_rest(d
     [body] = await fleet.bodies()
     assert (
         body.summary
-        == "7 connections of acme: 7 numbers NO_BOT; 3 other connections have alerts of their own"
+        == "7 connections of acme: 7 numbers NO_BOT; 3 other connections of acme have alerts of their own"
     )
     assert (body.numbers_total, body.connections) == (7, [f"name of c{place}" for place in range(3, 10)])
     async with database.read() as tx:

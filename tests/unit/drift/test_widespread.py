@@ -207,7 +207,7 @@ def test_a_body_adds_up_its_parts() -> None:
     )
     assert body.summary == (
         "2 connections of acme: 3 numbers NO_BOT, all on bot Greeter (93); "
-        "5 other connections have alerts of their own"
+        "5 other connections of acme have alerts of their own"
     )
     assert (body.common, body.common_names) == ({"bot_id": 93}, {"bot_id": "Greeter"})
     assert (body.numbers_total, body.numbers_listed, body.numbers_added, body.numbers_ended) == (3, 3, 3, 0)
@@ -244,9 +244,7 @@ def test_the_end_names_the_last_members_and_how_all_ended() -> None:
         Resolution.MIXED,
         1,
     )
-    assert (
-        last.body.summary == "1 connection of acme: 1 number NO_BOT - ended for several reasons after 1h 6m"
-    )
+    assert last.body.summary == "acme-2: 1 number NO_BOT - ended for several reasons after 1h 6m"
     alike = look(first.alert, [ended(A), ended(B)], SPREAD, START + MINUTE)
     assert (alike.body.resolution, alike.body.connections) == (Resolution.RECOVERED, ["acme-1", "acme-2"])
 
