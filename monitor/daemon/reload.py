@@ -128,10 +128,6 @@ class ActiveConfig:
             StoreUnavailable: The database did not accept it.
         """
         async with self._turn:
-            now = self.clock.now()
-            for account, one in self.state.discoveries.items():
-                listed_at = min(one.listed_at, now) if one.listed_at is not None else None
-                self.state.discoveries[account] = replace(one, since=min(one.since, now), listed_at=listed_at)
             await self._pull_in()
             self.state.watchlist = await self._store(self._made)
 
@@ -254,7 +250,9 @@ class ActiveConfig:
         self.state.former |= enrolled.removed
         for identity in self.announcer.shown() - connections.keys():
             self.announcer.forget(identity)
-            self.state.applied_s.pop(identity, None)
+            self.state.fresh_s.pop(identity, None)
+        for identity in connections:
+            self.state.fresh_s.setdefault(identity, self.clock.monotonic())
         for state in enrolled.states:
             self.announcer.restore(state, connections[state.identity], now)
         self._warn_stretched(made.config, watchlist, discovered)
@@ -320,6 +318,8 @@ class ActiveConfig:
         if before is None:
             return
         answered = outcome is Outcome.OK
+        if answered:
+            self.state.fresh_s[before.identity] = self.clock.monotonic()
         self.state.discoveries[account] = replace(
             before,
             streak=before.streak.after(outcome),
@@ -330,13 +330,15 @@ class ActiveConfig:
     def _discovering(self, account: str) -> Discovering:
         connections = self.state.watchlist.connections.values()
         known = any(connection.names.account == account for connection in connections)
-        return Discovering(
+        begun = Discovering(
             account=account,
             streak=Streak(),
             since=self.clock.now(),
             listed_at=None,
             stale_after=3 * DISCOVERY_INTERVAL if known else _FIRST_DISCOVERY,
         )
+        self.state.fresh_s[begun.identity] = self.clock.monotonic()
+        return begun
 
     def _warn_stretched(
         self, config: Config, watchlist: Watchlist, discovered: Mapping[str, Sequence[Discovered]]

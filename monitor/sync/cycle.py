@@ -223,7 +223,7 @@ class Cycle:
 
     def _done(self, result: SyncResult, *, flush: bool) -> Done:
         if result.applied:
-            self.active.applied_s[result.claim.identity] = self.clock.monotonic()
+            self.active.fresh_s[result.claim.identity] = self.clock.monotonic()
         # Failing until just now: some alert may be over.
         claim = result.claim
         healing = claim.streak.failures > 0 or claim.identity in self.active.troubled

@@ -74,7 +74,7 @@ class FailureWatch:
                 # Before anything is compared: what was applied before a set-back must not look new after it.
                 await pull_in(tx, now)
                 states = await watched(tx, self.codec)
-            healths = _healths([self._aged(state, now) for state in states], self.active, since, now)
+            healths = [self._aged(health, now) for health in _healths(states, self.active, since, now)]
             done = step(
                 stored.records,
                 healths,
@@ -118,16 +118,20 @@ class FailureWatch:
         self.announcer.episodes_ended(done.ended)
         return bool(messages)
 
-    def _aged(self, state: ConnectionState, now: datetime) -> ConnectionState:
-        """Return the connection with its last snapshot as old as it is by the monotonic clock.
+    def _aged(self, health: Health, now: datetime) -> Health:
+        """Return how syncs have been going with nothing newer than it is by the monotonic clock.
 
-        A clock that was set back makes it look newer. Of what other replicas apply only the store knows.
+        A clock that was set back makes it look newer. What other replicas apply, only the store knows.
         """
-        if state.applied_at is None or not self.database.is_sqlite:
-            return state
-        applied_s = self.active.applied_s.get(state.identity, self.uptime.since_s)
-        applied_at = now - timedelta(seconds=self.clock.monotonic() - applied_s)
-        return replace(state, applied_at=applied_at) if state.applied_at - applied_at > SET_BACK else state
+        if not self.database.is_sqlite and health.identity in self.active.watchlist.connections:
+            return health
+        fresh_s = max(self.active.fresh_s.get(health.identity, 0.0), self.uptime.since_s)
+        fresh_at = now - timedelta(seconds=self.clock.monotonic() - fresh_s)
+        if health.since - fresh_at > SET_BACK:
+            health = replace(health, since=fresh_at)
+        if health.applied_at is not None and health.applied_at - fresh_at > SET_BACK:
+            health = replace(health, applied_at=fresh_at)
+        return health
 
 
 def _healths(

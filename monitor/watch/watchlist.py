@@ -57,11 +57,12 @@ class ActiveState:
 
     `discoveries` are by account. `former` are the names of connections that were watched once, for alerts
     that end with them. `troubled` are the identities in a failure alert that have not been good for enough
-    syncs since. `applied_s` is when this process last applied a snapshot of each, by the monotonic clock.
+    syncs since. `fresh_s` is when this process last got a snapshot of each, or began to watch it, by the
+    monotonic clock.
     """
 
     watchlist: Watchlist
     discoveries: dict[str, Discovering] = field(default_factory=dict)
     troubled: frozenset[str] = frozenset()
     former: dict[str, Watched] = field(default_factory=dict)
-    applied_s: dict[str, float] = field(default_factory=dict)
+    fresh_s: dict[str, float] = field(default_factory=dict)

@@ -5,11 +5,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.drift.alert import Kind, Resolution
+from monitor.drift.failures import FailureRecords, FailureRules, Health, ReceiverHealth, Streak
+from monitor.drift.failures import step as failure_step
 from monitor.drift.policy import Records
-from tests.unit.drift.build import HOUR, MINUTE, SECOND, answer, broken, fleet, key
+from monitor.errors import Outcome
+from tests.unit.drift.build import HOUR, MINUTE, SECOND, START, answer, broken, fleet, key
 from tests.unit.drift.lives import BASE, GUARD, NUMBERS, Event, Life, Sync, Wait, histories
 
 modest = settings(max_examples=60, deadline=None)
@@ -89,3 +94,50 @@ def test_set_back_tells_what_was_to_be_told_within_an_update_interval(
     life.happen(Wait(), BASE.update_interval)
     for alert in life.records.alerts:
         assert alert.shown_digest == alert.notified_digest
+
+
+@pytest.mark.parametrize("kind", [Kind.API_UNAVAILABLE, Kind.RECEIVER_FAILING, Kind.SYNC_STALE])
+@pytest.mark.parametrize("back", [7 * SECOND, HOUR])
+def test_set_back_ends_a_failure_that_is_over_within_its_own_delay(kind: Kind, back: timedelta) -> None:
+    """It was good already: it ends when `keep_firing_for` has passed by the new clock, without a flap."""
+    rules, begun_at = FailureRules(), START
+    connection = Health(
+        identity="id-1",
+        account="acme",
+        streak=Streak(),
+        applied_at=START - HOUR,
+        since=START - HOUR,
+        interval=MINUTE,
+        stale_after=HOUR,
+    )
+    hook = ReceiverHealth(name="hook", since=START - HOUR)
+    ill: dict[Kind, tuple[Health, ReceiverHealth]] = {
+        Kind.API_UNAVAILABLE: (
+            replace(connection, streak=Streak(outcome=Outcome.TIMEOUT, failures=3, same_kind=3)),
+            hook,
+        ),
+        Kind.RECEIVER_FAILING: (
+            replace(connection, applied_at=START),
+            replace(hook, troubled_since=START, refused=True),
+        ),
+        Kind.SYNC_STALE: (connection, hook),
+    }
+    failing, refusing = ill[kind]
+    opened = failure_step(FailureRecords(), [failing], [refusing], rules, begun_at)
+    assert [track.kind for track in opened.opened] == [kind]
+
+    well_at = begun_at + MINUTE
+    well = replace(connection, streak=Streak(outcome=Outcome.OK, answers=2), applied_at=well_at)
+    taking = replace(hook, accepted_at=well_at)
+    good = failure_step(opened.records, [well], [taking], rules, well_at)
+    assert good.ended == ()
+
+    # The store has pulled in what it holds, somewhat earlier than this step does.
+    now = well_at - back
+    well, taking = replace(well, applied_at=now), replace(taking, accepted_at=now)
+    after = failure_step(good.records, [well], [taking], rules, now + SECOND)
+    assert all(at <= now + SECOND for at in instants((after.records.tracks, after.records.alerts)))
+    over = failure_step(after.records, [well], [taking], rules, now + SECOND + rules.keep_firing_for)
+    assert [(end.resolution, end.track.episode and end.track.episode.flaps) for end in over.ended] == [
+        (Resolution.RECOVERED, 0)
+    ]
