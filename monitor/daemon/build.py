@@ -149,7 +149,7 @@ def build(
     runner = JobRunner(scheduler, clock, announcer)
     discovery = Discovery(active=active, runner=runner, schedule=schedule, failures=failures, clock=clock)
     readiness = Readiness(schedule)
-    status = StoreStatus(active=state, database=database, announcer=announcer)
+    status = StoreStatus(active=state, database=database, codec=codec, announcer=announcer)
 
     def on_reloaded() -> None:
         schedule.look_now()

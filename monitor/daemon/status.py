@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from monitor import __version__
-from monitor.drift.alert import AlertBody
+from monitor.drift.alert import AlertBody, Kind
 from monitor.errors import StoreUnavailable
 from monitor.store.alerts import firing
+from monitor.store.codec import Codec
 from monitor.store.database import Database
+from monitor.store.failures import FailingRow, failing
 from monitor.store.outbox import backlogs
 from monitor.sync.announce import Announcer
 from monitor.sync.schedule import Schedule
@@ -47,10 +49,12 @@ class StoreStatus:
 
     active: ActiveState
     database: Database
+    codec: Codec
     announcer: Announcer
     config_error: str | None = field(init=False, default=None)
     _alerts: Sequence[AlertBody] = field(init=False, default=())
     _receivers: Sequence[ReceiverStatus] = field(init=False, default=())
+    _failing: Sequence[FailingRow] = field(init=False, default=())
 
     async def status(self) -> MonitorStatus:
         """Return the state now."""
@@ -58,10 +62,12 @@ class StoreStatus:
         try:
             async with self.database.read() as tx:
                 alerts, queues = await firing(tx), await backlogs(tx)
+                self._failing = await failing(tx, self.codec, self.active.watchlist.failure_rules)
         except StoreUnavailable:
             store_ok = False
         else:
             self._alerts = alerts
+            of_receivers = {row.name: row for row in self._failing if row.kind is Kind.RECEIVER_FAILING}
             self._receivers = [
                 ReceiverStatus(
                     name=queue.receiver,
@@ -69,6 +75,7 @@ class StoreStatus:
                     dead=queue.dead,
                     failing_since=queue.troubled_since,
                     error=queue.error,
+                    alert=of_receivers.get(queue.receiver),
                 )
                 for queue in queues
             ]
@@ -78,6 +85,7 @@ class StoreStatus:
             connections=self.announcer.views(),
             alerts=self._alerts,
             receivers=self._receivers,
+            failing=self._failing,
             config_error=self.config_error,
             store_ok=store_ok,
         )

@@ -7,26 +7,32 @@ from typing import Protocol
 
 from monitor.drift.alert import AlertBody
 from monitor.metrics import ConnectionView
+from monitor.store.failures import FailingRow
 from monitor.store.rows import SyncStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiverStatus:
-    """How one receiver is doing. `failing_since` and `error` are None while it accepts alerts."""
+    """How one receiver is doing. `failing_since` and `error` are None while it accepts alerts.
+
+    `alert` is how it stands in its own firing alert, if there is one.
+    """
 
     name: str
     pending: int
     dead: int
     failing_since: datetime | None
     error: str | None
+    alert: FailingRow | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitorStatus:
     """The state of the whole monitor at one moment.
 
-    `alerts` are the firing ones. `config_error` says why the config file on disk was refused, if it was;
-    `store_ok` is False while the database is unavailable: then the rest is what was known before.
+    `alerts` are the firing ones, `failing` their members that are connections or receivers. `config_error`
+    says why the config file on disk was refused, if it was; `store_ok` is False while the database is
+    unavailable: then the rest is what was known before.
     """
 
     instance: str
@@ -36,6 +42,7 @@ class MonitorStatus:
     receivers: Sequence[ReceiverStatus]
     config_error: str | None
     store_ok: bool
+    failing: Sequence[FailingRow] = ()
 
 
 def sync_status(view: ConnectionView) -> SyncStatus:

@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar, get_args
 import msgspec
 
 from monitor.clock import rfc3339
-from monitor.drift.alert import AlertBody, Severity
+from monitor.drift.alert import AlertBody, Kind, Severity
+from monitor.store.failures import FailingRow
 from monitor.store.paging import Page
 from monitor.store.rows import ConnectionRow, SyncStatus
 from monitor.web.status import MonitorStatus, ReceiverStatus, sync_status
@@ -79,10 +80,11 @@ class FiringAlert(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionDetail:
-    """One connection, with the alerts about it that are firing."""
+    """One connection, with the alerts about it that are firing, and how it stands in those about failures."""
 
     connection: ConnectionRow
     alerts: list[FiringAlert]
+    failing: list[FailingRow]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +124,17 @@ def status_of(status: MonitorStatus, not_ready: str | None) -> StatusAnswer:
     )
 
 
-def detail_of(row: ConnectionRow, alerts: Sequence[AlertBody]) -> ConnectionDetail:
+def detail_of(
+    row: ConnectionRow, alerts: Sequence[AlertBody], failing: Sequence[FailingRow]
+) -> ConnectionDetail:
     """Return a connection with its alerts in short."""
     firing = [msgspec.convert(body, FiringAlert, from_attributes=True) for body in alerts]
-    return ConnectionDetail(connection=row, alerts=firing)
+    return ConnectionDetail(connection=row, alerts=firing, failing=failing_of(row.name, failing))
+
+
+def failing_of(name: str, failing: Sequence[FailingRow]) -> list[FailingRow]:
+    """Return how a connection stands in failure alerts."""
+    return [each for each in failing if each.name == name and each.kind is not Kind.RECEIVER_FAILING]
 
 
 def listing_of(page: Page[T]) -> Listing[T]:

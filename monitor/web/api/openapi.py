@@ -137,7 +137,7 @@ def build_openapi(routes: Sequence[BaseRoute], version: str) -> dict[str, Any]:
 def _examples() -> dict[str, Any]:
     shown: dict[str, Any] = json.loads(_EXAMPLES.read_text())
     alert = {field: shown["listAlerts"][field] for field in FiringAlert.__struct_fields__}
-    detail = {"connection": shown["listConnections"], "alerts": [alert]}
+    detail = {"connection": shown["listConnections"], "alerts": [alert], "failing": []}
     lists = {
         name: {"items": [item], "next_cursor": None}
         for name, item in shown.items()

@@ -148,7 +148,7 @@ class Api:
             firing = await queries.alert_bodies(
                 tx, connection=row.name, status=AlertStatus.FIRING, widespread=False
             )
-        return detail_of(row, firing.rows)
+        return detail_of(row, firing.rows, (await self.sources.status.status()).failing)
 
     async def numbers(self, asked: Annotated[ask.NumbersParameters, Query()]) -> Listing[NumberRow]:
         """The numbers of the applied snapshots, by connection and key."""

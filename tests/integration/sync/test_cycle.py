@@ -1,6 +1,7 @@
 """Syncs, policy and failures from the answer to the store, and what a reload does to them."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy import select
 
 from monitor.simulator import SimulatedConnection
 from monitor.store.connections import look_again
+from monitor.store.failures import failing
 from monitor.store.requests import accept
 from monitor.store.tables import acceptances
 from tests.fakes.rig import Rig, rig
@@ -81,7 +83,11 @@ async def test_failures_are_one_alert_and_end_when_answers_come(made: Rig) -> No
     # What has answered often enough is synced at its own pace again, though the alert fires on.
     assert ((await made.standing()).due_at - made.clock.now()).total_seconds() > 15
     assert await made.alerts() == [("api_unavailable", "firing", None)]
-    assert made.failures.due_at(made.clock.now()) is not None
+    async with made.database.read() as tx:
+        [row] = await failing(tx, made.codec, made.active.state.watchlist.failure_rules)
+    assert row.good_since is not None
+    assert (row.name, row.cause, row.flaps) == ("account-1", "server_error", 0)
+    assert row.ends_at == row.good_since + timedelta(minutes=5) == made.failures.due_at(made.clock.now())
     await made.run(299 - 2 * 16)
     assert await made.alerts() == [("api_unavailable", "firing", None)]
     await made.run(1)

@@ -3,6 +3,8 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -15,6 +17,7 @@ from monitor.drift.snapshot import Change, ChangeKind, Number, Snapshot
 from monitor.store.changes import add_changes
 from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
+from monitor.store.failures import FailingRow
 from monitor.store.tables import alerts, deliveries, snapshots
 from tests.fakes.alerts import BODY
 from tests.fakes.clock import START
@@ -219,8 +222,31 @@ async def test_connection_is_shown_with_its_alerts(site: Site, api: httpx.AsyncC
     assert (shown["connection"]["name"], shown["connection"]["status"]) == ("acme-sales", "waiting")
     assert shown["connection"]["watched_since"] == "2026-03-01T12:00:00.000Z"
     assert {alert["summary"] for alert in shown["alerts"]} == {BODY.summary}
+    assert shown["failing"] == []
     odd = await api.get("connections/Acme%20%26%20S%C3%B6hne%3A%201")
     assert odd.json()["connection"]["name"] == "Acme & Söhne: 1"
+
+
+async def test_connection_that_answers_again_says_when_its_alert_ends(
+    site: Site, api: httpx.AsyncClient
+) -> None:
+    """Only what is said of this connection, not of a receiver of the same name."""
+    await site.watch("acme-sales")
+    answering = FailingRow(
+        alert_id="a1",
+        kind=Kind.API_UNAVAILABLE,
+        name="acme-sales",
+        since=START,
+        cause="timeout",
+        flaps=2,
+        good_since=START + timedelta(minutes=1),
+        ends_at=START + timedelta(minutes=6),
+    )
+    others = [replace(answering, name="other"), replace(answering, kind=Kind.RECEIVER_FAILING)]
+    site.daemon.shown = replace(site.daemon.shown, failing=[*others, answering])
+    [shown] = (await api.get("connections/acme-sales")).json()["failing"]
+    assert (shown["kind"], shown["flaps"]) == ("api_unavailable", 2)
+    assert (shown["good_since"], shown["ends_at"]) == ("2026-03-01T12:01:00.000Z", "2026-03-01T12:06:00.000Z")
 
 
 @pytest.mark.parametrize("path", [*LISTS, "status", "connections/acme-0", "openapi.json"])

@@ -10,13 +10,14 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from monitor.drift.alert import AlertBody, Severity
+from monitor.drift.alert import AlertBody, Kind, Severity
 from monitor.drift.policy import Records
 from monitor.drift.rules import Ignore, Rules
 from monitor.drift.snapshot import ActionItem, Counts, Number
 from monitor.errors import Refused, UnknownName
 from monitor.metrics import ConnectionView
 from monitor.store.database import Database
+from monitor.store.failures import FailingRow
 from monitor.store.ledger import Ledger
 from monitor.web.app import SECURITY_HEADERS
 from monitor.web.pages.templates import build_templates, path
@@ -131,6 +132,71 @@ async def test_overview_says_what_is_wrong_with_the_monitor(site: Site) -> None:
         "401 Unauthorized",
     ):
         assert word in page
+
+
+FAILING = FailingRow(
+    alert_id="a1",
+    kind=Kind.API_UNAVAILABLE,
+    name="acme-sales",
+    since=START,
+    cause="timeout",
+    flaps=0,
+    good_since=None,
+    ends_at=None,
+)
+ANSWERING = replace(
+    FAILING,
+    name="acme-care",
+    good_since=START + dt.timedelta(minutes=1),
+    ends_at=START + dt.timedelta(minutes=6),
+)
+ENDS = "answering since 2026-03-01 12:01:00 UTC, ends at 2026-03-01 12:06:00 UTC unless it fails again"
+
+
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        pytest.param([FAILING], None, id="failing"),
+        pytest.param([FAILING, ANSWERING], "1 of 2 connections are answering again", id="one_answers"),
+        pytest.param([ANSWERING, replace(ANSWERING, name="x", good_since=START)], ENDS, id="all_answer"),
+        pytest.param(
+            [replace(ANSWERING, ends_at=None)],
+            "answering since 2026-03-01 12:01:00 UTC",
+            id="not_often_enough",
+        ),
+        pytest.param(
+            [replace(FAILING, flaps=3)], "failed again 3\N{MULTIPLICATION SIGN} since it opened", id="flaps"
+        ),
+        pytest.param(
+            [replace(ANSWERING, kind=Kind.RECEIVER_FAILING)],
+            f"accepting messages{ENDS.removeprefix('answering')}",
+            id="receiver",
+        ),
+    ],
+)
+async def test_overview_says_when_a_failure_alert_ends(
+    site: Site, members: list[FailingRow], says: str | None
+) -> None:
+    """Since when its members have been good again, and when it ends if they stay so."""
+    alert = msgspec.structs.replace(
+        _alert(Severity.CRITICAL, "away"), alert_id=members[0].alert_id, kind=members[0].kind
+    )
+    site.daemon.shown = replace(site.daemon.shown, alerts=[alert], failing=members)
+    async with site.serve():
+        page = re.sub(r"<[^>]*>", "", await text(site, "/"))
+    assert ("answering" in page or "again" in page or "accepting" in page) is (says is not None)
+    assert says is None or says in page
+
+
+async def test_overview_says_that_a_receiver_accepts_messages_again(site: Site) -> None:
+    """Its alert fires on for a while: until when is said beside its name."""
+    alert = replace(ANSWERING, name="hook", kind=Kind.RECEIVER_FAILING)
+    hook = ReceiverStatus(name="hook", pending=0, dead=0, failing_since=None, error=None, alert=alert)
+    site.daemon.shown = replace(site.daemon.shown, receivers=[hook])
+    async with site.serve():
+        page = re.sub(r"<[^>]*>", "", await text(site, "/"))
+    assert "accepting messages since 2026-03-01 12:01:00 UTC" in page
+    assert "its alert ends at 2026-03-01 12:06:00 UTC" in page
 
 
 async def test_overview_of_a_thousand_connections_is_paged_and_found_by_name(site: Site) -> None:
