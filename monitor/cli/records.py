@@ -298,8 +298,8 @@ _CHANGES = Listing(
     ask=lambda tx, _config, **given: change_rows(tx, **given),
     noun="changes",
     nothing="no changes are recorded yet",
-    columns=("at", "connection", "change", "number", "was", "is", "issues"),
-    spare=("issues", "was"),
+    columns=("at", "connection", "change", "number", "was", "is", "moved", "issues"),
+    spare=("issues", "was", "moved"),
 )
 _ALERTS = Listing(
     ask=lambda tx, _config, **given: alert_bodies(tx, **given),

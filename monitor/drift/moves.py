@@ -87,9 +87,7 @@ def _joining(track: Track) -> tuple[str, Change]:
 def told(change: Change) -> AlertChange:
     """Return a move as the alert body says it; what a new number depends on is no difference."""
     before, after = change.before, change.after
-    was, now = (
-        was_is(before.dependencies, after.dependencies if after else Dependencies()) if before else ({}, {})
-    )
+    was, now = depended(change)
     return AlertChange(
         key=change.key,
         phone_number=change.number.phone_number,
@@ -101,6 +99,12 @@ def told(change: Change) -> AlertChange:
         was=was,
         is_=now,
     )
+
+
+def depended(change: Change) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Return what a number depended on and depends on, as far as a change made a difference."""
+    depends = change.after.dependencies if change.after else Dependencies()
+    return was_is(change.before.dependencies if change.before else depends, depends)
 
 
 def was_is(before: Dependencies, after: Dependencies) -> tuple[dict[str, Value], dict[str, Value]]:

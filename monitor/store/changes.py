@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.drift.moves import depended
 from monitor.drift.snapshot import Change, ChangeKind
 from monitor.store.connections import ConnectionName
 from monitor.store.tables import Json, changes
@@ -33,8 +34,11 @@ async def add_changes(
             "action_items": [{"code": item.code, "label": item.label} for item in change.number.action_items],
             "did_id": change.number.did_id,
             "client_id": change.number.dependencies.client_id,
+            "depended_on": was,
+            "depends_on": now,
         }
         for change in found
+        for was, now in [depended(change)]
     ]
     if rows:
         await tx.execute(insert(changes), rows)

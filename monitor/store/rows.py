@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from monitor.drift.alert import Kind
 from monitor.drift.episodes import Track, silent
+from monitor.drift.naming import Value, moved
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Counts, Number
 from monitor.errors import Outcome
@@ -67,7 +68,10 @@ class NumberRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeRow:
-    """One recorded difference between two snapshots."""
+    """One recorded difference between two snapshots.
+
+    `depended_on` and `depends_on` hold what the number depended on and depends on, as far as the two differ.
+    """
 
     id: int
     at: datetime
@@ -83,7 +87,14 @@ class ChangeRow:
     action_items: list[dict[str, str]]
     did_id: int | str | None
     client_id: int | str | None
+    depended_on: dict[str, Value]
+    depends_on: dict[str, Value]
     sync_id: str
+
+    @property
+    def moved(self) -> str:
+        """What the number lost, gained or had switched off, in words."""
+        return moved(self.depended_on, self.depends_on)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

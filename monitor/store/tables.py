@@ -146,6 +146,9 @@ changes = Table(
     Column("action_items", Json, nullable=False),
     Column("did_id", Json),
     Column("client_id", Json),
+    # What the number depended on and depends on now, as far as the two differ.
+    Column("depended_on", Json, nullable=False),
+    Column("depends_on", Json, nullable=False),
     Index("changes_at", "at"),
     Index("changes_identity", "identity", "id"),
 )

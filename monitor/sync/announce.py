@@ -8,6 +8,7 @@ from datetime import datetime
 import structlog
 
 from monitor.drift.episodes import Ended
+from monitor.drift.moves import depended
 from monitor.drift.snapshot import Change, ChangeKind, Counts, Number
 from monitor.errors import Outcome, SyncError
 from monitor.metrics import ConnectionView, Metrics
@@ -194,6 +195,9 @@ class Announcer:
         for change in found:
             counted[change.kind] += 1
             number, before, after = change.number, change.before, change.after
+            moved = {}
+            if change.kind is ChangeKind.RECONFIGURED:
+                moved = dict(zip(("depended_on", "depends_on"), depended(change), strict=True))
             self._log.info(
                 _EVENTS[change.kind],
                 connection=names.name,
@@ -207,6 +211,7 @@ class Announcer:
                 action_items=[{"code": item.code, "label": item.label} for item in number.action_items],
                 did_id=number.did_id,
                 client_id=number.dependencies.client_id,
+                **moved,
                 sync_id=sync_id,
             )
         for kind, count in counted.items():

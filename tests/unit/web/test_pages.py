@@ -145,6 +145,8 @@ def test_history_is_drawable_whatever_the_records_say(now: dict[str, int], moves
 def change(key: str, at: datetime = AT, **changes: object) -> ChangeRow:
     """Return a recorded change."""
     row = ChangeRow(
+        depended_on={},
+        depends_on={},
         id=1,
         at=at,
         connection="acme-sales",

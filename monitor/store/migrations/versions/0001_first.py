@@ -67,6 +67,8 @@ def upgrade() -> None:
         sa.Column("action_items", sa.Text(), nullable=False),
         sa.Column("did_id", sa.Text(), nullable=True),
         sa.Column("client_id", sa.Text(), nullable=True),
+        sa.Column("depended_on", sa.Text(), nullable=False),
+        sa.Column("depends_on", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("changes_at", "changes", ["at"], unique=False)
