@@ -99,7 +99,7 @@ async def test_known_broken_number_does_not_swallow_the_page_for_all_others(
     _, rest = await daemon.wait_for("alert.opened", count=2)
     assert (known["numbers_total"], rest["numbers_total"]) == (1, 499)
     assert known["alert_id"] != rest["alert_id"]
-    assert len(daemon.events("sync.held")) == 2
+    assert len(daemon.events("sync.held")) >= 2
     api.do("restore_routing", numbers=500)
     told = await told_ends(webhook_sink, 2)
     assert sorted(story[-1]["numbers_total"] for story in told) == [1, 499]

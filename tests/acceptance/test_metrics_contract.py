@@ -20,6 +20,7 @@ voicelink_sync_warnings                                       connection
 voicelink_connection_info                                     connection account connection_id
 voicelink_maintenance                                         connection
 voicelink_up                                                  connection
+voicelink_monitor_states_folded                               connection
 voicelink_sync_held                                           connection
 voicelink_sync_consecutive_failures                           connection
 voicelink_sync_last_success_timestamp_seconds                 connection
