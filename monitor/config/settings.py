@@ -133,7 +133,7 @@ class GuardConfig(values.Section):
     min_numbers: values.Number = Field(default=5, ge=1)
     """Hold it only if at least this many numbers change."""
     confirm_syncs: values.Number = Field(default=3, ge=1)
-    """Accept the change after this many such answers in a row."""
+    """Accept the change after this many such answers in a row, over at least an interval (5m at most)."""
 
 
 _CRITICAL = ("no_bot", "routing_missing", "no_vocobase_agent")

@@ -184,14 +184,8 @@ class Gathering:
         client_id = did.client_id if did is not None else UNSET
         if bot and (client_id is UNSET or client_id is None) and bot.client_id is not UNSET:
             client_id = bot.client_id
-        said = (
-            client_id,
-            (bot.id, bot.status, bot.bot_name) if bot else bot,
-            (self._target(routing), routing.status) if routing else routing,
-            (local.agent_id or _agent_id(local), local.status, local.agent and local.agent.name)
-            if local
-            else local,
-        )
+        target, status = (self._target(routing), routing.status) if routing else (routing, None)
+        said = (client_id, bot, target, status, local)
         refs = self._refs.get(said)
         if refs is None:
             refs = self._refs[said] = self._understood(client_id, bot, routing, local)

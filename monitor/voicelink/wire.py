@@ -1,7 +1,8 @@
 """The answers as they come: msgspec structs with the fields we use, unknown ones skipped.
 
 Typed the way the provider has been seen to write, for speed; an entry that is not is read by `repair`, with
-patience. Structs are outside the garbage collector (`gc=False`): what JSON builds has no cycles.
+patience. Structs are outside the garbage collector (`gc=False`): what JSON builds has no cycles. Those that
+many numbers share are frozen, to be looked up by their content.
 """
 
 from typing import Annotated, Any, Generic, TypeVar
@@ -25,7 +26,7 @@ class WireDid(Struct, gc=False):
     is_expired: bool | int | str | None = None
 
 
-class WireBot(Struct, gc=False):
+class WireBot(Struct, frozen=True, gc=False):
     """`bot` of a readiness entry."""
 
     id: Said = UNSET
@@ -47,14 +48,14 @@ class WireRouting(Struct, gc=False):
     status: Status = None
 
 
-class WireAgent(Struct, gc=False):
+class WireAgent(Struct, frozen=True, gc=False):
     """The agent inside a local number, where it is an object."""
 
     id: Said = UNSET
     name: Text = None
 
 
-class WireLocalNumber(Struct, gc=False):
+class WireLocalNumber(Struct, frozen=True, gc=False):
     """`local_phone_number` of a readiness entry; the name of its agent id is not documented."""
 
     agent_id: Said = UNSET
