@@ -110,7 +110,9 @@ class Metrics:
             "Phone numbers without a voicelink_number_state series, beyond metrics.max_number_series.",
         )
 
-        firing = gauge("voicelink_alerts_firing", "Firing alerts.", ("kind", "severity"))
+        firing = gauge(
+            "voicelink_alerts_firing", "Firing alerts; parts of another do not count.", ("kind", "severity")
+        )
         self._firing = {key: firing.labels(*key) for key in product(Kind, Severity)}
         durations = histogram(
             "voicelink_episode_duration_seconds",

@@ -203,9 +203,9 @@ async def look_at(
     row = (await tx.execute(this)).first()
     if row is None:
         return False
-    await lock_causes(tx, [_widespread(row).cause])
+    await lock_causes(tx, [_cause(row)])
     row = (await tx.execute(this)).one()
-    if row.status is Status.RESOLVED or row.tells_at is None or row.tells_at > now:
+    if row.tells_at is None or row.tells_at > now:
         return False  # another replica has looked
     return await _look(tx, _widespread(row), (), routes, spread, now)
 
