@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from monitor.drift.naming import listed
-from monitor.drift.snapshot import Change, ChangeKind, Missing, Snapshot
+from monitor.drift.snapshot import Change, ChangeKind, Dependencies, Missing, Number, Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,20 +117,13 @@ def carry_over(
     """
     if before is None:
         return after
-    numbers = {
-        key: msgspec.structs.replace(number, dependencies=number.dependencies.filled(was.dependencies))
-        for key, number in after.numbers.items()
-        if number.dependencies.unknown
-        and (was := before.numbers.get(key)) is not None
-        and was.dependencies != number.dependencies
-    }
+    numbers = _filled(before, after)
     unknown: dict[str, Missing] = {}
     if after.skipped:
-        for key in [*before.numbers, *tracked]:
-            if key not in after.numbers and (missing := _missing(key, before, guard, now)) is not None:
+        for key in {*before.numbers, *tracked} - after.numbers.keys():
+            if (missing := _missing(key, before, guard, now)) is not None:
                 unknown[key] = missing
-                if key in before.numbers:
-                    numbers[key] = before.numbers[key]
+        numbers |= {key: before.numbers[key] for key in before.numbers if key in unknown}
     if not numbers and not unknown:
         return after
     return msgspec.structs.replace(after, numbers=after.numbers | numbers, unknown=unknown)
@@ -142,6 +135,21 @@ def seen_again(snapshot: Snapshot) -> Snapshot:
         return snapshot
     numbers = {key: number for key, number in snapshot.numbers.items() if key not in snapshot.unknown}
     return msgspec.structs.replace(snapshot, numbers=numbers, unknown={})
+
+
+def _filled(before: Snapshot, after: Snapshot) -> dict[str, Number]:
+    """Return the numbers of which the answer does not say all, with the rest as it was before."""
+    numbers: dict[str, Number] = {}
+    # Thousands of numbers may depend on the same few things.
+    known: dict[tuple[Dependencies, Dependencies], Dependencies] = {}
+    for key, number in after.numbers.items():
+        said = number.dependencies
+        if said.unknown and (was := before.numbers.get(key)) is not None and was.dependencies != said:
+            both = said, was.dependencies
+            if both not in known:
+                known[both] = said.filled(was.dependencies)
+            numbers[key] = msgspec.structs.replace(number, dependencies=known[both])
+    return numbers
 
 
 def _missing(key: str, before: Snapshot, guard: Guard, now: datetime) -> Missing | None:

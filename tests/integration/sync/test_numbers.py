@@ -102,7 +102,7 @@ async def test_quarter_that_is_missing_with_a_new_warning_is_held(made: Rig) -> 
     held = await made.standing()
     assert held.held == 3
     assert held.held_reason == (
-        "of 200 numbers, 50 would go missing in an answer with a new warning: bots: page 3 of 4 failed"
+        "50 of 200 numbers would go missing, in an answer with a new warning: bots: page 3 of 4 failed"
     )
     made.simulator.do("clear_faults")
     for _ in range(5):

@@ -1,12 +1,15 @@
 """When an answer is held, and what a hold remembers."""
 
+from datetime import timedelta
+
 import pytest
+from msgspec.structs import replace
 
 from monitor.drift.diff import diff
-from monitor.drift.plausibility import Guard, carry_over, hold, implausible
+from monitor.drift.plausibility import Guard, carry_over, hold, implausible, seen_again
 from monitor.drift.policy import Records, judge
-from monitor.drift.snapshot import Missing, Number, Snapshot
-from tests.unit.drift.build import START, answer, broken, fleet, key, ready
+from monitor.drift.snapshot import ChangeKind, Missing, Number, Snapshot
+from tests.unit.drift.build import MINUTE, SECOND, START, Watch, answer, broken, fleet, key, ready
 
 TEN = answer(*fleet(10))
 HALF_BROKEN = answer(*fleet(10, *(broken(index) for index in range(1, 6))))
@@ -151,3 +154,76 @@ def test_judge_does_not_hold_what_unreadable_entries_hide() -> None:
     """Nine unknown numbers are neither missing nor a reason to hold."""
     verdict = judge(Records(snapshot=TEN), answer(ready(1), skipped=9), Guard(), START)
     assert (verdict.reason, verdict.changes) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "held"),
+    [
+        pytest.param(answer(*fleet(9)), answer(*fleet(8)), True, id="lacks_a_number"),
+        pytest.param(answer(*fleet(9, broken(1))), answer(*fleet(9)), True, id="ends_drift"),
+        pytest.param(answer(*fleet(9)), answer(*fleet(9, broken(1))), False, id="begins_drift"),
+        pytest.param(answer(*fleet(9)), answer(*fleet(10)), False, id="adds_a_number"),
+        pytest.param(answer(*fleet(9)), answer(*fleet(9)), False, id="changes_nothing"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("known", "new"), [((), ("w",)), (("w", "v"), ("v", "x")), (("w",), ()), (("w",), ("w",))]
+)
+def test_new_warning_makes_what_is_missing_implausible(
+    before: Snapshot, after: Snapshot, known: tuple[str, ...], new: tuple[str, ...], *, held: bool
+) -> None:
+    """Only one that the applied answer did not have, and only where it may have hidden something."""
+    before, after = replace(before, warnings=known), replace(after, warnings=new)
+    said = implausible(before, after, diff(before, after), Guard())
+    assert (said is not None) is (held and not set(new) <= set(known))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "applied"),
+    [
+        pytest.param([0, 15, 30], [False, False, False], id="too_soon"),
+        pytest.param([0, 15, 30, 45, 60], [False] * 4 + [True], id="after_an_interval"),
+        pytest.param([0, 60], [False, False], id="too_few"),
+        pytest.param([0, 1, 3600], [False, False, True], id="long_after"),
+        pytest.param([0, 15, -3600, -3560, -3540], [False] * 4 + [True], id="clock_set_back"),
+    ],
+)
+def test_hold_lasts_for_some_answers_and_some_time(seconds: list[int], applied: list[bool]) -> None:
+    """Both `confirm_syncs` and `min_hold`, from the first held answer on."""
+    guard, records, found = Guard(min_hold=MINUTE), Records(snapshot=TEN), []
+    for after_s in seconds:
+        verdict = judge(records, answer(), guard, START + after_s * SECOND)
+        records = verdict.records
+        found.append(verdict.reason is None)
+    assert found == applied
+
+
+@pytest.mark.parametrize(
+    ("seconds", "missing"),
+    [
+        pytest.param([0, 15, 30], [False, False, False], id="too_soon"),
+        pytest.param([0, 15, 30, 45, 60], [False] * 4 + [True], id="after_an_interval"),
+        pytest.param([0, 60], [False, False], id="too_few"),
+        pytest.param([0, 15, -3600, -3560, -3540], [False] * 4 + [True], id="clock_set_back"),
+    ],
+)
+def test_number_is_unknown_for_some_answers_and_some_time(seconds: list[int], missing: list[bool]) -> None:
+    """As long as an implausible answer is held; then it is removed like any other."""
+    watch = Watch(guard=Guard(min_hold=MINUTE))
+    watch.read(TEN)
+    found = []
+    for after_s in seconds:
+        watch.now = START + after_s * SECOND
+        watch.read(answer(*fleet(9), skipped=1), after=timedelta(0))
+        found.append(any(change.kind is ChangeKind.REMOVED for change in watch.steps[-1].changes))
+        assert watch.steps[-1].settled is False
+    assert found == missing
+
+
+def test_seen_again_is_the_answer_as_it_came() -> None:
+    """What was carried over is taken out, so that the same body counts once more."""
+    found = answer(*fleet(9), skipped=1)
+    applied = carry_over(TEN, found, (), Guard(), START)
+    assert applied.numbers == TEN.numbers
+    assert seen_again(applied) == found
+    assert seen_again(TEN) is TEN
