@@ -207,11 +207,7 @@ def _kept_names(
     followed = [*tracks.values(), *(end.track for alert in alerts for end in alert.ended)]
     known = [track.dependencies for track in followed]
     known += [track.number.dependencies for track in followed if track.number is not None]
-    used = {
-        key
-        for each in known
-        for key in (f"client:{each.client_id}", f"bot:{each.bot_id}", f"agent:{each.agent_id}")
-    }
+    used = {key for dependencies in known for key in dependencies.name_keys}
     return {key: name for key, name in names.items() if key in used or key in snapshot.names}
 
 

@@ -42,6 +42,11 @@ class Dependencies(msgspec.Struct, frozen=True, array_like=True, gc=False):
     number_active: bool | None = None
     unknown: tuple[str, ...] = ()
 
+    @property
+    def name_keys(self) -> tuple[str, str, str]:
+        """Where `Snapshot.names` may have the names of client, bot and agent."""
+        return f"client:{self.client_id}", f"bot:{self.bot_id}", f"agent:{self.agent_id}"
+
     def or_else(self, before: "Dependencies | None") -> "Dependencies":
         """Return these dependencies, with those of `before` where they are gone or not known now."""
         if before is None or self == before:
@@ -230,10 +235,3 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
         if self.before is None or self.after is None:
             return ()
         return self.after.dependencies.lost(self.before.dependencies)
-
-    @property
-    def differing(self) -> tuple[str, ...]:
-        """The dependencies that differ."""
-        if self.before is None or self.after is None:
-            return ()
-        return self.after.dependencies.differing(self.before.dependencies)

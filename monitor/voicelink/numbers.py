@@ -88,11 +88,7 @@ class Gathering:
 
     def names(self, listed: Mapping[str, str]) -> dict[str, str]:
         """Return what clients, bots and agents of the numbers are called, by keys like `client:415`."""
-        used = {
-            key
-            for refs in (*self._refs.values(), *self._owners.values())
-            for key in (f"client:{refs.client_id}", f"bot:{refs.bot_id}", f"agent:{refs.agent_id}")
-        }
+        used = {key for refs in (*self._refs.values(), *self._owners.values()) for key in refs.name_keys}
         return {key: name for key, name in sorted((self._names | dict(listed)).items()) if key in used}
 
     def keys(self) -> list[str]:
