@@ -104,9 +104,9 @@ class DriftConfig(values.Section):
     confirm_syncs: values.Number = Field(default=2, ge=1)
     """Number of syncs that must see drift before it alerts."""
     resolve_syncs: values.Number = Field(default=2, ge=1)
-    """Number of consecutive syncs that must see a number ready before its drift is resolved."""
+    """Consecutive syncs that must see a number ready, or be answered, before an alert is resolved."""
     keep_firing_for: values.Duration = timedelta(minutes=5)
-    """How long drift that looks resolved keeps firing, so that flapping is a single alert."""
+    """How long drift or a failure that looks resolved keeps firing, so that flapping is a single alert."""
     failing_after: values.Number = Field(default=3, ge=1)
     """Number of consecutive failed syncs, rechecks included, that raise an alert."""
     stale_after: Annotated[
