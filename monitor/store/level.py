@@ -172,9 +172,16 @@ class StoredLevel:
             *_at(posted, target), posted.c.ended_at.is_not(None), posted.c.accepted_at <= at - REPEAT_ENDS
         )
         troubled = and_(*_at(posters, target), posters.c.troubled_since.is_not(None))
+        # In trouble, though none of its URLs is: the one that was has left the config.
+        others = posters.c.receiver == target.receiver, posters.c.troubled_since.is_not(None)
+        lost = (
+            select(receivers.c.name)
+            .where(receivers.c.name == target.receiver, receivers.c.troubled_since.is_not(None))
+            .where(~select(posters.c.url).where(*others).exists())
+        )
         async with self._database.read() as tx:
             news = (await tx.execute(select(posted.c.url).where(or_(waiting, told)).limit(1))).first()
-            ill = (await tx.execute(select(posters.c.url).where(troubled))).first()
+            ill = (await tx.execute(select(posters.c.url).where(troubled).union(lost))).first()
         if news is None and ill is None:
             return
         async with self._database.write() as tx:
@@ -246,7 +253,10 @@ def _moving(which: LabelSet) -> dict[str, Any]:
 
 
 async def _note_receiver(tx: AsyncConnection, receiver: str, **also: datetime) -> None:
-    """Record the receiver's health, and these columns: it is in trouble while any of its URLs is."""
+    """Record the receiver's health, and these columns: it is in trouble while any of its URLs is.
+
+    That is over when one of them has accepted a post, not when the one in trouble has left the config.
+    """
     rows = list(
         await tx.execute(
             select(posters)
@@ -254,6 +264,8 @@ async def _note_receiver(tx: AsyncConnection, receiver: str, **also: datetime) -
             .order_by(posters.c.troubled_since)
         )
     )
+    if not rows and not also:
+        return
     await tx.execute(
         update(receivers)
         .where(receivers.c.name == receiver)

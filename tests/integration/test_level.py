@@ -229,7 +229,7 @@ async def test_marker_changes_when_an_episode_opens_or_ends(database: Database) 
 
 
 async def test_url_or_receiver_that_is_configured_no_more_is_forgotten(database: Database) -> None:
-    """What waits for it waits no longer, and its trouble is over."""
+    """What waits for it waits no longer; its trouble is over when another URL has accepted a post."""
     level = level_of(database)
     gone = PostTarget(receiver="gone", url=ONE.url)
     await begin(database, member(1).track)
@@ -240,7 +240,10 @@ async def test_url_or_receiver_that_is_configured_no_more_is_forgotten(database:
     await level.forget_others("am", [ONE.url])
     assert [len((await level.read(target)).sets) for target in (ONE, TWO, gone)] == [1, 0, 0]
     found = await backlog(database)
-    assert (found.pending, found.troubled_since) == (1, None)
+    assert (found.pending, found.troubled_since) == (1, START)
+    await level.accepted(ONE, read_at=START - MINUTE, at=START + MINUTE)
+    found = await backlog(database)
+    assert (found.pending, found.troubled_since, found.delivered_at) == (1, None, START + MINUTE)
 
 
 async def test_reload_without_a_url_removes_its_rows(database: Database) -> None:
