@@ -211,8 +211,8 @@ class Announcer:
                 action_items=[{"code": item.code, "label": item.label} for item in number.action_items],
                 did_id=number.did_id,
                 client_id=number.dependencies.client_id,
-                **moved,
                 sync_id=sync_id,
+                **moved,
             )
         for kind, count in counted.items():
             self._metrics.count_change(names.identity, kind, count)
