@@ -174,9 +174,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(folder: Path, *, numbers: int = 10) -> AsyncIterator[Rig]:
+async def rig(folder: Path, *, connections: int = 1, numbers: int = 10) -> AsyncIterator[Rig]:
     """Give a rig on the store of a folder, not configured yet."""
-    simulator = Simulator(build_world(numbers=numbers))
+    simulator = Simulator(build_world(connections, numbers))
     async with Database(f"sqlite:///{folder / 'store.db'}") as database:
         await database.migrate()
         made = Rig(database, simulator)

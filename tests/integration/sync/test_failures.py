@@ -1,0 +1,70 @@
+"""Failures from the provider's answers to the alerts: one cause is one page."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.store.failures import failing
+from tests.fakes.rig import Rig, rig
+
+MANY = 30
+TICK_S = 15.0
+
+
+async def watching(made: Rig, many: int) -> None:
+    """Watch this many connections of one account, each synced once."""
+    [account] = made.simulator.world.accounts
+    connections = [{"name": each.name, "id": each.id} for each in account.connections[:many]]
+    key = {"name": account.name, "api_key": account.key, "requests_per_minute": 6000}
+    await made.configure("hook", accounts=[key | {"connections": connections}])
+    await pass_time(made, 60)
+
+
+async def pass_time(made: Rig, seconds: float) -> None:
+    """Let time pass in short steps, as the daemon looks at failures all the time."""
+    for _ in range(int(seconds / TICK_S)):
+        await made.run(TICK_S)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        pytest.param({"kind": "garbage"}, "answer_unreadable", id="html"),
+        pytest.param(
+            {"kind": "status", "status": 302, "location": "https://x"}, "connection_rejected", id="redirect"
+        ),
+        pytest.param({"kind": "refused"}, "connection_rejected", id="success-false"),
+    ],
+)
+async def test_wrong_answer_for_all_connections_is_one_page(
+    tmp_path: Path, fault: dict[str, Any], kind: str
+) -> None:
+    """Thirty connections fail within an interval: one alert, opened once and resolved once."""
+    async with rig(tmp_path, connections=MANY, numbers=1) as made:
+        await watching(made, MANY)
+        made.simulator.do("fault", **fault)
+        await pass_time(made, 120)
+        assert await made.alerts() == [(kind, "firing", None)]
+        assert len(made.failures.active.troubled) == MANY
+        made.simulator.do("clear_faults")
+        await pass_time(made, 420)
+        assert await made.alerts() == [(kind, "resolved", "recovered")]
+        told = [change for change, _ in await made.told("hook")]
+        assert (told[0], told[-1]) == ("opened", "resolved")
+        assert told.count("opened") == told.count("resolved") == 1
+
+
+async def test_answers_that_alternate_are_one_page(tmp_path: Path) -> None:
+    """4 x 401, then answers for three minutes, over and over: one alert, which counts its flaps."""
+    async with rig(tmp_path) as made:
+        await watching(made, 1)
+        for _ in range(10):
+            made.simulator.do("fault", kind="status", status=401, requests=4)
+            await pass_time(made, 240)
+        assert await made.alerts() == [("account_rejected", "firing", None)]
+        async with made.database.read() as tx:
+            [row] = await failing(tx, made.codec, made.active.state.watchlist.failure_rules)
+        assert row.flaps == 9
+        await pass_time(made, 420)
+        assert await made.alerts() == [("account_rejected", "resolved", "recovered")]
