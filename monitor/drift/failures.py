@@ -257,11 +257,7 @@ def _good(track: Track, subject: Health | ReceiverHealth, rules: FailureRules, n
     """Return how many syncs in a row a track has been good for; one acceptance or snapshot is enough."""
     match subject:
         case ReceiverHealth():
-            at = (
-                subject.accepted_at if subject.troubled_since is None and not subject.refused_in_row else None
-            )
-            # One that was good stays so though a clock that was set back has made both one instant.
-            return rules.resolve_syncs if at is not None and (track.good or at > track.since) else 0
+            return rules.resolve_syncs if subject.accepting else 0
         case Health() if track.kind is Kind.SYNC_STALE:
             applied = subject.applied_at is not None and (track.good or subject.applied_at > track.since)
             fresh = subject.outdated_at is not None and now < subject.outdated_at
