@@ -107,9 +107,9 @@ async def test_read_returns_open_episodes_with_the_names_of_their_connections(da
 
 
 async def test_read_knows_what_the_numbers_of_an_alert_share(database: Database) -> None:
-    """The likely cause comes from the alert; a single number shares nothing with itself."""
+    """The likely cause comes from the alert; a single number is alone, and shares nothing with itself."""
     await begin(database, member(1).track)
-    for many, common in ((2, {"client_id": 415}), (1, {})):
+    for many, alone in ((2, False), (1, True)):
         body = msgspec.structs.replace(BODY, numbers_total=many)
         values = {"scope": SCOPE_OF_ACME, "kind": "drift", "status": "firing", "severity": "warning"}
         async with database.write() as tx:
@@ -125,7 +125,8 @@ async def test_read_knows_what_the_numbers_of_an_alert_share(database: Database)
                 )
             )
         state = await level_of(database).read(ONE)
-        assert state.members["e1"].common == common
+        read = state.members["e1"]
+        assert (read.common, read.alone) == ({"client_id": 415}, alone)
 
 
 async def test_write_is_read_again_by_that_url_alone(database: Database) -> None:
