@@ -68,9 +68,7 @@ class Posted:
     """One alert as Alertmanager has it."""
 
     labels: Mapping[str, str]
-    starts_at: datetime
     ends_at: datetime
-    annotations: Mapping[str, str]
 
 
 class Receivers(httpx.AsyncBaseTransport):
@@ -143,14 +141,13 @@ class Receivers(httpx.AsyncBaseTransport):
             self._took()
 
     def _post(self, alerts: list[dict[str, Any]]) -> None:
+        """Keep what is posted, until it is ended: a clock that is set back opens nothing again."""
         for alert in alerts:
             key = frozenset(alert["labels"].items())
-            self.alertmanager[key] = Posted(
-                alert["labels"],
-                datetime.fromisoformat(alert["startsAt"]),
-                datetime.fromisoformat(alert["endsAt"]),
-                alert["annotations"],
-            )
+            if "resolution" in alert["annotations"]:
+                self.alertmanager.pop(key, None)
+            else:
+                self.alertmanager[key] = Posted(alert["labels"], datetime.fromisoformat(alert["endsAt"]))
         if alerts:
             self._took()
 

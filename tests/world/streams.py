@@ -157,42 +157,52 @@ class Streams(Evidence):
 
     def refusals(self) -> Iterator[Problem]:
         """Who refuses three messages in a row is failing, and is so until it takes messages for a while."""
-        quiet = [
-            *self.spans(FullDisk, by_s=60),
-            *self.spans(Kill, by_s=60),
-            *self.spans(Suspend, by_s=60),
-            *self.jumps(),
-        ]
         for name in ("hook", "picky", "pd"):
-            inbox = self.inboxes[name]
             failing = [
                 message
                 for message in self.inboxes["log"].messages
                 if message.body["kind"] == "receiver_failing" and message.body["state"] == name
             ]
-            row = 0
-            for attempt in inbox.attempts:
-                row = row + 1 if attempt.how.isdecimal() else 0  # who does not answer has more time
-                told = [each for each in failing if each.at_s <= attempt.at_s + SLACK_S]
-                if row != FAILING_AFTER or not self.promises.refused_is_failing:
-                    continue
-                away = self.spans(Without, receiver=name, by_s=60)
-                if self.disturbed(attempt.at_s - SLACK_S, attempt.at_s + SLACK_S, quiet, away):
-                    continue
-                said = told and (told[-1].at_s >= attempt.at_s or told[-1].change != "resolved")
-                if not said:
-                    text = f"{name} refused {row} messages in a row ({attempt.how}), and nobody is told"
-                    yield Problem("silent_receiver", attempt.at_s, text)
-            for message in failing:
-                lately = [
-                    each.at_s
-                    for each in inbox.attempts
-                    if each.how != "taken" and message.at_s - KEEP_FIRING_S + 20 < each.at_s <= message.at_s
-                ]
-                over = message.change == "resolved" and message.body["resolution"] == "recovered"
-                if over and lately and self.promises.receiver_failing_keeps_firing:
-                    text = f"{name} recovered {message.at_s - lately[-1]:.0f} s after it refused"
-                    yield Problem("flap", message.at_s, text)
+            if self.promises.refused_is_failing:
+                yield from self._silent(name, failing)
+            if self.promises.receiver_failing_keeps_firing:
+                yield from self._flapping(name, failing)
+
+    def _silent(self, name: str, failing: list[Message]) -> Iterator[Problem]:
+        quiet = [
+            *self.spans(FullDisk, by_s=60),
+            *self.spans(Kill, by_s=60),
+            *self.spans(Suspend, by_s=60),
+            *self.spans(Without, receiver=name, by_s=60),
+            *self.jumps(),
+        ]
+        attempts = self.inboxes[name].attempts
+        row = 0
+        for attempt in attempts:
+            row = row + 1 if attempt.how.isdecimal() else 0  # who does not answer has more time
+            at_s = attempt.at_s
+            if row != FAILING_AFTER or self.disturbed(at_s - SLACK_S, at_s + SLACK_S, quiet):
+                continue
+            soon = [each for each in attempts if each.how == "taken" and 0 <= each.at_s - at_s < SLACK_S / 2]
+            told = [each for each in failing if each.at_s <= at_s + SLACK_S]
+            known = bool(told) and (told[-1].at_s >= at_s or told[-1].change != "resolved")
+            if not soon and not known:  # who accepts again at once is not worth a word
+                text = f"{name} refused {row} messages in a row ({attempt.how}), and nobody is told"
+                yield Problem("silent_receiver", at_s, text)
+
+    def _flapping(self, name: str, failing: list[Message]) -> Iterator[Problem]:
+        for message in failing:
+            if message.change != "resolved" or message.body["resolution"] != "recovered":
+                continue
+            since_s = message.at_s - KEEP_FIRING_S + 20
+            lately = [
+                each.at_s
+                for each in self.inboxes[name].attempts
+                if each.how != "taken" and since_s < each.at_s <= message.at_s
+            ]
+            if lately:
+                text = f"{name} recovered {message.at_s - lately[-1]:.0f} s after it refused"
+                yield Problem("flap", message.at_s, text)
 
 
 def _order(stream: list[Message], *, again: bool) -> str | None:

@@ -275,7 +275,7 @@ class Trust(Evidence):
             *self.spans(Kill, by_s=30),
         ]
         for look in self.played.looks:
-            since_s = look.at_s - STALE_S - SLACK_S
+            since_s = look.at_s - STALE_S - UPDATE_S - SLACK_S  # who joins is told with the next update
             if look.alive_since_s is None or look.alive_since_s > since_s - SLACK_S:
                 continue
             if not self.disturbed(since_s, look.at_s, disturbances):
