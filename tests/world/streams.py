@@ -133,7 +133,10 @@ class Streams(Evidence):
 
     def storms(self) -> Iterator[Problem]:
         """One cause in many connections is few pages."""
-        opened = [message for message in self.inboxes["log"].messages if message.change == "opened"]
+        first: dict[str, Message] = {}
+        for message in self.inboxes["log"].messages:
+            first.setdefault(message.alert_id, message)  # after a death the same line comes again
+        opened = list(first.values())
         for index, message in enumerate(opened):
             body = message.body
             kind, cause = (
