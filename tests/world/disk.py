@@ -6,6 +6,7 @@ them. What was not committed then is gone, as it is when a process dies.
 
 import asyncio
 import contextlib
+import gc
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +41,13 @@ class Disk:
     def opened(self, connection: sqlite3.Connection) -> None:
         """Note who must be cut off when the process dies."""
         self._open.append(connection)
+
+    @staticmethod
+    def forget() -> None:
+        """Let what dead processes still hold of the driver be: its connections are closed."""
+        for held in gc.get_objects():
+            if isinstance(held, aiosqlite.Connection) and isinstance(held._tx, _Calls):
+                held._connection = None
 
     def cut(self) -> None:
         """Close everything, as the death of a process does."""

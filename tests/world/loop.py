@@ -175,7 +175,8 @@ def _end(coroutine: Any) -> None:
 
 def _end_greenlets() -> None:
     """End the greenlets that SQLAlchemy's work was suspended in: the garbage collector cannot."""
-    for suspended in [each for each in gc.get_objects() if isinstance(each, greenlet)]:
+    greenlets = [each for each in gc.get_objects() if isinstance(each, greenlet)]
+    for suspended in [each for each in greenlets if type(each).__module__.startswith("sqlalchemy")]:
         for _ in range(_CLEAN_UPS):
             if suspended.dead or suspended.gr_frame is None:
                 break

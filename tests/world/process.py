@@ -198,4 +198,5 @@ class Process:
         """Free what dead processes held in memory."""
         loops = [process.loop for process in dead]
         dead.clear()
+        Disk.forget()
         bury(loops)
