@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import datetime
 
 from tests.world.events import Break, FullDisk, Garble, Kill, Remove, Suspend, Without
 from tests.world.evidence import (
@@ -148,7 +149,7 @@ class Streams(Evidence):
                 for each in opened[:index]
                 if each.body["kind"] == kind
                 and each.body["account"] == body["account"]
-                and message.at_s - each.at_s < UPDATE_S - 10
+                and 0 <= _began_s(message) - _began_s(each) < UPDATE_S - 10
                 and (each.body["state"] if kind == "drift" else _outcome(each.body["summary"])) == cause
             ]
             if kind == "drift" and self.promises.widespread and len(alike) > WIDESPREAD:
@@ -234,6 +235,11 @@ def _order(stream: list[Message], *, again: bool) -> str | None:
         return f"has the versions {versions}"
     # Not its beginning: where the wall clock was set back, that is pulled into the past.
     return None if len({message.body["kind"] for message in once}) == 1 else "changes its kind"
+
+
+def _began_s(message: Message) -> float:
+    """Return when the alert of a message began: a process that is down tells of it later."""
+    return datetime.fromisoformat(message.body["started_at"]).timestamp()
 
 
 def _outcome(summary: str) -> str:
