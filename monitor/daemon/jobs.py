@@ -23,6 +23,7 @@ from monitor.store.alerts import firing_by_kind
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.database import Database
+from monitor.store.enrol import tell_missed_ends
 from monitor.store.outbox import backlogs, remind
 from monitor.store.retention import BATCH, prune
 from monitor.sync.announce import Announcer
@@ -148,6 +149,7 @@ class Housekeeping:
         every = self.runner.every
         every(timedelta(seconds=1), "reading gauges and queueing what is due", self._look_around)
         every(timedelta(seconds=5), "reading secrets again", self._refresh_secrets)
+        every(timedelta(minutes=1), "telling receivers of ends that they missed", self._tell_missed_ends)
         every(timedelta(hours=1), "deleting what is past its retention", self._prune)
         if not self.database.is_sqlite:
             every(timedelta(seconds=5), "following other replicas", self._follow_replicas)
@@ -214,6 +216,13 @@ class Housekeeping:
         async with self.database.write() as tx:
             reminded = await remind(tx, repeats, self.clock.now())
         if reminded:
+            self.drain.wake()
+
+    async def _tell_missed_ends(self) -> None:
+        """End what a receiver would keep open: a reload put it back just as the alert ended."""
+        async with self.database.write() as tx:
+            missed = await tell_missed_ends(tx, self.active.state.watchlist.routes, self.clock.now())
+        if missed:
             self.drain.wake()
 
     async def _follow_replicas(self) -> None:

@@ -29,7 +29,7 @@ from monitor.store.connections import (
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
 from monitor.store.outbox import know_receivers
-from monitor.store.tables import alerts, told
+from monitor.store.tables import CLOSED, alerts, deliveries, told
 from monitor.store.widespread import audience, lock_firing_causes
 
 
@@ -78,7 +78,7 @@ async def enrol(
     async with database.write() as tx:
         new = await know_receivers(tx, receivers, now)
         new_routes = [route for route in routes if route.receiver in new]
-        await _tell_missed_ends(tx, new_routes, now)
+        await tell_missed_ends(tx, new_routes, now)
         await begin_watching(tx, watches, now)
         await mark_vanished(tx, vanished=vanished, listed=listed, now=now)
         await look_again(tx, now)
@@ -113,17 +113,27 @@ async def _remove(
     await stop_watching(tx, [identity])
 
 
-async def _tell_missed_ends(tx: AsyncConnection, routes: Sequence[Route], now: datetime) -> None:
-    """Queue the ends of alerts that these receivers know of, but that ended while they were gone."""
+async def tell_missed_ends(tx: AsyncConnection, routes: Sequence[Route], now: datetime) -> int:
+    """Queue the ends of alerts that these receivers know of, and that nobody sent them; return how many.
+
+    They were out of the config when the alert ended, or a reload put them back just then.
+    """
+    queued = (
+        select(deliveries.c.id)
+        .where(deliveries.c.receiver == told.c.receiver, deliveries.c.alert_id == told.c.alert_id)
+        .where(deliveries.c.change == Notice.RESOLVED, deliveries.c.status != CLOSED)
+    )
     missed = (
         select(told.c.receiver, alerts.c.body)
         .join(alerts, alerts.c.id == told.c.alert_id)
         .where(told.c.receiver.in_([route.receiver for route in routes if route.send_resolved]))
-        .where(told.c.ended_at.is_(None), alerts.c.status == Status.RESOLVED)
+        .where(told.c.ended_at.is_(None), alerts.c.status == Status.RESOLVED, ~queued.exists())
         .order_by(alerts.c.resolved_at)
     )
-    for row in list(await tx.execute(missed)):
+    rows = list(await tx.execute(missed))
+    for row in rows:
         await add_deliveries(tx, decode_body(row.body), [(row.receiver, Notice.RESOLVED)], now)
+    return len(rows)
 
 
 async def _tell_firing(tx: AsyncConnection, routes: Sequence[Route], now: datetime) -> None:
