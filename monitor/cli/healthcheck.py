@@ -12,6 +12,7 @@ import typer
 from monitor.cli.shell import shell_of
 from monitor.cli.terminal import Format
 from monitor.config import find_config_file
+from monitor.http.hosts import is_loopback
 
 UNHEALTHY = 1
 _TIMEOUT_S = 5.0
@@ -99,7 +100,7 @@ def _connection(parts: SplitResult, *, verify: bool) -> http.client.HTTPConnecti
     if parts.scheme == "http":
         return http.client.HTTPConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S)
     context = ssl.create_default_context()
-    if not verify or parts.hostname in ("127.0.0.1", "::1", "localhost"):
+    if not verify or is_loopback(parts.hostname):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S, context=context)

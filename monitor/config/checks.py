@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import urlsplit
 
 from monitor.config.keys import Path, dotted
 from monitor.config.lists import AccountConfig
 from monitor.config.settings import Config, ScheduleConfig
 from monitor.cron import means_either_day
+from monitor.http.hosts import is_loopback
 
 NO_ACCOUNT = "no account: add [[accounts]] to the config file, or set VOICELINK_API_KEY"
 
@@ -125,8 +127,8 @@ def questions(config: Config, now: datetime) -> Iterator[str]:
         if window.end is not None and window.end <= now:
             yield f"maintenance[{place}]: the window has ended, so it has no effect: remove it"
     yield from _either_day_crons(config)
-    scheme, _, rest = config.api.base_url.partition("://")
-    if scheme == "http" and not rest.startswith(("127.", "localhost", "[::1]")):
+    api = urlsplit(config.api.base_url)
+    if api.scheme == "http" and not is_loopback(api.hostname or ""):
         yield "api.base_url: API keys travel unencrypted over http: use https"
     if not any(account.discover for account in config.accounts):
         yield from _vain_globs(config)

@@ -346,7 +346,7 @@ def test_questionable_things_are_warned_about() -> None:
         "maintenance": [{"start": "2026-01-01T00:00:00", "end": "2026-01-02T00:00:00"}],
         "receivers": [{"name": "r", "type": "webhook", "url": "http://h", "connections": ["other"]}],
     }
-    config = load(values, {"VOICELINK_MONITOR_API__BASE_URL": "http://api.example.com"})
+    config = load(values, {"VOICELINK_MONITOR_API__BASE_URL": "http://localhost.example.com"})
     assert [warning.split(":")[0] for warning in config.warnings] == [
         "ignore[0]",
         "maintenance[0]",

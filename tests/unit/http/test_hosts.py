@@ -1,0 +1,68 @@
+"""Loopback is told by exact names and by address, never by how a name begins."""
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.http.hosts import is_loopback
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST",
+        "localhost.",
+        "page.localhost",
+        "127.0.0.1",
+        "127.255.0.9",
+        "::1",
+        "[::1]",
+        "0:0:0:0:0:0:0:1",
+        "::ffff:127.0.0.1",
+    ],
+)
+def test_is_loopback_knows_this_machine(host: str) -> None:
+    """Loopback addresses of both families and the names that RFC 6761 reserves are this machine."""
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        ".",
+        "localhost.example.com",
+        "localhost.localdomain",
+        "mylocalhost",
+        "127.example.com",
+        "127.0.0.1.example.com",
+        "127.0.0.1:8790",
+        "[127.0.0.1",
+        "128.0.0.1",
+        "0.0.0.0",
+        "::",
+        "::2",
+        "::ffff:10.0.0.1",
+    ],
+)
+def test_is_loopback_knows_others(host: str) -> None:
+    """A name that only begins like this machine's belongs to someone else; "any address" is not loopback."""
+    assert not is_loopback(host)
+
+
+@given(st.ip_addresses(v=4))
+def test_is_loopback_is_the_network_127(address: ipaddress.IPv4Address) -> None:
+    """Of IPv4, exactly 127.0.0.0/8 is loopback, written plainly or mapped into IPv6."""
+    expected = address in ipaddress.ip_network("127.0.0.0/8")
+    assert is_loopback(str(address)) is expected
+    assert is_loopback(f"[::ffff:{address}]") is expected
+
+
+@given(st.from_regex(r"[a-z0-9-]{1,10}(\.[a-z0-9-]{1,10}){0,3}", fullmatch=True))
+def test_is_loopback_is_never_a_name_in_a_foreign_domain(prefix: str) -> None:
+    """Whatever stands before it, a name in a real domain is not this machine."""
+    assert not is_loopback(f"{prefix}.example.com")
+    assert is_loopback(f"{prefix}.localhost")
