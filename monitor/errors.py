@@ -11,11 +11,18 @@ MonitorError
 ├── SyncError              a sync that failed, with its `Outcome`
 │   └── DecodeError        the answer could not be read; names the path in it
 ├── NoAnswer               a request got no answer, with its `Cause`; in `monitor.http.errors`
+├── OutOfResources         this process lacks descriptors, memory or threads: blame no one else, try again
 └── DeliveryError          a receiver did not accept a message, with its `Refusal`
 """
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import errno
+import os
+import socket
+import sqlite3
+import ssl
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 
@@ -55,6 +62,14 @@ class Refusal(StrEnum):
     """401, 403, 404, 410: the receiver's settings need fixing; retry every five minutes and alert."""
     DEAD = "dead"
     """400, 413, 422: this message will never be accepted."""
+
+
+class Resource(StrEnum):
+    """What a process can run out of."""
+
+    DESCRIPTORS = "file descriptors"
+    MEMORY = "memory"
+    THREADS = "threads"
 
 
 class MonitorError(Exception):
@@ -98,6 +113,18 @@ class UnknownName(MonitorError):  # noqa: N818 - named for what happened
 
 class Refused(MonitorError):  # noqa: N818 - named for what happened
     """A user asked for something that is not possible now."""
+
+
+class OutOfResources(MonitorError):  # noqa: N818 - named for what happened
+    """This process lacks a resource, so what it was about says nothing about the other side.
+
+    Args:
+        resource: What it lacks.
+    """
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+        super().__init__(f"out of {resource}")
 
 
 class SyncError(MonitorError):
@@ -150,6 +177,80 @@ class DeliveryError(MonitorError):
         self.answered = answered
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+_LACKS = {
+    errno.EMFILE: Resource.DESCRIPTORS,
+    errno.ENFILE: Resource.DESCRIPTORS,
+    errno.ENOMEM: Resource.MEMORY,
+    errno.ENOBUFS: Resource.MEMORY,
+    socket.EAI_MEMORY: Resource.MEMORY,  # a gaierror's number; negative with glibc, so none of the above
+}
+_NO_THREAD = "can't start new thread"
+"""CPython's words; the exception is a plain RuntimeError."""
+_DESCRIPTORS_AT_ONCE = 8
+"""What a name lookup and a connection may need together."""
+
+
+def out_of_resources(exc: BaseException) -> OutOfResources | None:
+    """Return the lack of resources that is behind an exception, however wrapped; None: it is something else.
+
+    Some calls hide the lack: without descriptors, a name lookup says that the name does not exist, and SQLite
+    that it cannot open the file. After those it is tried whether there are descriptors right now.
+    """
+    for each in chain_of(exc):
+        if isinstance(each, OutOfResources):
+            return each
+        resource = _lacking(each)
+        if resource is not None:
+            return OutOfResources(resource)
+    return None
+
+
+def chain_of(exc: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and all that are behind it."""
+    behind: BaseException | None = exc
+    while behind is not None:
+        yield behind
+        behind = behind.__cause__ or behind.__context__  # some libraries raise `from None`
+
+
+def _lacking(exc: BaseException) -> Resource | None:
+    match exc:
+        case MemoryError():
+            return Resource.MEMORY
+        case RuntimeError() if str(exc) == _NO_THREAD:
+            return Resource.THREADS
+        case ssl.SSLError():
+            return None  # its number is one of OpenSSL's
+        case OSError(errno=int(number)) if number in _LACKS:
+            return _LACKS[number]
+        case _:
+            pass
+    return Resource.DESCRIPTORS if _hides_a_lack(exc) and _few_descriptors_left() else None
+
+
+def _hides_a_lack(exc: BaseException) -> bool:
+    """Whether this is all that some calls say when they get no descriptor."""
+    match exc:
+        case sqlite3.Error(sqlite_errorcode=int(code)):
+            return code & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
+        case TimeoutError() | ConnectionError():
+            return False
+        case OSError():  # a failed lookup has no errno, nor have the failures of several addresses together
+            return exc.errno is None or exc.errno < 0
+        case _:
+            return False
+
+
+def _few_descriptors_left() -> bool:
+    with contextlib.ExitStack() as stack:
+        try:
+            for _ in range(_DESCRIPTORS_AT_ONCE):
+                stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        except OSError as exc:
+            return exc.errno in (errno.EMFILE, errno.ENFILE)
+    return False
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -14,7 +14,7 @@ from enum import StrEnum
 import aiohttp
 import httpx
 
-from monitor.errors import MonitorError
+from monitor.errors import MonitorError, chain_of, out_of_resources
 
 FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError)
 """What a request may raise. `TimeoutError` and the errors of `ssl` and DNS are OSErrors."""
@@ -66,19 +66,26 @@ _CAUSES: tuple[tuple[tuple[type[BaseException], ...], Cause, str], ...] = (
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise `NoAnswer` in place of whatever the HTTP client raises."""
+    """Raise `NoAnswer` in place of whatever the HTTP client raises.
+
+    Raises:
+        OutOfResources: The fault is this process's own.
+    """
     try:
         yield
-    except FOREIGN as exc:
+    except MonitorError:
+        raise
+    except Exception as exc:
+        lack = out_of_resources(exc)
+        if lack is not None:
+            raise lack from exc
+        if not isinstance(exc, FOREIGN):
+            raise
         raise _no_answer(exc) from exc
 
 
 def _no_answer(exc: BaseException) -> NoAnswer:
-    chain: list[BaseException] = []
-    behind: BaseException | None = exc
-    while behind is not None:
-        chain.append(behind)
-        behind = behind.__cause__ or behind.__context__  # some libraries raise `from None`
+    chain = list(chain_of(exc))
     # httpx's class counts only where none of aiohttp or of the system is behind it.
     chain = [each for each in chain if isinstance(each, aiohttp.ClientError | OSError)] or chain
     for kinds, cause, words in _CAUSES:

@@ -1,5 +1,6 @@
 """Foreign exceptions translated."""
 
+import errno
 import socket
 import ssl
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import aiohttp
 import httpx
 import pytest
 
+from monitor.errors import OutOfResources
 from monitor.http.errors import Cause, NoAnswer, translated
 
 KEY: Any = SimpleNamespace(host="secret.test", port=443, is_ssl=True, ssl=True)
@@ -104,6 +106,23 @@ def test_exception_is_translated_by_its_cause(exc: Exception, expected: tuple[Ca
 def test_every_cause_has_an_example() -> None:
     """The table above goes through all of them."""
     assert {cause for _, (cause, _) in FOREIGN.values()} == set(Cause)
+
+
+@pytest.mark.parametrize(
+    "lack",
+    [
+        caused(
+            httpx.ConnectTimeout("secret"), aiohttp.ClientConnectorError(KEY, OSError(errno.EMFILE, "secret"))
+        ),
+        caused(httpx.ConnectTimeout("secret"), OSError(errno.ENOBUFS, "secret")),
+        RuntimeError("can't start new thread"),
+        MemoryError(),
+    ],
+)
+def test_own_lack_of_resources_is_no_missing_answer(lack: Exception) -> None:
+    """A request that could not be made says nothing about the other side."""
+    with pytest.raises(OutOfResources), translated():
+        raise lack
 
 
 def test_other_exceptions_pass() -> None:
