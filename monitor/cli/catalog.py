@@ -6,12 +6,15 @@ PROGRAM = "voicelink-monitor"
 
 
 class Entry(NamedTuple):
-    """One command: its name, `module:function` below `monitor.cli`, and its line in the list of commands."""
+    """One command: its name (a word or two), `module:function` below `monitor.cli`, and its line in lists."""
 
     name: str
     target: str
     summary: str
 
+
+GROUPS = {"store": "Move the store to another database."}
+"""The first words of commands that have two."""
 
 CATALOG = (
     Entry("run", "run:run", "Run the daemon."),
@@ -29,6 +32,7 @@ CATALOG = (
         "test_alert:send_test_alert",
         "Send a test alert to the receivers and show their answers.",
     ),
+    Entry("store copy", "store:copy", "Copy the SQLite store to PostgreSQL."),
     Entry("simulate", "simulate:simulate", "Run a simulated VoiceLink API to try things out."),
     Entry("config-schema", "check_config:config_schema", "Print the JSON Schema of the config."),
     Entry("healthcheck", "healthcheck:healthcheck", "Check whether the daemon on this machine is healthy."),

@@ -99,7 +99,9 @@ async def look_once(config: Config, names: Collection[str], shell: Shell) -> lis
         targets, failed = await find_targets(config, client, clock, names)
         with shell.terminal.progress("checking", len(targets)) as advance:
             at_once = config.schedule.max_concurrent_syncs
-            looks = await look_at_all(targets, client, clock, at_once=at_once, on_done=advance)
+            looks = await look_at_all(
+                targets, client, clock, at_once=at_once, on_done=lambda _look: advance(1)
+            )
         return [*looks, *failed]
     finally:
         await http.aclose()

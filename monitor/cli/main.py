@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from monitor import __version__
-from monitor.cli.catalog import CATALOG, PROGRAM, Entry
+from monitor.cli.catalog import CATALOG, GROUPS, PROGRAM, Entry
 from monitor.cli.shell import Shell, shell_of
 from monitor.cli.terminal import Terminal
 from monitor.errors import MonitorError
@@ -39,7 +39,7 @@ class LazyCommand(TyperCommand):
     """A command whose module is imported when it is run; its line in the list of commands costs nothing."""
 
     def __init__(self, entry: Entry, config_option: Any) -> None:
-        super().__init__(entry.name, help=entry.summary)
+        super().__init__(entry.name.split()[-1], help=entry.summary)
         self._entry = entry
         self._config_option = config_option
 
@@ -51,7 +51,7 @@ class LazyCommand(TyperCommand):
         # \b keeps the lines of a paragraph as they are.
         epilog = "\n\n".join(f"\b\n{paragraph}" for paragraph in (title + after).split("\n\n"))
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(self._entry.name, help=about, epilog=epilog)(function)
+        single.command(self.name, help=about, epilog=epilog)(function)
         command = typer.main.get_command(single)
         if not isinstance(command, TyperCommand):
             raise TypeError(f"{self._entry.target} is not a command")
@@ -80,8 +80,17 @@ def build_group() -> TyperGroup:
         raise TypeError("the command line has several commands")
     # The same option once more for those who write it after the command.
     config_option = next(option for option in group.params if option.name == "config")
+    groups = {
+        name: TyperGroup(name=name, help=about, context_settings=dict(_CONTEXT), no_args_is_help=True)
+        for name, about in GROUPS.items()
+    }
     for entry in CATALOG:
-        group.add_command(LazyCommand(entry, config_option), entry.name)
+        first, _, second = entry.name.partition(" ")
+        if second:
+            groups[first].add_command(LazyCommand(entry, config_option), second)
+            group.add_command(groups[first])
+        else:
+            group.add_command(LazyCommand(entry, config_option), first)
     return group
 
 

@@ -127,8 +127,8 @@ class Terminal:
         self._notes.print_exception(show_locals=False)
 
     @contextlib.contextmanager
-    def progress(self, doing: str, total: int) -> Iterator[Callable[[object], None]]:
-        """Show a bar while there are several things to do on a terminal; give what moves it on by one."""
+    def progress(self, doing: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show a bar while there are several things to do on a terminal; give what moves it on."""
         bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -140,7 +140,7 @@ class Terminal:
         )
         with bar:
             task = bar.add_task(doing, total=total)
-            yield lambda _done: bar.advance(task)
+            yield lambda done: bar.advance(task, done)
 
     def _print(self, what: Any) -> None:
         with _quiet_when_gone(self._out):

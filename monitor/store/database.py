@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.util import await_only
 
 from monitor.errors import StartError, StoreUnavailable
-from monitor.store.migrations import REVISIONS, upgrade
+from monitor.store.migrations import COPYING, REVISIONS, upgrade
 from monitor.store.tables import pulse
 
 _BUSY_TIMEOUT_S = 10
@@ -101,6 +101,15 @@ class Database:
             raise StartError(f"the store's folder does not exist: {self.file.parent}")
         async with self._opening(), self._writer.begin() as connection:
             await connection.run_sync(_upgrade)
+
+    async def schema(self) -> str | None:
+        """Return the revision of the schema; None for an empty database.
+
+        Raises:
+            StartError: The database cannot be opened.
+        """
+        async with self._opening(), self._readers.connect() as connection:
+            return await connection.run_sync(_current)
 
     async def check(self) -> None:
         """Check that the schema is of this program's version; for commands that only read.
@@ -218,6 +227,8 @@ def _current(connection: Connection) -> str | None:
 
 
 def _refuse_newer(current: str | None) -> None:
+    if current == COPYING:
+        raise StartError("the store is an incomplete copy: run `voicelink-monitor store copy` again")
     if current is not None and current not in REVISIONS:
         raise StartError(
             f"the store is from a newer version of this program (schema {current}): "

@@ -7,6 +7,9 @@ from sqlalchemy import Connection
 REVISIONS = ("0001",)
 """Every revision of the schema, oldest first, so that a start need not import Alembic."""
 
+COPYING = "copying"
+"""What a store calls its revision while it is being copied from another."""
+
 
 def upgrade(connection: Connection) -> None:
     """Run the missing migrations, in the connection's transaction."""

@@ -49,7 +49,7 @@ def test_shipped_configs_link_to_the_runbooks(config: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
 def test_page_names_commands_that_exist(page: Path) -> None:
     """On-call can type every command of a runbook as it stands there."""
-    commands = {entry.name for entry in CATALOG}
+    commands = {entry.name.split()[0] for entry in CATALOG}
     assert set(re.findall(r"`voicelink-monitor ([\w-]+)", page.read_text())) <= commands
 
 

@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -21,7 +22,7 @@ from monitor.errors import ConfigError, StoreUnavailable
 
 CONTRACT = {
     *("run", "sync", "check-config", "connections", "drift", "changes", "alerts", "deliveries"),
-    *("accept", "simulate", "demo", "config-schema", "healthcheck"),
+    *("accept", "simulate", "demo", "store copy", "config-schema", "healthcheck"),
 }
 
 BY_NAME = {entry.name: entry for entry in CATALOG}
@@ -111,6 +112,8 @@ def test_debug_shows_where_a_bug_is() -> None:
         (["deliveries", "--status", "odd"], "error: Invalid value for --status"),
         (["demo", "--duration", "soon"], "error: Invalid value for --duration"),
         (["accept"], "error: Missing argument 'connection'"),
+        (["store", "bogus"], "error: No such command 'bogus'.\ntry: voicelink-monitor store --help\n"),
+        (["store", "copy"], "error: Invalid value: give either --to or --to-file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -129,7 +132,7 @@ def test_catalog_has_the_commands_of_the_contract() -> None:
 @pytest.mark.parametrize("entry", CATALOG, ids=lambda entry: entry.name)
 def test_help_tells_exit_codes_and_examples(entry: Entry, capsys: pytest.CaptureFixture[str]) -> None:
     """Every command's --help has a sentence, its exit codes and examples."""
-    code, _, _ = ran(entry.name, "--help")
+    code, _, _ = ran(*entry.name.split(), "--help")
     shown = capsys.readouterr().out
     assert code == 0
     about = documented(entry).partition("Exit codes:")[0]
@@ -154,8 +157,10 @@ def test_help_tells_exit_codes_and_examples(entry: Entry, capsys: pytest.Capture
 def test_examples_parse(name: str, example: str) -> None:
     """Every example is a command line that the program takes."""
     words = shlex.split(example.partition(" > ")[0])
-    after = words[words.index(name) + 1 :]
-    command = build_group().commands[name]
+    after = words[words.index(name.rpartition(" ")[2]) + 1 :]
+    command: Any = build_group()
+    for word in name.split():
+        command = command.commands[word]
     assert isinstance(command, LazyCommand)
     command.load().make_context(name, after, resilient_parsing=False)
 

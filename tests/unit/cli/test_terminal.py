@@ -74,7 +74,7 @@ def test_a_pipe_stays_plain_whatever_the_environment_wants(monkeypatch: pytest.M
     terminal = Terminal(out, err)
     terminal.table(("one",), [("critical",)])
     with terminal.progress("checking", 3) as advance:
-        advance(None)
+        advance(1)
     assert "\x1b" not in out.getvalue() + err.getvalue()
 
 
@@ -94,7 +94,7 @@ def test_progress_shows_nothing_where_nobody_watches() -> None:
     """A bar is for people; so is one over a single thing."""
     for err, total in ((io.StringIO(), 5), (Screen(), 1)):
         with Terminal(io.StringIO(), err).progress("checking", total) as advance:
-            advance(None)
+            advance(1)
         assert "checking" not in err.getvalue()
 
 
@@ -102,7 +102,7 @@ def test_progress_shows_a_bar_to_who_watches() -> None:
     """Several things on a terminal have a bar, on standard error."""
     err = Screen()
     with Terminal(io.StringIO(), err).progress("checking", 3) as advance:
-        advance(None)
+        advance(1)
     assert "checking" in err.getvalue()
 
 
