@@ -81,7 +81,7 @@ def build_group() -> TyperGroup:
     # The same option once more for those who write it after the command.
     config_option = next(option for option in group.params if option.name == "config")
     groups = {
-        name: TyperGroup(name=name, help=about, context_settings=dict(_CONTEXT), no_args_is_help=True)
+        name: TyperGroup(name=name, help=about, context_settings=dict(_CONTEXT), rich_markup_mode=None)
         for name, about in GROUPS.items()
     }
     for entry in CATALOG:

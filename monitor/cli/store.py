@@ -32,9 +32,9 @@ def copy(
 ) -> None:
     """Copy the SQLite store to PostgreSQL, so that several replicas can share it.
 
-    Stop the daemon first. Open alerts keep their ids, pending messages are still sent, history comes along. An
-    interrupted copy resumes when the command is run again. At the end every table is compared, row by row; no
-    daemon starts on a copy that is not complete. The SQLite store stays as it is: set store.url to the new
+    Stop the daemon first. Open alerts keep their ids, pending messages are still sent, history comes along.
+    An interrupted copy resumes when the command is run again. At the end every table is compared, row by row;
+    no daemon starts on a copy that is not complete. The SQLite store stays as it is: set store.url to the new
     database, and start the daemon.
 
     Exit codes:

@@ -1,8 +1,8 @@
 """Copies a store into an empty database: resumable, and verified before a daemon may use it.
 
 Tables are copied one after the other, rows in the order of their keys, each batch in its own transaction.
-Until all of it is verified, `COPYING` stands in the place of the schema's revision, so that no daemon starts on
-half of a store. What an earlier try has copied is kept as far as it is still the same.
+Until all of it is verified, `COPYING` stands in the place of the schema's revision, so that no daemon starts
+on half of a store. What an earlier try has copied is kept as far as it is still the same.
 """
 
 import functools
