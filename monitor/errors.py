@@ -116,7 +116,7 @@ class Refused(MonitorError):  # noqa: N818 - named for what happened
 
 
 class OutOfResources(MonitorError):  # noqa: N818 - named for what happened
-    """This process lacks a resource, so what it was about says nothing about the other side.
+    """This process lacks a resource; what it failed at says nothing about the other side.
 
     Args:
         resource: What it lacks.
@@ -227,7 +227,7 @@ def _lacking(exc: BaseException) -> Resource | None:
             return _LACKS[number]
         case _:
             pass
-    return Resource.DESCRIPTORS if _hides_a_lack(exc) and _few_descriptors_left() else None
+    return Resource.DESCRIPTORS if _hides_a_lack(exc) and few_descriptors_left() else None
 
 
 def _hides_a_lack(exc: BaseException) -> bool:
@@ -243,7 +243,8 @@ def _hides_a_lack(exc: BaseException) -> bool:
             return False
 
 
-def _few_descriptors_left() -> bool:
+def few_descriptors_left() -> bool:
+    """Return whether this process cannot open a handful of files right now."""
     with contextlib.ExitStack() as stack:
         try:
             for _ in range(_DESCRIPTORS_AT_ONCE):

@@ -1,9 +1,24 @@
-"""A process without file descriptors."""
+"""A process without file descriptors, and how the system says that it has none of this or that."""
 
 import contextlib
+import errno
 import os
 import resource
+import socket
 from collections.abc import Iterator
+
+from monitor.errors import OutOfResources, Resource
+
+LACKS: dict[str, tuple[Exception, Resource]] = {
+    "EMFILE": (OSError(errno.EMFILE, "x"), Resource.DESCRIPTORS),
+    "ENFILE": (OSError(errno.ENFILE, "x"), Resource.DESCRIPTORS),
+    "ENOMEM": (OSError(errno.ENOMEM, "x"), Resource.MEMORY),
+    "ENOBUFS": (OSError(errno.ENOBUFS, "x"), Resource.MEMORY),
+    "EAI_MEMORY": (socket.gaierror(socket.EAI_MEMORY, "x"), Resource.MEMORY),
+    "MemoryError": (MemoryError(), Resource.MEMORY),
+    "thread": (RuntimeError("can't start new thread"), Resource.THREADS),
+    "known": (OutOfResources(Resource.THREADS), Resource.THREADS),
+}
 
 
 @contextlib.contextmanager

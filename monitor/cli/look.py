@@ -14,7 +14,7 @@ from monitor.clock import Clock, SystemClock
 from monitor.config import AccountConfig, Config
 from monitor.daemon.watchlist import account_budgets, build_client, rules_of
 from monitor.drift.rules import Rules
-from monitor.errors import ConfigError, Outcome, SyncError
+from monitor.errors import ConfigError, Outcome, OutOfResources, SyncError
 from monitor.secret import Secret
 from monitor.store.rows import first_action
 from monitor.voicelink.budget import AccountBudget
@@ -64,11 +64,14 @@ class Drifting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What one look at a connection found; `error` says why it found nothing."""
+    """What one look at a connection found; `error` says why it found nothing.
+
+    `outcome` is None where the provider was not asked: this process had no resources to.
+    """
 
     connection: str
     account: str
-    outcome: Outcome
+    outcome: Outcome | None
     error: str | None
     duration_s: float
     numbers: int = 0
@@ -79,7 +82,7 @@ class Look:
     @property
     def checked(self) -> bool:
         """Whether there was a readable answer."""
-        return self.outcome.answered
+        return self.outcome is not None and self.outcome.answered
 
     @property
     def alarming(self) -> int:
@@ -141,7 +144,7 @@ async def find_targets(
                 listed = await client.list_connections(
                     key=account.secret.reveal(), budget=budgets[account.name]
                 )
-            except SyncError as exc:
+            except (SyncError, OutOfResources) as exc:
                 failed.append(_failed(f"({account.name}: list of connections)", account.name, exc, 0.0))
                 continue
             known = {each.connection_id for each in targets}
@@ -199,7 +202,7 @@ async def look(target: LookTarget, client: LookClient, clock: Clock) -> Look:
             key=target.key.reveal(), connection_id=target.connection_id, budget=target.budget
         )
         snapshot = await decode_sync(answer.body)
-    except SyncError as exc:
+    except (SyncError, OutOfResources) as exc:
         return _failed(target.name, target.account, exc, clock.monotonic() - started_s)
     now = clock.now()
     drifting = [
@@ -229,5 +232,6 @@ async def look(target: LookTarget, client: LookClient, clock: Clock) -> Look:
     )
 
 
-def _failed(name: str, account: str, exc: SyncError, duration_s: float) -> Look:
-    return Look(connection=name, account=account, outcome=exc.outcome, error=str(exc), duration_s=duration_s)
+def _failed(name: str, account: str, exc: SyncError | OutOfResources, duration_s: float) -> Look:
+    outcome = exc.outcome if isinstance(exc, SyncError) else None
+    return Look(connection=name, account=account, outcome=outcome, error=str(exc), duration_s=duration_s)

@@ -23,11 +23,12 @@ from monitor.drift.alert import AlertBody, Kind, Notice, Resolution, Severity, e
 from monitor.drift.alerts import Alert, Report, new_id
 from monitor.drift.episodes import Ended, Track
 from monitor.drift.text import Wording, body
-from monitor.errors import ConfigError, DeliveryError, Refusal
+from monitor.errors import ConfigError, DeliveryError, OutOfResources, Refusal
 from monitor.log import build_logger
 from monitor.notify.alertmanager import PosterParts
 from monitor.notify.delivery import Delivery, Receiver
 from monitor.notify.log import LogReceiver
+from monitor.shortage import Shortage
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.level import StoredLevel
@@ -87,12 +88,19 @@ def send_test_alert(
 async def _test(config: Config, names: Sequence[str]) -> list[ReceiverTest]:
     clock = SystemClock()
     log = build_logger("console", "error", sys.stderr)
+    shortage = Shortage(clock=clock, log=log, count=lambda: None)
     async with Database(config.store.secret.reveal()) as database:
 
         def parts(http: httpx.AsyncClient) -> PosterParts:
             level = StoredLevel(database, Codec(), clock, holder="test-alert")
             return PosterParts(
-                level=level, http=http, clock=clock, rng=random.Random(), metrics=_Uncounted(), log=log
+                level=level,
+                http=http,
+                clock=clock,
+                rng=random.Random(),
+                metrics=_Uncounted(),
+                log=log,
+                shortage=shortage,
             )
 
         made = ReceiverSet(config, clock=clock, log=LogReceiver(log), parts=parts)
@@ -116,7 +124,7 @@ async def _tested(receiver: str, sends: Iterable[Send]) -> ReceiverTest:
     try:
         for send in sends:
             heard.append(await send() or "")  # noqa: PERF401 - an error later must not lose earlier answers
-    except DeliveryError as exc:
+    except (DeliveryError, OutOfResources) as exc:
         error = str(exc)
     return ReceiverTest(receiver=receiver, delivered=error is None, answers=tuple(heard), error=error)
 

@@ -26,6 +26,7 @@ from monitor.http.client import build_http
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
 from monitor.notify.drain import Drain
+from monitor.shortage import Shortage
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
@@ -100,11 +101,18 @@ def build(
     metrics = Metrics(
         version=__version__, revision=revision, max_number_series=config.metrics.max_number_series
     )
-    announcer = Announcer(metrics=metrics, log=log)
+    shortage = Shortage(clock=clock, log=log, count=metrics.internal_error)
+    announcer = Announcer(metrics=metrics, log=log, shortage=shortage)
     tasks = Tasks(clock, announcer)
 
     drain = Drain(
-        outbox=StoredOutbox(database, clock), receivers=(), clock=clock, rng=rng, metrics=metrics, log=log
+        outbox=StoredOutbox(database, clock),
+        receivers=(),
+        clock=clock,
+        rng=rng,
+        metrics=metrics,
+        log=log,
+        shortage=shortage,
     )
     posters = Posters()
     active = ActiveConfig(
@@ -118,6 +126,7 @@ def build(
         drain=drain,
         posters=posters,
         log=log,
+        shortage=shortage,
         transport=transport,
     )
     state, uptime = active.state, Uptime(clock)
@@ -148,7 +157,7 @@ def build(
 
     runner = JobRunner(scheduler, clock, announcer)
     discovery = Discovery(active=active, runner=runner, schedule=schedule, failures=failures, clock=clock)
-    readiness = Readiness(schedule)
+    readiness = Readiness(schedule, shortage)
     status = StoreStatus(active=state, database=database, codec=codec, announcer=announcer)
 
     def on_reloaded() -> None:

@@ -23,12 +23,13 @@ from monitor.daemon.receivers import ReceiverSet
 from monitor.daemon.status import Readiness, StoreStatus
 from monitor.daemon.watchlist import account_budgets, build_client, build_watchlist
 from monitor.drift.failures import Streak
-from monitor.errors import ConfigError, MonitorError, Outcome, StoreUnavailable, SyncError
+from monitor.errors import ConfigError, MonitorError, Outcome, OutOfResources, StoreUnavailable, SyncError
 from monitor.log import set_level
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import PosterParts, Posters
 from monitor.notify.drain import Drain
 from monitor.notify.log import LogReceiver
+from monitor.shortage import Shortage
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionState, Watch, load_records, watched
 from monitor.store.database import Database
@@ -71,6 +72,7 @@ class ActiveConfig:
         drain: Given the receivers.
         posters: Given the receivers of the type `alertmanager`.
         log: Its level follows the config.
+        shortage: Told of posts that fail for want of a resource.
         transport: Takes the place of the network, in tests.
 
     Raises:
@@ -89,6 +91,7 @@ class ActiveConfig:
     drain: Drain
     posters: Posters
     log: FilteringBoundLogger
+    shortage: Shortage
     transport: httpx.AsyncBaseTransport | None = None
     _turn: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     _listed: dict[str, list[Listed]] = field(init=False, default_factory=dict)
@@ -197,6 +200,7 @@ class ActiveConfig:
                 rng=self.rng,
                 metrics=self.metrics,
                 log=self.log,
+                shortage=self.shortage,
             )
 
         receivers = ReceiverSet(
@@ -301,6 +305,9 @@ class ActiveConfig:
             remote = await made.client.list_connections(
                 key=account.secret.reveal(), budget=made.budgets[account.name]
             )
+        except OutOfResources as exc:
+            self.announcer.internal_error("discovering connections", exc)
+            return False
         except SyncError as exc:
             self._note(account.name, exc.outcome)
             self.log.warning("discovery.failed", account=account.name, outcome=exc.outcome, error=str(exc))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from monitor import __version__
 from monitor.drift.alert import AlertBody, Kind
 from monitor.errors import StoreUnavailable
+from monitor.shortage import Shortage
 from monitor.store.alerts import firing
 from monitor.store.codec import Codec
 from monitor.store.database import Database
@@ -24,13 +25,17 @@ class Readiness:
     `started` is set at the end of the start, `store_is_away` by the job that reads the gauges.
     """
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule, shortage: Shortage) -> None:
         self._schedule = schedule
+        self._shortage = shortage
         self.started = asyncio.Event()
         self.store_is_away = False
 
     def not_ready(self) -> str | None:
         """Return why the monitor does not do its work, or None."""
+        lacking = self._shortage.reason()
+        if lacking is not None:
+            return lacking
         if self.store_is_away:
             return "the store is unavailable"
         if not self.started.is_set() or not self._schedule.has_ticked:

@@ -68,6 +68,7 @@ async def request(
 
     Raises:
         NoAnswer: There was no answer.
+        OutOfResources: This process could not ask.
     """
     # No small answer that unpacks into a big one is asked for.
     sent = {**(headers or {}), "accept-encoding": "identity"}

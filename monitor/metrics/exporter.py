@@ -99,7 +99,8 @@ class Metrics:
         )
         self._internal_errors = counter(
             "voicelink_monitor_internal_errors_total",
-            "Bugs that the monitor ran into; each is in the log as internal.error. Please report them.",
+            "Failures of the monitor itself: bugs, in the log as internal.error, and a lack of file "
+            "descriptors, memory or threads, as resources.exhausted.",
         )
         self._loop_lag = gauge(
             "voicelink_monitor_event_loop_lag_seconds",
@@ -231,7 +232,7 @@ class Metrics:
         self._store_errors.inc()
 
     def internal_error(self) -> None:
-        """Count a bug in the program itself."""
+        """Count a bug in the program, or what it could not do for want of a resource."""
         self._internal_errors.inc()
 
     def schedule_delay(self, seconds: float) -> None:

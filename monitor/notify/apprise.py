@@ -12,7 +12,7 @@ import importlib
 import logging
 from typing import Any
 
-from monitor.errors import ConfigError, DeliveryError, Refusal
+from monitor.errors import ConfigError, DeliveryError, OutOfResources, Refusal, Resource, few_descriptors_left
 from monitor.notify.delivery import Delivery, body_of
 from monitor.notify.wording import Tone, compose, plain_text
 from monitor.secret import Secret
@@ -52,6 +52,7 @@ class AppriseReceiver:
         Raises:
             DeliveryError: It was not accepted, whatever the reason (`RETRY`), or the URL that its file now
                 holds is unusable (`FAILING`).
+            OutOfResources: It was not accepted, and this process has few descriptors left.
         """
         message = compose(body_of(delivery))
         title, text, kind = message.title, plain_text(message), _TYPES[message.tone]
@@ -63,6 +64,8 @@ class AppriseReceiver:
         except ConfigError as exc:
             raise DeliveryError(Refusal.FAILING, str(exc)) from exc
         if not accepted:
+            if few_descriptors_left():
+                raise OutOfResources(Resource.DESCRIPTORS)
             raise DeliveryError(Refusal.RETRY, "not accepted (Apprise gives no reason)")
         return "accepted"
 

@@ -86,7 +86,15 @@ class Dead:
     answered: bool = False
 
 
-Result = Sent | Failed | Dead
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postponed:
+    """This process had no resources to try it: no attempt, and nothing that its receiver did."""
+
+    delivery: Delivery
+    next_try_at: datetime
+
+
+Result = Sent | Failed | Dead | Postponed
 
 
 class Receiver(Protocol):
@@ -109,6 +117,7 @@ class Receiver(Protocol):
 
         Raises:
             DeliveryError: It was not taken.
+            OutOfResources: This process could not hand it over.
         """
         ...
 

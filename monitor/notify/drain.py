@@ -20,18 +20,20 @@ from typing import Protocol
 from structlog.typing import FilteringBoundLogger
 
 from monitor.clock import Clock, rfc3339
-from monitor.errors import DeliveryError, Refusal
+from monitor.errors import DeliveryError, Refusal, out_of_resources
 from monitor.notify.delivery import (
     Delivery,
     DeliveryOutcome,
     Failed,
     Outbox,
+    Postponed,
     Receiver,
     Result,
     Sent,
 )
-from monitor.notify.retry import after_failure
+from monitor.notify.retry import POSTPONED_S, after_failure
 from monitor.notify.turns import POLL_S, Turns, end
+from monitor.shortage import Shortage
 
 LEASE_MARGIN_S = 15.0  # beyond the receiver's timeout: the result must be settled inside the lease
 SHORTEST_WAIT_S = 0.1  # the store's clock may lag behind ours
@@ -61,6 +63,7 @@ class Drain:
         rng: Jitter of retries.
         metrics: Counts tries, and failures of the store.
         log: Gets `delivery.sent`, `delivery.failed`, `delivery.dead`, `store.failed`.
+        shortage: Told of tries that this process had no resources for.
         slots: Messages in flight at once, for each receiver.
     """
 
@@ -73,12 +76,13 @@ class Drain:
         rng: random.Random,
         metrics: DeliveryMetrics,
         log: FilteringBoundLogger,
+        shortage: Shortage,
         slots: int = 8,
     ) -> None:
         self._outbox = outbox
         self._clock = clock
         self._slots = slots
-        self._courier = _Courier(clock=clock, rng=rng, metrics=metrics, log=log)
+        self._courier = _Courier(clock=clock, rng=rng, metrics=metrics, log=log, shortage=shortage)
         self._lanes: dict[str, _Lane] = {}
         self._running = False
         self._closed = asyncio.Event()
@@ -151,6 +155,7 @@ class _Courier:
     rng: random.Random
     metrics: DeliveryMetrics
     log: FilteringBoundLogger
+    shortage: Shortage
 
     async def bring(self, receiver: Receiver, delivery: Delivery) -> Result:
         """Try once; return how it ended. Raises nothing but a cancellation."""
@@ -169,6 +174,11 @@ class _Courier:
         except TimeoutError:
             error = DeliveryError(Refusal.RETRY, f"no answer within {receiver.timeout_s:g} s")
         except Exception as exc:  # noqa: BLE001 - a task root: a bug in one receiver must not stop its lane
+            lack = out_of_resources(exc)
+            if lack is not None:
+                self.shortage.met(lack, f"delivering to {delivery.receiver}")
+                next_try_at = self.clock.now() + timedelta(seconds=POSTPONED_S)
+                return Postponed(delivery=delivery, next_try_at=next_try_at)
             # The type alone: the text of a stranger's exception may quote a secret.
             error = DeliveryError(Refusal.RETRY, f"unexpected {type(exc).__name__}")
         else:
@@ -179,8 +189,8 @@ class _Courier:
         result = after_failure(delivery, error, now=self.clock.now(), rng=self.rng)
         if isinstance(result, Failed):
             self.metrics.delivery(delivery.receiver, DeliveryOutcome.RETRIED)
-            next_try_at = rfc3339(result.next_try_at)
-            log.warning("delivery.failed", error=result.error, next_try_at=next_try_at)
+            due = rfc3339(result.next_try_at)
+            log.warning("delivery.failed", error=result.error, next_try_at=due)
         else:
             self.metrics.delivery(delivery.receiver, DeliveryOutcome.DEAD)
             log.error("delivery.dead", error=result.error)
@@ -259,10 +269,13 @@ class _Lane(Turns):
 
     async def _store_failed(self, exc: Exception) -> None:
         """Report the first of a row of failures, and wait; a wake does not shorten that."""
+        doing = f"deliveries to {self._receiver.name}"
+        lack = out_of_resources(exc)
+        if lack is not None:
+            self._courier.shortage.met(lack, doing)
         if self._store_failures == 0:
             self._courier.metrics.store_error()
-            doing = f"deliveries to {self._receiver.name}"
-            self._courier.log.error("store.failed", doing=doing, error=type(exc).__name__)
+            self._courier.log.error("store.failed", doing=doing, error=str(lack or type(exc).__name__))
         backoff_s = STORE_BACKOFF_S[min(self._store_failures, len(STORE_BACKOFF_S) - 1)]
         self._store_failures += 1
         await self._clock.sleep(backoff_s)

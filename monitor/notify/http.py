@@ -33,6 +33,7 @@ async def post(
 
     Raises:
         DeliveryError: There was no answer (`RETRY`).
+        OutOfResources: This process could not ask.
     """
     try:
         return await request(http, "POST", url, content=content, headers=headers, now=now)

@@ -16,6 +16,8 @@ from datetime import datetime, timedelta
 from monitor.errors import DeliveryError, Refusal
 from monitor.notify.delivery import Dead, Delivery, Failed
 
+POSTPONED_S = 5.0
+"""After a try that this process had no resources for; its receiver knows nothing of it."""
 FIRST_S = 1.0
 LONGEST_S = 300.0
 FAILING_JITTER_S = 30.0

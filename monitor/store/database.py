@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
-from monitor.errors import StartError, StoreUnavailable
+from monitor.errors import StartError, StoreUnavailable, out_of_resources
 from monitor.store.migrations import COPYING, REVISIONS, upgrade
 from monitor.store.tables import pulse
 
@@ -247,6 +247,9 @@ def _upgrade(connection: Connection) -> None:
 
 def _reason(exc: BaseException) -> str:
     """Return the driver's message only: statements and parameters may hold phone numbers."""
+    lack = out_of_resources(exc)
+    if lack is not None:
+        return str(lack)  # without descriptors, SQLite only says that it cannot open the file
     cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror

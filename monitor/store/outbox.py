@@ -27,7 +27,7 @@ from monitor.clock import Clock
 from monitor.drift.alert import Notice, Status, decode_body, encode_body
 from monitor.drift.failures import REFUSALS
 from monitor.errors import Refusal
-from monitor.notify.delivery import Dead, Delivery, Failed, Result, Sent
+from monitor.notify.delivery import Dead, Delivery, Failed, Postponed, Result, Sent
 from monitor.notify.routing import sent_as
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
@@ -174,6 +174,8 @@ async def _settled(tx: AsyncConnection, row: Row[Any], now: datetime) -> Deliver
 
 
 def _outcome(result: Result) -> dict[str, Any]:
+    if isinstance(result, Postponed):
+        return {"due_at": result.next_try_at, "lease_until": None}
     tried: dict[str, Any] = {"attempts": deliveries.c.attempts + 1, "lease_until": None}
     if isinstance(result, Sent):
         answer = result.answer[:_ANSWER_LENGTH]
@@ -212,16 +214,18 @@ _TELL = {"sqlite": _tell(sqlite.insert), "postgresql": _tell(postgresql.insert)}
 """Records that a receiver has accepted a message about an alert; also one that was closed meanwhile."""
 
 
-def _since_success(results: Sequence[Result]) -> list[Result]:
+def _since_success(results: Sequence[Result]) -> list[Sent | Failed | Dead]:
     """Return each receiver's last success and what came after it: what its health depends on."""
-    kept: dict[str, list[Result]] = {}
+    kept: dict[str, list[Sent | Failed | Dead]] = {}
     for result in results:
+        if isinstance(result, Postponed):
+            continue
         before = [] if isinstance(result, Sent) else kept.get(result.delivery.receiver, [])
         kept[result.delivery.receiver] = [*before, result]
     return [result for each in kept.values() for result in each]
 
 
-def _health(result: Result) -> dict[str, Any]:
+def _health(result: Sent | Failed | Dead) -> dict[str, Any]:
     """Return what a result says about a receiver.
 
     A dead letter may be the message's fault: it counts among the refusals, and is trouble once these are

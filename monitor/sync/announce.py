@@ -10,8 +10,9 @@ import structlog
 from monitor.drift.episodes import Ended
 from monitor.drift.moves import depended
 from monitor.drift.snapshot import Change, ChangeKind, Counts, Number
-from monitor.errors import Outcome, SyncError
+from monitor.errors import Outcome, SyncError, out_of_resources
 from monitor.metrics import ConnectionView, Metrics
+from monitor.shortage import Shortage
 from monitor.store.claims import SyncResult
 from monitor.store.connections import ConnectionName, ConnectionState
 from monitor.watch.connection import Connection
@@ -34,8 +35,10 @@ class Announcer:
         *,
         metrics: Metrics,
         log: structlog.typing.FilteringBoundLogger,
+        shortage: Shortage,
     ) -> None:
         self._metrics = metrics
+        self._shortage = shortage
         self._log = log
         self._numbers = False
         self._views: dict[str, ConnectionView] = {}
@@ -227,10 +230,17 @@ class Announcer:
     def store_failed(self, error: Exception, doing: str) -> None:
         """Count and log an operation that the store did not complete."""
         self._metrics.store_error()
+        lack = out_of_resources(error)
+        if lack is not None:
+            self._shortage.met(lack, doing)
         self._log.error("store.failed", doing=doing, error=str(error))
 
     def internal_error(self, doing: str, error: BaseException) -> None:
-        """Count and log a bug: the only log line with a traceback."""
+        """Count and log a bug, with the only traceback in the log, or a lack of resources."""
+        lack = out_of_resources(error)
+        if lack is not None:
+            self._shortage.met(lack, doing)
+            return
         self._metrics.internal_error()
         self._log.error("internal.error", doing=doing, exc_info=error)
 

@@ -95,6 +95,7 @@ class VoiceLinkClient:
 
         Raises:
             SyncError: With the outcome of the last try.
+            OutOfResources: This process could not ask.
         """
         return await self._ask(self._sync_request(key, connection_id), key, budget)
 
@@ -104,6 +105,7 @@ class VoiceLinkClient:
         Raises:
             SyncError: With the outcome of the last try.
             DecodeError: The list cannot be read.
+            OutOfResources: This process could not ask.
         """
         answer = await self._ask(self._list_request(key), key, budget)
         return decode_connections(answer.body)

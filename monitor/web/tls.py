@@ -3,7 +3,7 @@
 import ssl
 from pathlib import Path
 
-from monitor.errors import StartError
+from monitor.errors import StartError, out_of_resources
 from monitor.secret import FileStamp, file_stamp
 
 
@@ -36,12 +36,20 @@ class Certificate:
 
         Raises:
             StartError: They cannot be used, the pair in use stays. Said once for each change.
+            OutOfResources: This process could not read them; they are tried again.
         """
         stamp = self._stamps()
         if stamp == self._stamp:
             return False
+        try:
+            self._current = self._load()
+        except StartError as exc:
+            lack = out_of_resources(exc)
+            if lack is not None:
+                raise lack from exc
+            self._stamp = stamp
+            raise
         self._stamp = stamp
-        self._current = self._load()
         return True
 
     def _newest(

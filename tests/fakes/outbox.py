@@ -8,7 +8,7 @@ from enum import StrEnum
 from monitor.clock import Clock
 from monitor.drift.alert import Notice
 from monitor.errors import Refusal, StoreUnavailable
-from monitor.notify.delivery import Dead, Delivery, Failed, Result, Sent
+from monitor.notify.delivery import Dead, Delivery, Failed, Postponed, Result, Sent
 
 
 class State(StrEnum):
@@ -111,6 +111,8 @@ class FakeOutbox:
                 row.state, row.text = State.DELIVERED, result.answer
             case Dead():
                 row.state, row.text = State.DEAD, result.error
+            case Postponed():
+                row.due_at = result.next_try_at
             case Failed():
                 row.attempts += 1
                 row.first_failed_at = row.first_failed_at or result.at

@@ -32,6 +32,7 @@ from monitor.sync.cycle import Cycle, Done
 from monitor.sync.failures import FailureWatch
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
+from tests.fakes.shortage import no_shortage
 
 
 class HastyClock(FakeClock):
@@ -71,7 +72,7 @@ class Rig:
         self.clock, self.log, self.codec = HastyClock(), FakeLog(), Codec()
         self.uptime = Uptime(self.clock)
         self.metrics = Metrics(version="1")
-        self.announcer = Announcer(metrics=self.metrics, log=self.log.logger)
+        self.announcer = Announcer(metrics=self.metrics, log=self.log.logger, shortage=no_shortage())
         self.ledger = CountingLedger(database, self.codec)
         rng = random.Random(1)
         self.active = ActiveConfig(
@@ -89,7 +90,9 @@ class Rig:
                 rng=rng,
                 metrics=self.metrics,
                 log=self.log.logger,
+                shortage=no_shortage(),
             ),
+            shortage=no_shortage(),
             posters=Posters(),
             log=self.log.logger,
             transport=httpx.ASGITransport(app=simulator),

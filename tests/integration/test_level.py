@@ -32,6 +32,7 @@ from tests.fakes.alerts import BODY
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.level import member
 from tests.fakes.log import FakeLog
+from tests.fakes.shortage import no_shortage
 
 CODEC = Codec()
 MINUTE = timedelta(minutes=1)
@@ -279,6 +280,7 @@ async def test_reload_without_a_url_removes_its_rows(database: Database) -> None
                     rng=random.Random(0),
                     metrics=Uncounted(),
                     log=FakeLog().logger,
+                    shortage=no_shortage(),
                 ),
             )
         ]

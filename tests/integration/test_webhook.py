@@ -23,6 +23,7 @@ from monitor.secret import Secret
 from tests.fakes.alerts import BODY, delivery_of
 from tests.fakes.log import FakeLog
 from tests.fakes.outbox import FakeOutbox, State
+from tests.fakes.shortage import no_shortage
 from tests.servers.webhook import Answer, WebhookSink
 
 SECRET = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, about").decode()
@@ -235,6 +236,7 @@ async def test_webhook_is_the_same_on_every_try(webhook_sink: WebhookSink) -> No
             rng=random.Random(1),
             metrics=Uncounted(),
             log=FakeLog().logger,
+            shortage=no_shortage(),
         )
         running = asyncio.create_task(drain.run())
         requests = await webhook_sink.wait_for(3)

@@ -9,19 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.errors import OutOfResources, Resource, out_of_resources
-from tests.descriptors import no_descriptors
+from monitor.errors import Resource, out_of_resources
+from tests.descriptors import LACKS, no_descriptors
 
-LACKS: dict[str, tuple[Exception, Resource]] = {
-    "EMFILE": (OSError(errno.EMFILE, "x"), Resource.DESCRIPTORS),
-    "ENFILE": (OSError(errno.ENFILE, "x"), Resource.DESCRIPTORS),
-    "ENOMEM": (OSError(errno.ENOMEM, "x"), Resource.MEMORY),
-    "ENOBUFS": (OSError(errno.ENOBUFS, "x"), Resource.MEMORY),
-    "EAI_MEMORY": (socket.gaierror(socket.EAI_MEMORY, "x"), Resource.MEMORY),
-    "MemoryError": (MemoryError(), Resource.MEMORY),
-    "thread": (RuntimeError("can't start new thread"), Resource.THREADS),
-    "known": (OutOfResources(Resource.THREADS), Resource.THREADS),
-}
 OTHERS: dict[str, Exception] = {
     "refused": ConnectionRefusedError(errno.ECONNREFUSED, "x"),
     "OpenSSL's number 12": ssl.SSLError(errno.ENOMEM, "x"),

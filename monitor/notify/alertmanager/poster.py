@@ -12,12 +12,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 from monitor.clock import rfc3339
-from monitor.errors import DeliveryError, LeaseLost, Refusal, StoreUnavailable
+from monitor.errors import DeliveryError, LeaseLost, Refusal, StoreUnavailable, out_of_resources
 from monitor.notify.alertmanager.labels import reconcile, slices
 from monitor.notify.alertmanager.level import LabelSet, LevelState, PostTarget
 from monitor.notify.alertmanager.receiver import AlertmanagerReceiver
 from monitor.notify.alertmanager.render import Letter, batches, joined
 from monitor.notify.delivery import DeliveryOutcome
+from monitor.notify.retry import POSTPONED_S
 from monitor.notify.turns import POLL_S, Turns, end
 
 FIRST_BACKOFF_S = 1.0
@@ -47,6 +48,7 @@ class Poster(Turns):
         self._rng = parts.rng
         self._metrics = parts.metrics
         self._log = parts.log.bind(receiver=target.receiver, url=target.url)
+        self._shortage = parts.shortage
         self._state: LevelState | None = None
         self._held_s: float | None = None
         self._marker: object = None
@@ -77,7 +79,7 @@ class Poster(Turns):
         except DeliveryError as exc:
             return await self._failed(exc)
         except Exception as exc:  # noqa: BLE001 - a task's root: a poster that raised would never post again
-            return await self._failed(DeliveryError(Refusal.RETRY, f"unexpected {type(exc).__name__}"))
+            return await self._unexpected(exc)
         return min(self._rest_until_s - self._clock.monotonic(), POLL_S)
 
     async def leave(self) -> None:
@@ -216,6 +218,15 @@ class Poster(Turns):
             self._store_failed(exc, "recording a post")
         else:
             self._well = True
+
+    async def _unexpected(self, exc: Exception) -> float:
+        """Postpone what this process had no resources for, and take anything else for a failure."""
+        lack = out_of_resources(exc)
+        if lack is None:
+            return await self._failed(DeliveryError(Refusal.RETRY, f"unexpected {type(exc).__name__}"))
+        self._shortage.met(lack, f"posting to {self._target.receiver}")
+        self._not_before_s = self._clock.monotonic() + POSTPONED_S
+        return POSTPONED_S
 
     async def _failed(self, error: DeliveryError) -> float:
         """Record a failure; return the seconds to wait, in which no change is posted."""

@@ -20,6 +20,7 @@ from monitor.notify.drain import DeliveryMetrics
 from monitor.notify.http import JSON, post, require_taken
 from monitor.notify.routing import Route
 from monitor.secret import Secret
+from monitor.shortage import Shortage
 
 PATH = "/api/v2/alerts"
 
@@ -51,6 +52,7 @@ class PosterParts:
     rng: random.Random
     metrics: DeliveryMetrics
     log: FilteringBoundLogger
+    shortage: Shortage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

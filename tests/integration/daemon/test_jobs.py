@@ -13,6 +13,7 @@ from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.sync.announce import Announcer
 from tests.fakes.log import FakeLog
+from tests.fakes.shortage import no_shortage
 
 
 def failing(error: Exception, times: int, done: asyncio.Event) -> Callable[[], Awaitable[None]]:
@@ -35,7 +36,7 @@ def failing(error: Exception, times: int, done: asyncio.Event) -> Callable[[], A
 async def test_job_that_fails_is_logged_by_its_name_and_runs_again(error: Exception, event: str) -> None:
     """Neither a store that is away nor a bug ends a job."""
     log, scheduler, done = FakeLog(), AsyncIOScheduler(timezone="UTC"), asyncio.Event()
-    announcer = Announcer(metrics=Metrics(version="1"), log=log.logger)
+    announcer = Announcer(metrics=Metrics(version="1"), log=log.logger, shortage=no_shortage())
     runner = JobRunner(scheduler, SystemClock(), announcer)
     runner.every(timedelta(milliseconds=10), "tidying up", failing(error, 2, done), at_once=True)
     scheduler.start()

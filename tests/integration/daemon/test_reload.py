@@ -21,6 +21,7 @@ from monitor.store.outbox import StoredOutbox
 from monitor.sync.announce import Announcer
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
+from tests.fakes.shortage import no_shortage
 
 GRACE_S = 120.0
 """For so long an old client may finish what it began."""
@@ -41,6 +42,7 @@ class Site:
             rng=rng,
             metrics=metrics,
             log=self.log.logger,
+            shortage=no_shortage(),
         )
         self.active = ActiveConfig(
             self.config(),
@@ -49,8 +51,9 @@ class Site:
             clock=self.clock,
             rng=rng,
             metrics=metrics,
-            announcer=Announcer(metrics=metrics, log=self.log.logger),
+            announcer=Announcer(metrics=metrics, log=self.log.logger, shortage=no_shortage()),
             drain=drain,
+            shortage=no_shortage(),
             posters=Posters(),
             log=self.log.logger,
         )

@@ -13,6 +13,7 @@ from monitor.metrics import Metrics
 from monitor.sync.announce import Announcer
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
+from tests.fakes.shortage import no_shortage
 
 
 class Parts:
@@ -74,7 +75,7 @@ async def parts(clock: FakeClock, log: FakeLog) -> AsyncIterator[Parts]:
         active=any_part,
         failures=any_part,
         schedule=any_part,
-        announcer=Announcer(metrics=metrics, log=log.logger),
+        announcer=Announcer(metrics=metrics, log=log.logger, shortage=no_shortage()),
         log=log.logger,
     )
     running = asyncio.create_task(watch.run())

@@ -19,6 +19,7 @@ from monitor.store.tables import deliveries, receivers
 from tests.fakes.alerts import BODY
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.log import FakeLog
+from tests.fakes.shortage import no_shortage
 
 URL = "https://hook.test/p4th-t0ken"
 QUOTED = "no /p4th-t0ken for Bearer t0k3n and +91 80112 23344"
@@ -127,6 +128,7 @@ async def test_answer_is_stored_as_it_may_be_shown(
             rng=random.Random(0),
             metrics=counted,
             log=FakeLog().logger,
+            shortage=no_shortage(),
         )
         running = asyncio.create_task(drain.run())
         await asyncio.wait_for(counted.ended.wait(), 20)

@@ -30,6 +30,7 @@ from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.watchlist import ActiveState, Watchlist
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.log import FakeLog
+from tests.fakes.shortage import no_shortage
 from tests.fakes.stored import begin, fresh
 
 
@@ -83,7 +84,7 @@ class House:
         self.log = FakeLog()
         self.cycle = FakeCycle(self.clock)
         metrics = Metrics(version="1")
-        announcer = Announcer(metrics=metrics, log=self.log.logger)
+        announcer = Announcer(metrics=metrics, log=self.log.logger, shortage=no_shortage())
         client = VoiceLinkClient(
             http=http,
             base_url="http://x",

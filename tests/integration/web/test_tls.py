@@ -12,9 +12,10 @@ import httpx
 import pytest
 import trustme
 
-from monitor.errors import StartError
+from monitor.errors import OutOfResources, StartError
 from monitor.web.server import WebServer
 from monitor.web.tls import Certificate
+from tests.descriptors import no_descriptors
 from tests.integration.web.site import Site
 
 NAMES = ("localhost", "127.0.0.1")
@@ -207,3 +208,14 @@ def test_encrypted_key_is_refused_without_asking(tmp_path: Path) -> None:
     files.put(files.key, locked)
     with pytest.raises(StartError, match="an unencrypted key"):
         Certificate(files.cert, files.key)
+
+
+async def test_pair_that_this_process_cannot_read_is_read_later(tls: Tls) -> None:
+    """Without descriptors a renewed pair is not taken for a broken one, and not forgotten."""
+    before = await tls.served()
+    renewed = tls.files.renew()
+    with no_descriptors(), pytest.raises(OutOfResources):
+        await tls.server.refresh_certificate()
+    assert await tls.served() == before
+    assert await tls.server.refresh_certificate() is True
+    assert await tls.served() == renewed

@@ -36,6 +36,7 @@ from tests.fakes.alerts import BODY
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.level import FakeLevel, member
 from tests.fakes.log import FakeLog
+from tests.fakes.shortage import no_shortage
 
 ROUTE = Route(receiver="am")
 WORDING = Wording(
@@ -410,6 +411,7 @@ class World:
                 rng=random.Random(0),
                 metrics=self.counts,
                 log=self.log.logger,
+                shortage=no_shortage(),
             ),
         )
         self.posters = Posters()

@@ -20,6 +20,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
 from tests.fakes.outbox import FakeOutbox, State
 from tests.fakes.receiver import Answer, FakeReceiver, refuse_first
+from tests.fakes.shortage import no_shortage
 
 BUSY = DeliveryError(Refusal.RETRY, "503 Service Unavailable")
 BARRED = DeliveryError(Refusal.FAILING, "401 Unauthorized")
@@ -57,6 +58,7 @@ class World:
             rng=random.Random(seed),
             metrics=self.counts,
             log=self.log.logger,
+            shortage=no_shortage(),
             slots=slots,
         )
 
@@ -431,6 +433,7 @@ async def test_drain_is_not_alive_when_a_lane_is_stuck() -> None:
         rng=random.Random(0),
         metrics=world.counts,
         log=world.log.logger,
+        shortage=no_shortage(),
     )
     world.drain = drain
     async with world.running():
