@@ -5,10 +5,10 @@ nature, the root logger of `logging`, is taken over by `route_standard_library`,
 """
 
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Literal, TextIO, cast
 
@@ -18,6 +18,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 from monitor.clock import Clock, SystemClock, rfc3339
 from monitor.errors import MonitorError
+from monitor.lines import Line, LineWriter
 
 LogFormat = Literal["json", "console"]
 
@@ -35,16 +36,18 @@ _MESSAGES_OF_LEVEL = {"warn": "warning", "exception": "error", "fatal": "critica
 def build_logger(
     format: LogFormat,  # noqa: A002 - the name of the setting
     level: str,
-    stream: TextIO,
+    out: LineWriter | TextIO,
     *,
     clock: Clock | None = None,
 ) -> FilteringBoundLogger:
-    """Return a logger that writes to `stream`; `set_level` changes its level later.
+    """Return a logger that writes to `out`; `set_level` changes its level later.
+
+    Its calls return the `Line` that they wrote, None below its level.
 
     Args:
         format: `json`, or `console` for people.
         level: A key of `LEVELS`. Calls below it do nothing, and cost next to nothing.
-        stream: Text; flushed after each line. Once its reader is gone, lines are dropped.
+        out: Gets the lines. A stream gets each at once, and may make the caller wait.
         clock: For the timestamps; the machine's if None.
     """
     # A class of its own for this logger and all that are bound from it: a new level changes its methods, so
@@ -55,12 +58,17 @@ def build_logger(
         return bool(wrapper.is_enabled_for(None, logging.DEBUG))
 
     render = _render_json if format == "json" else structlog.dev.ConsoleRenderer(colors=False)
-    processors: list[Processor] = [
-        _head(clock or SystemClock()),
-        _describe_exception(verbose),
-        cast("Processor", render),
-    ]
-    logger = cast("FilteringBoundLogger", wrapper(_LineWriter(stream), processors, {}))
+    head = _head(clock or SystemClock())
+    processors: list[Processor] = [head, _describe_exception(verbose), cast("Processor", render)]
+    write = out.write if isinstance(out, LineWriter) else _write_to(out)
+    if isinstance(out, LineWriter):
+
+        def notice(count: int, since: datetime) -> str:
+            fields = {"event": "log.dropped", "lines": count, "since": rfc3339(since)}
+            return str(render(None, "warning", head(None, "warning", fields)))
+
+        out.notice = notice
+    logger = cast("FilteringBoundLogger", wrapper(_Output(write), processors, {}))
     set_level(logger, level)
     return logger
 
@@ -107,35 +115,31 @@ def _known_level(level: int) -> int:
     return max(known for known in LEVELS.values() if known <= max(level, logging.WARNING))
 
 
-class _LineWriter:
-    """Writes lines to a stream, and drops them once its reader is gone."""
+class _Output:
+    """What structlog calls, a method for each level."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, write: Callable[[str], Line]) -> None:
+        self.debug = self.info = self.warning = self.error = self.critical = self.log = write
 
-    def write(self, line: str) -> None:
+
+def _write_to(stream: TextIO) -> Callable[[str], Line]:
+    """Return what writes a line to a stream at once."""
+
+    def write(text: str) -> Line:
+        line = Line(text)
         try:
-            self._stream.write(line + "\n")
-            self._stream.flush()
-        except BrokenPipeError:
-            self._redirect()
-        except (OSError, ValueError):
-            return  # a full disk, a closed stream: the log has no place to say so
+            stream.write(text + "\n")
+            stream.flush()
+        except (OSError, ValueError) as exc:  # a full disk, no reader, a closed stream
+            line.end(getattr(exc, "strerror", None) or "the stream is closed")
+        else:
+            line.end()
+        return line
 
-    debug = info = warning = error = critical = log = write
-
-    def _redirect(self) -> None:
-        # What the stream still buffers would fail again at every write and at exit.
-        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
-        try:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
-        except (OSError, ValueError):
-            return
+    return write
 
 
-def _head(clock: Clock) -> Processor:
+def _head(clock: Clock) -> Callable[[WrappedLogger, str, EventDict], EventDict]:
     """Return a processor that puts `timestamp`, `level` and `event` first."""
 
     def head(_: WrappedLogger, method: str, event_dict: EventDict) -> EventDict:

@@ -8,10 +8,14 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TextIO
 
+from structlog.typing import FilteringBoundLogger
+
 from monitor import __version__
+from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.daemon.build import Parts, build
 from monitor.errors import StartError, StoreUnavailable
+from monitor.lines import LineWriter
 from monitor.log import build_logger, route_standard_library
 from monitor.store.claims import free_leases
 from monitor.store.outbox import free_delivery_leases
@@ -19,6 +23,7 @@ from monitor.web.server import bind
 
 _SYNC_GRACE_S = 3.0
 _DRAIN_GRACE_S = 3.0
+_LOG_GRACE_S = 2.0
 
 
 async def run_daemon(
@@ -45,26 +50,38 @@ async def run_daemon(
         ConfigError: A receiver cannot be built.
     """
     stop = stop or asyncio.Event()
-    log = build_logger(config.log.format, config.log.level, log_stream or sys.stdout)
-    undo_logging = route_standard_library(log)
-    try:
+    with contextlib.ExitStack() as stack:
+        log, dropped_lines = stack.enter_context(_log(config, log_stream))
+        stack.callback(gc.unfreeze)
         # Nothing else has the event loop yet.
-        with contextlib.closing(bind(config.web.listen.host, config.web.listen.port)) as sock:
-            daemon = Daemon(build(config, sock=sock, log=log, reread=reread, revision=revision))
-            with _signals(
-                {signal.SIGTERM: stop.set, signal.SIGINT: stop.set, signal.SIGHUP: daemon.reload_soon}
-            ):
-                async with daemon.running() as address:
-                    # What was built so far stays. A full collection through it all holds the event loop for
-                    # 100 ms, and with large answers coming and going there is one every few seconds.
-                    gc.collect()
-                    gc.freeze()
-                    if on_ready is not None:
-                        on_ready(address)
-                    await stop.wait()
-    finally:
-        gc.unfreeze()
-        undo_logging()
+        sock = stack.enter_context(contextlib.closing(bind(config.web.listen.host, config.web.listen.port)))
+        parts = build(
+            config, sock=sock, log=log, dropped_lines=dropped_lines, reread=reread, revision=revision
+        )
+        daemon = Daemon(parts)
+        with _signals({signal.SIGTERM: stop.set, signal.SIGINT: stop.set, signal.SIGHUP: daemon.reload_soon}):
+            async with daemon.running() as address:
+                # What was built so far stays. A full collection through it all holds the event loop for
+                # 100 ms, and with large answers coming and going there is one every few seconds.
+                gc.collect()
+                gc.freeze()
+                if on_ready is not None:
+                    on_ready(address)
+                await stop.wait()
+
+
+@contextlib.contextmanager
+def _log(config: Config, stream: TextIO | None) -> Iterator[tuple[FilteringBoundLogger, Callable[[], int]]]:
+    """Give the log, to a stream or to standard output, and what returns how many lines it has dropped."""
+    with contextlib.ExitStack() as stack:
+        if stream is None:
+            writer = LineWriter(sys.stdout.fileno(), SystemClock())
+            stack.callback(writer.close, _LOG_GRACE_S)
+            log, dropped = build_logger(config.log.format, config.log.level, writer), lambda: writer.dropped
+        else:
+            log, dropped = build_logger(config.log.format, config.log.level, stream), int
+        stack.callback(route_standard_library(log))
+        yield log, dropped
 
 
 @contextlib.contextmanager

@@ -66,6 +66,7 @@ def build(
     *,
     sock: socket.socket,
     log: FilteringBoundLogger,
+    dropped_lines: Callable[[], int] = int,
     reread: Callable[[], Config] | None = None,
     revision: str = "",
     clock: Clock | None = None,
@@ -80,6 +81,7 @@ def build(
         config: The first config.
         sock: For the web side, from `monitor.web.server.bind`.
         log: The log.
+        dropped_lines: Returns how many lines the log has dropped.
         reread: Reads the config again, for a reload; it may block. None: there is nothing to reload from.
         revision: Of the source, for `build_info`.
         clock: The machine's unless given.
@@ -99,7 +101,10 @@ def build(
     database = database or Database(config.store.secret.reveal())
     codec = Codec()
     metrics = Metrics(
-        version=__version__, revision=revision, max_number_series=config.metrics.max_number_series
+        version=__version__,
+        revision=revision,
+        max_number_series=config.metrics.max_number_series,
+        dropped_lines=dropped_lines,
     )
     shortage = Shortage(clock=clock, log=log, count=metrics.internal_error)
     announcer = Announcer(metrics=metrics, log=log, shortage=shortage)

@@ -2,7 +2,7 @@
 
 import asyncio
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from itertools import product
@@ -10,7 +10,7 @@ from itertools import product
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.gc_collector import GCCollector
-from prometheus_client.metrics_core import Metric
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -43,6 +43,20 @@ class _WithoutCreated(Collector):
             yield metric
 
 
+class _DroppedLines(Collector):
+    """A counter that the log keeps."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "voicelink_monitor_log_lines_dropped_total",
+            "Log lines that could not be written, or came faster than they were read.",
+            value=self._count(),
+        )
+
+
 class Metrics:
     """What `/metrics` shows. Its methods are cheap and never wait, except `render`.
 
@@ -50,9 +64,17 @@ class Metrics:
         version: The program's.
         revision: Of the source it was built from; empty if unknown.
         max_number_series: Cap on all series of `voicelink_number_state` together.
+        dropped_lines: Returns how many lines the log has dropped.
     """
 
-    def __init__(self, *, version: str, revision: str = "", max_number_series: int = 10_000) -> None:
+    def __init__(
+        self,
+        *,
+        version: str,
+        revision: str = "",
+        max_number_series: int = 10_000,
+        dropped_lines: Callable[[], int] = int,
+    ) -> None:
         self._connections = ConnectionFamilies(max_number_series=max_number_series)
         registry = CollectorRegistry()
         self._registry = _WithoutCreated(registry)
@@ -102,6 +124,7 @@ class Metrics:
             "Failures of the monitor itself: bugs, in the log as internal.error, and a lack of file "
             "descriptors, memory or threads, as resources.exhausted.",
         )
+        registry.register(_DroppedLines(dropped_lines))
         self._loop_lag = gauge(
             "voicelink_monitor_event_loop_lag_seconds",
             "How late the event loop last woke up.",

@@ -48,6 +48,7 @@ voicelink_monitor_oldest_pending_delivery_timestamp_seconds   receiver
 voicelink_monitor_store_errors_total
 voicelink_monitor_internal_errors_total
 voicelink_monitor_event_loop_lag_seconds
+voicelink_monitor_log_lines_dropped_total
 process_resident_memory_bytes
 process_cpu_seconds_total
 """

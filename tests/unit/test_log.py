@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from structlog.typing import FilteringBoundLogger
 
 from monitor.errors import Outcome, StoreUnavailable, SyncError
+from monitor.lines import LineWriter
 from monitor.log import build_logger, route_standard_library, set_level
 from monitor.secret import Secret
 from tests.fakes.clock import FakeClock
@@ -239,16 +240,23 @@ def test_route_standard_library_can_be_undone() -> None:
     assert (root.handlers, root.level) == before
 
 
-def test_broken_pipe_drops_lines_for_good() -> None:
-    """Once the reader is gone, logging goes on without an error, also when the stream is closed."""
+async def test_log_tells_what_it_dropped_as_an_event() -> None:
+    """Once lines can be written again, one of them says how many could not, and since when, at any level."""
     reader, writer = os.pipe()
-    with os.fdopen(writer, "w") as stream:
-        logger = build_logger("json", "info", stream)
-        logger.info("read")
-        assert b"read" in os.read(reader, 1000)
-        os.close(reader)
-        for _ in range(3):
-            logger.info("unread")
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    out = LineWriter(nowhere, FakeClock())
+    logger = build_logger("json", "error", out, clock=FakeClock())
+    await logger.error("lost").failure()
+    os.dup2(writer, nowhere)
+    await logger.error("found").failure()
+    out.close(10)
+    for descriptor in (writer, nowhere):
+        os.close(descriptor)
+    with os.fdopen(reader) as stream:
+        found, told = [json.loads(line) for line in stream]
+    assert found["event"] == "found"
+    head = {"timestamp": "2026-03-01T12:00:00.000Z", "level": "warning", "event": "log.dropped"}
+    assert told == head | {"lines": 1, "since": "2026-03-01T12:00:00.000Z"}
 
 
 def test_closed_stream_drops_lines() -> None:

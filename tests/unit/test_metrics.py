@@ -108,6 +108,17 @@ async def test_connection_shows_every_promised_series(accept: str) -> None:
     }
 
 
+@pytest.mark.parametrize("accept", ["", OPENMETRICS], ids=["text", "openmetrics"])
+async def test_dropped_log_lines_are_counted_by_the_log(accept: str) -> None:
+    """They are 0 from the start, and what the log says at each scrape."""
+    dropped = 0
+    metrics = Metrics(version="1.0", dropped_lines=lambda: dropped)
+    name = key("voicelink_monitor_log_lines_dropped_total")
+    assert (await scrape(metrics, accept))[name] == 0
+    dropped = 7
+    assert (await scrape(metrics, accept))[name] == 7
+
+
 async def test_connection_before_its_first_sync_claims_nothing() -> None:
     """No `up`, no counts; the last success is 0, `ok` and all changes are 0."""
     metrics = build()
