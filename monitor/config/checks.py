@@ -12,9 +12,12 @@ from urllib.parse import urlsplit
 
 from monitor.config.keys import Path, dotted
 from monitor.config.lists import AccountConfig
-from monitor.config.settings import Config, ScheduleConfig
+from monitor.config.settings import Config, ScheduleConfig, WebConfig
 from monitor.cron import means_either_day
 from monitor.http.hosts import is_loopback
+
+_HIGHEST_COST = 14
+"""Of a bcrypt hash that is checked within about a second; each further one takes twice as long."""
 
 NO_ACCOUNT = "no account: add [[accounts]] to the config file, or set VOICELINK_API_KEY"
 
@@ -132,6 +135,7 @@ def questions(config: Config, now: datetime) -> Iterator[str]:
         yield "api.base_url: API keys travel unencrypted over http: use https"
     if not any(account.discover for account in config.accounts):
         yield from _vain_globs(config)
+    yield from _logins(config.web)
 
 
 def _either_day_crons(config: Config) -> Iterator[str]:
@@ -147,6 +151,18 @@ def _either_day_crons(config: Config) -> Iterator[str]:
             yield (
                 f"{dotted(path)}: it restricts both day of month and weekday, so it fires on days that match "
                 "either one, as in crontab: write * for one of the two to restrict by the other alone"
+            )
+
+
+def _logins(web: WebConfig) -> Iterator[str]:
+    users = web.basic_auth_users
+    if users and not any(fnmatchcase(user, glob) for user in users for glob in web.operators):
+        yield "web.operators: it matches no user of web.basic_auth_users, so no one can act"
+    for user, kept in users.items():
+        if int(kept.reveal()[4:6]) > _HIGHEST_COST:
+            yield (
+                f"{dotted(('web', 'basic_auth_users', user))}: at this cost a login takes seconds, for "
+                "every user: use a cost of 10 to 12, as in `htpasswd -nBC 10 NAME`"
             )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ _WRITTEN: dict[type, Callable[[Any], str]] = {
     timedelta: format_duration,
     datetime: rfc3339,
     Listen: str,
+    IPv4Network: str,
+    IPv6Network: str,
     Path: str,
 }
 """How the file writes values that JSON has no type for."""

@@ -231,6 +231,12 @@ class WebConfig(values.Section):
         default_factory=dict
     )
     """Bcrypt hashes of passwords by user name; probes stay open."""
+    operators: tuple[values.Text, ...] = ("*",)
+    """Globs of user names who may reload, sync, accept and retry; other users only read."""
+    allowed_hosts: tuple[values.Host, ...] = ()
+    """Host names that are answered; by default any, on a loopback address only this machine's own."""
+    trusted_proxies: tuple[values.Network, ...] = ()
+    """Addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are believed."""
 
     @field_validator("tls_key_file", mode="after")
     @classmethod

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ from pydantic_core import PydanticCustomError
 from monitor.config.units import DURATION_PATTERN, SIZE_PATTERN, format_duration, parse_duration, parse_size
 from monitor.cron import parse_cron
 from monitor.errors import StartError
+from monitor.http.hosts import host_of
 from monitor.secret import Secret
 
 PROBLEM = "problem"
@@ -296,6 +298,31 @@ def _listen(value: Any) -> Listen:
     return Listen(found[1] or found[2], int(found[3]))
 
 
+def _host(value: Any) -> str:
+    """Return a host in the form that requests are compared with, `*`, or `*.` before a domain."""
+    given = text(value)
+    if given == "*":
+        return given
+    try:
+        name = given.removeprefix("*.").encode("idna").decode()
+    except UnicodeError:
+        name = ""
+    bare = f"[{name}]" if ":" in name and "[" not in name else name
+    host = host_of(bare)
+    if host is None or ("[" in bare and not bare.endswith("]")):
+        raise problem('write it like "monitor.example.com", "*.example.com" or "192.0.2.7", without a port')
+    return f"*.{host}" if given.startswith("*.") else host
+
+
+def _network(value: Any) -> IPv4Network | IPv6Network:
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    try:
+        return ip_network(text(value))
+    except ValueError:
+        raise problem('not an address or a network; write it like "192.0.2.7" or "10.0.0.0/8"') from None
+
+
 def _provider_id(value: Any) -> str:
     """Return an id as the provider writes it: a UUID as a rule, but ids have come in other forms too."""
     value = text(value)
@@ -392,6 +419,8 @@ OptionalFile = Annotated[Path | None, BeforeValidator(optional(_existing_file)),
 OptionalText = Annotated[str | None, BeforeValidator(optional(text)), _schema("string")]
 OptionalId = Annotated[str | None, BeforeValidator(optional(_provider_id)), _schema("string")]
 ListenAddress = Annotated[Listen, BeforeValidator(_listen), _schema("string", pattern=r"^.+:[0-9]+$")]
+Host = Annotated[str, BeforeValidator(_host), _schema("string", minLength=1)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network), _schema("string")]
 Until = Annotated[datetime | None, BeforeValidator(optional(_until)), _schema("string")]
 LocalInstant = Annotated[datetime | None, BeforeValidator(local_instant), _schema("string")]
 

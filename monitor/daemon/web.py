@@ -10,6 +10,7 @@ from monitor.clock import Clock
 from monitor.config import Config
 from monitor.drift.rules import Rules
 from monitor.errors import StartError
+from monitor.http.hosts import is_loopback
 from monitor.metrics import Metrics
 from monitor.store.codec import Codec
 from monitor.store.database import Database
@@ -20,6 +21,7 @@ from monitor.web.app import create_app
 from monitor.web.auth import Gate
 from monitor.web.pages import Pages, form_routes, page_routes
 from monitor.web.server import WebServer
+from monitor.web.settings import WebSettings
 from monitor.web.sources import Sources
 from monitor.web.status import ReadinessSource, StatusSource
 
@@ -65,12 +67,19 @@ def build_web(
         connection = active.watchlist.connections.get(identity)
         return connection.maintenance(clock.now()).open if connection is not None else None
 
+    def settings() -> WebSettings:
+        web = config().web
+        return WebSettings(
+            users=web.basic_auth_users,
+            operators=web.operators,
+            lifecycle=web.enable_lifecycle,
+            external_url=config().alerts.external_url,
+            allowed_hosts=web.allowed_hosts,
+            trusted_proxies=web.trusted_proxies,
+        )
+
     first = config()
-    actions = Actions(
-        lifecycle=lifecycle,
-        enabled=lambda: config().web.enable_lifecycle,
-        external_url=first.alerts.external_url,
-    )
+    actions = Actions(lifecycle=lifecycle, settings=settings)
     sources = Sources(
         database=database,
         codec=codec,
@@ -92,6 +101,8 @@ def build_web(
             api_routes(sources, actions, version=__version__),
         ],
         gate=Gate(users=lambda: config().web.basic_auth_users, clock=clock, log=log),
+        settings=settings,
+        on_loopback=is_loopback(sock.getsockname()[0]),
     )
     return WebServer(app, sock, tls_cert_file=first.web.tls_cert_file, tls_key_file=first.web.tls_key_file)
 

@@ -1,6 +1,6 @@
 """Actions over the web: reload, sync, accept, retry, dismiss. Off unless configured."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from monitor.errors import MonitorError, StoreUnavailable
 from monitor.web.problems import BadRequest
+from monitor.web.settings import Settings
 
 DISABLED = "actions over the web are off; set web.enable_lifecycle = true to allow them"
 _CROSS_SITE = "this request comes from a page of another site"
@@ -77,21 +78,12 @@ class Actions:
 
     Args:
         lifecycle: Carries the actions out.
-        enabled: Whether the active config allows it.
-        external_url: The monitor's address behind a proxy; its pages may act too.
+        settings: Of the active config.
     """
 
-    def __init__(
-        self, *, lifecycle: Lifecycle, enabled: Callable[[], bool], external_url: str | None = None
-    ) -> None:
+    def __init__(self, *, lifecycle: Lifecycle, settings: Settings) -> None:
         self.lifecycle = lifecycle
-        self._enabled = enabled
-        self._external_host = _host(external_url) if external_url else None
-
-    @property
-    def enabled(self) -> bool:
-        """Whether pages should offer anything to do."""
-        return self._enabled()
+        self.settings = settings
 
     async def admit(self, request: Request) -> dict[str, list[str]]:
         """Let a request act, and return the fields of its form, empty if it has none.
@@ -99,34 +91,43 @@ class Actions:
         Raises:
             HTTPException: It may not: 403, or the form is too large.
         """
-        if not self.enabled:
+        settings = self.settings()
+        if not settings.lifecycle:
             raise HTTPException(HTTPStatus.FORBIDDEN, DISABLED)
-        if self._is_cross_site(request.headers):
+        if is_cross_site(request.headers, request.scope["scheme"], settings.external_url):
             raise HTTPException(HTTPStatus.FORBIDDEN, _CROSS_SITE)
         return await read_form(request)
 
-    def _is_cross_site(self, headers: Mapping[str, str]) -> bool:
-        """Return whether a browser made this request for a page of another site.
 
-        Browsers say with every POST where it was made. A program that is not a browser sends neither header,
-        and has no visitor in whose name another site could act.
+def is_cross_site(headers: Mapping[str, str], scheme: str, external_url: str | None) -> bool:
+    """Return whether a browser made this request for a page of another site.
 
-        Source: https://www.w3.org/TR/fetch-metadata/ and RFC 6454, section 7.
-        """
-        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-            return True
-        if "origin" not in headers:
-            return False
-        host = _host(headers["origin"])
-        return host is None or host not in (headers.get("host", "").lower(), self._external_host)
+    Browsers say with every POST where it was made. A program that is not a browser sends neither header, and
+    has no visitor in whose name another site could act.
+
+    Args:
+        headers: Of the request.
+        scheme: `http` also where TLS may end at a proxy that is not trusted to say so.
+        external_url: The monitor's address behind a proxy; its pages are the monitor's own.
+
+    Source: https://www.w3.org/TR/fetch-metadata/ and RFC 6454, section 7.
+    """
+    if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return True
+    if "origin" not in headers:
+        return False
+    host = headers.get("host", "").lower()
+    own = {f"https://{host}", f"{scheme}://{host}", _origin(external_url or "")}
+    return _origin(headers["origin"]) not in own - {None}
 
 
-def _host(url: str) -> str | None:
-    """Return the host (with port) of an address; None if it has none, as in `Origin: null`."""
+def _origin(url: str) -> str | None:
+    """Return the origin of an address, None if it has none, as in `Origin: null`."""
     try:
-        return urlsplit(url).netloc.lower() or None
+        parts = urlsplit(url.lower())
     except ValueError:
         return None
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else None
 
 
 async def read_form(request: Request) -> dict[str, list[str]]:

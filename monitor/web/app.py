@@ -5,21 +5,25 @@ are handed to `create_app`.
 """
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import quote
 
 from fastapi import APIRouter, FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.web.auth import BasicAuth, Gate
+from monitor.web.entrance import Entrance
 from monitor.web.metrics import metrics_routes
 from monitor.web.problems import problem
+from monitor.web.settings import Settings, WebSettings
 from monitor.web.status import ReadinessSource
 
 _STATIC = Path(__file__).parent / "static"
@@ -85,6 +89,8 @@ def create_app(
     readiness: ReadinessSource,
     routers: Sequence[APIRouter] = (),
     gate: Gate | None = None,
+    settings: Settings = WebSettings,
+    on_loopback: bool = False,
 ) -> FastAPI:
     """Return the application.
 
@@ -93,17 +99,21 @@ def create_app(
         readiness: Asked by `/-/ready`.
         routers: Further groups of routes.
         gate: Asks for passwords; None: no password is needed.
+        settings: Of the active config.
+        on_loopback: Whether the listener's address is a loopback one.
     """
     app = FastAPI(
         title="VoiceLink drift monitor",
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,  # these redirects would lead to whatever host the request names
         # Off, whatever the environment says: nothing leaves the process unasked.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     if gate is not None:
         app.add_middleware(BasicAuth, gate=gate)
+    app.add_middleware(Entrance, settings=settings, on_loopback=on_loopback)
     app.add_middleware(SecurityHeaders)  # added last, so outermost: refusals carry the headers too
     app.add_exception_handler(HTTPException, problem)
     app.add_exception_handler(StoreUnavailable, problem)
@@ -111,7 +121,25 @@ def create_app(
     for router in (metrics_routes(metrics), probe_routes(readiness), *routers):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=_STATIC))
+    app.router.default = SlashRedirect(settings)
     return app
+
+
+class SlashRedirect:
+    """Answers what no route does: a path with a slash behind leads to the one without, on whatever host."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Redirect, or say that there is nothing."""
+        path, query = scope["path"], scope["query_string"].decode("latin-1")
+        shorter = path.rstrip("/")
+        # What begins with two slashes would be the name of a host.
+        if shorter in ("", path) or path.startswith("//"):
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        to = self._settings().root + quote(shorter) + (f"?{query}" if query else "")
+        await RedirectResponse(to)(scope, receive, send)
 
 
 async def _internal_error(request: Request, exc: Exception) -> Response:

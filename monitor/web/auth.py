@@ -24,9 +24,9 @@ from structlog.typing import FilteringBoundLogger
 
 from monitor.clock import Clock
 from monitor.secret import Secret
+from monitor.web.entrance import OPEN_PATHS
 from monitor.web.problems import refusal
 
-OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
 CHALLENGE = 'Basic realm="voicelink-monitor", charset="UTF-8"'
 
 WRONG_PER_WINDOW = 5

@@ -67,7 +67,7 @@ def refusal(
 
 async def problem(request: Request, exc: Exception) -> Response:
     """Answer for an exception: a request that was wrong, an unavailable store, or a bug."""
-    path = request.url.path
+    path = request.scope["path"]
     match exc:
         case HTTPException():
             parameter = exc.parameter if isinstance(exc, BadRequest) else None

@@ -66,6 +66,11 @@ _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
         "acme-sales is being synced right now; try again in a moment",
         _RETRY_AFTER,
     ),
+    421: (
+        "The monitor does not answer for the host of this request; see `web.allowed_hosts`.",
+        'this monitor does not answer for the host "evil.example"; if it should, add it to web.allowed_hosts',
+        {},
+    ),
     429: (
         "Too many wrong passwords came from this address.",
         "too many wrong passwords from this address; wait",
@@ -80,12 +85,13 @@ def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"$ref": f"#/components/responses/{_name(code)}"} for code in sorted(codes)}
 
 
-def build_openapi(routes: Sequence[BaseRoute], version: str) -> dict[str, Any]:
+def build_openapi(routes: Sequence[BaseRoute], version: str, *, root: str = "") -> dict[str, Any]:
     """Return the document.
 
     Args:
         routes: Of the API; the return type of an endpoint is what it answers with.
         version: Of the program.
+        root: What every path begins with.
     """
     asked: list[APIRoute] = []
     for route in routes:
@@ -99,7 +105,7 @@ def build_openapi(routes: Sequence[BaseRoute], version: str) -> dict[str, Any]:
         summary="Status, numbers, changes, alerts and deliveries.",
         description=_ABOUT,
         routes=asked,
-        servers=[{"url": "/", "description": "This daemon."}],
+        servers=[{"url": root or "/", "description": "This daemon."}],
     )
     examples = _examples()
     kinds = [get_type_hints(route.endpoint)["return"] for route in asked]

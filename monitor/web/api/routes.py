@@ -193,14 +193,14 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
     router = APIRouter(prefix=API, route_class=ApiRoute)
     api = Api(sources, actions)
 
-    @functools.cache
-    def document() -> dict[str, Any]:
-        return build_openapi(router.routes, version)
+    @functools.lru_cache(maxsize=1)
+    def document(root: str) -> dict[str, Any]:
+        return build_openapi(router.routes, version, root=root)
 
     async def openapi(_: Nothing) -> dict[str, Any]:
         """This document."""
         # Built when it is first asked for, and not on the loop: the daemon starts without it.
-        return await asyncio.to_thread(document)
+        return await asyncio.to_thread(document, actions.settings().root)
 
     answer: Callable[..., Awaitable[object]]
     for path, name, answer, codes in (
@@ -220,7 +220,7 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
             operation_id=name,
             tags=["read"],
             response_model=None,
-            responses=problems(400, 401, 429, *codes),
+            responses=problems(400, 401, 421, 429, *codes),
             openapi_extra={"parameters": [IF_NONE_MATCH]},
         )
     router.add_api_route(
@@ -231,7 +231,7 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
         tags=["act"],
         status_code=HTTPStatus.ACCEPTED,
         response_model=None,
-        responses=problems(400, 401, 403, 404, 409, 429, 503),
+        responses=problems(400, 401, 403, 404, 409, 421, 429, 503),
         dependencies=[Depends(actions.admit)],
     )
     return router

@@ -40,7 +40,8 @@ async def _answer(request: Request, *, pages: Pages, act: Act) -> Response:
         form = await pages.actions.admit(request)
         if user_of(request) is None:
             raise HTTPException(HTTPStatus.FORBIDDEN, ANONYMOUS)
-        return RedirectResponse(await act(pages.actions.lifecycle, request, form), HTTPStatus.SEE_OTHER)
+        page = await act(pages.actions.lifecycle, request, form)
+        return RedirectResponse(pages.actions.settings().root + page, HTTPStatus.SEE_OTHER)
     except REFUSED as exc:
         return await pages.refuse(request, exc)
 

@@ -71,14 +71,16 @@ class Pages:
 
     async def render(self, request: Request, status: MonitorStatus, view: PageView) -> Response:
         """Return a view in its frame."""
+        settings = self.actions.settings()
         values = {
             "status": status,
             "now": self.sources.clock.now(),
-            "here": request.url.path,
+            "root": settings.root,
+            "here": request.scope["path"],
             "refresh_s": REFRESH_S if view.refreshes else None,
             # Pages offer actions where the config allows them and the user is known.
-            "acting": self.actions.enabled and user_of(request) is not None,
-            "lifecycle": self.actions.enabled,
+            "acting": settings.lifecycle and user_of(request) is not None,
+            "lifecycle": settings.lifecycle,
             **view.values,
         }
         # A thousand connections take tens of milliseconds to render, a template to compile: not on the loop.

@@ -41,8 +41,8 @@ function findAlert() {
   const card = document.getElementById(id);
   if (card?.matches(".card")) {
     card.classList.add("aimed");
-  } else if (!card && location.pathname === "/alerts" && !location.search) {
-    location.replace(`/alerts?alert=${encodeURIComponent(id)}`);
+  } else if (!card && location.pathname.endsWith("/alerts") && !location.search) {
+    location.replace(`?alert=${encodeURIComponent(id)}`);
   }
 }
 

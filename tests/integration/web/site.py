@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 
 import bcrypt
@@ -23,6 +24,7 @@ from monitor.web.app import create_app
 from monitor.web.auth import Gate
 from monitor.web.pages import Pages, form_routes, page_routes
 from monitor.web.server import WebServer, bind
+from monitor.web.settings import WebSettings
 from monitor.web.sources import Sources
 from monitor.web.status import MonitorStatus
 from tests.fakes.clock import START, FakeClock
@@ -104,11 +106,27 @@ class Site:
     users: Mapping[str, Secret] = field(default_factory=dict)
     lifecycle: bool = True
     external_url: str | None = None
+    operators: Sequence[str] = ("*",)
+    allowed_hosts: Sequence[str] = ()
+    trusted_proxies: Sequence[str] = ()
+    on_loopback: bool = True
     rules: Rules | None = None
     app: FastAPI = field(init=False)
     client: httpx.AsyncClient = field(init=False)
     actions: Actions = field(init=False)
     sources: Sources = field(init=False)
+
+    @property
+    def settings(self) -> WebSettings:
+        """What the config says just now."""
+        return WebSettings(
+            users=self.users,
+            operators=self.operators,
+            lifecycle=self.lifecycle,
+            external_url=self.external_url,
+            allowed_hosts=self.allowed_hosts,
+            trusted_proxies=[ip_network(each) for each in self.trusted_proxies],
+        )
 
     async def watch(self, *names: str) -> None:
         """Let the store know these connections, each with an identity like its name."""
@@ -133,8 +151,7 @@ class Site:
         """Listen on a free port; `client` asks there."""
         self.actions = Actions(
             lifecycle=self.daemon,
-            enabled=lambda: self.lifecycle,
-            external_url=self.external_url,
+            settings=lambda: self.settings,
         )
         self.sources = Sources(
             database=self.database,
@@ -157,6 +174,8 @@ class Site:
                 api_routes(self.sources, self.actions, version="1.2.3"),
             ],
             gate=Gate(users=lambda: self.users, clock=self.clock, log=self.log.logger),
+            settings=lambda: self.settings,
+            on_loopback=self.on_loopback,
         )
         sock = bind("127.0.0.1", 0)
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"

@@ -28,6 +28,7 @@ from monitor.web.actions import Actions, Lifecycle
 from monitor.web.api import api_routes
 from monitor.web.api.answers import encode
 from monitor.web.api.openapi import build_openapi
+from monitor.web.settings import WebSettings
 from monitor.web.sources import Sources
 from tests.acceptance.daemon import to_toml
 from tests.servers.process import wait_until
@@ -117,7 +118,7 @@ POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 
 def routes() -> list[APIRoute]:
     """Return the routes of the API, without anybody to answer."""
-    actions = Actions(lifecycle=cast("Lifecycle", None), enabled=lambda: True)
+    actions = Actions(lifecycle=cast("Lifecycle", None), settings=WebSettings)
     router = api_routes(cast("Sources", None), actions, version="0")
     return [route for route in router.routes if isinstance(route, APIRoute)]
 

@@ -680,6 +680,7 @@ def _frame(alert: AlertBody) -> dict[str, object]:
             store_ok=True,
         ),
         "now": START,
+        "root": "",
         "here": "/alerts",
         "refresh_s": 10,
         "acting": False,

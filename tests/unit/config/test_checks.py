@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.config import Timing
-from monitor.config.checks import budget_problem
+from monitor.config import Config, Timing
+from monitor.config.checks import budget_problem, questions
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -60,3 +60,42 @@ def test_gaps_across_a_clock_change_are_real_time() -> None:
     """The hour that a clock change takes is not counted."""
     timing = Timing(interval=every(1), cron="30 1,3 29 mar *", timezone="Europe/Berlin")
     assert timing.gaps(NOW)[0] == timedelta(hours=1)
+
+
+def of_web(**web: object) -> list[str]:
+    """Return the warnings about this [web]."""
+    config = Config.model_validate({"accounts": [{"name": "a", "api_key": "rg_live_1"}], "web": web})
+    return [each for each in questions(config, NOW) if each.startswith("web.")]
+
+
+def hashed(cost: int) -> str:
+    """Return a hash of a cost."""
+    return f"$2y${cost:02d}$" + "." * 53
+
+
+@pytest.mark.parametrize(
+    ("users", "operators", "warned"),
+    [
+        (["ops"], ["*"], False),
+        (["ops", "viewer"], ["op?"], False),
+        (["viewer"], ["ops", "OPS*"], True),
+        (["viewer"], [], True),
+        (["Ops"], ["ops"], True),
+        ([], ["ops"], False),
+    ],
+)
+def test_operators_that_match_no_user_are_questioned(
+    users: list[str], operators: list[str], warned: bool
+) -> None:
+    """Where there are users and none may act, the config says so; without users the key means nothing."""
+    found = of_web(basic_auth_users=dict.fromkeys(users, hashed(10)), operators=operators)
+    assert found == ["web.operators: it matches no user of web.basic_auth_users, so no one can act"] * warned
+
+
+@pytest.mark.parametrize(("cost", "warned"), [(4, False), (14, False), (15, True), (31, True)])
+def test_hash_that_takes_seconds_is_questioned(cost: int, warned: bool) -> None:
+    """One costly hash slows every login down, as all are checked at the same cost."""
+    found = of_web(basic_auth_users={"ops": hashed(cost)})
+    assert [each.startswith("web.basic_auth_users.ops: at this cost a login") for each in found] == [
+        True
+    ] * warned

@@ -273,6 +273,27 @@ CASES = {
     ),
     "too long": ('[schedule]\ninterval = "3651d"', "schedule.interval: must be at most 3650d"),
     "line break in a key": ('[api]\n"a\\nb" = 1', "api.'a\\nb': unknown key"),
+    "host with port": (
+        '[web]\nallowed_hosts = ["monitor.example.com:8790"]',
+        'web.allowed_hosts[0]: write it like "monitor.example.com", "*.example.com" or',
+    ),
+    "host with scheme": (
+        '[web]\nallowed_hosts = ["a", "https://monitor"]',
+        "web.allowed_hosts[1]: write it like",
+    ),
+    "host in brackets with port": ('[web]\nallowed_hosts = ["[::1]:80"]', "web.allowed_hosts[0]: write it"),
+    "glob of hosts": ('[web]\nallowed_hosts = ["mon*"]', "web.allowed_hosts[0]: write it like"),
+    "name of a proxy": (
+        '[web]\ntrusted_proxies = ["10.0.0.1", "proxy.local"]',
+        "web.trusted_proxies[1]: not an address or a network; write it like",
+    ),
+    "network of 33 bits": ('[web]\ntrusted_proxies = ["10.0.0.0/33"]', "web.trusted_proxies[0]: not an add"),
+    "bits behind a network": (
+        '[web]\ntrusted_proxies = ["10.0.0.1/8"]',
+        "web.trusted_proxies[0]: not an add",
+    ),
+    "number of a proxy": ("[web]\ntrusted_proxies = [1]", "web.trusted_proxies[0]: not an address"),
+    "empty operator": ('[web]\noperators = [""]', "web.operators[0]: must not be empty"),
     "plain password": (
         '[web]\nbasic_auth_users = { ann = "x" }',
         "web.basic_auth_users.ann: not a bcrypt hash",

@@ -1,4 +1,4 @@
-"""Loopback is told by exact names and by address, never by how a name begins."""
+"""Hosts have one form each; loopback is told by exact names and by address, never by how a name begins."""
 
 import ipaddress
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.http.hosts import is_loopback
+from monitor.http.hosts import host_of, is_loopback, without_port
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,52 @@ def test_is_loopback_is_never_a_name_in_a_foreign_domain(prefix: str) -> None:
     """Whatever stands before it, a name in a real domain is not this machine."""
     assert not is_loopback(f"{prefix}.example.com")
     assert is_loopback(f"{prefix}.localhost")
+
+
+@pytest.mark.parametrize(
+    ("authority", "host"),
+    [
+        ("monitor.example.com", "monitor.example.com"),
+        ("Monitor.Example.COM.:8790", "monitor.example.com"),
+        ("monitor_1:8790", "monitor_1"),
+        ("monitor:", "monitor"),
+        ("127.0.0.1:8790", "127.0.0.1"),
+        ("[::1]", "::1"),
+        ("[0:0::1]:8790", "::1"),
+        ("[::ffff:127.0.0.1]:80", "127.0.0.1"),
+        ("", None),
+        (".", None),
+        (":80", None),
+        ("::1", None),
+        ("[127.0.0.1]:x", None),
+        ("[dead]", None),
+        ("a:80:80", None),
+        ("user@localhost", None),
+        ("localhost/", None),
+        ("localhost, evil.example", None),
+        ("evil.example\tlocalhost", None),
+        ("ÿ", None),
+    ],
+)
+def test_host_of_gives_each_host_one_form(authority: str, host: str | None) -> None:
+    """Case, port, brackets and the last dot do not matter; what is no host has none."""
+    assert host_of(authority) == host
+
+
+@given(st.text())
+def test_host_of_never_leaves_anything_to_escape(authority: str) -> None:
+    """Whatever is sent, the host is fit to be compared and repeated, and is its own host."""
+    host = host_of(authority)
+    assert host is None or set(host) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-:")
+    if host is not None:
+        assert host_of(f"[{host}]" if ":" in host else host) == host
+
+
+@given(st.ip_addresses(), st.integers(min_value=0, max_value=65535))
+def test_port_is_told_from_an_address(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int
+) -> None:
+    """The last group of an IPv6 address is no port."""
+    bare = f"[{address}]" if address.version == 6 else str(address)
+    assert without_port(f"{bare}:{port}") == bare
+    assert without_port(str(address)) == str(address)
