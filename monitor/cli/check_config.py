@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from monitor.cli.look import look_once
+from monitor.cli.network import network_of
 from monitor.cli.shell import FormatOption, config_of, shell_of
 from monitor.cli.sync import FAILED, described, show_looks
 from monitor.cli.terminal import Format, Terminal
@@ -41,9 +42,9 @@ def check_config(
       voicelink-monitor --config new.toml check-config --format json
     """
     shell = shell_of(ctx)
-    config = config_of(shell)
+    config, network = config_of(shell), network_of(shell)
     file = shell.config_file or find_config_file()
-    looks = asyncio.run(look_once(config, [], shell)) if probe else None
+    looks = asyncio.run(look_once(config, network, [], shell)) if probe else None
     if format is Format.JSON:
         found: dict[str, Any] = {
             "file": str(file) if file else None,

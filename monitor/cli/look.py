@@ -15,6 +15,7 @@ from monitor.config import AccountConfig, Config
 from monitor.daemon.watchlist import account_budgets, build_client, rules_of
 from monitor.drift.rules import Rules
 from monitor.errors import ConfigError, Outcome, OutOfResources, SyncError
+from monitor.http.client import Network
 from monitor.secret import Secret
 from monitor.store.rows import first_action
 from monitor.voicelink.budget import AccountBudget
@@ -90,14 +91,15 @@ class Look:
         return sum(1 for number in self.drifting if not number.ignored)
 
 
-async def look_once(config: Config, names: Collection[str], shell: Shell) -> list[Look]:
+async def look_once(config: Config, network: Network, names: Collection[str], shell: Shell) -> list[Look]:
     """Look at the connections of these names, or all; show a progress bar meanwhile.
 
     Raises:
         ConfigError: A name is unknown.
+        StartError: `api.ca_file` cannot be used.
     """
     clock = SystemClock()
-    http, client = build_client(config, clock, random.Random())
+    http, client = build_client(config, network, clock, random.Random())
     try:
         targets, failed = await find_targets(config, client, clock, names)
         with shell.terminal.progress("checking", len(targets)) as advance:

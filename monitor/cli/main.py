@@ -16,6 +16,7 @@ from monitor import __version__
 from monitor.cli.catalog import CATALOG, GROUPS, PROGRAM, Entry
 from monitor.cli.shell import Shell, shell_of
 from monitor.cli.terminal import Terminal
+from monitor.config import without_key_log
 from monitor.errors import MonitorError
 
 USAGE = 2
@@ -28,6 +29,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 def main() -> None:
     """Run the command that the arguments name, and leave with its exit code."""
+    without_key_log()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that lacks a letter is no reason to fail.

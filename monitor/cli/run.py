@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from monitor.cli.network import network_of
 from monitor.cli.shell import config_of, reread, shell_of
 from monitor.daemon.app import run_daemon
 
@@ -36,5 +37,9 @@ def run(
         if shell.terminal.watched:
             shell.terminal.note(f"status page: {address}")
 
-    config = config_of(shell)
-    asyncio.run(run_daemon(config, reread=partial(reread, shell), on_ready=show_page, revision=revision))
+    config, network = config_of(shell), network_of(shell)
+    asyncio.run(
+        run_daemon(
+            config, network=network, reread=partial(reread, shell), on_ready=show_page, revision=revision
+        )
+    )

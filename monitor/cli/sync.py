@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from monitor.cli.look import Look, look_once
+from monitor.cli.network import network_of
 from monitor.cli.shell import FormatOption, config_of, shell_of
 from monitor.cli.terminal import Format, Terminal, plain
 
@@ -41,7 +42,7 @@ def sync(
       voicelink-monitor sync --format json
     """
     shell = shell_of(ctx)
-    looks = asyncio.run(look_once(config_of(shell), names or [], shell))
+    looks = asyncio.run(look_once(config_of(shell), network_of(shell), names or [], shell))
     if format is Format.JSON:
         shell.terminal.json([described(look) for look in looks])
     else:

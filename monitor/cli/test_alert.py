@@ -13,6 +13,7 @@ import httpx
 import msgspec
 import typer
 
+from monitor.cli.network import network_of
 from monitor.cli.shell import FormatOption, config_of, shell_of, unknown_name
 from monitor.cli.terminal import Format, Terminal
 from monitor.clock import SystemClock
@@ -24,6 +25,7 @@ from monitor.drift.alerts import Alert, Report, new_id
 from monitor.drift.episodes import Ended, Track
 from monitor.drift.text import Wording, body
 from monitor.errors import ConfigError, DeliveryError, OutOfResources, Refusal
+from monitor.http.client import Network
 from monitor.log import build_logger
 from monitor.notify.alertmanager import PosterParts
 from monitor.notify.delivery import Delivery, Receiver
@@ -76,7 +78,7 @@ def send_test_alert(
     names = [each.name for each in config.receivers]
     if receiver is not None and receiver not in names:
         raise ConfigError([unknown_name("receiver", receiver, names)])
-    tests = asyncio.run(_test(config, names if receiver is None else [receiver]))
+    tests = asyncio.run(_test(config, network_of(shell), names if receiver is None else [receiver]))
     if format is Format.JSON:
         shell.terminal.json(tests)
     else:
@@ -85,7 +87,7 @@ def send_test_alert(
         raise typer.Exit(NOT_DELIVERED)
 
 
-async def _test(config: Config, names: Sequence[str]) -> list[ReceiverTest]:
+async def _test(config: Config, network: Network, names: Sequence[str]) -> list[ReceiverTest]:
     clock = SystemClock()
     log = build_logger("console", "error", sys.stderr)
     shortage = Shortage(clock=clock, log=log, count=lambda: None)
@@ -103,7 +105,7 @@ async def _test(config: Config, names: Sequence[str]) -> list[ReceiverTest]:
                 shortage=shortage,
             )
 
-        made = ReceiverSet(config, clock=clock, log=LogReceiver(log), parts=parts)
+        made = ReceiverSet(config, network=network, clock=clock, log=LogReceiver(log), parts=parts)
         now = clock.now()
         bodies = _opened_and_resolved(wording_of(config), now)
 

@@ -1,6 +1,7 @@
 """The config: TOML and environment, checked as a whole, secrets kept out of every message."""
 
 from monitor.config.checks import requests_per_minute
+from monitor.config.environment import process_environment, without_key_log
 from monitor.config.lists import AccountConfig, ConnectionConfig, IgnoreConfig, MaintenanceConfig
 from monitor.config.load import config_schema, find_config_file, load_config
 from monitor.config.public import secrets_of
@@ -38,6 +39,8 @@ __all__ = [
     "load_config",
     "parse_duration",
     "parse_size",
+    "process_environment",
     "requests_per_minute",
     "secrets_of",
+    "without_key_log",
 ]

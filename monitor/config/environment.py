@@ -46,6 +46,15 @@ def process_environment() -> Mapping[str, str]:
     return os.environ
 
 
+def without_key_log() -> None:
+    """Take SSLKEYLOGFILE out of the environment of this process.
+
+    Where it is set, `ssl` writes the keys of every TLS connection to that file; and if it cannot be written,
+    aiohttp cannot be imported.
+    """
+    os.environ.pop("SSLKEYLOGFILE", None)
+
+
 def variable_name(path: tuple[str, ...]) -> str:
     """Return the variable that sets the key at a path."""
     return PREFIX + _SEPARATOR.join(path).upper()

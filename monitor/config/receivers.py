@@ -58,6 +58,8 @@ class _ReceiverConfig(values.Section):
     """Send a reminder of a firing alert this often; or "off"."""
     timeout: values.Timeout = timedelta(seconds=10)
     """Maximum duration of one delivery."""
+    ca_file: values.OptionalFile = None
+    """Certificates to trust instead of the system's."""
 
 
 class BasicAuthConfig(values.Section):
@@ -121,8 +123,6 @@ class WebhookConfig(_ReceiverConfig):
         default_factory=dict
     )
     """Additional headers; their values are secret."""
-    ca_file: values.OptionalFile = None
-    """Certificates to trust instead of the system's."""
 
     @property
     def signing(self) -> Secret | None:

@@ -253,6 +253,8 @@ class HeartbeatConfig(values.Section):
     """Called with GET at most once a minute while the monitor is healthy; a secret."""
     url_file: Annotated[values.SecretUrlFile, values.exclusive("url", "url_file")] = None
     """A file that holds the address; read again when it changes."""
+    ca_file: values.OptionalFile = None
+    """Certificates to trust instead of the system's."""
 
     @property
     def secret(self) -> Secret | None:

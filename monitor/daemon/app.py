@@ -15,6 +15,7 @@ from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.daemon.build import Parts, build
 from monitor.errors import StartError, StoreUnavailable
+from monitor.http.client import Network
 from monitor.lines import LineWriter
 from monitor.log import build_logger, route_standard_library
 from monitor.store.claims import free_leases
@@ -29,6 +30,7 @@ _LOG_GRACE_S = 2.0
 async def run_daemon(
     config: Config,
     *,
+    network: Network | None = None,
     reread: Callable[[], Config] | None = None,
     stop: asyncio.Event | None = None,
     on_ready: Callable[[str], None] | None = None,
@@ -39,6 +41,7 @@ async def run_daemon(
 
     Args:
         config: What to do.
+        network: How others are reached; None: directly, trusting the system's authorities.
         reread: Reads the config again, for a reload; it may block. None: there is nothing to reload from.
         stop: Ends it when set.
         on_ready: Gets the address of the status page once everything runs.
@@ -56,7 +59,13 @@ async def run_daemon(
         # Nothing else has the event loop yet.
         sock = stack.enter_context(contextlib.closing(bind(config.web.listen.host, config.web.listen.port)))
         parts = build(
-            config, sock=sock, log=log, dropped_lines=dropped_lines, reread=reread, revision=revision
+            config,
+            sock=sock,
+            log=log,
+            dropped_lines=dropped_lines,
+            network=network,
+            reread=reread,
+            revision=revision,
         )
         daemon = Daemon(parts)
         with _signals({signal.SIGTERM: stop.set, signal.SIGINT: stop.set, signal.SIGHUP: daemon.reload_soon}):
@@ -115,7 +124,6 @@ class Daemon:
         """Start everything; give the address of the status page; on leaving, close everything in order."""
         parts = self._parts
         async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(parts.heartbeat.close)
             stack.push_async_callback(parts.active.close)
             await self._open_store(stack)
             await parts.web.start()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC
 from functools import partial
 
-import httpx
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.schedulers.base import BaseScheduler
 from structlog.typing import FilteringBoundLogger
@@ -22,7 +21,7 @@ from monitor.daemon.reload import ActiveConfig, Reload
 from monitor.daemon.status import Readiness, StoreStatus
 from monitor.daemon.tasks import ClockWatch, Tasks
 from monitor.daemon.web import build_web, refresh_certificate
-from monitor.http.client import build_http
+from monitor.http.client import Network
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
 from monitor.notify.drain import Drain
@@ -71,7 +70,7 @@ def build(
     revision: str = "",
     clock: Clock | None = None,
     rng: random.Random | None = None,
-    transport: httpx.AsyncBaseTransport | None = None,
+    network: Network | None = None,
     scheduler: BaseScheduler | None = None,
     database: Database | None = None,
 ) -> Parts:
@@ -86,8 +85,7 @@ def build(
         revision: Of the source, for `build_info`.
         clock: The machine's unless given.
         rng: Jitter; seeded by chance unless given.
-        transport: Carries every request to the provider, the receivers and the watchdog; the network unless
-            given.
+        network: How the provider, the receivers and the watchdog are reached; directly unless given.
         scheduler: Runs the jobs; one on this event loop and the machine's clock unless given.
         database: The one of `store.url` unless given.
 
@@ -132,7 +130,7 @@ def build(
         posters=posters,
         log=log,
         shortage=shortage,
-        transport=transport,
+        network=network or Network(),
     )
     state, uptime = active.state, Uptime(clock)
 
@@ -203,7 +201,7 @@ def build(
     )
 
     heartbeat = Heartbeat(
-        http=build_http(ca_file=None, max_connections=1, transport=transport),
+        http=lambda: active.heartbeat,
         database=database,
         syncs=schedule,
         deliveries=drain,

@@ -3,6 +3,7 @@
 It is sent while syncs advance, the store commits and the drain runs, whether or not the provider answers.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
@@ -45,7 +46,7 @@ class Heartbeat:
     """Sends one GET a minute while all is well.
 
     Args:
-        http: The client.
+        http: Returns the client of the active config.
         database: Must commit.
         syncs: Must advance.
         deliveries: Must run.
@@ -54,7 +55,7 @@ class Heartbeat:
         log: Gets `heartbeat.withheld` and `heartbeat.failed`, once a streak.
     """
 
-    http: httpx.AsyncClient
+    http: Callable[[], httpx.AsyncClient]
     database: Database
     syncs: Syncs
     deliveries: Deliveries
@@ -70,7 +71,7 @@ class Heartbeat:
             self._say("heartbeat.withheld", reason)
             return
         try:
-            answer = await request(self.http, "GET", url.reveal(), now=self.clock.now())
+            answer = await request(self.http(), "GET", url.reveal(), now=self.clock.now())
         except NoAnswer as exc:
             self._say("heartbeat.failed", str(exc))
             return
@@ -78,10 +79,6 @@ class Heartbeat:
             self._trouble = None
         else:
             self._say("heartbeat.failed", answer.describe(hide=[url.reveal()]))
-
-    async def close(self) -> None:
-        """Close its connection."""
-        await self.http.aclose()
 
     async def _unwell(self) -> str | None:
         self.uptime.look()

@@ -16,7 +16,7 @@ from monitor.config import (
     WebhookConfig,
 )
 from monitor.daemon.watchlist import route_of, wording_of
-from monitor.http.client import build_http
+from monitor.http.client import Network
 from monitor.notify.alertmanager import AlertmanagerReceiver, Login, PosterParts
 from monitor.notify.apprise import AppriseReceiver
 from monitor.notify.delivery import Receiver
@@ -34,20 +34,22 @@ _CONNECTIONS = 32
 class ReceiverSet:
     """The receivers of one config, with the HTTP clients that they send through.
 
-    `receivers` take messages from the outbox; `alertmanagers` are kept level and get none.
+    `receivers` take messages from the outbox; `alertmanagers` are kept level and get none; `heartbeat` is the
+    client that reaches the watchdog.
     """
 
     def __init__(
         self,
         config: Config,
         *,
+        network: Network,
         clock: Clock,
         log: LogReceiver,
         parts: Callable[[httpx.AsyncClient], PosterParts],
-        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._transport = transport
+        self._network = network
         self._clients: list[httpx.AsyncClient] = []
+        self.heartbeat = self._http(config.heartbeat.ca_file)
         self.receivers: list[Receiver] = [log]
         self.alertmanagers: list[AlertmanagerReceiver] = []
         for receiver in config.receivers:
@@ -63,7 +65,7 @@ class ReceiverSet:
                     expire_after=receiver.expire_after,
                     timeout_s=receiver.timeout.total_seconds(),
                     login=_login(receiver),
-                    parts=parts(self._http()),
+                    parts=parts(self._http(receiver.ca_file)),
                 )
             )
 
@@ -97,19 +99,29 @@ class ReceiverSet:
                     receiver.name,
                     routing_key=receiver.secret,
                     url=receiver.url,
-                    http=self._http(),
+                    http=self._http(receiver.ca_file),
                     timeout_s=timeout_s,
                     clock=clock,
                 )
             case SlackConfig():
                 return SlackReceiver(
-                    receiver.name, url=receiver.secret, http=self._http(), timeout_s=timeout_s, clock=clock
+                    receiver.name,
+                    url=receiver.secret,
+                    http=self._http(receiver.ca_file),
+                    timeout_s=timeout_s,
+                    clock=clock,
                 )
             case AppriseConfig():
-                return AppriseReceiver(receiver.name, url=receiver.secret, timeout_s=timeout_s)
+                return AppriseReceiver(
+                    receiver.name,
+                    url=receiver.secret,
+                    network=self._network,
+                    ca_file=receiver.ca_file,
+                    timeout_s=timeout_s,
+                )
 
-    def _http(self, ca_file: Path | None = None) -> httpx.AsyncClient:
-        http = build_http(ca_file=ca_file, max_connections=_CONNECTIONS, transport=self._transport)
+    def _http(self, ca_file: Path | None) -> httpx.AsyncClient:
+        http = self._network.client(ca_file=ca_file, max_connections=_CONNECTIONS)
         self._clients.append(http)
         return http
 

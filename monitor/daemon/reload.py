@@ -24,11 +24,13 @@ from monitor.daemon.status import Readiness, StoreStatus
 from monitor.daemon.watchlist import account_budgets, build_client, build_watchlist
 from monitor.drift.failures import Streak
 from monitor.errors import ConfigError, MonitorError, Outcome, OutOfResources, StoreUnavailable, SyncError
+from monitor.http.client import Network
 from monitor.log import set_level
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import PosterParts, Posters
 from monitor.notify.drain import Drain
 from monitor.notify.log import LogReceiver
+from monitor.secret import FileStamp
 from monitor.shortage import Shortage
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionState, Watch, load_records, watched
@@ -52,6 +54,7 @@ class _Made:
 
     config: Config
     budgets: dict[str, AccountBudget]
+    trusted: FileStamp | None
     http: httpx.AsyncClient
     client: VoiceLinkClient
     receivers: ReceiverSet
@@ -73,7 +76,7 @@ class ActiveConfig:
         posters: Given the receivers of the type `alertmanager`.
         log: Its level follows the config.
         shortage: Told of posts that fail for want of a resource.
-        transport: Takes the place of the network, in tests.
+        network: How the provider, the receivers and the watchdog are reached.
 
     Raises:
         ConfigError: A receiver cannot be built.
@@ -92,7 +95,7 @@ class ActiveConfig:
     posters: Posters
     log: FilteringBoundLogger
     shortage: Shortage
-    transport: httpx.AsyncBaseTransport | None = None
+    network: Network
     _turn: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     _listed: dict[str, list[Listed]] = field(init=False, default_factory=dict)
     _closing: set[asyncio.Task[None]] = field(init=False, default_factory=set)
@@ -113,6 +116,11 @@ class ActiveConfig:
     def receivers(self) -> list[str]:
         """The names of the active receivers."""
         return self._made.receivers.names
+
+    @property
+    def heartbeat(self) -> httpx.AsyncClient:
+        """The client that reaches the watchdog."""
+        return self._made.receivers.heartbeat
 
     async def start(self) -> None:
         """Activate the first config.
@@ -171,7 +179,7 @@ class ActiveConfig:
             return all(answered) and not troubled
 
     async def close(self) -> None:
-        """Close every connection to the provider and the receivers."""
+        """Close every connection to the provider, the receivers and the watchdog."""
         for task in list(self._closing):
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
@@ -183,14 +191,16 @@ class ActiveConfig:
         budgets = account_budgets(
             config, self.clock, self.metrics.budget_wait, kept=former.budgets if former is not None else {}
         )
+        trusted = self.network.authorities.stamp(config.api.ca_file)
         if (
             former is not None
             and former.config.api == config.api
+            and former.trusted == trusted
             and former.config.schedule.max_concurrent_syncs == config.schedule.max_concurrent_syncs
         ):
             http, client = former.http, former.client
         else:
-            http, client = build_client(config, self.clock, self.rng, transport=self.transport)
+            http, client = build_client(config, self.network, self.clock, self.rng)
 
         def parts(http: httpx.AsyncClient) -> PosterParts:
             return PosterParts(
@@ -204,9 +214,11 @@ class ActiveConfig:
             )
 
         receivers = ReceiverSet(
-            config, clock=self.clock, log=LogReceiver(self.log), parts=parts, transport=self.transport
+            config, network=self.network, clock=self.clock, log=LogReceiver(self.log), parts=parts
         )
-        return _Made(config=config, budgets=budgets, http=http, client=client, receivers=receivers)
+        return _Made(
+            config=config, budgets=budgets, trusted=trusted, http=http, client=client, receivers=receivers
+        )
 
     async def _pull_in(self) -> None:
         async with self.database.write() as tx:

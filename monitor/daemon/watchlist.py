@@ -30,7 +30,7 @@ from monitor.drift.plausibility import Guard
 from monitor.drift.rules import Ignore, Rules, Severities
 from monitor.drift.text import Wording
 from monitor.drift.widespread import Spread
-from monitor.http.client import build_http
+from monitor.http.client import Network
 from monitor.notify.routing import Route
 from monitor.store.connections import ConnectionName
 from monitor.voicelink.budget import AccountBudget
@@ -65,14 +65,13 @@ def account_budgets(
 
 def build_client(
     config: Config,
+    network: Network,
     clock: Clock,
     rng: random.Random,
-    *,
-    transport: httpx.AsyncBaseTransport | None = None,
 ) -> tuple[httpx.AsyncClient, VoiceLinkClient]:
     """Return the client of the provider's API, and the HTTP client below it, which must be closed."""
     limit = config.schedule.max_concurrent_syncs
-    http = build_http(ca_file=config.api.ca_file, max_connections=limit, transport=transport)
+    http = network.client(ca_file=config.api.ca_file, max_connections=limit)
     client = VoiceLinkClient(
         http=http,
         base_url=config.api.base_url,

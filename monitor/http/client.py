@@ -1,15 +1,17 @@
-"""The HTTP client that requests go through: httpx over aiohttp, pooled, without memory of cookies."""
+"""The HTTP clients that requests go through: httpx over aiohttp, pooled, without memory of cookies."""
 
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector
-from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
+from httpx_aiohttp import AiohttpTransport
 
 from monitor import __version__
-from monitor.errors import StartError
+from monitor.http.certificates import Authorities
+from monitor.http.proxies import Proxies, Proxy, proxies_of
 
 USER_AGENT = f"voicelink-drift-monitor/{__version__}"
 
@@ -17,8 +19,72 @@ _KEEPALIVE_S = 30.0
 """Spans a recheck interval; shorter than the minute after which load balancers hang up."""
 
 
+class Network:
+    """How the process reaches others: through which proxies, and trusting which authorities.
+
+    Args:
+        environ: Variables that name proxies and certificates; nothing else reads any.
+        transport: Takes the place of the network, in tests.
+
+    Raises:
+        StartError: A variable cannot be used.
+    """
+
+    def __init__(
+        self, environ: Mapping[str, str] | None = None, *, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self.proxies = proxies_of(environ or {})
+        self.authorities = Authorities(environ)
+        self._transport = transport
+
+    def client(self, *, ca_file: Path | None = None, max_connections: int) -> httpx.AsyncClient:
+        """Return an HTTP client; close it with `aclose`.
+
+        It follows no redirects (a key must not travel), reads nothing of the environment by itself, and has
+        no timeouts of its own: the whole request has a deadline where it is sent.
+
+        Args:
+            ca_file: PEM file of the authorities to trust instead of the system's.
+            max_connections: Open connections at most, to all hosts.
+
+        Raises:
+            StartError: `ca_file` cannot be read.
+        """
+        limits = httpx.Limits(max_connections=max_connections, keepalive_expiry=_KEEPALIVE_S)
+        return httpx.AsyncClient(
+            headers={"User-Agent": USER_AGENT},
+            timeout=httpx.Timeout(None),
+            follow_redirects=False,
+            trust_env=False,
+            transport=self._transport or _Routed(self.proxies, self.authorities.context(ca_file), limits),
+        )
+
+
+class _Routed(httpx.AsyncBaseTransport):
+    """Sends each request directly or through the proxy that its address has."""
+
+    def __init__(self, proxies: Proxies, trusted: ssl.SSLContext, limits: httpx.Limits) -> None:
+        self._proxies = proxies
+        self._ways = {
+            proxy: _Transport(proxy=_for_httpx(proxy), verify=trusted, limits=limits)
+            for proxy in {None, proxies.http, proxies.https}
+        }
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it."""
+        return await self._ways[self._proxies.of(request.url)].handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for way in self._ways.values():
+            await way.aclose()
+
+
 class _Transport(AiohttpTransport):
     """aiohttp without cookies: accounts share this client, and one's cookie must not go with another."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(trust_env=False, **settings)
 
     def get_client(self) -> ClientSession:
         connector = TCPConnector(
@@ -26,55 +92,8 @@ class _Transport(AiohttpTransport):
             keepalive_timeout=self.limits.keepalive_expiry,
             ssl=self.ssl_context,
         )
-        return ClientSession(connector=connector, cookie_jar=DummyCookieJar())
+        return ClientSession(connector=connector, cookie_jar=DummyCookieJar(), trust_env=False)
 
 
-class _Client(HttpxAiohttpClient):
-    """The client class of httpx-aiohttp, which reads the proxy variables, with a transport of its own."""
-
-    # The signatures are httpx's: its constructor calls both by keyword, with all it was given.
-    def _init_transport(  # type: ignore[override]
-        self, *, transport: httpx.AsyncBaseTransport | None = None, **settings: Any
-    ) -> httpx.AsyncBaseTransport:
-        return transport or _Transport(**settings)
-
-    def _init_proxy_transport(  # type: ignore[override]
-        self, proxy: httpx.Proxy, **settings: Any
-    ) -> httpx.AsyncBaseTransport:
-        return _Transport(proxy=proxy, **settings)
-
-
-def build_http(
-    *,
-    ca_file: Path | None,
-    max_connections: int,
-    transport: httpx.AsyncBaseTransport | None = None,
-) -> httpx.AsyncClient:
-    """Return the HTTP client; close it with `aclose`.
-
-    It follows no redirects (a key must not travel), honours the proxy variables of the environment, and
-    has no timeouts of its own: the whole request has a deadline in `VoiceLinkClient`.
-
-    Args:
-        ca_file: PEM file of the authorities to trust instead of the usual ones. Read now, once.
-        max_connections: Open connections at most, to all hosts.
-        transport: Takes the place of the network, in tests.
-
-    Raises:
-        StartError: `ca_file` cannot be read.
-    """
-    trusted: ssl.SSLContext | bool = True
-    if ca_file is not None:
-        try:
-            trusted = ssl.create_default_context(cafile=ca_file)
-        except OSError as exc:  # ssl.SSLError is one
-            reason = exc.strerror or "it is not a PEM file"
-            raise StartError(f"the CA file {ca_file} cannot be read: {reason}") from exc
-    return _Client(
-        headers={"User-Agent": USER_AGENT},
-        verify=trusted,
-        limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=_KEEPALIVE_S),
-        timeout=None,
-        follow_redirects=False,
-        transport=transport,
-    )
+def _for_httpx(proxy: Proxy | None) -> httpx.Proxy | None:
+    return None if proxy is None else httpx.Proxy(proxy.url, auth=proxy.credentials)

@@ -50,7 +50,7 @@ class VoiceLinkClient:
     """Asks the provider, read-only.
 
     Args:
-        http: From `build_http`; closed by the code that built it.
+        http: From `Network.client`; closed by the code that built it.
         base_url: Like `https://api.vocobase.com/api/v2`.
         timeout_s: For one whole request, from sending it to the last byte of its answer.
         max_response_bytes: Of an answer, compressed or not.

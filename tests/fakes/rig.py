@@ -15,6 +15,7 @@ from monitor.clock import Uptime
 from monitor.config import Config, load_config
 from monitor.daemon.reload import ActiveConfig
 from monitor.drift.policy import Records
+from monitor.http.client import Network
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
 from monitor.notify.drain import Drain
@@ -95,7 +96,7 @@ class Rig:
             shortage=no_shortage(),
             posters=Posters(),
             log=self.log.logger,
-            transport=httpx.ASGITransport(app=simulator),
+            network=Network(transport=httpx.ASGITransport(app=simulator)),
         )
         self.cycle = Cycle(
             active=self.active.state,

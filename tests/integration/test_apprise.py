@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from monitor.errors import ConfigError, DeliveryError, Refusal
+from monitor.http.client import Network
 from monitor.notify.apprise import AppriseReceiver
 from monitor.secret import Secret
 from tests.fakes.alerts import BODY, delivery_of
@@ -25,7 +26,7 @@ def address(sink: WebhookSink) -> str:
 
 def receiver(url: str, timeout_s: float = 10.0) -> AppriseReceiver:
     """Return a receiver of one URL."""
-    return AppriseReceiver("chat", url=Secret(url), timeout_s=timeout_s)
+    return AppriseReceiver("chat", url=Secret(url), network=Network(), timeout_s=timeout_s)
 
 
 async def refused(chat: AppriseReceiver) -> DeliveryError:
@@ -102,7 +103,7 @@ async def test_apprise_url_that_was_replaced_by_a_bad_one_is_failing(
     file = tmp_path / "url"
     file.write_text(address(webhook_sink))
     secret = Secret(file=file)
-    chat = AppriseReceiver("chat", url=secret, timeout_s=10.0)
+    chat = AppriseReceiver("chat", url=secret, network=Network(), timeout_s=10.0)
     assert await chat.send(delivery_of(BODY)) == "accepted"
     file.write_text("s3cr3t of another kind")
     secret.refresh()
@@ -114,4 +115,10 @@ async def test_apprise_url_that_was_replaced_by_a_bad_one_is_failing(
 def test_apprise_without_the_extra_says_how_to_get_it() -> None:
     """Nobody needs to guess the package."""
     with pytest.raises(ConfigError, match=r"pip install voicelink-drift-monitor\[apprise\]"):
-        AppriseReceiver("chat", url=Secret("json://x"), timeout_s=1.0, library="apprise_is_not_installed")
+        AppriseReceiver(
+            "chat",
+            url=Secret("json://x"),
+            network=Network(),
+            timeout_s=1.0,
+            library="apprise_is_not_installed",
+        )

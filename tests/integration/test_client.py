@@ -16,7 +16,7 @@ import pytest
 
 from monitor.clock import SystemClock
 from monitor.errors import Outcome, StartError, SyncError
-from monitor.http.client import USER_AGENT, build_http
+from monitor.http.client import USER_AGENT, Network
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import RETRIES, VoiceLinkClient
 from monitor.voicelink.connections import RemoteConnection
@@ -106,7 +106,7 @@ async def asking(
     base_url: str, *, timeout_s: float = 5.0, clock: QuickClock | None = None
 ) -> AsyncIterator[VoiceLinkClient]:
     """Build a client, and close its HTTP client at the end."""
-    http = build_http(ca_file=None, max_connections=10)
+    http = Network().client(max_connections=10)
     try:
         yield VoiceLinkClient(
             http=http,
@@ -343,7 +343,7 @@ async def test_unreadable_ca_file_is_told_at_the_start(tmp_path: Path) -> None:
     garbage.write_text("no certificate")
     for file in (garbage, tmp_path / "missing.pem"):
         with pytest.raises(StartError, match=file.name):
-            build_http(ca_file=file, max_connections=1)
+            Network().client(ca_file=file, max_connections=1)
 
 
 class Recorder(httpx.AsyncBaseTransport):
@@ -362,7 +362,7 @@ class Recorder(httpx.AsyncBaseTransport):
 
 def _recorded(recorder: Recorder, clock: QuickClock) -> VoiceLinkClient:
     return VoiceLinkClient(
-        http=build_http(ca_file=None, max_connections=1, transport=recorder),
+        http=Network(transport=recorder).client(max_connections=1),
         base_url="https://api.test/api/v2/",
         timeout_s=5,
         max_response_bytes=LIMIT,

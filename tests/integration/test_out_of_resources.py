@@ -14,7 +14,7 @@ from monitor.clock import Uptime
 from monitor.daemon.heartbeat import Heartbeat
 from monitor.daemon.status import Readiness
 from monitor.errors import OutOfResources, StartError, StoreUnavailable
-from monitor.http.client import build_http
+from monitor.http.client import Network
 from monitor.notify.drain import Drain
 from monitor.notify.retry import POSTPONED_S
 from monitor.notify.slack import SlackReceiver
@@ -207,7 +207,7 @@ def heart(database: Database, http: httpx.AsyncClient, clock: FakeClock, log: Fa
             return None
 
     return Heartbeat(
-        http=http,
+        http=lambda: http,
         database=database,
         syncs=Well(),
         deliveries=Well(),
@@ -220,7 +220,7 @@ def heart(database: Database, http: httpx.AsyncClient, clock: FakeClock, log: Fa
 async def test_real_request_without_descriptors_lacks_resources() -> None:
     """By name and by address, the HTTP client and the resolver say many things, and all mean the same."""
     for host in ("127.0.0.1", "localhost", "no-such-host.invalid"):
-        http = build_http(ca_file=None, max_connections=1)
+        http = Network().client(max_connections=1)
         receiver = WebhookReceiver(
             "hook", f"http://{host}:9/", secret=None, headers={}, http=http, timeout_s=10, clock=FakeClock()
         )

@@ -13,6 +13,7 @@ import structlog
 from monitor.config import Config
 from monitor.daemon import build, jobs, tasks
 from monitor.daemon.app import Daemon
+from monitor.http import client
 from monitor.notify import drain
 from monitor.notify.alertmanager import poster
 from monitor.store.database import DaemonLock, Database
@@ -143,7 +144,7 @@ class Process:
             reread=config,
             clock=clock,
             rng=random.Random(seed),
-            transport=network,
+            network=client.Network(transport=network),
             database=self._store,
         )
         self._stop = asyncio.Event()

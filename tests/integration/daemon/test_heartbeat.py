@@ -56,7 +56,7 @@ def heart(database: Database, works: Works, watchdog: Watchdog, log: FakeLog, cl
     uptime = Uptime(clock)
     uptime.since_s -= 60
     return Heartbeat(
-        http=http,
+        http=lambda: http,
         database=database,
         syncs=works,
         deliveries=works,

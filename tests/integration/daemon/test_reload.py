@@ -11,6 +11,7 @@ import pytest
 
 from monitor.config import Config, load_config
 from monitor.daemon.reload import ActiveConfig
+from monitor.http.client import Network
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
 from monitor.notify.drain import Drain
@@ -56,6 +57,7 @@ class Site:
             shortage=no_shortage(),
             posters=Posters(),
             log=self.log.logger,
+            network=Network(),
         )
 
     def config(self, **values: Any) -> Config:
