@@ -4,6 +4,9 @@ from pathlib import Path
 
 from monitor.errors import StartError
 
+STARS = "**********"
+"""What stands where a secret was."""
+
 FileStamp = tuple[int, int, int]
 
 
@@ -73,7 +76,7 @@ class Secret:
         self._stamp, self._value = stamp, value
 
     def __repr__(self) -> str:
-        return "Secret(**********)"
+        return f"Secret({STARS})"
 
     __str__ = __repr__
 

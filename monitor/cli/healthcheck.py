@@ -12,6 +12,7 @@ import typer
 from monitor.cli.shell import shell_of
 from monitor.cli.terminal import Format
 from monitor.config import find_config_file
+from monitor.http.address import Address, safe_url
 from monitor.http.hosts import is_loopback
 
 UNHEALTHY = 1
@@ -52,12 +53,13 @@ def healthcheck(
     shell = shell_of(ctx)
     asked = own_url(shell.config_file, listen, cert) if url is None else url
     problem = _problem(asked, verify=url is not None)
+    shown = safe_url(asked)
     if format is Format.JSON:
-        shell.terminal.json({"healthy": problem is None, "url": asked, "problem": problem})
+        shell.terminal.json({"healthy": problem is None, "url": shown, "problem": problem})
     elif problem is None:
         shell.terminal.line("healthy")
     if problem is not None:
-        shell.terminal.note(f"unhealthy: {asked}: {problem}")
+        shell.terminal.note(f"unhealthy: {shown}: {problem}")
         raise typer.Exit(UNHEALTHY)
 
 
@@ -82,10 +84,13 @@ def _web(file: Path | None) -> dict[str, str]:
 def _problem(url: str, *, verify: bool) -> str | None:
     """Return what is wrong, None if the daemon answers 200."""
     try:
-        parts = urlsplit(url)
+        address = Address.of(url)
+        parts = urlsplit(address.url)
+        login = address.authorization
         connection = _connection(parts, verify=verify)
         try:
-            connection.request("GET", parts.path or "/-/healthy")
+            headers = {} if login is None else {"Authorization": login.reveal()}
+            connection.request("GET", parts.path or "/-/healthy", headers=headers)
             status = connection.getresponse().status
         finally:
             connection.close()
@@ -95,12 +100,11 @@ def _problem(url: str, *, verify: bool) -> str | None:
 
 
 def _connection(parts: SplitResult, *, verify: bool) -> http.client.HTTPConnection:
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("use a URL like http://127.0.0.1:8790/-/healthy")
+    host = parts.hostname or ""
     if parts.scheme == "http":
-        return http.client.HTTPConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S)
+        return http.client.HTTPConnection(host, parts.port, timeout=_TIMEOUT_S)
     context = ssl.create_default_context()
-    if not verify or is_loopback(parts.hostname):
+    if not verify or is_loopback(host):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S, context=context)
+    return http.client.HTTPSConnection(host, parts.port, timeout=_TIMEOUT_S, context=context)

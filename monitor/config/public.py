@@ -1,6 +1,6 @@
 """The config as a whole: its secrets; and as people may see it, with secrets starred."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -10,12 +10,11 @@ from pydantic import BaseModel
 
 from monitor.clock import rfc3339
 from monitor.config.units import format_duration, format_size
-from monitor.config.values import Listen, safe_url
-from monitor.secret import Secret
+from monitor.config.values import Listen
+from monitor.http.address import Address, safe_url
+from monitor.secret import STARS, Secret
 
-STARS = "**********"
-
-_URLS = frozenset({"url", "urls", "base_url", "external_url", "runbook_base_url"})
+_URLS = frozenset({"base_url", "external_url", "runbook_base_url"})
 _WORDS_FOR_NONE = {"stale_after": "auto", "repeat_interval": "off"}
 
 
@@ -44,8 +43,18 @@ def _shown(key: str, value: Any) -> Any:
             return write(value) if write is not None else value
 
 
+def _shown_secret(secret: Secret) -> str:
+    """Return the file of a secret, or stars; of a URL to post to also the host, which tells them apart."""
+    if secret.file is not None:
+        return str(secret.file)
+    if not secret.reveal().startswith(("http://", "https://")):
+        return STARS
+    return f"{Address.of(secret.reveal()).origin}/{STARS}"
+
+
 _WRITTEN: dict[type, Callable[[Any], str]] = {
-    Secret: lambda secret: STARS if secret.file is None else str(secret.file),
+    Secret: _shown_secret,
+    Address: lambda address: address.shown,
     timedelta: format_duration,
     datetime: rfc3339,
     Listen: str,
@@ -58,17 +67,19 @@ _WRITTEN: dict[type, Callable[[Any], str]] = {
 
 def secrets_of(value: Any) -> Iterator[Secret]:
     """Yield every secret anywhere below a value of the config."""
+    parts: Iterable[Any] = ()
     match value:
         case Secret():
             yield value
+        case Address():
+            parts = [value.authorization]
         case BaseModel():
-            for _, part in value:
-                yield from secrets_of(part)
+            parts = [part for _, part in value]
         case dict():
-            for part in value.values():
-                yield from secrets_of(part)
+            parts = value.values()
         case tuple() | list():
-            for part in value:
-                yield from secrets_of(part)
+            parts = value
         case _:
-            return
+            pass
+    for part in parts:
+        yield from secrets_of(part)

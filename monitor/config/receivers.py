@@ -4,10 +4,11 @@ import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema
 
 from monitor.config import values
 from monitor.config.units import DURATION_PATTERN, format_duration
+from monitor.http.address import Address
 from monitor.secret import Secret
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
@@ -29,6 +30,24 @@ def _header_names(headers: dict[str, Secret]) -> dict[str, Secret]:
             raise values.problem("a header's name has letters, digits and hyphens only")
         if name.lower() in _OUR_HEADERS:
             raise values.problem(f"these headers are set by the monitor: {', '.join(sorted(_OUR_HEADERS))}")
+    return headers
+
+
+def _one_login(urls: tuple[Address, ...], info: ValidationInfo) -> tuple[Address, ...]:
+    """Refuse a user name in a URL beside another login: there is one Authorization header for both."""
+    others = ("basic_auth", "bearer_token", "bearer_token_file")
+    given = next((key for key in others if info.data.get(key) is not None), None)
+    if given is not None and any(url.authorization is not None for url in urls):
+        raise values.problem(f"give a user name in the URL or {given}, not both")
+    return urls
+
+
+def _one_authorization(headers: dict[str, Secret], info: ValidationInfo) -> dict[str, Secret]:
+    """Refuse a user name in the URL beside an Authorization of its own."""
+    url = info.data.get("url") or info.data.get("url_file")
+    named = next((name for name in headers if name.lower() == "authorization"), None)
+    if named is not None and url is not None and Address.of(url.reveal()).authorization is not None:
+        raise values.problem(f"give a user name in the URL or the header {named}, not both")
     return headers
 
 
@@ -85,8 +104,6 @@ class AlertmanagerConfig(_ReceiverConfig):
 
     type: Literal["alertmanager"]
     """The kind of receiver."""
-    urls: tuple[values.PlainUrl, ...] = Field(min_length=1)
-    """Base URL of every member of the Alertmanager cluster."""
     resend_interval: values.LongDuration = timedelta(seconds=60)
     """How often all open alerts are posted again."""
     expire_after: Annotated[values.LongDuration, AfterValidator(_longer_than_two_posts)] = timedelta(
@@ -101,6 +118,8 @@ class AlertmanagerConfig(_ReceiverConfig):
         values.TokenFile, values.exclusive("basic_auth", "bearer_token", "bearer_token_file")
     ] = None
     """A file that holds the bearer token; read again when it changes."""
+    urls: Annotated[tuple[values.BaseUrl, ...], AfterValidator(_one_login)] = Field(min_length=1)
+    """Base URL of every member of the Alertmanager cluster; may hold a user name and password."""
 
     @property
     def bearer(self) -> Secret | None:
@@ -113,16 +132,23 @@ class WebhookConfig(_ReceiverConfig):
 
     type: Literal["webhook"]
     """The kind of receiver."""
-    url: Annotated[str, BeforeValidator(values.http_url)] = Field(repr=False)
-    """Where to post; credentials in it are not shown."""
+    url: values.SecretUrl = None
+    """Where to post, a secret; may hold a user name and password."""
+    url_file: Annotated[values.SecretUrlFile, values.exclusive("url", "url_file", required=True)] = None
+    """A file that holds the URL; read again when it changes."""
     secret: values.SigningSecret = None
     """Signs every message: `whsec_` and base64."""
     secret_file: Annotated[values.SigningSecretFile, values.exclusive("secret", "secret_file")] = None
     """A file that holds the secret; read again when it changes."""
-    headers: Annotated[dict[str, values.HeaderValue], AfterValidator(_header_names)] = Field(
-        default_factory=dict
-    )
+    headers: Annotated[
+        dict[str, values.HeaderValue], AfterValidator(_header_names), AfterValidator(_one_authorization)
+    ] = Field(default_factory=dict)
     """Additional headers; their values are secret."""
+
+    @property
+    def address(self) -> Secret:
+        """The URL, wherever it was given."""
+        return values.chosen(self.url, self.url_file)
 
     @property
     def signing(self) -> Secret | None:
@@ -141,8 +167,8 @@ class PagerDutyConfig(_ReceiverConfig):
         values.TokenFile, values.exclusive("routing_key", "routing_key_file", required=True)
     ] = None
     """A file that holds the key; read again when it changes."""
-    url: values.PlainUrl = PAGERDUTY_URL
-    """Where to send events."""
+    url: values.LoginUrl = Field(default=Address(PAGERDUTY_URL), json_schema_extra={"default": PAGERDUTY_URL})
+    """Where to send events; may hold a user name and password."""
 
     @property
     def secret(self) -> Secret:

@@ -15,6 +15,7 @@ from monitor.config.public import public
 from monitor.config.receivers import ReceiverConfig
 from monitor.config.units import DURATION_PATTERN
 from monitor.cron import next_fire_at, parse_cron
+from monitor.http.address import safe_url
 from monitor.secret import Secret
 
 _FIRES = 50
@@ -42,7 +43,7 @@ OUR_LABELS = frozenset(
 class ApiConfig(values.Section):
     """The provider's API."""
 
-    base_url: values.PlainUrl = "https://api.vocobase.com/api/v2"
+    base_url: values.ApiUrl = "https://api.vocobase.com/api/v2"
     """Base URL of the API."""
     timeout: values.Timeout = timedelta(seconds=30)
     """Maximum duration of a whole request."""
@@ -176,9 +177,9 @@ class AlertsConfig(values.Section):
     """Alerts with one cause that page by themselves within `update_interval`; the rest share one; 0: all."""
     max_listed_numbers: values.Number = Field(default=50, ge=1, le=1000)
     """Maximum number of phone numbers that an alert lists."""
-    external_url: values.OptionalUrl = None
+    external_url: values.PageUrl = None
     """URL of the status page, for links in alerts."""
-    runbook_base_url: values.OptionalUrl = None
+    runbook_base_url: values.PageUrl = None
     """Base URL of the runbooks, for links in alerts."""
     labels: Annotated[dict[str, values.Text], AfterValidator(_label_names)] = Field(default_factory=dict)
     """Labels added to every alert."""
@@ -201,8 +202,8 @@ class StoreConfig(values.Section):
 
     @property
     def safe_url(self) -> str:
-        """The URL without user, password and options."""
-        return values.safe_url(self.secret.reveal())
+        """The URL with stars for user and password, and without options."""
+        return safe_url(self.secret.reveal())
 
     @property
     def is_sqlite(self) -> bool:

@@ -30,6 +30,7 @@ from pydantic_core import PydanticCustomError
 from monitor.config.units import DURATION_PATTERN, SIZE_PATTERN, format_duration, parse_duration, parse_size
 from monitor.cron import parse_cron
 from monitor.errors import StartError
+from monitor.http.address import Address
 from monitor.http.hosts import host_of
 from monitor.secret import Secret
 
@@ -170,42 +171,47 @@ def cron(value: Any, info: ValidationInfo) -> str | None:
     return str(value)
 
 
-def _split_url(value: str) -> tuple[str, str, bool]:
-    """Return scheme, host and whether user info is in a URL; it must have a port that is one."""
-    try:
-        parts = urlsplit(value)
-        _ = parts.port
-    except ValueError:
-        return "", "", False
-    return parts.scheme, parts.hostname or "", "@" in parts.netloc
-
-
-def http_url(value: Any) -> str:
-    """Return an absolute http or https URL, credentials in it allowed."""
+def _address(value: Any) -> Address:
     value = text(value)
-    scheme, host, _ = _split_url(value)
-    if scheme not in ("http", "https") or not host or re.search(r"\s", value):
+    if re.search(r"\s", value):
         raise problem('not a URL; write it like "https://host.example/path"')
-    return str(value)
+    try:
+        return Address.of(value)
+    except ValueError as exc:
+        raise problem(str(exc)) from None
 
 
-def _plain_url(value: Any) -> str:
-    value = http_url(value)
-    if _split_url(value)[2]:
-        raise problem("a URL must not hold a user name or password here")
-    return str(value).rstrip("/")
+def _http_url(value: str) -> str:
+    """Return the URL of a request, user and password in it allowed."""
+    _address(value)
+    return value
 
 
-def safe_url(url: str) -> str:
-    """Return a URL without user info, query and fragment, which may hold secrets.
+def login_url(value: Any) -> Address:
+    """Return where requests go, user and password in it allowed."""
+    if isinstance(value, Address):
+        return value
+    address = _address(value)
+    return Address(address.url.rstrip("/"), address.authorization)
 
-    An `@` after the host may end a password with an unescaped `/` or `?` in it: then only the scheme is left.
-    """
-    parts = urlsplit(url)
-    if "@" in parts.path + parts.query + parts.fragment:
-        return f"{parts.scheme}://…"
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+
+def base_address(value: Any) -> Address:
+    """Return what paths are added to, user and password in it allowed."""
+    address = login_url(value)
+    if "?" in address.url or "#" in str(value):
+        raise problem("paths are added to this URL, so it must not hold a ? or #")
+    return address
+
+
+def _base_url(why_no_login: str) -> Check:
+    """Return the check of a URL that paths are added to, and that holds no user name or password."""
+
+    def check(value: Any) -> str:
+        if base_address(value).authorization is not None:
+            raise problem(f"a URL must not hold a user name or password here: {why_no_login}")
+        return str(value).rstrip("/")
+
+    return check
 
 
 def _existing_file(value: Any) -> Path:
@@ -238,7 +244,11 @@ def _service_url(value: str) -> str:
 
 
 def _database_url(value: str) -> str:
-    scheme, host, _ = _split_url(value)
+    try:
+        parts = urlsplit(value)
+        scheme, host, _ = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        scheme = host = ""
     sqlite = value.startswith("sqlite:///") and len(value) > len("sqlite:///")
     if not sqlite and not (scheme == "postgresql" and (host or "host=" in value)):
         raise problem('write it like "sqlite:///voicelink-monitor.db" or "postgresql://user@host/database"')
@@ -400,6 +410,8 @@ def _schema(kind: str, **more: Any) -> WithJsonSchema:
 
 _DURATION = _schema("string", pattern=DURATION_PATTERN)
 
+_HTTP = "^https?://"
+
 Text = Annotated[str, BeforeValidator(text), _schema("string", minLength=1)]
 Name = Annotated[str, BeforeValidator(name), _schema("string", minLength=1, maxLength=_NAME_LENGTH)]
 Flag = Annotated[bool, Strict()]
@@ -413,8 +425,16 @@ Recheck = Annotated[timedelta, duration(100 * _MILLISECOND), _DURATION]
 Size = Annotated[int, BeforeValidator(_size), _schema("string", pattern=SIZE_PATTERN)]
 TimeZone = Annotated[str, BeforeValidator(_timezone), _schema("string")]
 Cron = Annotated[str | None, BeforeValidator(cron), _schema("string")]
-PlainUrl = Annotated[str, BeforeValidator(_plain_url), _schema("string", pattern="^https?://")]
-OptionalUrl = Annotated[str | None, BeforeValidator(optional(_plain_url)), _schema("string")]
+ApiUrl = Annotated[
+    str,
+    BeforeValidator(_base_url("it would take the place of the API key")),
+    _schema("string", pattern=_HTTP),
+]
+PageUrl = Annotated[
+    str | None, BeforeValidator(optional(_base_url("every alert would show it"))), _schema("string")
+]
+LoginUrl = Annotated[Address, BeforeValidator(login_url), _schema("string", pattern=_HTTP)]
+BaseUrl = Annotated[Address, BeforeValidator(base_address), _schema("string", pattern=_HTTP)]
 OptionalFile = Annotated[Path | None, BeforeValidator(optional(_existing_file)), _schema("string")]
 OptionalText = Annotated[str | None, BeforeValidator(optional(text)), _schema("string")]
 OptionalId = Annotated[str | None, BeforeValidator(optional(_provider_id)), _schema("string")]
@@ -440,8 +460,8 @@ Token = Annotated[Secret | None, _given(_token), _SECRET]
 TokenFile = Annotated[Secret | None, _in_file(_token), _PATH]
 SigningSecret = Annotated[Secret | None, _given(_webhook_secret), _SECRET]
 SigningSecretFile = Annotated[Secret | None, _in_file(_webhook_secret), _PATH]
-SecretUrl = Annotated[Secret | None, _given(http_url), _SECRET]
-SecretUrlFile = Annotated[Secret | None, _in_file(http_url), _PATH]
+SecretUrl = Annotated[Secret | None, _given(_http_url), _SECRET]
+SecretUrlFile = Annotated[Secret | None, _in_file(_http_url), _PATH]
 ServiceUrl = Annotated[Secret | None, _given(_service_url), _SECRET]
 ServiceUrlFile = Annotated[Secret | None, _in_file(_service_url), _PATH]
 DatabaseUrl = Annotated[Secret | None, _given(_database_url), _SECRET]

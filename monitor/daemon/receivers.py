@@ -87,7 +87,7 @@ class ReceiverSet:
             case WebhookConfig():
                 return WebhookReceiver(
                     receiver.name,
-                    receiver.url,
+                    receiver.address,
                     secret=receiver.signing,
                     headers=receiver.headers,
                     http=self._http(receiver.ca_file),

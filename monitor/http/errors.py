@@ -23,6 +23,7 @@ FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientE
 class Cause(StrEnum):
     """Why there was no answer."""
 
+    BAD_URL = "bad_url"
     DNS = "dns"
     REFUSED = "refused"
     CLOSED = "closed"
@@ -48,6 +49,7 @@ class NoAnswer(MonitorError):  # noqa: N818 - named for what happened
 
 _CAUSES: tuple[tuple[tuple[type[BaseException], ...], Cause, str], ...] = (
     ((socket.gaierror, aiohttp.ClientConnectorDNSError), Cause.DNS, "the host name does not resolve"),
+    ((httpx.InvalidURL, aiohttp.InvalidURL), Cause.BAD_URL, "the URL cannot be used"),
     ((aiohttp.ClientProxyConnectionError,), Cause.PROXY, "the proxy cannot be reached"),
     ((aiohttp.ClientHttpProxyError,), Cause.PROXY, "the proxy refused to connect"),
     ((ssl.SSLCertVerificationError,), Cause.TLS, "the TLS certificate is not trusted"),

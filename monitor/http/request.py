@@ -10,7 +10,8 @@ from http import HTTPStatus
 
 import httpx
 
-from monitor.http.errors import FOREIGN, translated
+from monitor.http.address import Address
+from monitor.http.errors import FOREIGN, Cause, NoAnswer, translated
 from monitor.http.retry_after import retry_after_s
 from monitor.http.text import redact
 
@@ -47,7 +48,7 @@ class HttpAnswer:
 async def request(
     http: httpx.AsyncClient,
     method: str,
-    url: str,
+    url: str | Address,
     *,
     content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
@@ -61,7 +62,7 @@ async def request(
     Args:
         http: The client; its transport, certificates and proxies.
         method: GET or POST.
-        url: Where to.
+        url: Where to. User and password in it become a header; neither is sent in the URL.
         content: The body.
         headers: Added to those of HTTP itself.
         now: Current time, aware; a Retry-After date is measured against it.
@@ -70,10 +71,15 @@ async def request(
         NoAnswer: There was no answer.
         OutOfResources: This process could not ask.
     """
+    address = _address(url)
     # No small answer that unpacks into a big one is asked for.
-    sent = {**(headers or {}), "accept-encoding": "identity"}
+    sent = httpx.Headers({**(headers or {}), "accept-encoding": "identity"})
+    if address.authorization is not None:
+        if "authorization" in sent:
+            raise NoAnswer(Cause.BAD_URL, "the URL holds a user name, but an Authorization header is set too")
+        sent["authorization"] = address.authorization.reveal()
     with translated():
-        asked = http.build_request(method, url, content=content, headers=sent, timeout=None)
+        asked = http.build_request(method, address.url, content=content, headers=sent, timeout=None)
         response = await http.send(asked, stream=True, follow_redirects=False)
     try:
         text = (await read_start(response, MAX_ANSWER_BYTES)).decode(errors="replace")
@@ -81,6 +87,13 @@ async def request(
         with contextlib.suppress(*FOREIGN):
             await response.aclose()
     return HttpAnswer(status=response.status_code, text=text, retry_after_s=retry_after_s(response, now))
+
+
+def _address(url: str | Address) -> Address:
+    try:
+        return url if isinstance(url, Address) else Address.of(url)
+    except ValueError as exc:  # a file that held a URL was replaced by something else
+        raise NoAnswer(Cause.BAD_URL, f"the URL cannot be used: {exc}") from exc
 
 
 async def read_start(response: httpx.Response, limit_bytes: int) -> bytes:

@@ -17,7 +17,8 @@ from datetime import datetime
 import httpx
 
 from monitor.errors import DeliveryError, Refusal
-from monitor.http.errors import NoAnswer
+from monitor.http.address import Address
+from monitor.http.errors import Cause, NoAnswer
 from monitor.http.request import HttpAnswer, request
 
 JSON: Mapping[str, str] = {"content-type": "application/json"}
@@ -27,18 +28,24 @@ _DEAD = frozenset({400, 413, 422})
 
 
 async def post(
-    http: httpx.AsyncClient, url: str, *, content: bytes, headers: Mapping[str, str] = JSON, now: datetime
+    http: httpx.AsyncClient,
+    url: str | Address,
+    *,
+    content: bytes,
+    headers: Mapping[str, str] = JSON,
+    now: datetime,
 ) -> HttpAnswer:
     """POST once and return the answer, whatever its status; see `monitor.http.request`.
 
     Raises:
-        DeliveryError: There was no answer (`RETRY`).
+        DeliveryError: There was no answer (`RETRY`), or the URL cannot be used (`FAILING`).
         OutOfResources: This process could not ask.
     """
     try:
         return await request(http, "POST", url, content=content, headers=headers, now=now)
     except NoAnswer as exc:
-        raise DeliveryError(Refusal.RETRY, str(exc)) from exc
+        refusal = Refusal.FAILING if exc.cause is Cause.BAD_URL else Refusal.RETRY
+        raise DeliveryError(refusal, str(exc)) from exc
 
 
 def require_taken(answer: HttpAnswer, *, hide: Iterable[str] = ()) -> str:

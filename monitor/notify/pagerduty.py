@@ -26,6 +26,7 @@ import msgspec
 from monitor.clock import Clock, SystemClock
 from monitor.drift.alert import AlertBody, Kind, Notice
 from monitor.errors import DeliveryError, Refusal
+from monitor.http.address import Address
 from monitor.notify.delivery import Delivery, body_of
 from monitor.notify.http import post, require_taken
 from monitor.notify.wording import Message, clip, compose, labels, links, one_line, units, when
@@ -56,7 +57,7 @@ class PagerDutyReceiver:
     name: str
     _: KW_ONLY
     routing_key: Secret
-    url: str
+    url: Address
     http: httpx.AsyncClient
     timeout_s: float
     clock: Clock = field(default_factory=SystemClock)

@@ -34,7 +34,7 @@ class WebhookReceiver:
 
     Args:
         name: Its name in the config.
-        url: Where to.
+        url: Where to; read at each try.
         secret: `whsec_` and base64, or the base64 alone; None: no signature.
         headers: Sent along, an authorization for instance.
         http: The client; its transport, certificates and proxies.
@@ -43,7 +43,7 @@ class WebhookReceiver:
     """
 
     name: str
-    url: str
+    url: Secret
     _: KW_ONLY
     secret: Secret | None
     headers: Mapping[str, Secret]
@@ -72,12 +72,12 @@ class WebhookReceiver:
             except ValueError as exc:  # its file was replaced by something else
                 raise DeliveryError(Refusal.FAILING, f"the signing secret is not valid: {exc}") from exc
             headers["webhook-signature"] = sign(key, delivery.id, timestamp, content)
-        answer = await post(self.http, self.url, content=content, headers=headers, now=now)
+        answer = await post(self.http, self.url.reveal(), content=content, headers=headers, now=now)
         return require_taken(answer, hide=self._hidden())
 
     def _hidden(self) -> Iterator[str]:
         """Yield what must not reach the log through an answer: servers may quote a path or a header."""
-        url = httpx.URL(self.url)
+        url = httpx.URL(self.url.reveal())
         yield from (url.raw_path.decode("ascii"), url.path, url.password, url.query.decode("ascii"))
         yield from (value.reveal() for value in self.headers.values())
         if self.secret is not None:

@@ -17,6 +17,7 @@ from monitor.drift.episodes import Ended, Track
 from monitor.drift.failures import SCOPE
 from monitor.drift.text import Wording
 from monitor.errors import DeliveryError, Refusal
+from monitor.http.address import Address
 from monitor.notify.alertmanager import AlertmanagerReceiver, PosterParts, Posters, PostTarget
 from monitor.notify.alertmanager.level import LabelMoves, LabelSet
 from monitor.notify.routing import Route
@@ -266,7 +267,7 @@ async def test_reload_without_a_url_removes_its_rows(database: Database) -> None
     receivers.replace(
         [
             AlertmanagerReceiver(
-                urls=[ONE.url],
+                urls=[Address(ONE.url)],
                 route=Route(receiver="am"),
                 wording=Wording(),
                 resend_interval_s=60,

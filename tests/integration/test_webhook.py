@@ -41,7 +41,7 @@ def webhook(http: httpx.AsyncClient, url: str, *, secret: str | None = SECRET) -
     """Return a webhook to a URL."""
     return WebhookReceiver(
         "hook",
-        url + PATH,
+        Secret(url + PATH),
         secret=None if secret is None else Secret(secret),
         headers={"authorization": Secret("Bearer t0k3n"), "x-team": Secret("voice")},
         http=http,

@@ -14,6 +14,7 @@ from monitor.clock import Clock
 from monitor.drift.alert import AlertBody
 from monitor.drift.text import Wording
 from monitor.errors import DeliveryError, Refusal
+from monitor.http.address import Address
 from monitor.notify.alertmanager.level import Level, PostTarget
 from monitor.notify.alertmanager.render import render_test
 from monitor.notify.drain import DeliveryMetrics
@@ -59,10 +60,11 @@ class PosterParts:
 class AlertmanagerReceiver:
     """The Alertmanagers of one cluster: each gets everything.
 
-    `urls` are their base addresses. `resend_interval_s` and `timeout_s`, that of one request, are seconds.
+    `urls` are their base addresses; `login` is for those that hold no user name. `resend_interval_s` and
+    `timeout_s`, that of one request, are seconds.
     """
 
-    urls: Sequence[str]
+    urls: Sequence[Address]
     route: Route
     wording: Wording
     resend_interval_s: float
@@ -79,7 +81,7 @@ class AlertmanagerReceiver:
     @property
     def targets(self) -> list[PostTarget]:
         """Where to post."""
-        return [PostTarget(receiver=self.name, url=url.rstrip("/")) for url in self.urls]
+        return [PostTarget(receiver=self.name, url=address.url) for address in self.urls]
 
     async def post(self, target: PostTarget, content: bytes) -> str:
         """Post alerts to one URL; return what it answered.
@@ -92,11 +94,10 @@ class AlertmanagerReceiver:
             headers["authorization"] = self.login.header
             hide = [self.login.secret.reveal(), self.login.header.partition(" ")[2]]
         now = self.parts.clock.now()
+        url = next(address for address in self.urls if address.url == target.url).joined(PATH)
         try:
             async with asyncio.timeout(self.timeout_s):
-                answer = await post(
-                    self.parts.http, target.url + PATH, content=content, headers=headers, now=now
-                )
+                answer = await post(self.parts.http, url, content=content, headers=headers, now=now)
         except TimeoutError as exc:
             raise DeliveryError(Refusal.RETRY, f"no answer within {self.timeout_s:g} s") from exc
         return require_taken(answer, hide=hide)

@@ -114,7 +114,7 @@ async def test_answer_is_stored_as_it_may_be_shown(
     async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as http:
         hook = WebhookReceiver(
             "hook",
-            URL,
+            Secret(URL),
             secret=None,
             headers={"authorization": Secret("Bearer t0k3n")},
             http=http,

@@ -87,6 +87,19 @@ def test_url_beats_the_config(tmp_path: Path) -> None:
     assert (code, err) == (1, f"unhealthy: http://127.0.0.1:{port}/x: it answers 503\n")
 
 
+def test_login_in_the_url_is_not_shown() -> None:
+    """Neither in the line nor in the JSON."""
+    with serving() as port:
+        for options in ((), ("--format", "json")):
+            code, out, err = checked(
+                "healthcheck", "--url", f"http://us3r:s3cr3t@127.0.0.1:{port}/x", *options
+            )
+            assert code == 1
+            assert f"@127.0.0.1:{port}/x" in out + err
+            assert "us3r" not in out + err
+            assert "s3cr3t" not in out + err
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -10,6 +10,8 @@ import pytest
 
 from monitor.config import AlertmanagerConfig, Config, Listen, find_config_file, load_config
 from monitor.errors import ConfigError
+from monitor.http.address import Address
+from monitor.secret import STARS
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 KEY = {"VOICELINK_API_KEY": "rg_live_1"}
@@ -305,7 +307,7 @@ def test_receivers_have_their_defaults() -> None:
         {"receivers": [{"name": "am", "type": "alertmanager", "urls": ["http://am:9093/"]}]}
     ).receivers[0]
     assert isinstance(receiver, AlertmanagerConfig)
-    assert receiver.urls == ("http://am:9093",)
+    assert receiver.urls == (Address("http://am:9093"),)
     assert (receiver.resend_interval, receiver.expire_after) == (timedelta(minutes=1), timedelta(minutes=30))
     assert (receiver.min_severity, receiver.connections, receiver.send_resolved) == ("info", ("*",), True)
     assert receiver.repeat_interval is None
@@ -325,7 +327,8 @@ def test_listen_is_host_and_port(listen: str, expected: Listen) -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("postgresql://u:p@h:1/d?password=x", "postgresql://h:1/d"),
+        ("postgresql://u:p@h:1/d?password=x", f"postgresql://{STARS}:{STARS}@h:1/d"),
+        ("postgresql://h/d", "postgresql://h/d"),
         ("postgresql://u:1/2@h/d", "postgresql://…"),
         ("sqlite:////var/lib/m.db", "sqlite:////var/lib/m.db"),
         ("sqlite:///m.db", "sqlite:///m.db"),

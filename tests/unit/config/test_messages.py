@@ -229,9 +229,37 @@ CASES = {
         HOOK + '[[receivers]]\nname = "r"\ntype = "slack"\nurl = "http://s"',
         "receivers[1].name: the same as receivers[0].name",
     ),
-    "user info": (
-        MANAGER.replace("//am", "//u:p@am"),
-        "receivers[0].urls[0]: a URL must not hold a user name or password here",
+    "user info beside the API key": (
+        '[api]\nbase_url = "http://u:p@h"',
+        "api.base_url: a URL must not hold a user name or password here: it would take the place of the API",
+    ),
+    "user info in links": (
+        '[alerts]\nexternal_url = "http://u:p@h"',
+        "alerts.external_url: a URL must not hold a user name or password here: every alert would show it",
+    ),
+    "user info in runbook links": (
+        '[alerts]\nrunbook_base_url = "http://u@h"',
+        "alerts.runbook_base_url: a URL must not hold a user name or password here",
+    ),
+    "user info and bearer": (
+        MANAGER.replace("//am", "//u:p@am") + 'bearer_token = "t"',
+        "receivers[0].urls: give a user name in the URL or bearer_token, not both",
+    ),
+    "user info and basic": (
+        MANAGER.replace("//am", "//u:p@am") + 'basic_auth = { username = "u", password = "p" }',
+        "receivers[0].urls: give a user name in the URL or basic_auth, not both",
+    ),
+    "user info and header": (
+        HOOK.replace("//", "//u:p@") + 'headers = { authorization = "x" }',
+        "receivers[0].headers: give a user name in the URL or the header authorization, not both",
+    ),
+    "base with a query": (
+        MANAGER.replace("//am", "//am/?a=b"),
+        "receivers[0].urls[0]: paths are added to this URL, so it must not hold a ? or #",
+    ),
+    "no webhook address": (
+        HOOK.split("url =")[0],
+        "receivers[0].url_file: missing: give url or url_file",
     ),
     "expires too soon": (
         MANAGER + 'expire_after = "2m"',

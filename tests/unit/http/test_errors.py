@@ -91,7 +91,7 @@ FOREIGN = {
         httpx.ReadError("https://u:secret@h/"),
         (Cause.UNREACHABLE, "no connection (ReadError)"),
     ),
-    "bad URL": (httpx.InvalidURL("secret"), (Cause.UNREACHABLE, "no connection (InvalidURL)")),
+    "bad URL": (httpx.InvalidURL("secret"), (Cause.BAD_URL, "the URL cannot be used")),
 }
 
 

@@ -18,6 +18,7 @@ import pytest
 from monitor.drift.alert import Kind, Resolution, Severity
 from monitor.drift.text import Wording
 from monitor.errors import DeliveryError, Refusal
+from monitor.http.address import Address
 from monitor.notify.alertmanager import AlertmanagerReceiver, Login, PosterParts, Posters
 from monitor.notify.alertmanager.labels import ALERT_NAMES, admitted, labels_of, reconcile
 from monitor.notify.alertmanager.level import LabelSet, LevelState, Member
@@ -397,7 +398,7 @@ class World:
         self.counts = Counts()
         self.log = FakeLog()
         self.receiver = AlertmanagerReceiver(
-            urls=[f"{URL}/"],
+            urls=[Address(URL)],
             route=ROUTE,
             wording=wording,
             resend_interval_s=60,

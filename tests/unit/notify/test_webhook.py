@@ -29,7 +29,7 @@ def receiver(
     """Return a webhook that is never sent to."""
     return WebhookReceiver(
         "hook",
-        "http://127.0.0.1:9/",
+        Secret("http://127.0.0.1:9/"),
         secret=Secret(secret) if isinstance(secret, str) else secret,
         headers=headers or {},
         http=httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))),
