@@ -2,6 +2,7 @@
 
 import base64
 import ipaddress
+import re
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -87,6 +88,8 @@ def _check_host(host: str) -> None:
         if host.replace(".", "").isdigit():
             ipaddress.IPv4Address(host)
         elif ":" not in host:
+            if re.search(r"[^A-Za-z0-9._-]", host):
+                raise ValueError("its host name has characters that no name has")
             host.encode("idna")
         elif ipaddress.IPv6Address(host).scope_id is not None:
             raise ValueError("an address with a zone cannot be used in a URL")

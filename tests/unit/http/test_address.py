@@ -67,6 +67,8 @@ def test_address_keeps_every_character_of_a_login(user: str, password: str) -> N
         (f"https://{'secret' * 12}/", "one of over 63 characters"),
         ("https://xn--secret\u200d/", "not a URL"),
         ("https://xn--a/", "not a URL"),
+        ("https://[/secret", "characters that no name has"),
+        ("https://secret*/", "characters that no name has"),
         ("https://1.2.3.4.5/?secret", "its host is not an IP address"),
         ("https://2130706433/?secret", "its host is not an IP address"),
         ("https://[::1%25secret]/", "an address with a zone cannot be used in a URL"),
