@@ -115,7 +115,7 @@ async def test_discovery_that_lacks_resources_keeps_the_list(made: Rig, lack: Ex
 
 RECEIVERS: dict[str, Callable[[httpx.AsyncClient, FakeClock], Any]] = {
     "webhook": lambda http, clock: WebhookReceiver(
-        "hook", "http://x", secret=None, headers={}, http=http, timeout_s=10, clock=clock
+        "hook", Secret("http://x"), secret=None, headers={}, http=http, timeout_s=10, clock=clock
     ),
     "slack": lambda http, clock: SlackReceiver(
         "hook", url=Secret("http://x"), http=http, timeout_s=10, clock=clock
@@ -222,7 +222,13 @@ async def test_real_request_without_descriptors_lacks_resources() -> None:
     for host in ("127.0.0.1", "localhost", "no-such-host.invalid"):
         http = Network().client(max_connections=1)
         receiver = WebhookReceiver(
-            "hook", f"http://{host}:9/", secret=None, headers={}, http=http, timeout_s=10, clock=FakeClock()
+            "hook",
+            Secret(f"http://{host}:9/"),
+            secret=None,
+            headers={},
+            http=http,
+            timeout_s=10,
+            clock=FakeClock(),
         )
         with no_descriptors(), pytest.raises(OutOfResources, match="out of file descriptors"):
             await receiver.send(delivery_of())
