@@ -19,7 +19,7 @@ from monitor.clock import SystemClock
 from monitor.config.receivers import WebhookConfig
 from monitor.errors import DeliveryError, Refusal
 from monitor.http.address import Address
-from monitor.http.client import build_http
+from monitor.http.client import Network
 from monitor.http.errors import NoAnswer
 from monitor.http.request import request
 from monitor.notify.delivery import Receiver
@@ -39,7 +39,7 @@ BASIC = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     """The program's own client."""
-    async with build_http(ca_file=None, max_connections=4) as client:
+    async with Network().client(max_connections=4) as client:
         yield client
 
 
@@ -143,7 +143,7 @@ async def _send_to_all(urls: list[str]) -> None:
     everywhere.port = runner.addresses[0][1]
     asyncio.get_running_loop().getaddrinfo = everywhere.find  # type: ignore[method-assign, assignment]
     try:
-        async with build_http(ca_file=None, max_connections=1) as http:
+        async with Network().client(max_connections=1) as http:
             for url in urls:
                 await _send(http, url, everywhere)
     finally:
