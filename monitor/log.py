@@ -4,10 +4,14 @@ The pieces are values: nothing here touches structlog's global configuration. Th
 nature, the root logger of `logging`, is taken over by `route_standard_library`, whose result restores it.
 """
 
+import contextlib
 import logging
+import re
 import sys
+import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Literal, TextIO, cast
@@ -29,6 +33,14 @@ LEVELS = {
     "error": logging.ERROR,
     "critical": logging.CRITICAL,
 }
+
+_AT_ONCE = 5.0
+"""Similar lines that may be written at once; each second allows another one."""
+_TOLD_AFTER_S = 10.0
+_MOST_KINDS = 1000
+_TEMPLATE_LENGTH = 200
+_VARYING = re.compile(r"0x[0-9a-fA-F]+|\d+")
+"""What tells apart lines that say the same: addresses and numbers."""
 
 _MESSAGES_OF_LEVEL = {"warn": "warning", "exception": "error", "fatal": "critical"}
 
@@ -81,31 +93,128 @@ def set_level(logger: FilteringBoundLogger, level: str) -> None:
             setattr(type(logger), name, method)
 
 
-def route_standard_library(logger: FilteringBoundLogger) -> Callable[[], None]:
-    """Send the records of `logging` at WARNING and above to `logger`; return what undoes it."""
+class Repeats:
+    """Lets a few lines of each kind through, and tells ten seconds later how many more there were.
+
+    A kind may have 5 lines at once, and then one a second.
+
+    Args:
+        log: Gets `log.suppressed`.
+        clock: The time.
+    """
+
+    def __init__(self, log: FilteringBoundLogger, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._kinds: dict[str, _Kind] = {}
+        self._teller: threading.Timer | None = None
+
+    def passes(self, kind: str) -> bool:
+        """Return whether a line of this kind may be written now; count it if not."""
+        now_s = self._clock.monotonic()
+        with self._lock:
+            if kind not in self._kinds and len(self._kinds) >= _MOST_KINDS:
+                self._kinds = {name: each for name, each in self._kinds.items() if each.matters(now_s)}
+                kind = kind if len(self._kinds) < _MOST_KINDS else "other"
+            found = self._kinds.setdefault(kind, _Kind(now_s))
+            if found.passes(now_s):
+                return True
+            found.suppressed += 1
+            if self._teller is None:
+                teller = threading.Timer(_TOLD_AFTER_S, self.tell)
+                teller.daemon = True
+                with contextlib.suppress(RuntimeError):  # no more threads now; the next line tries again
+                    teller.start()
+                    self._teller = teller
+            return False
+
+    def tell(self) -> None:
+        """Log how many lines of each kind did not pass since this was last told."""
+        with self._lock:
+            if self._teller is not None:
+                self._teller.cancel()
+                self._teller = None
+            untold = [(name, kind.suppressed) for name, kind in self._kinds.items() if kind.suppressed]
+            for name, _ in untold:
+                self._kinds[name].suppressed = 0
+        for name, count in untold:
+            self._log.warning("log.suppressed", lines=count, similar_to=name)
+
+
+@dataclass(slots=True)
+class _Kind:
+    """How many lines of a kind may still pass, as of an instant, and how many did not."""
+
+    at_s: float
+    left: float = _AT_ONCE
+    suppressed: int = 0
+
+    def matters(self, now_s: float) -> bool:
+        return self.suppressed > 0 or now_s - self.at_s < _AT_ONCE
+
+    def passes(self, now_s: float) -> bool:
+        self.left = min(_AT_ONCE, self.left + max(now_s - self.at_s, 0.0))
+        self.at_s = now_s
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+
+def route_standard_library(logger: FilteringBoundLogger, *, clock: Clock | None = None) -> Callable[[], None]:
+    """Send what others log at WARNING and above to `logger`; return what undoes it.
+
+    That is the records of `logging`, warnings, and uncaught exceptions of threads and finalizers; of similar
+    ones only a few a second.
+    """
+    repeats = Repeats(logger, clock or SystemClock())
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
-    root.handlers[:] = [_Bridge(logger)]
+    hooks = threading.excepthook, sys.unraisablehook
+    root.handlers[:] = [_Bridge(logger, repeats)]
     root.setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    threading.excepthook, sys.unraisablehook = _log_thread_exception, _log_unraisable
 
     def undo() -> None:
+        threading.excepthook, sys.unraisablehook = hooks
+        logging.captureWarnings(False)
         root.handlers[:] = before
         root.setLevel(level)
+        repeats.tell()
 
     return undo
+
+
+def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is not SystemExit:
+        name = args.thread.name if args.thread else "?"
+        logging.getLogger("threading").error("the thread %s ended", name, exc_info=args.exc_value)
+
+
+def _log_unraisable(args: "sys.UnraisableHookArgs") -> None:
+    logging.getLogger("python").error(
+        "%s %r", args.err_msg or "Exception ignored in", args.object, exc_info=args.exc_value
+    )
 
 
 class _Bridge(logging.Handler):
     """Writes standard-library records as events, with the logger's name as a field."""
 
-    def __init__(self, logger: FilteringBoundLogger) -> None:
+    def __init__(self, logger: FilteringBoundLogger, repeats: Repeats) -> None:
         super().__init__(logging.WARNING)
         self._log = logger
+        self._repeats = repeats
 
     def emit(self, record: logging.LogRecord) -> None:
+        # By the message before its arguments are put in; some libraries have put them in already.
+        template = _VARYING.sub("…", str(record.msg).partition("\n")[0][:_TEMPLATE_LENGTH])
+        if not self._repeats.passes(f"{record.name}: {template}"):
+            return
         try:
             message = record.getMessage()
-        except (TypeError, ValueError):  # arguments that do not fit the message
+        except Exception:  # noqa: BLE001 - arguments that do not fit, or cannot be shown
             message = str(record.msg)
         self._log.log(_known_level(record.levelno), message, logger=record.name, exc_info=record.exc_info)
 

@@ -22,6 +22,7 @@ from monitor.daemon.status import Readiness, StoreStatus
 from monitor.daemon.tasks import ClockWatch, Tasks
 from monitor.daemon.web import build_web, refresh_certificate
 from monitor.http.client import Network
+from monitor.log import Repeats
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
 from monitor.notify.drain import Drain
@@ -105,7 +106,7 @@ def build(
         dropped_lines=dropped_lines,
     )
     shortage = Shortage(clock=clock, log=log, count=metrics.internal_error)
-    announcer = Announcer(metrics=metrics, log=log, shortage=shortage)
+    announcer = Announcer(metrics=metrics, log=log, shortage=shortage, repeats=Repeats(log, clock))
     tasks = Tasks(clock, announcer)
 
     drain = Drain(

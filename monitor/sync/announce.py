@@ -7,10 +7,12 @@ from datetime import datetime
 
 import structlog
 
+from monitor.clock import SystemClock
 from monitor.drift.episodes import Ended
 from monitor.drift.moves import depended
 from monitor.drift.snapshot import Change, ChangeKind, Counts, Number
 from monitor.errors import Outcome, SyncError, out_of_resources
+from monitor.log import Repeats
 from monitor.metrics import ConnectionView, Metrics
 from monitor.shortage import Shortage
 from monitor.store.claims import SyncResult
@@ -36,10 +38,12 @@ class Announcer:
         metrics: Metrics,
         log: structlog.typing.FilteringBoundLogger,
         shortage: Shortage,
+        repeats: Repeats | None = None,
     ) -> None:
         self._metrics = metrics
         self._shortage = shortage
         self._log = log
+        self._repeats = repeats or Repeats(log, SystemClock())
         self._numbers = False
         self._views: dict[str, ConnectionView] = {}
         self._synced_at: dict[str, datetime] = {}
@@ -236,13 +240,14 @@ class Announcer:
         self._log.error("store.failed", doing=doing, error=str(error))
 
     def internal_error(self, doing: str, error: BaseException) -> None:
-        """Count and log a bug, with the only traceback in the log, or a lack of resources."""
+        """Count a bug, and log it with the only traceback in the log; or a lack of resources."""
         lack = out_of_resources(error)
         if lack is not None:
             self._shortage.met(lack, doing)
             return
         self._metrics.internal_error()
-        self._log.error("internal.error", doing=doing, exc_info=error)
+        if self._repeats.passes(f"internal.error: {doing}: {type(error).__name__}"):
+            self._log.error("internal.error", doing=doing, exc_info=error)
 
     def _show(self, view: ConnectionView) -> None:
         self._views[view.identity] = view

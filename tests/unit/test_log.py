@@ -5,6 +5,10 @@ import io
 import json
 import logging
 import os
+import sys
+import threading
+import warnings
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
@@ -19,7 +23,7 @@ from structlog.typing import FilteringBoundLogger
 
 from monitor.errors import Outcome, StoreUnavailable, SyncError
 from monitor.lines import LineWriter
-from monitor.log import build_logger, route_standard_library, set_level
+from monitor.log import Repeats, build_logger, route_standard_library, set_level
 from monitor.secret import Secret
 from tests.fakes.clock import FakeClock
 
@@ -232,12 +236,83 @@ def test_standard_library_message_that_does_not_format_is_kept() -> None:
     assert [line["event"] for line in log.lines] == ["%d numbers"]
 
 
-def test_route_standard_library_can_be_undone() -> None:
-    """The root logger is given back as it was."""
+def _global_state() -> tuple[object, ...]:
     root = logging.getLogger()
-    before = root.handlers[:], root.level
-    route_standard_library(Log().logger)()
-    assert (root.handlers, root.level) == before
+    return root.handlers[:], root.level, threading.excepthook, sys.unraisablehook, warnings.showwarning
+
+
+def test_route_standard_library_can_be_undone() -> None:
+    """The root logger and the hooks are given back as they were."""
+    before = _global_state()
+    undo = route_standard_library(Log().logger)
+    assert _global_state() != before
+    undo()
+    assert _global_state() == before
+
+
+async def test_lines_of_a_library_that_repeat_are_limited_and_counted() -> None:
+    """A few of a kind are written, and one line says how many more there were; other kinds come as always."""
+    clock = FakeClock()
+    log = Log()
+    undo = route_standard_library(log.logger, clock=clock)
+    storm, calm = logging.getLogger("asyncio"), logging.getLogger("uvicorn.error")
+    for n in range(1000):
+        storm.error("socket.accept() out of system resource\nsocket: <socket %d>", n)
+        storm.error(f"Task exception was never retrieved\nfuture: <Task at {n:#x}>")
+    calm.warning("once")
+    await clock.advance(2)
+    storm.error("socket.accept() out of system resource\nsocket: <socket %d>", 1000)
+    undo()
+    events = Counter(line["event"].partition("\n")[0] for line in log.lines)
+    assert events == {
+        "socket.accept() out of system resource": 6,
+        "Task exception was never retrieved": 5,
+        "once": 1,
+        "log.suppressed": 2,
+    }
+    assert [
+        (line["lines"], line["similar_to"]) for line in log.lines if line["event"] == "log.suppressed"
+    ] == [
+        (995, "asyncio: socket.accept() out of system resource"),
+        (995, "asyncio: Task exception was never retrieved"),
+    ]
+
+
+def test_lines_of_a_library_with_ever_new_words_cannot_fill_the_memory() -> None:
+    """Beyond a thousand kinds, all others are limited as one."""
+    log = Log()
+    repeats = Repeats(log.logger, FakeClock())
+    for n in range(1000):
+        for _ in range(6):
+            repeats.passes(f"kind {n}")
+    assert sum(repeats.passes(f"another {n}") for n in range(1000)) == 5
+    repeats.tell()
+    assert len(log.lines) == 1001
+
+
+def test_uncaught_exceptions_and_warnings_join_the_log() -> None:
+    """What Python would print is an event: an exception of a thread or a finalizer, a warning."""
+
+    class Faulty:
+        def __del__(self) -> None:
+            raise ZeroDivisionError("in a finalizer")
+
+    def fail() -> None:
+        raise ZeroDivisionError("in a thread")
+
+    with routed() as log, warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+        thread = threading.Thread(target=fail, name="worker")
+        thread.start()
+        thread.join()
+        Faulty()
+    by_logger = {line["logger"]: line for line in log.lines}
+    assert set(by_logger) == {"py.warnings", "threading", "python"}
+    assert "DeprecationWarning: old" in by_logger["py.warnings"]["event"]
+    assert by_logger["threading"]["event"] == "the thread worker ended"
+    assert by_logger["threading"]["error"] == "ZeroDivisionError: in a thread"
+    assert by_logger["python"]["error"] == "ZeroDivisionError: in a finalizer"
 
 
 async def test_log_tells_what_it_dropped_as_an_event() -> None:
