@@ -1,5 +1,8 @@
 """Secrets from a value or from a file that is read again when it changes."""
 
+import codecs
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 from monitor.errors import StartError
@@ -19,21 +22,55 @@ def file_stamp(file: Path) -> FileStamp | None:
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
+_AROUND = re.compile(r"\A[\s\u200b-\u200d\u2060\ufeff]+|[\s\u200b-\u200d\u2060\ufeff]+\Z")
+"""White space, and what editors and web pages add that looks like none."""
+
+
+def trimmed(value: str) -> str:
+    """Return a value without white space and invisible characters around it, line ends included."""
+    return _AROUND.sub("", value)
+
+
+def read_text(file: Path) -> str:
+    """Return the text of a file that a person wrote, without a byte order mark.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not UTF-8; says so of "the file", and nothing of what is in it.
+    """
+    raw = file.read_bytes()
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw:
+        raise ValueError("is UTF-16 text, or binary: save it as UTF-8")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text") from None
+
+
 class Secret:
     """A secret that only `reveal` shows; `str`, `repr` and pickling give stars.
 
     Args:
         value: The secret itself, or
-        file: A file that holds it (surrounding white space is dropped).
+        file: A file that holds it (what `trimmed` drops is dropped).
+        check: Raises ValueError if what the file holds cannot be used.
 
     Raises:
         StartError: The file cannot be read or is empty.
+        ValueError: From `check`.
     """
 
-    __slots__ = ("_file", "_stamp", "_value")
+    __slots__ = ("_check", "_file", "_stamp", "_value")
 
-    def __init__(self, value: str | None = None, *, file: Path | None = None) -> None:
+    def __init__(
+        self,
+        value: str | None = None,
+        *,
+        file: Path | None = None,
+        check: Callable[[str], object] | None = None,
+    ) -> None:
         self._file = file
+        self._check = check
         self._stamp: FileStamp | None = None
         self._value = value or ""
         if file is not None:
@@ -51,8 +88,8 @@ class Secret:
     def refresh(self) -> bool:
         """Read the file again if it changed; return whether the secret changed.
 
-        Blocks on the file system: call it from a thread. If the file is missing or unreadable,
-        the secret stays as it was (this happens while a mount is being replaced).
+        Blocks on the file system: call it from a thread. If the file is missing, or what it holds cannot
+        be used, the secret stays as it was (this happens while a mount is being replaced).
         """
         if self._file is None:
             return False
@@ -60,19 +97,21 @@ class Secret:
         try:
             if file_stamp(self._file) != self._stamp:
                 self._read(self._file)
-        except StartError:
+        except (StartError, ValueError):
             return False
         return self._value != before
 
     def _read(self, file: Path) -> None:
         try:
             stamp = file_stamp(file)
-            value = file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+            value = trimmed(read_text(file))
+        except (OSError, ValueError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else f"it {exc}"
             raise StartError(f"secret file {file} cannot be read: {reason}") from exc
         if not value:
             raise StartError(f"secret file {file} is empty")
+        if self._check is not None:
+            self._check(value)
         self._stamp, self._value = stamp, value
 
     def __repr__(self) -> str:

@@ -3,13 +3,15 @@
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_origin
 
-from monitor.config.keys import Leaf, is_map, leaves
+from monitor.config.keys import Leaf, dotted, is_map, leaves, rivals
+from monitor.config.mistakes import in_quotes
 from monitor.config.settings import Config
 from monitor.errors import nearest
+from monitor.secret import trimmed
 
 PREFIX = "VOICELINK_MONITOR_"
 API_KEY = "VOICELINK_API_KEY"
@@ -23,12 +25,13 @@ _SEPARATOR = "__"
 class Environment:
     """What the environment says.
 
-    `origins` tells which variable gave the value at a path. `problems` never hold a value.
+    `origins` tells which variable gave the value at a path. `problems` and `warnings` never hold a value.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[tuple[str, ...], str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def put(self, path: tuple[str, ...], value: Any, variable: str) -> None:
         """Note the value at a path; one inside a map that was given whole is added to it."""
@@ -70,19 +73,83 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
     known = {leaf.path: leaf for leaf in leaves(Config)}
     for variable in sorted(environ):
         rest = variable.upper().removeprefix(PREFIX)
-        if variable.upper() != rest:
-            _take(found, known, variable, tuple(rest.lower().split(_SEPARATOR)), environ[variable])
+        if variable.upper() == rest:
+            continue
+        path, value = tuple(rest.lower().split(_SEPARATOR)), trimmed(environ[variable])
+        if path in found.origins:
+            found.problems.append(f"{variable}: {found.origins[path]} sets the same key: remove one of them")
+        elif in_quotes(value) and (path in known or _SEPARATOR in variable):
+            found.problems.append(
+                f"{variable}: its value is in quotes, which are part of it (docker --env-file keeps them): "
+                "remove them"
+            )
+        else:
+            _take(found, known, variable, path, value)
+    found.warnings += _nearly_ours(environ, known)
     return found
 
 
 def with_sole_key(found: Environment, environ: Mapping[str, str], file: Mapping[str, Any]) -> None:
     """Add the account `default` for `VOICELINK_API_KEY` if no account is configured."""
-    if found.values.get("accounts", file.get("accounts")):
+    given = {
+        variable: (key, environ[variable])
+        for variable, key in ((API_KEY, "api_key"), (API_KEY_FILE, "api_key_file"))
+        if trimmed(environ.get(variable, ""))
+    }
+    if not given:
         return
-    for variable, key in ((API_KEY, "api_key"), (API_KEY_FILE, "api_key_file")):
-        if environ.get(variable):
-            found.put(("accounts",), [{"name": "default", key: environ[variable]}], variable)
-            return
+    if found.values.get("accounts", file.get("accounts")):
+        accounts = found.origins.get(("accounts",), "[[accounts]] in the config file")
+        found.warnings += [
+            f"{variable}: not used, because {accounts} gives the API keys and takes precedence: "
+            f"remove {variable}, or the accounts"
+            for variable in given
+        ]
+        return
+    if len(given) > 1:
+        found.problems.append(f"{API_KEY}: {API_KEY_FILE} is set too: remove one of them")
+    for variable, (key, value) in given.items():
+        found.put(("accounts",), [{"name": "default", key: value}], variable)
+        return
+
+
+def without_rivals(found: Environment, file: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the file without what the environment says another way; what that takes away is a warning."""
+    left = dict(file)
+    for table, keys in rivals(Config):
+        given, over = left.get(table), found.values.get(table)
+        if not isinstance(given, dict) or not isinstance(over, dict):
+            continue
+        for mine in (key for key in keys if over.get(key) not in (None, "")):
+            variable = found.origins[table, mine]
+            gone = [key for key in keys if key != mine and key in given]
+            found.warnings += [
+                f"{table}.{key}: not used, because {variable} sets {table}.{mine} instead" for key in gone
+            ]
+            given = {key: value for key, value in given.items() if key not in gone}
+        left[table] = given
+    for path, variable in found.origins.items():
+        value, before = _value_at(found.values, path), _value_at(file, path)
+        if value == "" and before not in (None, ""):
+            found.warnings.append(f"{dotted(path)}: not used, because {variable} is set to nothing")
+    return left
+
+
+def _value_at(values: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    current: Any = values
+    for key in path:
+        current = current.get(key) if isinstance(current, Mapping) else None
+    return current
+
+
+def _nearly_ours(environ: Mapping[str, str], known: Mapping[tuple[str, ...], Leaf]) -> Iterator[str]:
+    """Yield the variables with one `_` where a key has two: they set nothing."""
+    meant = {variable_name(path).replace(_SEPARATOR, "_"): variable_name(path) for path in known}
+    meant |= {PREFIX + key.removeprefix("VOICELINK_"): key for key in (API_KEY, API_KEY_FILE)}
+    for variable in sorted(environ):
+        name = meant.get(variable.upper())
+        if name is not None and name != variable.upper():
+            yield f"{variable}: it sets nothing; did you mean {name}?"
 
 
 def _take(

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from monitor.config.settings import Config
-from monitor.config.values import PROBLEM
+from monitor.config.values import PROBLEM, Exclusive
 from monitor.errors import nearest
 
 Path = tuple[str | int, ...]
@@ -95,6 +95,15 @@ def leaves(root: type[BaseModel]) -> Iterator[Leaf]:
             continue
         for leaf in leaves(models[0]):
             yield Leaf((key, *leaf.path), leaf.annotation)
+
+
+def rivals(root: type[BaseModel]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the keys that exclude each other, outside of lists, with their table."""
+    for table, field in root.model_fields.items():
+        for key in (key for model in tables(field.annotation) for key in model.model_fields.values()):
+            for check in (part.func for part in key.metadata if isinstance(part, AfterValidator)):
+                if isinstance(check, Exclusive):
+                    yield table, check.keys
 
 
 def is_map(root: type[BaseModel], path: Sequence[str]) -> bool:

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,22 +19,17 @@ from monitor.config.environment import (
     process_environment,
     read_environment,
     with_sole_key,
+    without_rivals,
 )
 from monitor.config.keys import at, explain
 from monitor.config.lists import AccountConfig
 from monitor.config.settings import Config, ScheduleConfig
 from monitor.errors import ConfigError
+from monitor.secret import read_text, trimmed
 
 M = TypeVar("M", bound=BaseModel)
 
 SYSTEM_CONFIG_FILE = Path("/etc/voicelink-monitor/config.toml")
-
-_RIVALS = {
-    "schedule": ({"interval"}, {"cron"}),
-    "heartbeat": ({"url"}, {"url_file"}),
-    "store": ({"url"}, {"url_file"}),
-}
-"""Keys outside of lists that exclude each other: the environment's beats the file's other one too."""
 
 
 def find_config_file(
@@ -45,10 +41,38 @@ def find_config_file(
     is missing), else `config.toml` in `cwd`, else the system's; None if there is none.
     """
     environ = process_environment() if environ is None else environ
-    if named := environ.get(CONFIG_FILE):
+    if named := trimmed(environ.get(CONFIG_FILE, "")):
         return Path(named)
     candidates = ((cwd or Path()) / "config.toml", system)
     return next((file for file in candidates if file.exists()), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What file and environment say together, whether or not all of it can be used."""
+
+    source: str | None
+    """The file, if there is one."""
+    problems: list[str]
+    """Everything that is wrong; no problem ever holds a value."""
+    warnings: list[str]
+    """What is valid but probably not meant."""
+    config: Config | None = None
+    """With defaults in place of `invalid`; None if not even that much could be read."""
+    invalid: frozenset[str] = frozenset()
+    """The top-level keys in which something is wrong."""
+    origins: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    """Which variable set the value at a path."""
+
+    def valid(self) -> Config:
+        """Return the config.
+
+        Raises:
+            ConfigError: With every problem.
+        """
+        if self.config is None or self.problems:
+            raise ConfigError(self.problems, self.source)
+        return self.config.with_warnings(self.warnings)
 
 
 def load_config(
@@ -64,61 +88,74 @@ def load_config(
         now: For what depends on the date; the machine's clock if None.
 
     Raises:
-        ConfigError: With every problem of every kind. No problem ever holds a value.
+        ConfigError: With every problem of every kind.
     """
+    return read_config(path, environ, now=now).valid()
+
+
+def read_config(
+    path: Path | None, environ: Mapping[str, str] | None = None, *, now: datetime | None = None
+) -> Reading:
+    """Read what `load_config` loads, and raise nothing."""
     now = now or SystemClock().now()
     environ = process_environment() if environ is None else environ
     source = None if path is None else str(path)
     found = read_environment(environ)
     try:
         file = {} if path is None else _read_toml(path)
-    except ConfigError as exc:
-        raise ConfigError([*exc.problems, *found.problems], source) from exc.__cause__
-    file = _without_rivals(file, found.values)
+    except ValueError as exc:
+        named = path is not None and str(path) == trimmed(environ.get(CONFIG_FILE, ""))
+        problem = f"{exc} ({CONFIG_FILE} names this file)" if named else str(exc)
+        return Reading(source=source, problems=[problem, *found.problems], warnings=found.warnings)
+    file = without_rivals(found, file)
     with_sole_key(found, environ, file)
-    config, problems = _validated(file, found, now)
-    if config is None or problems:
-        raise ConfigError(problems, source) from None
-    return config.with_warnings(list(questions(config, now)))
+    config, invalid, problems = _validated(file, found, now)
+    warnings = found.warnings
+    if config is not None and not problems:
+        warnings = [*warnings, *questions(config, now)]
+    return Reading(
+        source=source,
+        problems=problems,
+        warnings=warnings,
+        config=config,
+        invalid=invalid,
+        origins=found.origins,
+    )
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = read_text(path)
     except OSError as exc:
-        raise ConfigError([f"the config file cannot be read: {exc.strerror}"]) from None
-    except UnicodeDecodeError:
-        raise ConfigError(["the config file is not UTF-8 text"]) from None
+        raise ValueError(f"the config file cannot be read: {exc.strerror}") from None
+    except ValueError as exc:
+        raise ValueError(f"the config file {exc}") from None
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         # The rest of its text may quote the file.
         found = re.search(r"\(at (line \d+, column \d+)\)$", str(exc))
-        raise ConfigError([f"{found[1] if found else 'at the end of the file'}: not valid TOML"]) from None
+        place = found[1] if found else "at the end of the file"
+        hint = "; in double quotes a \\ must be written twice" if str(exc).startswith("Unescaped") else ""
+        raise ValueError(f"{place}: not valid TOML{hint}") from None
     except (ValueError, RecursionError):
-        raise ConfigError(["not valid TOML: a value is out of bounds, or nested too deeply"]) from None
+        raise ValueError("not valid TOML: a value is out of bounds, or nested too deeply") from None
 
 
-def _without_rivals(file: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
-    left = dict(file)
-    for section, rivals in _RIVALS.items():
-        given, over = left.get(section), environment.get(section)
-        if not isinstance(given, dict) or not isinstance(over, dict):
-            continue
-        for mine, other in (rivals, rivals[::-1]):
-            if mine & over.keys():
-                given = {key: value for key, value in given.items() if key not in other}
-        left[section] = given
-    return left
-
-
-def _validated(file: Mapping[str, Any], found: Environment, now: datetime) -> tuple[Config | None, list[str]]:
-    config: Config | None = None
+def _validated(
+    file: Mapping[str, Any], found: Environment, now: datetime
+) -> tuple[Config | None, frozenset[str], list[str]]:
+    """Return the config, which of its keys are not the user's because theirs are wrong, and what is wrong."""
+    invalid: frozenset[str] = frozenset()
     problems = list(found.problems)
     try:
-        # What comes first wins, key by key.
-        layers = tuple(InitSettingsSource(Config, dict(values)) for values in (found.values, file))
-        config = Config(_build_sources=(layers, {}))
+        config = _config(file, found.values)
     except ValidationError as exc:
         problems += explain(exc, found.origins)
+        invalid = frozenset(str(error["loc"][0]) for error in exc.errors(include_input=False))
+        config = _config(
+            *({key: layer[key] for key in layer.keys() - invalid} for layer in (file, found.values))
+        )
     raw = {**file, **found.values}
     given = raw.get("accounts")
     if given == [] or (given is None and "accounts" not in file):
@@ -132,7 +169,13 @@ def _validated(file: Mapping[str, Any], found: Environment, now: datetime) -> tu
     values = {key: value for layer in both if isinstance(layer, dict) for key, value in layer.items()}
     if (schedule := _read(ScheduleConfig, values)) is not None:
         problems += budget_problems(accounts.values(), schedule, now)
-    return config, problems
+    return config, invalid, problems
+
+
+def _config(file: Mapping[str, Any], environment: Mapping[str, Any]) -> Config:
+    # What comes first wins, key by key.
+    layers = tuple(InitSettingsSource(Config, dict(values)) for values in (environment, file))
+    return Config(_build_sources=(layers, {}))
 
 
 def _read(model: type[M], values: Any) -> M | None:

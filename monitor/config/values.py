@@ -27,12 +27,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from monitor.config import mistakes
 from monitor.config.units import DURATION_PATTERN, SIZE_PATTERN, format_duration, parse_duration, parse_size
 from monitor.cron import parse_cron
 from monitor.errors import StartError
 from monitor.http.address import Address
 from monitor.http.hosts import host_of
-from monitor.secret import Secret
+from monitor.secret import Secret, trimmed
 
 PROBLEM = "problem"
 """The type of the validation errors that we word ourselves."""
@@ -88,8 +89,8 @@ def text(value: Any) -> str:
         raise problem("expected text in quotes")
     if not value.strip():
         raise problem("must not be empty")
-    if not value.isprintable():
-        raise problem("must not hold line breaks or control characters")
+    if (unprintable := mistakes.unseen(value)) is not None:
+        raise problem(unprintable)
     return value
 
 
@@ -217,7 +218,7 @@ def _base_url(why_no_login: str) -> Check:
 def _existing_file(value: Any) -> Path:
     path = Path(text(value))
     if not path.is_file():
-        raise problem("there is no such file")
+        raise problem(mistakes.not_a_path(str(value)) or "there is no such file")
     return path
 
 
@@ -261,29 +262,43 @@ def _bcrypt_hash(value: str) -> str:
     return value
 
 
-def _header_value(value: str) -> str:
+def _header_value(value: Any) -> str:
+    value = text(value)
     if not value.isascii():
         raise problem("a header's value is ASCII")
-    return value
+    return str(value)
 
 
-def _secret(check: Callable[[str], str]) -> Check:
-    return lambda value: value if isinstance(value, Secret) else Secret(check(text(value)))
+def _pasted(check: Callable[[str], str]) -> Check:
+    """Return the check of a secret whose form is known: it drops or tells what people paste along with it."""
+
+    def whole(value: Any) -> str:
+        value = text(trimmed(value) if isinstance(value, str) else value)
+        if (mistake := mistakes.pasted(value)) is not None:
+            raise problem(mistake)
+        return check(value)
+
+    return whole
 
 
-def _secret_file(check: Callable[[str], str]) -> Check:
+def _secret(check: Check) -> Check:
+    return lambda value: value if isinstance(value, Secret) else Secret(check(value))
+
+
+def _secret_file(check: Check) -> Check:
     def read(value: Any) -> Secret:
         if isinstance(value, Secret):
             return value
         path = Path(text(value))
         try:
-            secret = Secret(file=path)
+            return Secret(file=path, check=check)
+        except PydanticCustomError:
+            raise
         except (StartError, ValueError) as exc:
             # Who puts the secret itself where its file belongs must not read it in a log.
             shown = isinstance(exc, StartError) and (path.is_absolute() or path.exists())
-            raise problem(str(exc) if shown else "there is no such secret file") from None
-        check(secret.reveal())
-        return secret
+            mistake = mistakes.not_a_path(str(value))
+            raise problem(mistake or (str(exc) if shown else "there is no such secret file")) from None
 
     return read
 
@@ -333,17 +348,17 @@ def _network(value: Any) -> IPv4Network | IPv6Network:
         raise problem('not an address or a network; write it like "192.0.2.7" or "10.0.0.0/8"') from None
 
 
-def _provider_id(value: Any) -> str:
-    """Return an id as the provider writes it: a UUID as a rule, but ids have come in other forms too."""
+def _connection_id(value: Any) -> str:
+    """Return a connection's id: the API documents UUIDs, and answers 400 to anything else."""
     value = text(value)
     if value.startswith(_KEY_PREFIX):
         raise problem("this looks like an API key, not like a connection's id")
-    if len(value) > _NAME_LENGTH or re.search(r"[^A-Za-z0-9._-]", value):
-        raise problem('write it as the provider shows it, like "9b7f1c44-c87f-4f0c-9124-3c802a9c1a20"')
     try:
         return str(UUID(value))
     except ValueError:
-        return str(value)
+        raise problem(
+            'not a UUID; write it as the provider shows it, like "9b7f1c44-c87f-4f0c-9124-3c802a9c1a20"'
+        ) from None
 
 
 def _instant(value: Any) -> Any:
@@ -384,24 +399,32 @@ def local_instant(value: Any, info: ValidationInfo) -> datetime | None:
         raise problem("not a date; write it like 2026-12-31T18:00:00Z") from None
 
 
-def exclusive(*keys: str, required: bool = False) -> AfterValidator:
-    """Return the check, for the last of `keys`, that only one of them is given (if `required`: just one).
+@dataclass(frozen=True, slots=True)
+class Exclusive:
+    """The check, for the last of `keys`, that only one of them is given (if `required`: just one).
 
     A key that failed its own check is absent from `info.data`; then there is nothing to say here.
     """
-    listed = " or ".join(keys)
 
-    def check(value: Any, info: ValidationInfo) -> Any:
-        if any(key not in info.data for key in keys[:-1]):
+    keys: tuple[str, ...]
+    required: bool
+
+    def __call__(self, value: Any, info: ValidationInfo) -> Any:
+        """Return the value of the last key."""
+        others, listed = self.keys[:-1], " or ".join(self.keys)
+        if any(key not in info.data for key in others):
             return value
-        given = sum(part is not None for part in (value, *(info.data[key] for key in keys[:-1])))
+        given = sum(part is not None for part in (value, *(info.data[key] for key in others)))
         if given > 1:
             raise problem(f"give {listed}, not both")
-        if required and not given:
+        if self.required and not given:
             raise problem(f"missing: give {listed}")
         return value
 
-    return AfterValidator(check)
+
+def exclusive(*keys: str, required: bool = False) -> AfterValidator:
+    """Return the check, for the last of `keys`, that only one of them is given (if `required`: just one)."""
+    return AfterValidator(Exclusive(keys, required))
 
 
 def _schema(kind: str, **more: Any) -> WithJsonSchema:
@@ -437,7 +460,7 @@ LoginUrl = Annotated[Address, BeforeValidator(login_url), _schema("string", patt
 BaseUrl = Annotated[Address, BeforeValidator(base_address), _schema("string", pattern=_HTTP)]
 OptionalFile = Annotated[Path | None, BeforeValidator(optional(_existing_file)), _schema("string")]
 OptionalText = Annotated[str | None, BeforeValidator(optional(text)), _schema("string")]
-OptionalId = Annotated[str | None, BeforeValidator(optional(_provider_id)), _schema("string")]
+OptionalId = Annotated[str | None, BeforeValidator(optional(_connection_id)), _schema("string")]
 ListenAddress = Annotated[Listen, BeforeValidator(_listen), _schema("string", pattern=r"^.+:[0-9]+$")]
 Host = Annotated[str, BeforeValidator(_host), _schema("string", minLength=1)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network), _schema("string")]
@@ -448,25 +471,25 @@ _SECRET = _schema("string", writeOnly=True)
 _PATH = _schema("string")
 
 
-def _given(check: Callable[[str], str]) -> BeforeValidator:
+def _given(check: Check) -> BeforeValidator:
     return BeforeValidator(optional(_secret(check)))
 
 
-def _in_file(check: Callable[[str], str]) -> BeforeValidator:
+def _in_file(check: Check) -> BeforeValidator:
     return BeforeValidator(optional(_secret_file(check)))
 
 
-Token = Annotated[Secret | None, _given(_token), _SECRET]
-TokenFile = Annotated[Secret | None, _in_file(_token), _PATH]
-SigningSecret = Annotated[Secret | None, _given(_webhook_secret), _SECRET]
-SigningSecretFile = Annotated[Secret | None, _in_file(_webhook_secret), _PATH]
-SecretUrl = Annotated[Secret | None, _given(_http_url), _SECRET]
-SecretUrlFile = Annotated[Secret | None, _in_file(_http_url), _PATH]
-ServiceUrl = Annotated[Secret | None, _given(_service_url), _SECRET]
-ServiceUrlFile = Annotated[Secret | None, _in_file(_service_url), _PATH]
-DatabaseUrl = Annotated[Secret | None, _given(_database_url), _SECRET]
-DatabaseUrlFile = Annotated[Secret | None, _in_file(_database_url), _PATH]
-Password = Annotated[Secret | None, _given(str), _SECRET]
-PasswordFile = Annotated[Secret | None, _in_file(str), _PATH]
-PasswordHash = Annotated[Secret, BeforeValidator(_secret(_bcrypt_hash)), _SECRET]
+Token = Annotated[Secret | None, _given(_pasted(_token)), _SECRET]
+TokenFile = Annotated[Secret | None, _in_file(_pasted(_token)), _PATH]
+SigningSecret = Annotated[Secret | None, _given(_pasted(_webhook_secret)), _SECRET]
+SigningSecretFile = Annotated[Secret | None, _in_file(_pasted(_webhook_secret)), _PATH]
+SecretUrl = Annotated[Secret | None, _given(_pasted(_http_url)), _SECRET]
+SecretUrlFile = Annotated[Secret | None, _in_file(_pasted(_http_url)), _PATH]
+ServiceUrl = Annotated[Secret | None, _given(_pasted(_service_url)), _SECRET]
+ServiceUrlFile = Annotated[Secret | None, _in_file(_pasted(_service_url)), _PATH]
+DatabaseUrl = Annotated[Secret | None, _given(_pasted(_database_url)), _SECRET]
+DatabaseUrlFile = Annotated[Secret | None, _in_file(_pasted(_database_url)), _PATH]
+Password = Annotated[Secret | None, _given(text), _SECRET]
+PasswordFile = Annotated[Secret | None, _in_file(text), _PATH]
+PasswordHash = Annotated[Secret, BeforeValidator(_secret(_pasted(_bcrypt_hash))), _SECRET]
 HeaderValue = Annotated[Secret, BeforeValidator(_secret(_header_value)), _SECRET]

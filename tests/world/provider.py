@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import httpx
 
@@ -152,7 +153,7 @@ class Provider(httpx.AsyncBaseTransport):
         """Answer, as badly as the moment wants it."""
         body = json.loads(await request.aread())
         assert body["import_dids"] is False
-        connection = int(body["connection_id"][1:])
+        connection = UUID(body["connection_id"]).int
         self.asked.append((self._elapsed.s, connection))
         how = self._how(connection)
         await asyncio.sleep(self._rng.uniform(0.01, 0.3))

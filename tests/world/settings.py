@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from monitor.config import Config
 from monitor.errors import ConfigError
@@ -91,7 +92,7 @@ class Settings:
                 "api_key": f"rg_live_{account}",
                 "requests_per_minute": 600,
                 "connections": [
-                    {"name": f"c{index}", "id": f"c{index}"}
+                    {"name": f"c{index}", "id": str(UUID(int=index))}
                     for index in connections
                     if self._world.accounts[index] == account
                 ],

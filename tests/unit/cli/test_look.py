@@ -159,12 +159,15 @@ async def test_look_at_all_keeps_the_order_and_the_limit() -> None:
     assert client.most == 3
 
 
+OWN_ID = "9b7f1c44-c87f-4f0c-9124-3c802a9c1a20"
+
+
 def discovering(folder: Path) -> Config:
     """Return a config of one account that discovers its connections, and has one configured."""
     file = folder / "config.toml"
     file.write_text(
         '[[accounts]]\nname = "acme"\napi_key = "rg_live_x"\ndiscover = true\n'
-        '[[accounts.connections]]\nname = "own"\nid = "o"\n'
+        f'[[accounts.connections]]\nname = "own"\nid = "{OWN_ID}"\n'
     )
     return load_config(file, {})
 
@@ -172,7 +175,7 @@ def discovering(folder: Path) -> Config:
 async def test_find_leaves_inactive_connections_out(tmp_path: Path) -> None:
     """Configured connections come first, then active ones that the provider lists."""
     targets, failed = await find_targets(discovering(tmp_path), FakeClient(), CLOCK)
-    assert [(each.name, each.connection_id) for each in targets] == [("own", "o"), ("A", "a")]
+    assert [(each.name, each.connection_id) for each in targets] == [("own", OWN_ID), ("A", "a")]
     assert failed == []
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from monitor.config import AlertmanagerConfig, Config, Listen, find_config_file, load_config
+from monitor.config.keys import rivals
 from monitor.errors import ConfigError
 from monitor.http.address import Address
 from monitor.secret import STARS
@@ -46,14 +47,12 @@ def test_file_is_found_in_order(tmp_path: Path, environ: dict[str, str], here: b
 
 
 @pytest.mark.parametrize(
-    ("given", "known"),
-    [(UUID.upper(), UUID), ("conn-7", "conn-7"), ("9", "9")],
-    ids=["uuid in capitals", "not a uuid", "digits"],
+    "given", [UUID.upper(), UUID.replace("-", "")], ids=["in capitals", "without hyphens"]
 )
-def test_connection_ids_are_what_the_provider_calls_them(given: str, known: str) -> None:
-    """A UUID as a rule; another id is the provider's to judge, as it is with one that discovery found."""
+def test_connection_ids_are_written_the_provider_s_way(given: str) -> None:
+    """However a UUID is written, it is sent and compared in one form."""
     account = {"name": "a", "api_key": "1", "connections": [{"name": "x", "id": given}]}
-    assert load({"accounts": [account]}).accounts[0].connections[0].id == known
+    assert load({"accounts": [account]}).accounts[0].connections[0].id == UUID
 
 
 def test_no_file_is_found_where_none_is(tmp_path: Path) -> None:
@@ -123,10 +122,104 @@ def test_problem_of_the_key_names_its_variable() -> None:
         load_config(None, {"VOICELINK_API_KEY": "a b"})
 
 
-def test_key_is_ignored_where_accounts_are_configured() -> None:
-    """The variable is for those without accounts."""
-    config = load({"accounts": [{"name": "acme", "api_key": "k"}]})
+@pytest.mark.parametrize("variable", ["VOICELINK_API_KEY", "VOICELINK_API_KEY_FILE"])
+@pytest.mark.parametrize("in_file", [True, False], ids=["file", "environment"])
+def test_key_is_ignored_where_accounts_are_configured(write: Write, variable: str, in_file: bool) -> None:
+    """The variable is for those without accounts; who sets both is told which one wins."""
+    accounts = '[{"name": "acme", "api_key": "k"}]'
+    file = write('[[accounts]]\nname = "acme"\napi_key = "k"\n') if in_file else None
+    environ = {variable: "rg_live_1"} | ({} if in_file else {"VOICELINK_MONITOR_ACCOUNTS": accounts})
+    config = load_config(file, environ)
     assert [account.name for account in config.accounts] == ["acme"]
+    other = "[[accounts]] in the config file" if in_file else "VOICELINK_MONITOR_ACCOUNTS"
+    [warning] = config.warnings
+    assert warning.startswith(f"{variable}: not used, because {other} gives the API keys")
+
+
+def test_key_and_its_file_are_not_both_given(tmp_path: Path) -> None:
+    """Twins exclude each other in the environment as they do in the file; an empty one counts as absent."""
+    file = tmp_path / "key"
+    file.write_text("rg_live_2")
+    both = {"VOICELINK_API_KEY": "rg_live_1", "VOICELINK_API_KEY_FILE": str(file)}
+    with pytest.raises(ConfigError, match=r"VOICELINK_API_KEY: VOICELINK_API_KEY_FILE is set too"):
+        load_config(None, both)
+    assert load_config(None, both | {"VOICELINK_API_KEY": " "}).accounts[0].secret.reveal() == "rg_live_2"
+
+
+@pytest.mark.parametrize("twin", ["store.url", "heartbeat.url"])
+def test_twins_of_the_environment_are_not_both_given(tmp_path: Path, twin: str) -> None:
+    """Both variables are named by the error, or one of them and the rule."""
+    file = tmp_path / "url"
+    file.write_text("https://h")
+    name = f"VOICELINK_MONITOR_{twin.replace('.', '__').upper()}"
+    value = "https://h" if twin == "heartbeat.url" else "sqlite:///x.db"
+    file.write_text(value)
+    with pytest.raises(
+        ConfigError, match=rf"{twin}_file \(from {name}_FILE\): give url or url_file, not both"
+    ):
+        load({}, {name: value, f"{name}_FILE": str(file)})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SCHEDULE__INTERVAL", "30s\n"), ("SCHEDULE__INTERVAL", "\ufeff30s\r\n"), ("API__CA_FILE", " \r")],
+    ids=["line end", "mark and windows line end", "blank"],
+)
+def test_white_space_around_a_variable_is_dropped(name: str, value: str) -> None:
+    """Files of variables that were edited elsewhere leave such things behind."""
+    config = load({}, {f"VOICELINK_MONITOR_{name}": value})
+    assert config.schedule.interval == timedelta(seconds=30 if "30s" in value else 60)
+    assert config.api.ca_file is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LOG__LEVEL", '"info"'),
+        ("INSTANCE", "'prod'"),
+        ("ALERTS__LABELS__TEAM", '"voice"'),
+        ("WEB__ENABLE_LIFECYCLE", '"true"'),
+        ("RECEIVERS", "'[]'"),
+    ],
+)
+def test_quotes_around_a_variable_are_told(name: str, value: str) -> None:
+    """`docker --env-file` keeps them, a shell does not."""
+    with pytest.raises(ConfigError, match=rf"VOICELINK_MONITOR_{name}: its value is in quotes"):
+        load({}, {f"VOICELINK_MONITOR_{name}": value})
+
+
+def test_variable_set_twice_is_told() -> None:
+    """Names are compared without case, so two may mean one key."""
+    twice = {"VOICELINK_MONITOR_LOG__LEVEL": "info", "voicelink_monitor_log__level": "debug"}
+    with pytest.raises(ConfigError, match=r"voicelink_monitor_log__level: VOICELINK_MONITOR_LOG__LEVEL sets"):
+        load({}, twice)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("LOG_LEVEL", "VOICELINK_MONITOR_LOG__LEVEL"),
+        ("WEB_BASIC_AUTH_USERS", "VOICELINK_MONITOR_WEB__BASIC_AUTH_USERS"),
+        ("API_KEY", "VOICELINK_API_KEY"),
+    ],
+)
+def test_variable_with_one_underscore_is_questioned(name: str, meant: str) -> None:
+    """It may be another program's, so it is no error; but it sets nothing."""
+    assert load({}, {f"VOICELINK_MONITOR_{name}": "debug"}).warnings == [
+        f"VOICELINK_MONITOR_{name}: it sets nothing; did you mean {meant}?"
+    ]
+
+
+@pytest.mark.parametrize("value", ["{}/none.toml", " {}/none.toml\n"], ids=["plain", "line end"])
+def test_variable_that_names_a_missing_config_is_told(tmp_path: Path, value: str) -> None:
+    """The message names the file, and the variable that asked for it."""
+    environ = {"VOICELINK_MONITOR_CONFIG": value.format(tmp_path)}
+    named = find_config_file(environ, tmp_path)
+    assert named == tmp_path / "none.toml"
+    with pytest.raises(
+        ConfigError, match=r"none.toml: the config file .*No such file .*\(VOICELINK_MONITOR_CONFIG names"
+    ):
+        load_config(named, KEY | environ)
 
 
 def test_connection_without_id_is_its_account(write: Write) -> None:
@@ -168,7 +261,7 @@ def test_environment_beats_the_file(write: Write) -> None:
     [
         ('[schedule]\ninterval = "5s"', {"VOICELINK_MONITOR_SCHEDULE__CRON": "* * * * *"}),
         ('[schedule]\ncron = "1 * * * *"', {"VOICELINK_MONITOR_SCHEDULE__INTERVAL": "7s"}),
-        ('[heartbeat]\nurl_file = "/no/such"', {"VOICELINK_MONITOR_HEARTBEAT__URL": "http://h"}),
+        ('[heartbeat]\nurl_file = "/no/such"', {"VOICELINK_MONITOR_HEARTBEAT__URL": "https://h"}),
         ('[store]\nurl_file = "/no/such"', {"VOICELINK_MONITOR_STORE__URL": "postgresql://h/d"}),
     ],
 )
@@ -179,6 +272,15 @@ def test_environment_beats_the_files_other_way_to_say_it(
     file = write(text + '\n[[accounts]]\nname = "a"\napi_key = "k"\nrequests_per_minute = 60\n')
     config = load_config(file, environ, now=NOW)
     assert (config.schedule.cron is None) != ("VOICELINK_MONITOR_SCHEDULE__CRON" in environ)
+    [variable] = environ
+    [warning] = config.warnings
+    assert ": not used, because " in warning
+    assert variable in warning
+
+
+def test_rivals_are_the_keys_that_exclude_each_other() -> None:
+    """They are read off the models, so that a pair that is added is known."""
+    assert {("schedule", ("cron", "interval")), ("store", ("url", "url_file"))} < set(rivals(Config))
 
 
 def test_maps_are_given_by_name_or_whole() -> None:
@@ -233,6 +335,17 @@ def test_empty_text_unsets_an_optional_key(write: Write) -> None:
     config = load_config(file, KEY | environ)
     assert config.heartbeat.secret is None
     assert config.alerts.external_url is None
+    assert config.warnings == [
+        "alerts.external_url: not used, because VOICELINK_MONITOR_ALERTS__EXTERNAL_URL is set to nothing",
+        "heartbeat.url_file: not used, because VOICELINK_MONITOR_HEARTBEAT__URL_FILE is set to nothing",
+    ]
+
+
+def test_empty_variable_leaves_the_other_way_to_say_it_alone(write: Write) -> None:
+    """A variable set to nothing does not replace the key that excludes it."""
+    file = write('[schedule]\ninterval = "5m"\n')
+    config = load_config(file, KEY | {"VOICELINK_MONITOR_SCHEDULE__CRON": ""})
+    assert config.schedule.interval == timedelta(minutes=5)
 
 
 @pytest.mark.parametrize(

@@ -158,10 +158,18 @@ CASES = {
             "connections[0], connections[1]"
         ),
     ),
-    "no id": (
-        ACCOUNT + '[[accounts.connections]]\nname = "a"\nid = "9b7f1c44 c87f"',
-        "accounts[0].connections[0].id: write it as the provider shows it",
-    ),
+    **{
+        f"id: {what}": (
+            ACCOUNT + f'[[accounts.connections]]\nname = "a"\nid = "{given}"',
+            "accounts[0].connections[0].id: not a UUID",
+        )
+        for what, given in {
+            "a name": "conn-7",
+            "digits": "9",
+            "cut short": UUID[:-1],
+            "too long": f"{UUID}0",
+        }.items()
+    },
     "key as id": (
         ACCOUNT + '[[accounts.connections]]\nname = "a"\nid = "rg_live_9b7f1c44"',
         "accounts[0].connections[0].id: this looks like an API key",
