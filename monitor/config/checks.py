@@ -4,17 +4,18 @@ These run on what could be read even if the rest could not, so that a user sees 
 """
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import urlsplit
 
+from monitor.config.exposure import exposures
 from monitor.config.keys import Path, dotted
 from monitor.config.lists import AccountConfig
+from monitor.config.receivers import AlertmanagerConfig, ReceiverConfig
 from monitor.config.settings import Config, ScheduleConfig, WebConfig
 from monitor.cron import means_either_day
-from monitor.http.hosts import is_loopback
 
 _HIGHEST_COST = 14
 """Of a bcrypt hash that is checked within about a second; each further one takes twice as long."""
@@ -130,9 +131,9 @@ def questions(config: Config, now: datetime) -> Iterator[str]:
         if window.end is not None and window.end <= now:
             yield f"maintenance[{place}]: the window has ended, so it has no effect: remove it"
     yield from _either_day_crons(config)
-    api = urlsplit(config.api.base_url)
-    if api.scheme == "http" and not is_loopback(api.hostname or ""):
-        yield "api.base_url: API keys travel unencrypted over http: use https"
+    for place, receiver in enumerate(config.receivers):
+        yield from _whole_addresses(("receivers", place), receiver)
+    yield from exposures(config)
     if not any(account.discover for account in config.accounts):
         yield from _vain_globs(config)
     yield from _logins(config.web)
@@ -163,6 +164,17 @@ def _logins(web: WebConfig) -> Iterator[str]:
             yield (
                 f"{dotted(('web', 'basic_auth_users', user))}: at this cost a login takes seconds, for "
                 "every user: use a cost of 10 to 12, as in `htpasswd -nBC 10 NAME`"
+            )
+
+
+def _whole_addresses(path: Path, receiver: ReceiverConfig) -> Iterator[str]:
+    if not isinstance(receiver, AlertmanagerConfig):
+        return
+    for place, url in enumerate(receiver.urls):
+        if (found := re.search(r"/api/v[0-9]+(/alerts)?$", url.url)) is not None:
+            yield (
+                f"{dotted((*path, 'urls', place))}: leave out {found[0]}: the monitor adds /api/v2/alerts to "
+                "this URL"
             )
 
 
