@@ -257,7 +257,7 @@ def _database_url(value: str) -> str:
 
 
 def _bcrypt_hash(value: str) -> str:
-    if not re.fullmatch(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}", value):
+    if not re.fullmatch(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}", value):
         raise problem('not a bcrypt hash; make one with `htpasswd -nB NAME` (it begins with "$2y$")')
     return value
 

@@ -1,7 +1,7 @@
 """Basic authentication (RFC 7617) of everything but the probes.
 
 bcrypt is slow on purpose, a scrape comes every few seconds: a password that was right once is remembered, by
-a keyed hash of it, for as long as it is used. Wrong ones are counted by the client's address.
+a keyed hash of it, for as long as it is used. `attempts.py` says when wrong ones are too many.
 """
 
 import asyncio
@@ -12,9 +12,10 @@ import hmac
 import ipaddress
 import math
 import secrets
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 
 import bcrypt
@@ -24,23 +25,25 @@ from structlog.typing import FilteringBoundLogger
 
 from monitor.clock import Clock
 from monitor.secret import Secret
+from monitor.web.attempts import Attempts, Wait
 from monitor.web.entrance import OPEN_PATHS
 from monitor.web.problems import refusal
 
 CHALLENGE = 'Basic realm="voicelink-monitor", charset="UTF-8"'
 
-WRONG_PER_WINDOW = 5
-WINDOW_S = 60.0
-_STREAK_ENDS_AFTER_S = 600.0
+TOO_MANY_WRONG = "too many wrong passwords"
+TOO_MANY_CHECKS = "too many passwords are being checked"
+
 _REMEMBERED_S = 600.0
 _MOST_REMEMBERED = 1_000
-_MOST_ADDRESSES = 4_096
 _CHECKS_AT_ONCE = 2
 _BCRYPT_BYTES = 72
 """bcrypt's limit: the library raises for longer passwords, where others (and htpasswd) cut them off."""
 
 Users = Callable[[], Mapping[str, Secret]]
 """The bcrypt hashes of the active config, by user name; empty: no password is needed."""
+
+HashPassword = Callable[[bytes, bytes], bytes]
 
 
 def user_of(request: HTTPConnection) -> str | None:
@@ -89,15 +92,25 @@ class Gate:
         users: Asked at every request, so a reload counts at once.
         clock: The time.
         log: Gets one line for a streak of wrong passwords.
+        hash_password: bcrypt; takes a password and a salt, or a hash with its salt.
     """
 
-    def __init__(self, *, users: Users, clock: Clock, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        *,
+        users: Users,
+        clock: Clock,
+        log: FilteringBoundLogger,
+        hash_password: HashPassword = bcrypt.hashpw,
+    ) -> None:
         self._users = users
         self._clock = clock
         self._log = log
+        self._hash_password = hash_password
         self._attempts = Attempts()
         self._key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, float] = OrderedDict()
+        self._checks: dict[bytes, asyncio.Task[bool]] = {}
         self._turns = asyncio.Semaphore(_CHECKS_AT_ONCE)
 
     async def judge(self, authorization: str | None, address: str) -> AccessDecision:
@@ -112,25 +125,33 @@ class Gate:
         proof = self._proof(users, name, password)
         if self._remembers(proof):
             return AccessDecision(user=name)
-        client = network_of(address)
-        wait_s = self._attempts.begin(client, self._clock.monotonic())
-        if wait_s is not None:
-            return AccessDecision(
-                status=HTTPStatus.TOO_MANY_REQUESTS,
-                detail=f"too many wrong passwords from this address; wait {math.ceil(wait_s)} seconds",
-                headers={"retry-after": str(max(math.ceil(wait_s), 1))},
+        if proof not in self._checks:
+            source = (network_of(address), self._proof({}, name, b""))
+            wait = self._attempts.begin(*source, self._clock.monotonic())
+            if wait is not None:
+                return _refused(wait)
+            self._checks[proof] = asyncio.create_task(
+                self._check(proof, source, partial(is_right, users, name, password, self._hash_password))
             )
-        async with self._turns:
-            # Another request may have brought the same password while this one waited.
-            right = self._remembers(proof) or await asyncio.to_thread(is_right, users, name, password)
+        # Others who bring the same password meanwhile share the check; it goes on if one of them leaves.
+        right = await asyncio.shield(self._checks[proof])
+        return AccessDecision(user=name) if right else _UNAUTHORIZED
+
+    async def _check(self, proof: bytes, source: tuple[str, bytes], is_right: Callable[[], bool]) -> bool:
+        right: bool | None = None
+        try:
+            async with self._turns:
+                right = await asyncio.to_thread(is_right)
+        finally:
+            del self._checks[proof]
+            now_s = self._clock.monotonic()
+            self._attempts.end(*source, now_s, wrong=right is False)
         if right:
-            self._attempts.take_back(client)
             self._remember(proof)
-            return AccessDecision(user=name)
-        if self._attempts.is_news(client):
+        elif self._attempts.is_news(source[0], now_s):
             # Not the name: people type passwords into that field.
-            self._log.warning("auth.refused", client=client)
-        return _UNAUTHORIZED
+            self._log.warning("auth.refused", client=source[0])
+        return right
 
     def _proof(self, users: Mapping[str, Secret], name: str, password: bytes) -> bytes:
         """Return what stands for a password that was right; another hash in the config makes it another."""
@@ -153,50 +174,6 @@ class Gate:
             self._right.popitem(last=False)
 
 
-@dataclass(slots=True)
-class _Streak:
-    """What came from one address: when, in monotonic seconds, and whether that was told."""
-
-    at: deque[float] = field(default_factory=deque)
-    last_at: float = -math.inf
-    told: bool = False
-
-
-class Attempts:
-    """Counts wrong passwords by address. One that is being checked counts, until it proves right."""
-
-    def __init__(self) -> None:
-        self._streaks: OrderedDict[str, _Streak] = OrderedDict()
-
-    def begin(self, client: str, now_s: float) -> float | None:
-        """Count an attempt; return None, or the seconds to wait if there were too many of late."""
-        streak = self._streaks.setdefault(client, _Streak())
-        self._streaks.move_to_end(client)
-        if len(self._streaks) > _MOST_ADDRESSES:
-            self._streaks.popitem(last=False)
-        while streak.at and streak.at[0] <= now_s - WINDOW_S:
-            streak.at.popleft()
-        if len(streak.at) >= WRONG_PER_WINDOW:
-            return streak.at[0] + WINDOW_S - now_s
-        if now_s - streak.last_at > _STREAK_ENDS_AFTER_S:
-            streak.told = False
-        streak.at.append(now_s)
-        streak.last_at = now_s
-        return None
-
-    def take_back(self, client: str) -> None:
-        """Uncount the last attempt, which was right."""
-        streak = self._streaks.get(client)
-        if streak is not None and streak.at:
-            streak.at.pop()
-
-    def is_news(self, client: str) -> bool:
-        """Return whether this streak is not logged yet, and count it as logged."""
-        streak = self._streaks.setdefault(client, _Streak())
-        news, streak.told = not streak.told, True
-        return news
-
-
 def parse_basic(header: str | None) -> tuple[str, bytes] | None:
     """Return the user name and the password of an Authorization header; None if it holds none.
 
@@ -212,15 +189,31 @@ def parse_basic(header: str | None) -> tuple[str, bytes] | None:
         return None
 
 
-def is_right(users: Mapping[str, Secret], name: str, password: bytes) -> bool:
-    """Return whether this is the user's password; slow, and as slow for a user that does not exist."""
-    known = name in users
-    kept = users[name].reveal() if known else max((each.reveal() for each in users.values()), key=_cost)
+def is_right(
+    users: Mapping[str, Secret], name: str, password: bytes, hash_password: HashPassword = bcrypt.hashpw
+) -> bool:
+    """Return whether this is the user's password.
+
+    Every answer takes the same work, that of the costliest hash: else the time would tell which users there
+    are. Each step of the cost doubles the work, so one hash more of each cost between makes up for the rest.
+    """
+    costs = {user: int(kept.reveal()[4:6]) for user, kept in users.items()}
+    highest = max(costs.values())
+    password = password[:_BCRYPT_BYTES]
+    cost = costs.get(name, highest)
+    kept = users[name].reveal().encode() if name in users else _salt(highest)
     try:
-        right = bcrypt.checkpw(password[:_BCRYPT_BYTES], kept.encode())
+        found = hash_password(password, kept)
     except ValueError:  # nothing that was ever hashed
-        right = False
-    return right and known
+        found, cost = b"", highest
+        hash_password(password, _salt(highest))
+    for between in range(cost, highest):
+        hash_password(password, _salt(between))
+    return hmac.compare_digest(found, kept)
+
+
+def _salt(cost: int) -> bytes:
+    return b"$2b$%02d$" % cost + b"." * 22
 
 
 def network_of(address: str) -> str:
@@ -243,6 +236,10 @@ _UNAUTHORIZED = AccessDecision(
 )
 
 
-def _cost(bcrypt_hash: str) -> str:
-    """Return the part of a hash that says how slow it is: two digits behind the version."""
-    return bcrypt_hash[4:6]
+def _refused(wait: Wait) -> AccessDecision:
+    seconds = max(math.ceil(wait.seconds), 1)
+    return AccessDecision(
+        status=HTTPStatus.TOO_MANY_REQUESTS if wait.wrong else HTTPStatus.SERVICE_UNAVAILABLE,
+        detail=f"{TOO_MANY_WRONG if wait.wrong else TOO_MANY_CHECKS}; try again in {seconds} s",
+        headers={"retry-after": str(seconds)},
+    )

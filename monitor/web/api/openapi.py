@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute
 
 from monitor.web.actions import DISABLED
 from monitor.web.api.answers import FiringAlert
-from monitor.web.auth import CHALLENGE
+from monitor.web.auth import CHALLENGE, TOO_MANY_WRONG
 from monitor.web.problems import PROBLEM_TYPE, STORE_AWAY, Problem
 
 _ABOUT = """\
@@ -72,11 +72,15 @@ _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
         {},
     ),
     429: (
-        "Too many wrong passwords came from this address.",
-        "too many wrong passwords from this address; wait",
+        "Too many wrong passwords came from this address, or for this user.",
+        f"{TOO_MANY_WRONG}; try again in 12 s",
         _RETRY_AFTER,
     ),
-    503: ("The store is unavailable or busy.", STORE_AWAY, _RETRY_AFTER),
+    503: (
+        "The store is unavailable or busy, or too many passwords are being checked.",
+        STORE_AWAY,
+        _RETRY_AFTER,
+    ),
 }
 
 

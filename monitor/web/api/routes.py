@@ -205,12 +205,12 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
     answer: Callable[..., Awaitable[object]]
     for path, name, answer, codes in (
         ("/status", "getStatus", api.status, ()),
-        ("/connections", "listConnections", api.connections, (503,)),
-        ("/connections/{name}", "getConnection", api.connection, (404, 503)),
-        ("/numbers", "listNumbers", api.numbers, (503,)),
-        ("/changes", "listChanges", api.changes, (503,)),
-        ("/alerts", "listAlerts", api.alerts, (503,)),
-        ("/deliveries", "listDeliveries", api.deliveries, (503,)),
+        ("/connections", "listConnections", api.connections, ()),
+        ("/connections/{name}", "getConnection", api.connection, (404,)),
+        ("/numbers", "listNumbers", api.numbers, ()),
+        ("/changes", "listChanges", api.changes, ()),
+        ("/alerts", "listAlerts", api.alerts, ()),
+        ("/deliveries", "listDeliveries", api.deliveries, ()),
         ("/openapi.json", "getOpenapi", openapi, ()),
     ):
         router.add_api_route(
@@ -220,7 +220,7 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
             operation_id=name,
             tags=["read"],
             response_model=None,
-            responses=problems(400, 401, 421, 429, *codes),
+            responses=problems(400, 401, 421, 429, 503, *codes),
             openapi_extra={"parameters": [IF_NONE_MATCH]},
         )
     router.add_api_route(

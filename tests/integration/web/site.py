@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -95,6 +96,23 @@ class FakeDaemon:
         self.done.append(f"dismiss {delivery_id}")
 
 
+class Held:
+    """bcrypt that counts what it hashes, and waits until it is released."""
+
+    def __init__(self, *, released: bool = True) -> None:
+        self.hashes = 0
+        self._released = threading.Event()
+        if released:
+            self._released.set()
+        self.release = self._released.set
+
+    def hash(self, password: bytes, salt: bytes) -> bytes:
+        """Hash."""
+        self.hashes += 1
+        assert self._released.wait(30)
+        return bcrypt.hashpw(password, salt)
+
+
 @dataclass(kw_only=True)
 class Site:
     """The running web side, and what a test changes about it."""
@@ -111,6 +129,8 @@ class Site:
     trusted_proxies: Sequence[str] = ()
     on_loopback: bool = True
     rules: Rules | None = None
+    work: Held = field(default_factory=Held)
+    judged: int = 0
     app: FastAPI = field(init=False)
     client: httpx.AsyncClient = field(init=False)
     actions: Actions = field(init=False)
@@ -127,6 +147,13 @@ class Site:
             allowed_hosts=self.allowed_hosts,
             trusted_proxies=[ip_network(each) for each in self.trusted_proxies],
         )
+
+    def _users_now(self) -> Mapping[str, Secret]:
+        self.judged += 1
+        return self.users
+
+    def _hash(self, password: bytes, salt: bytes) -> bytes:
+        return self.work.hash(password, salt)
 
     async def watch(self, *names: str) -> None:
         """Let the store know these connections, each with an identity like its name."""
@@ -173,7 +200,12 @@ class Site:
                 action_routes(self.actions),
                 api_routes(self.sources, self.actions, version="1.2.3"),
             ],
-            gate=Gate(users=lambda: self.users, clock=self.clock, log=self.log.logger),
+            gate=Gate(
+                users=self._users_now,
+                clock=self.clock,
+                log=self.log.logger,
+                hash_password=self._hash,
+            ),
             settings=lambda: self.settings,
             on_loopback=self.on_loopback,
         )

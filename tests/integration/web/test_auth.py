@@ -6,8 +6,11 @@ import httpx
 import pytest
 
 from monitor.web.app import SECURITY_HEADERS
-from monitor.web.auth import WINDOW_S, WRONG_PER_WINDOW
-from tests.integration.web.site import Site, hashed
+from monitor.web.attempts import FOR_USER_FROM_ADDRESS
+from tests.integration.web.site import Held, Site, hashed
+from tests.servers.process import wait_until
+
+BURST = FOR_USER_FROM_ADDRESS.burst
 
 RIGHT = ("ops", "correct horse")
 WRONG = ("ops", "battery staple")
@@ -103,14 +106,15 @@ async def test_long_password_is_cut_off_as_other_programs_do(site: Site) -> None
 
 
 async def test_guessing_is_slowed_down(site: Site) -> None:
-    """Five wrong passwords a minute, then 429 with the time to wait, even for the right one."""
+    """After five wrong passwords one more every 12 seconds; until then 429 with the time to wait."""
     site.users = {"ops": hashed(RIGHT[1])}
     async with site.serve():
-        codes = [(await site.client.get("/", auth=WRONG)).status_code for _ in range(WRONG_PER_WINDOW)]
-        assert codes == [401] * WRONG_PER_WINDOW
+        codes = [(await site.client.get("/", auth=WRONG)).status_code for _ in range(BURST)]
+        assert codes == [401] * BURST
         late = await site.client.get("/api/v1/status", auth=RIGHT)
-        assert (late.status_code, late.headers["retry-after"]) == (429, "60")
-        await site.clock.advance(WINDOW_S)
+        assert (late.status_code, late.headers["retry-after"]) == (429, "12")
+        assert late.json()["detail"] == "too many wrong passwords; try again in 12 s"
+        await site.clock.advance(12)
         assert (await site.client.get("/", auth=RIGHT)).status_code == 200
 
 
@@ -120,7 +124,89 @@ async def test_guesses_at_the_same_time_are_counted_too(site: Site) -> None:
     async with site.serve():
         answers = await asyncio.gather(*(site.client.get("/", auth=("ops", f"{n}")) for n in range(20)))
     codes = [answer.status_code for answer in answers]
-    assert (codes.count(401), codes.count(429)) == (WRONG_PER_WINDOW, 20 - WRONG_PER_WINDOW)
+    assert (codes.count(401), codes.count(429)) == (BURST, 20 - BURST)
+
+
+async def test_requests_with_one_password_share_its_check(site: Site) -> None:
+    """A page and all it loads, right after a start: every request is let in, and bcrypt runs once."""
+    site.users = {"ops": hashed(RIGHT[1])}
+    site.work = Held(released=False)
+    async with site.serve():
+        asked = [asyncio.create_task(site.client.get("/", auth=RIGHT)) for _ in range(12)]
+        await wait_until(lambda: site.work.hashes and site.judged == 12, what="12 waiting requests")
+        site.work.release()
+        codes = [answer.status_code for answer in await asyncio.gather(*asked)]
+        assert (codes, site.work.hashes) == ([200] * 12, 1)
+
+
+async def test_same_wrong_password_at_once_is_one_failure(site: Site) -> None:
+    """A browser that remembers an old password asks for many files with it."""
+    site.users = {"ops": hashed(RIGHT[1])}
+    site.work = Held(released=False)
+    async with site.serve():
+        asked = [asyncio.create_task(site.client.get("/", auth=WRONG)) for _ in range(12)]
+        await wait_until(lambda: site.work.hashes and site.judged == 12, what="12 waiting requests")
+        site.work.release()
+        codes = [answer.status_code for answer in await asyncio.gather(*asked)]
+        assert (codes, site.work.hashes) == ([401] * 12, 1)
+        assert (await site.client.get("/", auth=RIGHT)).status_code == 200
+
+
+async def test_client_that_leaves_takes_no_other_down(site: Site) -> None:
+    """Who shares a check gets its answer although the request that began it is gone."""
+    site.users = {"ops": hashed(RIGHT[1])}
+    site.work = Held(released=False)
+    async with site.serve():
+        first = asyncio.create_task(site.client.get("/", auth=RIGHT))
+        await wait_until(lambda: site.work.hashes, what="a check")
+        second = asyncio.create_task(site.client.get("/", auth=RIGHT))
+        await wait_until(lambda: site.judged == 2, what="two waiting requests")
+        first.cancel()
+        site.work.release()
+        assert (await second).status_code == 200
+        assert site.work.hashes == 1
+
+
+async def test_wrong_passwords_of_one_user_lock_out_no_other_behind_the_address(site: Site) -> None:
+    """Somebody who mistypes, or guesses, keeps no colleague at the same proxy out."""
+    site.users = {"ops": hashed(RIGHT[1]), "ann": hashed("anns")}
+    async with site.serve():
+        for _ in range(BURST + 1):
+            blocked = await site.client.get("/", auth=WRONG)
+        assert blocked.status_code == 429
+        assert (await site.client.get("/", auth=("ann", "anns"))).status_code == 200
+
+
+async def test_wrong_passwords_from_elsewhere_lock_no_user_out(site: Site) -> None:
+    """Behind a trusted proxy the same user comes in from another address."""
+    site.users, site.trusted_proxies = {"ops": hashed(RIGHT[1])}, ("127.0.0.1",)
+
+    async def code(address: str, login: tuple[str, str]) -> int:
+        return (await site.client.get("/", auth=login, headers={"x-forwarded-for": address})).status_code
+
+    async with site.serve():
+        assert [await code("192.0.2.1", WRONG) for _ in range(BURST + 1)] == [401] * BURST + [429]
+        assert await code("192.0.2.1", RIGHT) == 429
+        assert await code("192.0.2.2", RIGHT) == 200
+        # A customer's /64 counts as one address.
+        assert [await code(f"2001:db8::{n}", WRONG) for n in range(1, BURST + 2)] == [401] * BURST + [429]
+
+
+async def test_flood_of_guesses_does_not_queue(site: Site) -> None:
+    """Most of sixty guesses are answered at once, with the time to wait; a known password never waits."""
+    site.users = {"ops": hashed(RIGHT[1]), "scraper": hashed("known")}
+    async with site.serve():
+        assert (await site.client.get("/metrics", auth=("scraper", "known"))).status_code == 200
+        site.work = Held(released=False)
+        logins = [(f"user-{n}", "x") for n in range(60)]
+        async with httpx.AsyncClient(base_url=site.client.base_url, trust_env=False) as crowd:
+            asked = [asyncio.create_task(crowd.get("/", auth=login)) for login in logins]
+            await wait_until(lambda: sum(task.done() for task in asked) == 60 - 16, what="answers")
+            refused = [task.result() for task in asked if task.done()]
+            assert {(each.status_code, each.headers["retry-after"]) for each in refused} == {(503, "1")}
+            assert (await site.client.get("/metrics", auth=("scraper", "known"))).status_code == 200
+            site.work.release()
+            assert {(await task).status_code for task in asked} == {401, 503}
 
 
 async def test_a_client_that_was_right_goes_on_while_another_guesses(site: Site) -> None:
@@ -128,19 +214,20 @@ async def test_a_client_that_was_right_goes_on_while_another_guesses(site: Site)
     site.users = {"ops": hashed(RIGHT[1])}
     async with site.serve():
         assert (await site.client.get("/metrics", auth=RIGHT)).status_code == 200
-        for _ in range(WRONG_PER_WINDOW + 1):
+        for _ in range(BURST + 1):
             blocked = await site.client.get("/", auth=WRONG)
         assert blocked.status_code == 429
         assert (await site.client.get("/metrics", auth=RIGHT)).status_code == 200
 
 
 async def test_right_passwords_are_never_too_many(site: Site) -> None:
-    """Users that come one after the other from one address all get in."""
-    names = [f"user-{n}" for n in range(WRONG_PER_WINDOW + 3)]
+    """Users that come from one address all get in, one after the other or at once."""
+    names = [f"user-{n}" for n in range(40)]
     site.users = dict.fromkeys(names, hashed(RIGHT[1]))
     async with site.serve():
+        at_once = await asyncio.gather(*(site.client.get("/", auth=(name, RIGHT[1])) for name in names[:12]))
         codes = [(await site.client.get("/", auth=(name, RIGHT[1]))).status_code for name in names]
-    assert codes == [200] * len(names)
+    assert codes + [answer.status_code for answer in at_once] == [200] * 52
 
 
 async def test_wrong_passwords_are_logged_once_a_streak(site: Site) -> None:

@@ -1,12 +1,12 @@
-"""The pure parts of the password check: headers, addresses, counting."""
+"""The pure parts of the password check: headers, addresses, equal work."""
 
 import bcrypt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from monitor.secret import Secret
-from monitor.web.auth import WINDOW_S, WRONG_PER_WINDOW, Attempts, is_right, network_of, parse_basic
-
-MOST = 4_096
+from monitor.web.auth import is_right, network_of, parse_basic
 
 
 @pytest.mark.parametrize(
@@ -48,41 +48,46 @@ def test_network_of_counts_a_customer_as_one(address: str, counted_as: str) -> N
     assert network_of(address) == counted_as
 
 
+def hashed(password: bytes, cost: int = 4) -> Secret:
+    """Return a hash."""
+    return Secret(bcrypt.hashpw(password, bcrypt.gensalt(cost)).decode())
+
+
 def test_unknown_user_is_wrong_whatever_the_password() -> None:
-    """The hash that is compared against in his place lets nobody in."""
-    users = {name: Secret(bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()) for name in ("a", "b")}
+    """The salt that stands in for his hash lets nobody in."""
+    users = {name: hashed(b"right") for name in ("a", "b")}
     assert is_right(users, "a", b"right")
     assert not is_right(users, "c", b"right")
 
 
-def test_attempts_slide_with_their_window() -> None:
-    """The oldest of five wrong ones decides when the next may come."""
-    attempts = Attempts()
-    for second in range(WRONG_PER_WINDOW):
-        assert attempts.begin("a", float(second)) is None
-    assert attempts.begin("a", 10.0) == WINDOW_S - 10
-    assert attempts.begin("b", 10.0) is None
-    assert attempts.begin("a", WINDOW_S) is None
-    assert attempts.begin("a", WINDOW_S) == 1.0
+class Work:
+    """bcrypt, which says how much work it did: a step of the cost doubles it."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    def hash(self, password: bytes, salt: bytes) -> bytes:
+        """Hash."""
+        found = bcrypt.hashpw(password, salt)
+        self.done += 2 ** int(salt[4:6])
+        return found
 
 
-def test_attempts_that_were_right_do_not_count() -> None:
-    """Only wrong passwords do."""
-    attempts = Attempts()
-    for _ in range(WRONG_PER_WINDOW * 3):
-        assert attempts.begin("a", 0.0) is None
-        attempts.take_back("a")
-    assert attempts.begin("a", 0.0) is None
+@given(
+    costs=st.lists(st.integers(min_value=4, max_value=7), min_size=1, max_size=4),
+    password=st.sampled_from([b"right", b"wrong", b""]),
+    broken=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_every_answer_takes_the_same_work(costs: list[int], password: bytes, broken: bool) -> None:
+    """Whether there is such a user, what its hash costs, and whether the password is right, no time tells."""
+    users = {f"user-{place}": HASHES[cost] for place, cost in enumerate(costs)}
+    if broken:
+        users["broken"] = Secret("$2b$04$" + "x" * 53)
+    for name in (*users, "nobody", ""):
+        work = Work()
+        right = is_right(users, name, password, work.hash)
+        assert (right, work.done) == (password == b"right" and name.startswith("user-"), 2 ** max(costs))
 
 
-def test_attempts_remember_so_many_addresses() -> None:
-    """Memory is bounded: the address that was quiet for longest is forgotten, the others are not."""
-    attempts = Attempts()
-    for _ in range(WRONG_PER_WINDOW):
-        attempts.begin("first", 0.0)
-    for _ in range(WRONG_PER_WINDOW):
-        attempts.begin("second", 0.0)
-    for place in range(MOST - 1):
-        attempts.begin(f"{place}", 0.0)
-    assert attempts.begin("second", 0.0) == WINDOW_S
-    assert attempts.begin("first", 0.0) is None
+HASHES = {cost: hashed(b"right", cost) for cost in range(4, 8)}
