@@ -15,6 +15,7 @@ from monitor.http.proxies import Proxies, Proxy, proxies_of
 
 USER_AGENT = f"voicelink-drift-monitor/{__version__}"
 
+_AUTHORIZATION = "Proxy-Authorization"
 _KEEPALIVE_S = 30.0
 """Spans a recheck interval; shorter than the minute after which load balancers hang up."""
 
@@ -72,7 +73,11 @@ class _Routed(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send it."""
-        return await self._ways[self._proxies.of(request.url)].handle_async_request(request)
+        proxy = self._proxies.of(request.url)
+        if proxy is not None and proxy.authorization is not None and request.url.scheme == "http":
+            # aiohttp sends the proxy's own headers to open a tunnel only.
+            request.headers[_AUTHORIZATION] = proxy.authorization
+        return await self._ways[proxy].handle_async_request(request)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -96,4 +101,8 @@ class _Transport(AiohttpTransport):
 
 
 def _for_httpx(proxy: Proxy | None) -> httpx.Proxy | None:
-    return None if proxy is None else httpx.Proxy(proxy.url, auth=proxy.credentials)
+    if proxy is None:
+        return None
+    return httpx.Proxy(
+        proxy.url, headers={_AUTHORIZATION: proxy.authorization} if proxy.authorization else None
+    )

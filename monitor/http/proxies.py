@@ -13,6 +13,7 @@ Source: https://curl.se/libcurl/c/CURLOPT_NOPROXY.html and https://curl.se/libcu
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -33,16 +34,23 @@ _ADDRESS_LIKE = re.compile(r"(?:.*\.)?[0-9]+\.?")
 class Proxy:
     """One HTTP proxy.
 
-    `credentials` are user name and password, each byte of them as one character: HTTP libraries encode basic
-    authentication as Latin-1, so that the bytes which the variable percent-encodes are those that are sent.
+    `credentials` are user name and password, each byte of them as one character, as what the variable
+    percent-encodes are bytes.
     """
 
     url: str
     credentials: tuple[str, str] | None = field(default=None, repr=False)
 
     @property
+    def authorization(self) -> str | None:
+        """The value of the header `Proxy-Authorization`, if the proxy is to get one."""
+        if self.credentials is None:
+            return None
+        return f"Basic {b64encode(':'.join(self.credentials).encode('latin-1')).decode()}"
+
+    @property
     def secret_url(self) -> str:
-        """The URL with the credentials in it, for what takes no others."""
+        """The URL with the credentials in it, for a library that takes them nowhere else."""
         if self.credentials is None:
             return self.url
         user, password = (quote(text, safe="") for text in self.credentials)

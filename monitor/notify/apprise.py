@@ -183,14 +183,21 @@ def _take_over_requests() -> None:
     session is replaced. Anything else that uses the library goes on as before.
     """
     sessions: Any = importlib.import_module("requests.sessions")
-    usual = sessions.Session
-    if usual.__module__ == __name__:
+    if sessions.Session.__module__ == __name__:
         return
+    usual, adapter = sessions.Session, sessions.HTTPAdapter
 
-    class Session(usual):  # type: ignore[misc,valid-type]  # known once the extra is there
+    class Adapter(adapter):  # type: ignore[misc,valid-type]  # known once the extra is there
+        def cert_verify(self, conn: Any, _url: str, verify: Any, cert: Any) -> None:
+            # By the address alone, the library would not check an https proxy of http addresses.
+            super().cert_verify(conn, "https:", verify, cert)
+
+    class Session(usual):  # type: ignore[misc,valid-type]  # as above
         def __init__(self) -> None:
             super().__init__()
-            self.trust_env = _OUTBOUND.get(None) is None
+            if _OUTBOUND.get(None) is not None:
+                self.trust_env = False
+                self.mount("http://", Adapter())
 
         def send(self, request: Any, **asked: Any) -> Any:
             outbound = _OUTBOUND.get(None)

@@ -1,6 +1,10 @@
 """Apprise, the real library, against a local server: its `json://` service posts what it is given."""
 
+import ast
+import asyncio
+import importlib.util
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from monitor.notify.apprise import AppriseReceiver
 from monitor.secret import Secret
 from tests.fakes.alerts import BODY, delivery_of
 from tests.golden.examples import EXAMPLES
+from tests.servers.tls import issued
 from tests.servers.webhook import Answer, WebhookSink
 
 # The library imports `imghdr` where Python still has it.
@@ -22,6 +27,20 @@ PATH = "/hooks/s3cr3tt0ken"
 def address(sink: WebhookSink) -> str:
     """Return the sink as an Apprise URL with credentials."""
     return sink.url.replace("http://", "json://us3r:p4ssw0rd@") + PATH
+
+
+SERVICES = {
+    "json": "json://us3r:p4ssw0rd@HOST/hooks/s3cr3t",
+    "xml": "xml://us3r:p4ssw0rd@HOST/hooks/s3cr3t",
+    "form": "form://us3r:p4ssw0rd@HOST/hooks/s3cr3t",
+    "apprise": "apprise://us3r:p4ssw0rd@HOST/s3cr3tt0ken",
+    "ntfy": "ntfy://us3r:p4ssw0rd@HOST/s3cr3t-topic",
+    "gotify": "gotify://HOST/s3cr3tt0ken",
+    "mattermost": "mmost://HOST/s3cr3tt0ken",
+    "signal": "signal://HOST/+918011223344/+918011223345",
+    "ssl": "jsons://us3r:p4ssw0rd@HOST/hooks/s3cr3t",
+}
+"""Services that can be anywhere, each by its URL."""
 
 
 def receiver(url: str, timeout_s: float = 10.0) -> AppriseReceiver:
@@ -122,3 +141,113 @@ def test_apprise_without_the_extra_says_how_to_get_it() -> None:
             timeout_s=1.0,
             library="apprise_is_not_installed",
         )
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_apprise_follows_no_redirect(service: str, status: int, tmp_path: Path) -> None:
+    """Whichever the service, and even if its URL asks for it: numbers and passwords go nowhere else."""
+    tls = issued(tmp_path) if service == "ssl" else None
+    async with WebhookSink(tls=tls.context if tls else None) as sink, WebhookSink() as elsewhere:
+        headers = {"Location": f"{elsewhere.url}/further"}
+        sink.script(lambda _: Answer(status=status, headers=headers))
+        url = SERVICES[service].replace("HOST", sink.url.partition("://")[2])
+        for wish in ("", "?redirect=yes"):
+            chat = AppriseReceiver(
+                "chat",
+                url=Secret(url + wish),
+                network=Network(),
+                ca_file=tls.ca_file if tls else None,
+                timeout_s=10.0,
+            )
+            sink.requests.clear()
+            error = await refused(chat)
+            assert error.refusal is Refusal.RETRY
+            assert sink.requests
+        assert elsewhere.requests == []
+
+
+def test_apprise_sends_in_no_other_way() -> None:
+    """Every plugin calls the functions of `requests` that are taken over, and no other HTTP client.
+
+    It reads the plugins' sources: one that made a session of its own would not be held by the rules.
+    """
+    spec = importlib.util.find_spec("apprise.plugins")
+    assert spec is not None
+    assert spec.origin is not None
+    files = Path(spec.origin).parent.rglob("*.py")
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    used = {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "requests"
+    }
+    functions = {"get", "post", "put", "delete", "request"}
+    assert functions <= used
+    assert used <= functions | {"RequestException", "TooManyRedirects", "codes", "exceptions"}
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    clients = re.compile(r"(requests|urllib3|httpx|aiohttp|pycurl|http\.client|urllib\.request)\b")
+    assert {name for name in imported if clients.match(name)} == {"requests", "requests.auth"}
+
+
+async def test_apprise_verifies_certificates_unless_its_url_says_no(tmp_path: Path) -> None:
+    """With a `ca_file`, always."""
+    tls, other = issued(tmp_path), issued(tmp_path / "other")
+    async with WebhookSink(tls=tls.context) as sink:
+        for query, ca_file, accepted in (
+            ("", None, False),
+            ("", tls.ca_file, True),
+            ("?verify=no", tls.ca_file, True),
+            ("?verify=no", other.ca_file, False),
+        ):
+            chat = AppriseReceiver(
+                "chat",
+                url=Secret(sink.url.replace("https", "jsons") + query),
+                network=Network(),
+                ca_file=ca_file,
+                timeout_s=10.0,
+            )
+            if accepted:
+                assert await chat.send(delivery_of()) == "accepted"
+            else:
+                await refused(chat)
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+async def test_apprise_url_may_turn_verification_off(tmp_path: Path) -> None:
+    """That is a documented part of an Apprise URL; who writes it means it."""
+    async with WebhookSink(tls=issued(tmp_path).context) as sink:
+        chat = receiver(sink.url.replace("https", "jsons") + "?verify=no")
+        assert await chat.send(delivery_of()) == "accepted"
+
+
+@pytest.mark.parametrize("url", ["mailtos://u:p@mail.test", "irc://irc.test/#x", "syslog://"])
+def test_apprise_service_that_has_no_use_for_a_ca_file_is_an_error(url: str, tmp_path: Path) -> None:
+    """A key that would change nothing is not accepted silently."""
+    with pytest.raises(ConfigError, match="receiver 'chat': ca_file"):
+        AppriseReceiver(
+            "chat",
+            url=Secret(url),
+            network=Network(),
+            ca_file=issued(tmp_path).ca_file,
+            timeout_s=10.0,
+        )
+
+
+async def test_apprise_waits_no_longer_than_the_receiver() -> None:
+    """Its URL may ask for more, but the thread that sends ends with the delivery, and hangs up."""
+    hung_up = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(-1)
+        hung_up.set()
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        error = await refused(receiver(f"json://{host}:{port}/?cto=900&rto=900", timeout_s=0.3))
+        assert error.refusal is Refusal.RETRY
+        await asyncio.wait_for(hung_up.wait(), 10)

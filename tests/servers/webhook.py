@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -59,13 +60,16 @@ Script = Iterable[Answer | int] | Callable[[Received], Answer | int]
 
 
 class WebhookSink:
-    """Listens on a free port of 127.0.0.1 while it is open; `requests` holds all that came, oldest first.
+    """Listens on a free port of `host` while it is open; `requests` holds all that came, oldest first.
 
-    An answer is recorded before it is given, so a request that the client gave up on counts too.
+    A request is recorded before it is answered, so one that the client gave up on counts too.
     """
 
-    def __init__(self, script: Script = ()) -> None:
+    def __init__(
+        self, script: Script = (), *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.requests: list[Received] = []
+        self._host, self._tls = host, tls
         self._port = 0
         self._runner: web.AppRunner | None = None
         self.script(script)
@@ -74,7 +78,8 @@ class WebhookSink:
     def url(self) -> str:
         """Its address, without a path; the same after `close` and `open`."""
         assert self._port, "never opened"
-        return f"http://127.0.0.1:{self._port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{'http' if self._tls is None else 'https'}://{host}:{self._port}"
 
     def script(self, script: Script) -> None:
         """Answer by this from now on."""
@@ -90,7 +95,7 @@ class WebhookSink:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        await web.TCPSite(self._runner, self._host, self._port, ssl_context=self._tls).start()
         self._port = self._runner.addresses[0][1]
 
     async def close(self) -> None:
