@@ -238,6 +238,8 @@ class WebConfig(values.Section):
     """Host names that are answered; by default any, on a loopback address only this machine's own."""
     trusted_proxies: tuple[values.Network, ...] = ()
     """Addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    max_connections: values.Number = Field(default=200, ge=1)
+    """Connections open at once; beyond, the oldest that has not sent its headers is closed for a new one."""
 
     @field_validator("tls_key_file", mode="after")
     @classmethod

@@ -199,6 +199,8 @@ def build(
         ),
         clock=clock,
         log=log,
+        max_connections=config.web.max_connections,
+        on_error=announcer.internal_error,
     )
 
     heartbeat = Heartbeat(

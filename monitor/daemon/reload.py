@@ -487,6 +487,7 @@ def changed_at_next_start(first: Config, config: Config) -> list[str]:
     other = {
         "store.url": config.store.secret.reveal() != first.store.secret.reveal(),
         "web.listen": web.listen != before.listen,
+        "web.max_connections": web.max_connections != before.max_connections,
         "web.tls_cert_file": web.tls_cert_file != before.tls_cert_file,
         "web.tls_key_file": web.tls_key_file != before.tls_key_file,
     }

@@ -19,6 +19,7 @@ from monitor.web.actions import Actions, Lifecycle, action_routes
 from monitor.web.api import api_routes
 from monitor.web.app import create_app
 from monitor.web.auth import Gate
+from monitor.web.listener import Limits
 from monitor.web.pages import Pages, form_routes, page_routes
 from monitor.web.server import WebServer
 from monitor.web.settings import WebSettings
@@ -39,6 +40,8 @@ def build_web(
     lifecycle: Lifecycle,
     clock: Clock,
     log: FilteringBoundLogger,
+    max_connections: int,
+    on_error: Callable[[str, BaseException], None],
 ) -> WebServer:
     """Return the web server; users, and whether they may act, follow the active config.
 
@@ -54,6 +57,8 @@ def build_web(
         lifecycle: Reloads, syncs, accepts and retries on request.
         clock: The time.
         log: Gets refused passwords.
+        max_connections: To the web port.
+        on_error: Called with what the web server was doing, and an error of its own.
 
     Raises:
         StartError: The certificate or its key cannot be used.
@@ -104,7 +109,15 @@ def build_web(
         settings=settings,
         on_loopback=is_loopback(sock.getsockname()[0]),
     )
-    return WebServer(app, sock, tls_cert_file=first.web.tls_cert_file, tls_key_file=first.web.tls_key_file)
+    return WebServer(
+        app,
+        sock,
+        metrics=metrics,
+        on_error=on_error,
+        limits=Limits(connections=max_connections),
+        tls_cert_file=first.web.tls_cert_file,
+        tls_key_file=first.web.tls_key_file,
+    )
 
 
 async def refresh_certificate(web: WebServer, log: FilteringBoundLogger) -> None:

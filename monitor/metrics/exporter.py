@@ -125,6 +125,14 @@ class Metrics:
             "descriptors, memory or threads, as resources.exhausted.",
         )
         registry.register(_DroppedLines(dropped_lines))
+        self._web_connections = gauge(
+            "voicelink_monitor_web_connections",
+            "Open connections to the web port.",
+        )
+        self._web_rejected = counter(
+            "voicelink_monitor_web_connections_rejected_total",
+            "Connections closed because there were web.max_connections.",
+        )
         self._loop_lag = gauge(
             "voicelink_monitor_event_loop_lag_seconds",
             "How late the event loop last woke up.",
@@ -257,6 +265,14 @@ class Metrics:
     def internal_error(self) -> None:
         """Count a bug in the program, or what it could not do for want of a resource."""
         self._internal_errors.inc()
+
+    def web_connections(self, now: int) -> None:
+        """Show how many connections to the web port are open."""
+        self._web_connections.set(now)
+
+    def web_connection_rejected(self) -> None:
+        """Count a connection to the web port that was closed for the cap."""
+        self._web_rejected.inc()
 
     def schedule_delay(self, seconds: float) -> None:
         """Record how late a sync started."""

@@ -5,7 +5,8 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from monitor.errors import StartError
+from monitor.web.listener import ConnectionMetrics, Limits, Listener
 from monitor.web.tls import Certificate
 
 
@@ -64,6 +66,9 @@ class WebServer:
     Args:
         app: The application.
         sock: From `bind`; closed by `stop`.
+        limits: How many connections may be open, and for how long.
+        metrics: Counts connections.
+        on_error: Called with what it was doing, and an error that is not a client's.
         tls_cert_file: PEM, with the chain; None to serve plain HTTP.
         tls_key_file: PEM; None if the key is in the certificate's file.
         stop_timeout_s: Seconds that requests in flight get to end.
@@ -77,10 +82,14 @@ class WebServer:
         app: ASGIApp,
         sock: socket.socket,
         *,
+        metrics: ConnectionMetrics,
+        on_error: Callable[[str, BaseException], None],
+        limits: Limits | None = None,
         tls_cert_file: Path | None = None,
         tls_key_file: Path | None = None,
         stop_timeout_s: int = 3,
     ) -> None:
+        limits = limits or Limits()
         config = uvicorn.Config(
             app,
             http="h11",
@@ -90,6 +99,7 @@ class WebServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=limits.idle_s,
             timeout_graceful_shutdown=stop_timeout_s,
         )
         self._certificate = Certificate(tls_cert_file, tls_key_file) if tls_cert_file is not None else None
@@ -98,7 +108,9 @@ class WebServer:
             config.ssl_context_factory = lambda _config, _default: context
         config.load()
         self._sock = sock
-        self._server = _EmbeddedServer(config)
+        self._server = _EmbeddedServer(
+            config, partial(Listener, sock, limits=limits, metrics=metrics, on_error=on_error)
+        )
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -120,7 +132,7 @@ class WebServer:
 
     async def start(self) -> None:
         """Serve; return once connections are accepted."""
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._sock]), name="web")
+        self._task = asyncio.create_task(self._server.serve(), name="web")
         listening = asyncio.create_task(self._server.listening.wait())
         try:
             await asyncio.wait((self._task, listening), return_when=asyncio.FIRST_COMPLETED)
@@ -139,13 +151,15 @@ class WebServer:
             await self._task
         finally:
             self._server.abort_connections()
+            self._sock.close()
 
 
 class _EmbeddedServer(uvicorn.Server):
-    """A server that leaves the process alone: signals belong to the daemon."""
+    """A server with its own listener, that leaves the process alone: signals belong to the daemon."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, listener: Callable[..., Listener]) -> None:
         super().__init__(config)
+        self._listener = listener
         self.listening = asyncio.Event()
 
     @contextlib.contextmanager
@@ -153,9 +167,13 @@ class _EmbeddedServer(uvicorn.Server):
         """Capture none."""
         yield
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - as in uvicorn
         """Start, and say so."""
-        await super().startup(sockets=sockets)
+        await self.lifespan.startup()
+        listener = self._listener(config=self.config, state=self.server_state)
+        listener.start()
+        self.servers = [listener]  # type: ignore[list-item]  # the two methods that uvicorn calls are there
+        self.started = True
         self.listening.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

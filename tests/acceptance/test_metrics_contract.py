@@ -47,6 +47,8 @@ voicelink_monitor_deliveries_dead                             receiver
 voicelink_monitor_oldest_pending_delivery_timestamp_seconds   receiver
 voicelink_monitor_store_errors_total
 voicelink_monitor_internal_errors_total
+voicelink_monitor_web_connections
+voicelink_monitor_web_connections_rejected_total
 voicelink_monitor_event_loop_lag_seconds
 voicelink_monitor_log_lines_dropped_total
 process_resident_memory_bytes

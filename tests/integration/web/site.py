@@ -190,9 +190,9 @@ class Site:
             maintenance_of=lambda _: False,
             retention=lambda: dt.timedelta(days=90),
         )
-        pages = Pages(self.sources, self.actions)
+        pages, metrics = Pages(self.sources, self.actions), Metrics(version="1.2.3")
         self.app = create_app(
-            metrics=Metrics(version="1.2.3"),
+            metrics=metrics,
             readiness=self.daemon,
             routers=[
                 page_routes(pages),
@@ -211,7 +211,14 @@ class Site:
         )
         sock = bind("127.0.0.1", 0)
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        server = WebServer(self.app, sock, tls_cert_file=cert_file, tls_key_file=key_file)
+        server = WebServer(
+            self.app,
+            sock,
+            metrics=metrics,
+            on_error=unexpected,
+            tls_cert_file=cert_file,
+            tls_key_file=key_file,
+        )
         await server.start()
         try:
             async with httpx.AsyncClient(base_url=url, trust_env=False) as self.client:
@@ -223,3 +230,8 @@ class Site:
 def hashed(password: str, rounds: int = 4) -> Secret:
     """Return a bcrypt hash, of the quickest kind."""
     return Secret(bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds)).decode())
+
+
+def unexpected(doing: str, exc: BaseException) -> None:
+    """Fail: the web server is not expected to have errors of its own."""
+    raise AssertionError(doing) from exc

@@ -21,6 +21,7 @@ from monitor.metrics import ConnectionView, Metrics
 from monitor.web.app import SECURITY_HEADERS, create_app
 from monitor.web.server import WebServer, bind
 from monitor.web.status import MonitorStatus
+from tests.integration.web.site import unexpected
 
 VIEW = ConnectionView(
     identity="a",
@@ -78,7 +79,7 @@ async def serve(*routers: APIRouter, stop_timeout_s: int = 3) -> AsyncIterator[W
     app = create_app(metrics=metrics, readiness=daemon, routers=routers)
     sock = bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    server = WebServer(app, sock, stop_timeout_s=stop_timeout_s)
+    server = WebServer(app, sock, metrics=metrics, on_error=unexpected, stop_timeout_s=stop_timeout_s)
     await server.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
         yield Web(server=server, daemon=daemon, client=client, port=port)
@@ -227,7 +228,9 @@ async def test_stop_frees_the_port() -> None:
     daemon = Daemon()
     sock = bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    server = WebServer(create_app(metrics=Metrics(version="1"), readiness=daemon), sock)
+    metrics = Metrics(version="1")
+    app = create_app(metrics=metrics, readiness=daemon)
+    server = WebServer(app, sock, metrics=metrics, on_error=unexpected)
     await server.start()
     async with httpx.AsyncClient(trust_env=False) as client:
         assert (await client.get(f"http://127.0.0.1:{port}/-/healthy")).text == "ok\n"
@@ -246,7 +249,9 @@ async def test_stop_before_start_frees_the_port() -> None:
     """A server that never started gives its socket back."""
     sock = bind("127.0.0.1", 0)
     daemon = Daemon()
-    await WebServer(create_app(metrics=Metrics(version="1"), readiness=daemon), sock).stop()
+    metrics = Metrics(version="1")
+    app = create_app(metrics=metrics, readiness=daemon)
+    await WebServer(app, sock, metrics=metrics, on_error=unexpected).stop()
     assert sock.fileno() == -1
 
 
@@ -281,9 +286,12 @@ def test_bind_takes_ipv6() -> None:
 def test_certificate_that_cannot_be_read_is_a_start_error() -> None:
     """A wrong TLS file is told before anything is served."""
     daemon = Daemon()
-    app = create_app(metrics=Metrics(version="1"), readiness=daemon)
+    metrics = Metrics(version="1")
+    app = create_app(metrics=metrics, readiness=daemon)
     with (
         contextlib.closing(bind("127.0.0.1", 0)) as sock,
         pytest.raises(StartError, match=r"web\.tls_cert_file"),
     ):
-        WebServer(app, sock, tls_cert_file=Path("/nonexistent/cert.pem"))
+        WebServer(
+            app, sock, metrics=metrics, on_error=unexpected, tls_cert_file=Path("/nonexistent/cert.pem")
+        )
