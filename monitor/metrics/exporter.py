@@ -131,7 +131,7 @@ class Metrics:
         )
         self._web_rejected = counter(
             "voicelink_monitor_web_connections_rejected_total",
-            "Connections closed because there were web.max_connections.",
+            "Connections to the web port closed because web.max_connections were open.",
         )
         self._loop_lag = gauge(
             "voicelink_monitor_event_loop_lag_seconds",
