@@ -33,6 +33,9 @@ LABEL org.opencontainers.image.title="VoiceLink drift monitor" \
       org.opencontainers.image.source="https://github.com/vocobase/voicelink-drift-monitor" \
       org.opencontainers.image.revision="${REVISION}"
 
+# The base brings the system's CA certificates, which the monitor trusts; a base without them is refused.
+RUN test -s /etc/ssl/certs/ca-certificates.crt
+
 COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder --chown=65532:65532 /data /data
 

@@ -143,6 +143,20 @@ async def test_image_entrypoint_says_its_version(container: Container) -> None:
     assert __version__ in process.output
 
 
+async def test_image_carries_the_certificates_that_it_trusts(container: Container) -> None:
+    """It has the system's list, where its Python looks, and needs no other."""
+    code = (
+        "from monitor.http.certificates import Authorities; authorities = Authorities(); "
+        "print(len(authorities.warnings), authorities.path(), authorities.context().cert_store_stats())"
+    )
+    process = container.process("-c", code, entrypoint=["python"])
+    await process.start()
+    assert await process.wait(60) == 0, process.output
+    warnings, path, stats = process.output.strip().split(" ", 2)
+    assert (warnings, path.startswith(("/usr/lib/ssl/", "/etc/ssl/"))) == ("0", True), process.output
+    assert "'x509_ca': 0" not in stats
+
+
 async def test_image_healthcheck_fails_without_a_daemon(
     container: Container, webhook_sink: WebhookSink
 ) -> None:
