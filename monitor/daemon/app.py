@@ -14,6 +14,7 @@ from monitor import __version__
 from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.daemon.build import Parts, build
+from monitor.daemon.descriptors import descriptor_warning, open_files, raise_limit
 from monitor.errors import StartError, StoreUnavailable
 from monitor.http.client import Network
 from monitor.lines import LineWriter
@@ -56,6 +57,9 @@ async def run_daemon(
     with contextlib.ExitStack() as stack:
         log, dropped_lines = stack.enter_context(_log(config, log_stream))
         stack.callback(gc.unfreeze)
+        raise_limit()
+        if (warning := descriptor_warning(config, open_files())) is not None:
+            log.warning("web.connections_limited", reason=warning)
         # Nothing else has the event loop yet.
         sock = stack.enter_context(contextlib.closing(bind(config.web.listen.host, config.web.listen.port)))
         parts = build(

@@ -15,6 +15,7 @@ from monitor import __version__
 from monitor.clock import Clock, SystemClock, Uptime
 from monitor.config import Config
 from monitor.daemon.actions import DaemonLifecycle
+from monitor.daemon.descriptors import open_files, web_connections
 from monitor.daemon.heartbeat import Heartbeat
 from monitor.daemon.jobs import Discovery, Housekeeping, JobRunner
 from monitor.daemon.reload import ActiveConfig, Reload
@@ -199,7 +200,7 @@ def build(
         ),
         clock=clock,
         log=log,
-        max_connections=config.web.max_connections,
+        max_connections=web_connections(config, open_files()),
         on_error=announcer.internal_error,
     )
 

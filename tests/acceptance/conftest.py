@@ -16,8 +16,10 @@ async def run_daemon(tmp_path: Path) -> AsyncIterator[RunDaemon]:
     """Make daemons that end with the test, and hold each to what all of them promise."""
     made: list[Daemon] = []
 
-    def make(settings: dict[str, object], folder: Path | None = None) -> Daemon:
-        made.append(Daemon(folder or tmp_path / f"daemon-{len(made)}", settings))
+    def make(
+        settings: dict[str, object], folder: Path | None = None, open_files: int | None = None
+    ) -> Daemon:
+        made.append(Daemon(folder or tmp_path / f"daemon-{len(made)}", settings, open_files=open_files))
         return made[-1]
 
     yield make

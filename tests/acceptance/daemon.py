@@ -11,6 +11,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.servers.process import Process, wait_until
+from tests.servers.require import require
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
 """A series: its name and its labels."""
@@ -22,17 +23,21 @@ class Daemon:
     Args:
         folder: Holds the config, the store and what it wrote.
         settings: Its config.
+        open_files: Its limit on open files, soft and hard; None: the test run's own.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], *, open_files: int | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.config_file = folder / "config.toml"
         self.page = ""
         self.shown: list[str] = []
         self.configure(settings)
+        limited: list[str | Path] = (
+            [require("prlimit"), f"--nofile={open_files}:{open_files}"] if open_files else []
+        )
         self._process = Process(
-            argv=[sys.executable, "-m", "monitor", "--config", self.config_file, "run"],
+            argv=[*limited, sys.executable, "-m", "monitor", "--config", self.config_file, "run"],
             log_file=folder / "stdout.log",
             error_file=folder / "stderr.log",
             env={name: value for name, value in os.environ.items() if not name.startswith("VOICELINK_")},

@@ -23,7 +23,9 @@ SECRETS = (API_KEY, WEBHOOK_SECRET, WEBHOOK_SECRET.removeprefix("whsec_"), "p4th
 class RunDaemon(Protocol):
     """Makes a daemon, not started."""
 
-    def __call__(self, settings: dict[str, Any], folder: Path | None = None) -> Daemon:
+    def __call__(
+        self, settings: dict[str, Any], folder: Path | None = None, open_files: int | None = None
+    ) -> Daemon:
         """Return it."""
         ...
 
