@@ -1,6 +1,7 @@
 """What must be done from time to time: gauges, reminders, secrets, the heartbeat, discovery, retention."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,7 +25,7 @@ from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.database import Database
 from monitor.store.enrol import tell_missed_ends
-from monitor.store.outbox import backlogs, remind
+from monitor.store.outbox import backlogs, receiver_rows, remind
 from monitor.store.retention import BATCH, prune
 from monitor.sync.announce import Announcer
 from monitor.sync.failures import FailureWatch
@@ -34,6 +35,9 @@ from monitor.watch.discovery import DISCOVERY_INTERVAL
 _STORE_LOST_S = 30.0
 _OTHERS_WRITE_S = 5.0
 """Commands and other replicas change the store too, without a word to this process."""
+_LATE = 0.02
+_MOST_LATE_S = 30.0
+"""How late a reminder may be: a part of its interval. A look for them goes through all that is firing."""
 
 
 @dataclass(eq=False)
@@ -139,6 +143,8 @@ class Housekeeping:
     _troubles: set[tuple[str, datetime | None, bool, int]] = field(init=False, default_factory=set)
     _widespread_at: datetime | None = field(init=False, default=None)
     _read_s: float = field(init=False)
+    _counted_s: float = field(init=False, default=-math.inf)
+    _reminded_s: float = field(init=False, default=-math.inf)
     _seen_writes: int = field(init=False, default=-1)
 
     def __post_init__(self) -> None:
@@ -172,7 +178,9 @@ class Housekeeping:
         try:
             async with self.database.read() as tx:
                 counted = await firing_by_kind(tx)
-                queues = await backlogs(tx)
+                receivers = await receiver_rows(tx)
+                counts = now_s - self._counted_s >= _OTHERS_WRITE_S
+                queues = await backlogs(tx) if counts else ()
                 self._widespread_at = await widespread.next_look_at(tx)
         except StoreUnavailable as exc:
             if not away:
@@ -185,11 +193,11 @@ class Housekeeping:
         self.metrics.set_alerts_firing(
             {(kind, severity): counted.get((kind, severity), 0) for kind in Kind for severity in Severity}
         )
+        if counts:
+            self._counted_s = now_s
         for queue in queues:
             self.metrics.set_backlog(queue.receiver, queue.pending, queue.dead, queue.oldest_at)
-        troubles = {
-            (each.receiver, each.troubled_since, each.refused, each.refused_in_row) for each in queues
-        }
+        troubles = {(each.name, each.troubled_since, each.refused, each.refused_in_row) for each in receivers}
         if troubles != self._troubles:
             self._troubles = troubles
             self.failures.moved = True
@@ -211,8 +219,12 @@ class Housekeeping:
 
     async def _remind(self) -> None:
         repeats = repeat_intervals(self.active.config)
-        if not repeats:
+        now_s = self.clock.monotonic()
+        if not repeats or now_s - self._reminded_s < min(
+            _MOST_LATE_S, _LATE * min(repeats.values()).total_seconds()
+        ):
             return
+        self._reminded_s = now_s
         async with self.database.write() as tx:
             reminded = await remind(tx, repeats, self.clock.now())
         if reminded:

@@ -12,7 +12,7 @@ from monitor.store.alerts import firing
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.failures import FailingRow, failing
-from monitor.store.outbox import backlogs
+from monitor.store.outbox import backlogs, receiver_rows
 from monitor.sync.announce import Announcer
 from monitor.sync.schedule import Schedule
 from monitor.watch.watchlist import ActiveState
@@ -66,7 +66,8 @@ class StoreStatus:
         store_ok = True
         try:
             async with self.database.read() as tx:
-                alerts, queues = await firing(tx), await backlogs(tx)
+                alerts, queues = await firing(tx), {each.receiver: each for each in await backlogs(tx)}
+                receivers = await receiver_rows(tx)
                 self._failing = await failing(tx, self.codec, self.active.watchlist.failure_rules)
         except StoreUnavailable:
             store_ok = False
@@ -75,14 +76,15 @@ class StoreStatus:
             of_receivers = {row.name: row for row in self._failing if row.kind is Kind.RECEIVER_FAILING}
             self._receivers = [
                 ReceiverStatus(
-                    name=queue.receiver,
-                    pending=queue.pending,
-                    dead=queue.dead,
-                    failing_since=queue.troubled_since,
-                    error=queue.error,
-                    alert=of_receivers.get(queue.receiver),
+                    name=receiver.name,
+                    pending=queues[receiver.name].pending,
+                    dead=queues[receiver.name].dead,
+                    failing_since=receiver.troubled_since,
+                    error=receiver.error,
+                    alert=of_receivers.get(receiver.name),
                 )
-                for queue in queues
+                for receiver in receivers
+                if receiver.name in queues
             ]
         return MonitorStatus(
             instance=self.active.watchlist.wording.instance,

@@ -36,7 +36,7 @@ from monitor.notify.turns import POLL_S, Turns, end
 from monitor.shortage import Shortage
 
 LEASE_MARGIN_S = 15.0  # beyond the receiver's timeout: the result must be settled inside the lease
-SHORTEST_WAIT_S = 0.1  # the store's clock may lag behind ours
+SHORTEST_WAIT_S = 0.1
 STORE_BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 ALIVE_S = 60.0
 
@@ -248,9 +248,15 @@ class _Lane(Turns):
     async def _send_due(self) -> float:
         """Lease and start to send what is due and fits; return the seconds after which to look again."""
         free = self._slots - len(self._sends)
-        if self.stopping or free <= 0:
-            return POLL_S
+        if self.stopping or free == 0:
+            return POLL_S  # what ends wakes it
         receiver = self._receiver
+        due_at = await self._outbox.next_due_at(receiver.name)
+        if due_at is None:
+            return POLL_S
+        due_in_s = (due_at - self._clock.now()).total_seconds()
+        if due_in_s > 0:
+            return min(max(due_in_s, SHORTEST_WAIT_S), POLL_S)
         lease_s = receiver.timeout_s + LEASE_MARGIN_S
         leased = await self._outbox.lease_due(receiver.name, limit=free, lease_s=lease_s)
         ours = self._sends.keys() | {result.delivery.id for result in self._ended}
@@ -260,12 +266,8 @@ class _Lane(Turns):
                     self._bring(self._receiver, delivery), name=f"deliver {delivery.id}"
                 )
                 self._sends[delivery.id] = (self._receiver, task)
-        if len(leased) >= free:
-            return POLL_S
-        due_at = await self._outbox.next_due_at(receiver.name)
-        if due_at is None:
-            return POLL_S
-        return min(max((due_at - self._clock.now()).total_seconds(), SHORTEST_WAIT_S), POLL_S)
+        # There may be more; unless all that is due belongs to another process, or is to wait in line.
+        return 0.0 if leased else SHORTEST_WAIT_S
 
     async def _store_failed(self, exc: Exception) -> None:
         """Report the first of a row of failures, and wait; a wake does not shorten that."""

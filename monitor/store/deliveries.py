@@ -51,34 +51,55 @@ async def add_deliveries(
     for receiver, notice in planned:
         told_body = msgspec.structs.replace(body, change=notice)
         if notice is Notice.UPDATED:
-            replaced = await tx.execute(
-                delete(deliveries)
-                .where(
-                    deliveries.c.receiver == receiver,
-                    deliveries.c.alert_id == body.alert_id,
-                    deliveries.c.change == Notice.UPDATED,
-                    deliveries.c.status == PENDING,
-                    deliveries.c.attempts == 0,
-                    deliveries.c.lease_until.is_(None),
-                )
-                .returning(deliveries.c.body)
-            )
+            line = {"receiver": receiver, "alert_id": body.alert_id}
+            replaced = (await tx.execute(_REPLACE, line)).all()
+            await leave_line(tx, [row.seq for row in replaced])
             for row in replaced:
                 told_body = merged(told_body, decode_body(row.body), most=most_listed)
-        await tx.execute(
-            insert(deliveries).values(
-                id=new_id(body.alert_id, receiver, str(body.version), notice, now.isoformat()),
-                receiver=receiver,
-                alert_id=body.alert_id,
-                change=notice,
-                version=body.version,
-                body=encode_body(told_body),
-                status=PENDING,
-                created_at=now,
-                due_at=now,
-            )
-        )
+        message = {
+            "id": new_id(body.alert_id, receiver, str(body.version), notice, now.isoformat()),
+            "receiver": receiver,
+            "alert_id": body.alert_id,
+            "change": notice,
+            "version": body.version,
+            "body": encode_body(told_body),
+            "status": PENDING,
+            "created_at": now,
+            "due_at": now,
+        }
+        await tx.execute(_QUEUE, message)
 
+
+async def leave_line(tx: AsyncConnection, left: Sequence[int]) -> None:
+    """Let those that waited behind these messages be tried.
+
+    Whatever is no longer pending must pass through here, in the same transaction but a later statement: only
+    then has a lane of another process either put a message behind it or seen that it is gone.
+
+    Args:
+        tx: A writing transaction.
+        left: `seq` of the messages that are no longer pending.
+    """
+    if left:
+        await tx.execute(_STEP_UP, {"left": left})
+
+
+_QUEUE = insert(deliveries)
+_REPLACE = (
+    delete(deliveries)
+    .where(
+        deliveries.c.receiver == bindparam("receiver"),
+        deliveries.c.alert_id == bindparam("alert_id"),
+        deliveries.c.change == Notice.UPDATED,
+        deliveries.c.status == PENDING,
+        deliveries.c.attempts == 0,
+        deliveries.c.lease_until.is_(None),
+    )
+    .returning(deliveries.c.seq, deliveries.c.body)
+)
+_STEP_UP = (
+    update(deliveries).where(deliveries.c.behind.in_(bindparam("left", expanding=True))).values(behind=None)
+)
 
 # One statement, so that a delivery accepted meanwhile is seen here or there.
 _HEARD = union(

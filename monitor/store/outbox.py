@@ -7,15 +7,16 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import (
-    ColumnElement,
+    BindParameter,
+    Integer,
     Row,
     Table,
-    and_,
+    bindparam,
     case,
+    cast,
     func,
     insert,
     literal,
-    or_,
     select,
     union_all,
     update,
@@ -30,12 +31,13 @@ from monitor.errors import Refusal
 from monitor.notify.delivery import Dead, Delivery, Failed, Postponed, Result, Sent
 from monitor.notify.routing import sent_as
 from monitor.store.database import Database
-from monitor.store.deliveries import add_deliveries
+from monitor.store.deliveries import add_deliveries, leave_line
 from monitor.store.tables import (
     CLOSED,
     DEAD,
     DELIVERED,
     PENDING,
+    UtcDateTime,
     alerts,
     deliveries,
     from_row,
@@ -49,17 +51,14 @@ _ANSWER_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
-    """What one receiver has waiting, and how well it is accepting messages.
+class ReceiverRow:
+    """How well one receiver is accepting messages.
 
     `troubled_since`: it has accepted nothing since then. `refused`: it says that its settings need fixing.
     `refused_in_row`: attempts since the last accepted one that it answered, whatever the status.
     """
 
-    receiver: str
-    pending: int
-    dead: int
-    oldest_at: datetime | None
+    name: str
     troubled_since: datetime | None
     refused: bool
     refused_in_row: int
@@ -67,14 +66,27 @@ class Backlog:
     delivered_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What one receiver has waiting."""
+
+    receiver: str
+    pending: int
+    dead: int
+    oldest_at: datetime | None
+
+
 _other = deliveries.alias("other")
 _same_line = select(_other.c.seq).where(
     _other.c.receiver == deliveries.c.receiver, _other.c.alert_id == deliveries.c.alert_id
 )
-_older_waits = _same_line.where(_other.c.status == PENDING, _other.c.seq < deliveries.c.seq).exists()
-_newer_waits = _same_line.where(_other.c.status == PENDING, _other.c.seq > deliveries.c.seq).exists()
-
-_newer_delivered = _same_line.where(_other.c.status == DELIVERED, _other.c.seq > deliveries.c.seq).exists()
+_waiting = _same_line.where(_other.c.status == PENDING)
+_older = (
+    select(func.max(_other.c.seq))
+    .where(_other.c.receiver == deliveries.c.receiver, _other.c.alert_id == deliveries.c.alert_id)
+    .where(_other.c.status == PENDING, _other.c.seq < deliveries.c.seq)
+    .scalar_subquery()
+)
 _told = (
     select(told.c.receiver)
     .where(told.c.receiver == deliveries.c.receiver, told.c.alert_id == deliveries.c.alert_id)
@@ -84,13 +96,57 @@ _told = (
 SUPERSEDED = _same_line.where(_other.c.seq > deliveries.c.seq).exists()
 """Whether a newer message about a delivery's alert was queued for the same receiver."""
 
+_LOOK_PAST = 32
+"""Messages of a turn that may turn out to wait behind others, beside those that are sent."""
 
-def _first_in_line(receiver: str) -> ColumnElement[bool]:
-    return and_(deliveries.c.receiver == receiver, deliveries.c.status == PENDING, ~_older_waits)
+_now: BindParameter[datetime] = bindparam("now", type_=UtcDateTime())
+_seqs: BindParameter[Sequence[int]] = bindparam("seqs", expanding=True)
+_up_next = (
+    (deliveries.c.receiver == bindparam("receiver"))
+    & (deliveries.c.status == PENDING)
+    & deliveries.c.behind.is_(None)
+)
+_NEXT_DUE = select(deliveries.c.due_at).where(_up_next).order_by(deliveries.c.due_at).limit(1)
+_DUE = (
+    select(deliveries.c.seq)
+    .where(_up_next, deliveries.c.due_at <= _now)
+    .order_by(deliveries.c.due_at, deliveries.c.seq)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_IN_LINE = select(deliveries.c.seq, _older.label("older")).where(deliveries.c.seq.in_(_seqs))
+_LOCK = (
+    select(deliveries.c.seq, deliveries.c.status)
+    .where(deliveries.c.seq.in_(_seqs))
+    .with_for_update(skip_locked=True)
+)
+_PUT_BEHIND = (
+    update(deliveries).where(deliveries.c.seq == bindparam("which")).values(behind=bindparam("older"))
+)
+_MESSAGES = (
+    select(
+        deliveries,
+        _waiting.where(_other.c.seq > deliveries.c.seq).exists().label("superseded"),
+        _told.label("told"),
+    )
+    .where(deliveries.c.seq.in_(_seqs))
+    .order_by(deliveries.c.due_at, deliveries.c.seq)
+)
+_LEASE = (
+    update(deliveries)
+    .where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
+    .values(lease_until=bindparam("until"), due_at=bindparam("until"))
+)
 
 
 class StoredOutbox:
-    """The drain's view of the store."""
+    """The drain's view of the store.
+
+    Messages to one receiver about one alert stand in line: only the oldest that is pending is tried. What
+    waits in a line is not looked at again and again. The first lane that meets it puts it `behind` the one
+    before it, and when that one leaves the line (`leave_line`), it comes up. So a turn costs the same however
+    many wait. That nothing overtakes does not hang on `behind`: what is due is looked at before it is leased.
+    """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -102,59 +158,67 @@ class StoredOutbox:
         Here it is settled what each of them says: what was queued before it may have been refused.
         """
         now = self._clock.now()
-        due = (
-            select(deliveries, _newer_waits.label("superseded"), _told.label("told"))
-            .where(_first_in_line(receiver), deliveries.c.due_at <= now)
-            .where(or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now))
-            .order_by(deliveries.c.seq)
-        )
-        async with self._database.read() as tx:
-            if (await tx.execute(due.limit(1))).first() is None:
-                return []
+        until = now + timedelta(seconds=lease_s)
         async with self._database.write() as tx:
-            locked = due.limit(limit).with_for_update(skip_locked=True, of=deliveries)
-            rows = list(await tx.execute(locked))
+            asked = {"receiver": receiver, "now": now, "most": limit + _LOOK_PAST}
+            due = list((await tx.execute(_DUE, asked)).scalars())
+            first = (await _first_in_line(tx, due))[:limit]
+            rows = (await tx.execute(_MESSAGES, {"seqs": first})).all() if first else ()
             leased = [made for row in rows if (made := await _settled(tx, row, now)) is not None]
-            await tx.execute(
-                update(deliveries)
-                .where(deliveries.c.id.in_([delivery.id for delivery in leased]))
-                .values(lease_until=now + timedelta(seconds=lease_s))
-            )
+            if leased:
+                await tx.execute(_LEASE, {"ids": [delivery.id for delivery in leased], "until": until})
         return leased
 
     async def next_due_at(self, receiver: str) -> datetime | None:
         """Return when `lease_due` will next find something."""
-        leased_longer = deliveries.c.lease_until > deliveries.c.due_at
-        free_at = case((leased_longer, deliveries.c.lease_until), else_=deliveries.c.due_at)
         async with self._database.read() as tx:
-            found: datetime | None = await tx.scalar(
-                select(func.min(free_at)).where(_first_in_line(receiver))
-            )
+            found: datetime | None = await tx.scalar(_NEXT_DUE, {"receiver": receiver})
         return found
 
     async def settle(self, results: Sequence[Result]) -> None:
         """Record how the tries ended, in one transaction."""
         accepted = [result for result in results if isinstance(result, Sent)]
         async with self._database.write() as tx:
+            left: list[int] = []
             for result in results:
-                await tx.execute(
-                    update(deliveries)
-                    .where(deliveries.c.id == result.delivery.id, deliveries.c.status == PENDING)
-                    # One that an earlier call settled, though its commit seemed to fail, stays as it is.
-                    .where(deliveries.c.attempts == result.delivery.attempts)
-                    .values(**_outcome(result))
-                )
+                written = (await tx.execute(_SETTLE[type(result)], _outcome(result))).scalars()
+                if isinstance(result, Sent | Dead):
+                    left += written
+            await leave_line(tx, left)
             if accepted:
                 await tx.execute(_TELL[tx.dialect.name], [_told_values(sent) for sent in accepted])
-                about = deliveries.c.alert_id.in_({sent.delivery.alert_id for sent in accepted})
-                superseded = update(deliveries).where(about, deliveries.c.status == DEAD, _newer_delivered)
-                await tx.execute(superseded.values(status=CLOSED))
+                lines = [
+                    {"of_receiver": sent.delivery.receiver, "of_alert": sent.delivery.alert_id}
+                    for sent in accepted
+                ]
+                await tx.execute(_CLOSE_SUPERSEDED, lines)
             for result in _since_success(results):
                 await tx.execute(
                     update(receivers)
                     .where(receivers.c.name == result.delivery.receiver)
                     .values(**_health(result))
                 )
+
+
+async def _first_in_line(tx: AsyncConnection, due: Sequence[int]) -> list[int]:
+    """Return those of these messages that no older one about their alert goes before; put the others behind.
+
+    Only behind one that this transaction has locked: one that another process is settling right now would not
+    see who waits behind it. Such a message is met again.
+    """
+    if not due:
+        return []
+    older = {row.seq: row.older for row in await tx.execute(_IN_LINE, {"seqs": due})}
+    ahead = {each for each in older.values() if each is not None}
+    if ahead:
+        locked = await tx.execute(_LOCK, {"seqs": list(ahead)})
+        held = {row.seq for row in locked if row.status == PENDING}
+        waiting = [
+            {"which": seq, "older": each} for seq, each in older.items() if each is not None and each in held
+        ]
+        if waiting:
+            await tx.execute(_PUT_BEHIND, waiting)
+    return [seq for seq in due if older.get(seq, seq) is None]
 
 
 async def _settled(tx: AsyncConnection, row: Row[Any], now: datetime) -> Delivery | None:
@@ -165,6 +229,7 @@ async def _settled(tx: AsyncConnection, row: Row[Any], now: datetime) -> Deliver
     if says is None:
         unsent = "not sent: the receiver has accepted nothing about this alert"
         await tx.execute(this.values(status=CLOSED, finished_at=now, answer=unsent))
+        await leave_line(tx, [row.seq])
         return None
     if says is notice:
         return from_row(Delivery, row)
@@ -173,22 +238,40 @@ async def _settled(tx: AsyncConnection, row: Row[Any], now: datetime) -> Deliver
     return from_row(Delivery, row, change=says, body=body)
 
 
+_at: BindParameter[datetime] = bindparam("at", type_=UtcDateTime())
+_still_waits = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("which"), deliveries.c.status == PENDING)
+    # One that an earlier call settled, though its commit seemed to fail, stays as it is.
+    .where(deliveries.c.attempts == bindparam("tried"))
+    .values(lease_until=None)
+    .returning(deliveries.c.seq)
+)
+_tried = _still_waits.values(attempts=deliveries.c.attempts + 1, answer=bindparam("said"))
+_failed = _tried.values(first_failed_at=func.coalesce(deliveries.c.first_failed_at, _at))
+_SETTLE: Mapping[type[Result], Any] = {
+    Sent: _tried.values(status=DELIVERED, finished_at=_at),
+    Failed: _failed.values(due_at=bindparam("next_try_at")),
+    Postponed: _still_waits.values(due_at=bindparam("next_try_at")),
+    Dead: _failed.values(status=DEAD, finished_at=_at),
+}
+
+_newer_delivered = _same_line.where(_other.c.status == DELIVERED, _other.c.seq > deliveries.c.seq).exists()
+_CLOSE_SUPERSEDED = (
+    update(deliveries)
+    .where(deliveries.c.receiver == bindparam("of_receiver"), deliveries.c.alert_id == bindparam("of_alert"))
+    .where(deliveries.c.status == DEAD, _newer_delivered)
+    .values(status=CLOSED)
+)
+
+
 def _outcome(result: Result) -> dict[str, Any]:
+    values: dict[str, Any] = {"which": result.delivery.id, "tried": result.delivery.attempts}
     if isinstance(result, Postponed):
-        return {"due_at": result.next_try_at, "lease_until": None}
-    tried: dict[str, Any] = {"attempts": deliveries.c.attempts + 1, "lease_until": None}
-    if isinstance(result, Sent):
-        answer = result.answer[:_ANSWER_LENGTH]
-        return tried | {"status": DELIVERED, "finished_at": result.at, "answer": answer}
-    tried |= {
-        "first_failed_at": func.coalesce(deliveries.c.first_failed_at, result.at),
-        "answer": result.error[:_ANSWER_LENGTH],
-    }
-    match result:
-        case Failed():
-            return tried | {"due_at": result.next_try_at}
-        case Dead():
-            return tried | {"status": DEAD, "finished_at": result.at}
+        return values | {"next_try_at": result.next_try_at}
+    said = result.answer if isinstance(result, Sent) else result.error
+    values |= {"at": result.at, "said": said[:_ANSWER_LENGTH]}
+    return values | {"next_try_at": result.next_try_at} if isinstance(result, Failed) else values
 
 
 def _told_values(sent: Sent) -> dict[str, Any]:
@@ -249,41 +332,58 @@ def _health(result: Sent | Failed | Dead) -> dict[str, Any]:
     return health | {"refused_in_row": refused_in_row}
 
 
-_undelivered = select(
-    deliveries.c.receiver, deliveries.c.status, deliveries.c.created_at.label("since")
-).where(deliveries.c.status.in_([PENDING, DEAD]))
-# What an Alertmanager has not accepted yet is waiting too, though not in the outbox.
-_unaccepted = select(posted.c.receiver, literal(PENDING), posted.c.changed_at).where(
-    posted.c.accepted_at.is_(None)
+async def receiver_rows(tx: AsyncConnection) -> list[ReceiverRow]:
+    """Return how every known receiver does, by name."""
+    return [from_row(ReceiverRow, row) for row in await tx.execute(_RECEIVERS)]
+
+
+async def backlogs(tx: AsyncConnection) -> list[Backlog]:
+    """Return every known receiver's backlog, by name. It counts all that waits: not for every second."""
+    return [from_row(Backlog, row) for row in await tx.execute(_BACKLOGS)]
+
+
+_RECEIVERS = select(receivers).order_by(receivers.c.name)
+_queued = (
+    select(
+        deliveries.c.receiver,
+        deliveries.c.status,
+        func.count().label("many"),
+        func.min(deliveries.c.seq).label("first"),
+    )
+    .where(deliveries.c.receiver.in_(select(receivers.c.name)), deliveries.c.status.in_([PENDING, DEAD]))
+    .group_by(deliveries.c.receiver, deliveries.c.status)
+    .subquery()
 )
-_waiting = union_all(_undelivered, _unaccepted).subquery()
+_undelivered = select(
+    _queued.c.receiver, _queued.c.status, _queued.c.many, deliveries.c.created_at.label("since")
+).join(deliveries, deliveries.c.seq == _queued.c.first)
+# What an Alertmanager has not accepted yet is waiting too, though not in the outbox.
+_unaccepted = (
+    select(posted.c.receiver, literal(PENDING), func.count(), func.min(posted.c.changed_at))
+    .where(posted.c.accepted_at.is_(None))
+    .group_by(posted.c.receiver)
+)
+_all_waiting = union_all(_undelivered, _unaccepted).subquery()
 _counted = (
     select(
-        _waiting.c.receiver,
-        func.count().filter(_waiting.c.status == PENDING).label("pending"),
-        func.count().filter(_waiting.c.status == DEAD).label("dead"),
-        func.min(_waiting.c.since).filter(_waiting.c.status == PENDING).label("oldest_at"),
+        _all_waiting.c.receiver,
+        func.sum(_all_waiting.c.many).filter(_all_waiting.c.status == PENDING).label("pending"),
+        func.sum(_all_waiting.c.many).filter(_all_waiting.c.status == DEAD).label("dead"),
+        func.min(_all_waiting.c.since).filter(_all_waiting.c.status == PENDING).label("oldest_at"),
     )
-    .group_by(_waiting.c.receiver)
+    .group_by(_all_waiting.c.receiver)
     .subquery()
 )
 _BACKLOGS = (
     select(
-        receivers,
         receivers.c.name.label("receiver"),
-        func.coalesce(_counted.c.pending, 0).label("pending"),
-        func.coalesce(_counted.c.dead, 0).label("dead"),
+        cast(func.coalesce(_counted.c.pending, 0), Integer).label("pending"),
+        cast(func.coalesce(_counted.c.dead, 0), Integer).label("dead"),
         _counted.c.oldest_at,
     )
     .outerjoin(_counted, _counted.c.receiver == receivers.c.name)
     .order_by(receivers.c.name)
 )
-"""Built once, since it runs every second."""
-
-
-async def backlogs(tx: AsyncConnection) -> list[Backlog]:
-    """Return every known receiver's backlog, by name."""
-    return [from_row(Backlog, row) for row in await tx.execute(_BACKLOGS)]
 
 
 async def know_receivers(tx: AsyncConnection, names: Sequence[str], now: datetime) -> list[str]:
@@ -292,18 +392,26 @@ async def know_receivers(tx: AsyncConnection, names: Sequence[str], now: datetim
     new = [name for name in names if name not in known]
     if new:
         await tx.execute(insert(receivers), [{"name": name, "known_since": now} for name in new])
-    await tx.execute(
-        update(deliveries)
-        .where(deliveries.c.status == PENDING, deliveries.c.receiver.not_in(names))
-        .values(status=CLOSED, finished_at=now, lease_until=None)
-    )
+    gone = update(deliveries).where(deliveries.c.status == PENDING, deliveries.c.receiver.not_in(names))
+    await tx.execute(gone.values(status=CLOSED, finished_at=now, lease_until=None))
+    await tx.execute(_LET_UP)
     await tx.execute(receivers.delete().where(receivers.c.name.not_in(names)))
     return new
 
 
+_LET_UP = (
+    update(deliveries)
+    .where(deliveries.c.behind.is_not(None))
+    .where(deliveries.c.behind.not_in(select(_other.c.seq).where(_other.c.status == PENDING)))
+    .values(behind=None)
+)
+"""What `leave_line` does, for all lines."""
+
+
 async def free_delivery_leases(tx: AsyncConnection) -> None:
     """End all leases of deliveries and posters; only for a database that this daemon has to itself."""
-    await tx.execute(update(deliveries).where(deliveries.c.status == PENDING).values(lease_until=None))
+    leased = update(deliveries).where(deliveries.c.status == PENDING, deliveries.c.lease_until.is_not(None))
+    await tx.execute(leased.values(lease_until=None, due_at=deliveries.c.created_at))
     await tx.execute(update(posters).values(lease_until=None))
 
 
@@ -320,29 +428,25 @@ async def remind(tx: AsyncConnection, repeats: Mapping[str, timedelta], now: dat
     Returns:
         How many were queued.
     """
-    last = (
-        select(
-            deliveries.c.receiver,
-            deliveries.c.alert_id,
-            func.max(deliveries.c.created_at).label("told_at"),
-            func.count().filter(deliveries.c.status == PENDING).label("waiting"),
-        )
-        .where(deliveries.c.receiver.in_(list(repeats)))
-        # This runs every second: leave out all that was ever sent about alerts that are over.
-        .where(deliveries.c.alert_id.in_(select(alerts.c.id).where(alerts.c.status == Status.FIRING)))
-        .group_by(deliveries.c.receiver, deliveries.c.alert_id)
-        .subquery()
-    )
-    rows = await tx.execute(
-        select(alerts.c.body, last.c.receiver, last.c.told_at)
-        .join(last, last.c.alert_id == alerts.c.id)
-        .where(alerts.c.status == Status.FIRING, last.c.waiting == 0)
-    )
-    due = [row for row in rows if now >= row.told_at + repeats[row.receiver]]
-    for row in due:
-        # What moves is told by updates; a reminder says what is still so.
-        body = msgspec.structs.replace(
-            decode_body(row.body), changes=[], changes_total=0, numbers_added=0, numbers_ended=0
-        )
-        await add_deliveries(tx, body, [(row.receiver, Notice.REMINDER)], now)
-    return len(due)
+    reminded = 0
+    for receiver, repeat in repeats.items():
+        rows = (await tx.execute(_TO_REMIND, {"receiver": receiver, "told_until": now - repeat})).all()
+        for row in rows:
+            # What moves is told by updates; a reminder says what is still so.
+            body = msgspec.structs.replace(
+                decode_body(row.body), changes=[], changes_total=0, numbers_added=0, numbers_ended=0
+            )
+            await add_deliveries(tx, body, [(receiver, Notice.REMINDER)], now)
+        reminded += len(rows)
+    return reminded
+
+
+_about = _other.c.receiver == bindparam("receiver"), _other.c.alert_id == alerts.c.id
+_last = select(func.max(_other.c.seq)).where(*_about).correlate(alerts).scalar_subquery()
+_TO_REMIND = (
+    select(alerts.c.body)
+    .select_from(alerts)
+    .join(deliveries, deliveries.c.seq == _last)
+    .where(alerts.c.status == Status.FIRING, deliveries.c.created_at <= bindparam("told_until"))
+    .where(~select(_other.c.seq).where(*_about, _other.c.status == PENDING).exists())
+)

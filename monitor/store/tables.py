@@ -220,14 +220,33 @@ deliveries = Table(
     Column("status", Text, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("created_at", UtcDateTime, nullable=False),
+    # When it may be tried next; of one under way, when its lease ends.
     Column("due_at", UtcDateTime, nullable=False),
     Column("lease_until", UtcDateTime),
+    # The pending message about the same alert that it was found to wait behind; see `store/outbox.py`.
+    Column("behind", BigInteger),
     Column("first_failed_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("answer", Text),
-    Index("deliveries_due", "receiver", "status", "due_at"),
+    Index("deliveries_line", "receiver", "status", "alert_id", "seq"),
     Index("deliveries_alert", "alert_id", "receiver", "seq"),
     Index("deliveries_finished", "status", "finished_at"),
+)
+
+Index(
+    "deliveries_due",
+    deliveries.c.receiver,
+    deliveries.c.status,
+    deliveries.c.due_at,
+    deliveries.c.seq,
+    sqlite_where=deliveries.c.behind.is_(None),
+    postgresql_where=deliveries.c.behind.is_(None),
+)
+Index(
+    "deliveries_behind",
+    deliveries.c.behind,
+    sqlite_where=deliveries.c.behind.is_not(None),
+    postgresql_where=deliveries.c.behind.is_not(None),
 )
 
 receivers = Table(

@@ -17,7 +17,7 @@ from monitor.store.connections import ConnectionState, watched
 from monitor.store.database import Database
 from monitor.store.failures import FailureState, load_failures, save_failures
 from monitor.store.instants import pull_in
-from monitor.store.outbox import backlogs
+from monitor.store.outbox import receiver_rows
 from monitor.sync.announce import Announcer
 from monitor.watch.discovery import DISCOVERY_INTERVAL
 from monitor.watch.watchlist import ActiveState, Watchlist
@@ -80,15 +80,15 @@ class FailureWatch:
                 healths,
                 [
                     ReceiverHealth(
-                        name=queue.receiver,
+                        name=receiver.name,
                         since=since,
-                        troubled_since=queue.troubled_since,
-                        refused=queue.refused,
-                        refused_in_row=queue.refused_in_row,
-                        accepted_at=queue.delivered_at,
-                        error=queue.error or "",
+                        troubled_since=receiver.troubled_since,
+                        refused=receiver.refused,
+                        refused_in_row=receiver.refused_in_row,
+                        accepted_at=receiver.delivered_at,
+                        error=receiver.error or "",
                     )
-                    for queue in await backlogs(tx)
+                    for receiver in await receiver_rows(tx)
                 ],
                 watchlist.failure_rules,
                 now,

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -26,7 +26,7 @@ from monitor.store.codec import Codec
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
 from monitor.store.level import StoredLevel
-from monitor.store.outbox import Backlog, backlogs, free_delivery_leases, know_receivers
+from monitor.store.outbox import ReceiverRow, backlogs, free_delivery_leases, know_receivers, receiver_rows
 from monitor.store.tables import alerts, posters
 from monitor.store.tables import posted as label_sets
 from tests.fakes.alerts import BODY
@@ -80,10 +80,17 @@ async def end(database: Database, track: Track) -> None:
         await save_episodes(tx, SCOPE_OF_ACME, opened=(), moved=(), ended=[ended], codec=CODEC)
 
 
-async def backlog(database: Database) -> Backlog:
-    """Return what waits for the receiver and how it does."""
+async def waiting(database: Database) -> tuple[int, datetime | None]:
+    """Return how many wait for the receiver, and since when."""
     async with database.read() as tx:
-        return next(each for each in await backlogs(tx) if each.receiver == "am")
+        (found,) = [each for each in await backlogs(tx) if each.receiver == "am"]
+    return found.pending, found.oldest_at
+
+
+async def health(database: Database) -> ReceiverRow:
+    """Return how the receiver does."""
+    async with database.read() as tx:
+        return next(each for each in await receiver_rows(tx) if each.name == "am")
 
 
 def posted(member_id: str = "e1", team: str = "voice") -> LabelSet:
@@ -151,13 +158,13 @@ async def test_accepted_empties_the_backlog_and_forgets_old_ends(database: Datab
     await begin(database, member(1).track)
     await level.write(ONE, LabelMoves(begun=[posted()]))
     await level.write(TWO, LabelMoves(begun=[posted()]))
-    assert ((await backlog(database)).pending, (await backlog(database)).oldest_at) == (2, START)
+    assert await waiting(database) == (2, START)
     await level.accepted(ONE, read_at=START, at=START + MINUTE)
-    assert (await backlog(database)).pending == 1
+    assert (await waiting(database))[0] == 1
     over = replace(posted(), ended_at=START, changed_at=START + 2 * MINUTE)
     await level.write(ONE, LabelMoves(changed=[over]))
     await level.accepted(ONE, read_at=START + MINUTE, at=START + 2 * MINUTE)
-    assert (await backlog(database)).pending == 2
+    assert (await waiting(database))[0] == 2
     for minutes, left in ((3, 1), (17, 1), (18, 0)):
         await level.accepted(ONE, read_at=START + 2 * MINUTE, at=START + minutes * MINUTE)
         assert len((await level.read(ONE)).sets) == left
@@ -170,14 +177,14 @@ async def test_trouble_of_one_url_is_the_receivers_until_it_is_over(database: Da
         assert await level.hold(target, lease_s=60)
     await level.failed(ONE, DeliveryError(Refusal.RETRY, "connection refused"), START)
     await level.failed(TWO, DeliveryError(Refusal.FAILING, "401 Unauthorized"), START + MINUTE)
-    found = await backlog(database)
+    found = await health(database)
     assert (found.troubled_since, found.refused) == (START, True)
     assert found.error == f"{ONE.url}: connection refused"
     await level.accepted(ONE, read_at=START, at=START + MINUTE)
-    found = await backlog(database)
+    found = await health(database)
     assert (found.troubled_since, found.error) == (START + MINUTE, f"{TWO.url}: 401 Unauthorized")
     await level.accepted(TWO, read_at=START, at=START + 2 * MINUTE)
-    found = await backlog(database)
+    found = await health(database)
     assert (found.troubled_since, found.refused, found.error) == (None, False, None)
     assert found.delivered_at == START + 2 * MINUTE
 
@@ -192,12 +199,12 @@ async def test_posts_refused_in_a_row_are_counted_by_url(database: Database) -> 
     counted = []
     for target, error in ((ONE, busy), (TWO, busy), (ONE, down), (ONE, busy), (ONE, busy), (ONE, busy)):
         await level.failed(target, error, START)
-        counted.append((await backlog(database)).refused_in_row)
+        counted.append((await health(database)).refused_in_row)
     assert counted == [1, 1, 1, 2, 3, 3]
     await level.accepted(ONE, read_at=START, at=START + MINUTE)
-    assert (await backlog(database)).refused_in_row == 1
+    assert (await health(database)).refused_in_row == 1
     await level.accepted(TWO, read_at=START, at=START + MINUTE)
-    assert (await backlog(database)).refused_in_row == 0
+    assert (await health(database)).refused_in_row == 0
 
 
 async def test_lease_lets_one_process_post_until_it_is_gone(database: Database) -> None:
@@ -242,11 +249,12 @@ async def test_url_or_receiver_that_is_configured_no_more_is_forgotten(database:
     await level.failed(TWO, DeliveryError(Refusal.RETRY, "connection refused"), START)
     await level.forget_others("am", [ONE.url])
     assert [len((await level.read(target)).sets) for target in (ONE, TWO, gone)] == [1, 0, 0]
-    found = await backlog(database)
-    assert (found.pending, found.troubled_since) == (1, START)
+    found = await health(database)
+    assert ((await waiting(database))[0], found.troubled_since) == (1, START)
     await level.accepted(ONE, read_at=START - MINUTE, at=START + MINUTE)
-    found = await backlog(database)
-    assert (found.pending, found.troubled_since, found.delivered_at) == (1, None, START + MINUTE)
+    found = await health(database)
+    assert ((await waiting(database))[0], found.troubled_since) == (1, None)
+    assert found.delivered_at == START + MINUTE
 
 
 async def test_reload_without_a_url_removes_its_rows(database: Database) -> None:

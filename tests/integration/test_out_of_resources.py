@@ -23,7 +23,7 @@ from monitor.secret import Secret
 from monitor.shortage import Shortage
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
-from monitor.store.outbox import StoredOutbox, backlogs, know_receivers
+from monitor.store.outbox import StoredOutbox, know_receivers, receiver_rows
 from monitor.store.tables import deliveries
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.discovery import DISCOVERY_INTERVAL
@@ -157,10 +157,10 @@ async def test_delivery_that_lacks_resources_is_not_the_receivers_fault(
         await StoredOutbox(database, clock).settle([result])
         async with database.read() as tx:
             (row,) = await tx.execute(select(deliveries))
-            (backlog,) = await backlogs(tx)
+            (stored,) = await receiver_rows(tx)
         assert (row.status, row.attempts, row.first_failed_at, row.lease_until) == ("pending", 0, None, None)
         assert (row.due_at - clock.now()).total_seconds() == POSTPONED_S
-        assert (backlog.troubled_since, backlog.refused_in_row, backlog.error) == (None, 0, None)
+        assert (stored.troubled_since, stored.refused_in_row, stored.error) == (None, 0, None)
         assert (len(counted), log.events) == (1, ["resources.exhausted"])
         await clock.advance(POSTPONED_S)
         well = RECEIVERS[kind](httpx.AsyncClient(transport=httpx.MockTransport(accept)), clock)

@@ -13,7 +13,13 @@ from monitor.errors import Refusal
 from monitor.notify.delivery import Dead, Failed, Result, Sent
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
-from monitor.store.outbox import StoredOutbox, backlogs, free_delivery_leases, know_receivers
+from monitor.store.outbox import (
+    StoredOutbox,
+    backlogs,
+    free_delivery_leases,
+    know_receivers,
+    receiver_rows,
+)
 from monitor.store.tables import deliveries
 from tests.fakes.alerts import BODY
 from tests.fakes.clock import START, FakeClock
@@ -211,7 +217,7 @@ async def test_receivers_that_are_new_and_gone(database: Database) -> None:
         ("gone dead dead sent", False, False, 0),
     ],
 )
-async def test_backlog_says_how_a_receiver_does(
+async def test_receiver_row_says_how_it_does(
     database: Database, *, story: str, troubled: bool, refused: bool, in_row: int, together: bool
 ) -> None:
     """Trouble begins with a failure, or the third message refused in a row, and ends with a success.
@@ -241,13 +247,13 @@ async def test_backlog_says_how_a_receiver_does(
     for batch in [results] if together else [[result] for result in results]:
         await outbox.settle(batch)
     async with database.read() as tx:
-        (backlog,) = await backlogs(tx)
-    assert (backlog.troubled_since is not None, backlog.refused, backlog.refused_in_row) == (
+        (backlog,), (receiver,) = await backlogs(tx), await receiver_rows(tx)
+    assert (receiver.troubled_since is not None, receiver.refused, receiver.refused_in_row) == (
         troubled,
         refused,
         in_row,
     )
-    assert (backlog.error is not None) == troubled
+    assert (receiver.error is not None) == troubled
     waiting = len(ends) - ends.count("dead") - ends.count("sent")
     assert (backlog.pending, backlog.dead) == (waiting, ends.count("dead"))
     assert backlog.oldest_at == (START if waiting else None)

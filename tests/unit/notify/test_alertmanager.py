@@ -444,6 +444,29 @@ async def test_poster_repeats_what_is_open() -> None:
     assert world.counts == {("am", "delivered"): 3}
 
 
+async def test_poster_says_what_was_accepted() -> None:
+    """News, and the first post after a start or a failure, are worth a line; what is repeated is not."""
+    world = World()
+    world.level.put(member(1), member(2))
+    async with world.running() as alertmanager:
+        await world.clock.advance(60)
+        world.level.end("e1")
+        await world.wake()
+        alertmanager.status = lambda _: 503
+        await world.clock.advance(60)
+        alertmanager.status = lambda _: 200
+        await world.clock.advance(60)
+    said = [
+        (line["log_level"], line["alerts"], line["news"])
+        for line in world.log.of("delivery.sent")
+        if line["log_level"] == "info"
+    ]
+    assert said == [("info", 2, 2), ("info", 2, 1), ("info", 2, 0)]
+    assert {line["log_level"] for line in world.log.of("delivery.sent")} == {"info", "debug"}
+    first = world.log.of("delivery.sent")[0]
+    assert (first["receiver"], first["url"], first["answer"][:6]) == ("am", URL, "200 OK")
+
+
 async def test_poster_posts_a_change_at_once() -> None:
     """A wake does not wait for resend_interval; the wait begins anew after it."""
     world = World()

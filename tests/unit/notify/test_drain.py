@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from monitor.drift.alert import Notice
 from monitor.errors import DeliveryError, Refusal
 from monitor.notify.delivery import Delivery, Receiver
-from monitor.notify.drain import Drain
+from monitor.notify.drain import SHORTEST_WAIT_S, Drain
 from monitor.notify.turns import POLL_S
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
@@ -108,6 +108,44 @@ async def test_drain_finds_what_others_committed() -> None:
         world.outbox.add("hook", "a1")
         await world.clock.advance(POLL_S)
     assert hook.taken == ["d1"]
+
+
+async def test_drain_sleeps_until_something_is_due() -> None:
+    """A message that failed is tried at its instant; until then, and when idle, little is asked."""
+    hook = FakeReceiver("hook", refuse_first(5, BUSY))
+    world = World([hook])
+    world.outbox.add("hook", "a1")
+    async with world.running():
+        while world.outbox.states() == [State.PENDING]:
+            due_in = world.outbox.rows[0].due_at - world.clock.now()
+            tried, world.outbox.calls = len(hook.tried), 0
+            await world.clock.advance(due_in.total_seconds() - 0.001)
+            assert len(hook.tried) == tried
+            assert world.outbox.calls <= due_in.total_seconds() / POLL_S + 1
+            await world.clock.advance(SHORTEST_WAIT_S)
+            assert len(hook.tried) == tried + 1
+        world.outbox.calls = 0
+        await world.clock.advance(20 * POLL_S)
+    assert world.outbox.calls == 20
+
+
+async def test_drain_that_has_no_free_slot_leaves_the_outbox_alone() -> None:
+    """While everything in flight hangs, nothing more could be sent: it is not even asked what is due."""
+    answered = asyncio.Event()
+    hook = FakeReceiver("hook", lambda _: answered)
+    world = World([hook], slots=2)
+    for alert in range(5):
+        world.outbox.add("hook", f"a{alert}")
+    async with world.running():
+        assert len(hook.tried) == 2
+        world.outbox.calls = 0
+        for _ in range(10):
+            world.drain.wake()
+            await world.clock.advance(POLL_S)
+        assert world.outbox.calls == 0
+        answered.set()
+        await world.clock.settle()
+    assert len(hook.taken) == 5
 
 
 async def test_drain_says_nothing_where_nothing_answers() -> None:
@@ -422,9 +460,9 @@ async def test_drain_is_not_alive_when_a_lane_is_stuck() -> None:
     stuck = asyncio.Event()
 
     class StuckOutbox(FakeOutbox):
-        async def lease_due(self, receiver: str, *, limit: int, lease_s: float) -> list[Delivery]:
+        async def next_due_at(self, receiver: str) -> datetime | None:
             await stuck.wait()
-            return []
+            return None
 
     drain = Drain(
         outbox=StuckOutbox(world.clock),

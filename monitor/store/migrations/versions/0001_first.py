@@ -117,6 +117,7 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("due_at", UtcDateTime(), nullable=False),
         sa.Column("lease_until", UtcDateTime(), nullable=True),
+        sa.Column("behind", sa.BigInteger(), nullable=True),
         sa.Column("first_failed_at", UtcDateTime(), nullable=True),
         sa.Column("finished_at", UtcDateTime(), nullable=True),
         sa.Column("answer", sa.Text(), nullable=True),
@@ -124,7 +125,23 @@ def upgrade() -> None:
         sa.UniqueConstraint("id"),
     )
     op.create_index("deliveries_alert", "deliveries", ["alert_id", "receiver", "seq"], unique=False)
-    op.create_index("deliveries_due", "deliveries", ["receiver", "status", "due_at"], unique=False)
+    op.create_index(
+        "deliveries_behind",
+        "deliveries",
+        ["behind"],
+        unique=False,
+        sqlite_where=sa.text("behind IS NOT NULL"),
+        postgresql_where=sa.text("behind IS NOT NULL"),
+    )
+    op.create_index(
+        "deliveries_due",
+        "deliveries",
+        ["receiver", "status", "due_at", "seq"],
+        unique=False,
+        sqlite_where=sa.text("behind IS NULL"),
+        postgresql_where=sa.text("behind IS NULL"),
+    )
+    op.create_index("deliveries_line", "deliveries", ["receiver", "status", "alert_id", "seq"], unique=False)
     op.create_index("deliveries_finished", "deliveries", ["status", "finished_at"], unique=False)
     op.create_table(
         "episodes",
