@@ -11,7 +11,10 @@ import pytest
 
 from monitor.config import Config, load_config
 from monitor.daemon.reload import ActiveConfig
+from monitor.errors import StartError
 from monitor.http.client import Network
+from monitor.http.errors import NoAnswer
+from monitor.http.request import request
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
 from monitor.notify.drain import Drain
@@ -23,6 +26,8 @@ from monitor.sync.announce import Announcer
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
 from tests.fakes.shortage import no_shortage
+from tests.servers.tls import issued
+from tests.servers.webhook import WebhookSink
 
 GRACE_S = 120.0
 """For so long an old client may finish what it began."""
@@ -33,7 +38,7 @@ class Site:
 
     def __init__(self, database: Database, url: str) -> None:
         self.clock, self.log = FakeClock(), FakeLog()
-        self._url = url
+        self.url = url
         metrics = Metrics(version="1")
         rng = random.Random(1)
         drain = Drain(
@@ -63,7 +68,7 @@ class Site:
     def config(self, **values: Any) -> Config:
         """Return a config of one account."""
         account = {"name": "account-1", "api_key": "rg_live_account_1", "requests_per_minute": 6000}
-        values = {"api": {"base_url": self._url}, "accounts": [account]} | values
+        values = {"api": {"base_url": self.url}, "accounts": [account]} | values
         environ: dict[str, str] = {}
         for section, value in values.items():
             if isinstance(value, dict):
@@ -107,6 +112,37 @@ async def test_the_client_in_force_outlives_a_reload(site: Site, changed: dict[s
     await site.active.install(site.config())
     await site.active.install(site.config(**changed))
     await site.clock.advance(GRACE_S + 1)
+    assert await site.ask() > 0
+
+
+async def test_reload_takes_over_a_renewed_ca_file(site: Site, tmp_path: Path) -> None:
+    """The provider's client and the watchdog's; while the file is the same, connections are kept."""
+    ca_file, renewed = issued(tmp_path / "old").ca_file, issued(tmp_path / "new")
+    config = site.config(api={"base_url": site.url, "ca_file": ca_file}, heartbeat={"ca_file": ca_file})
+    await site.active.install(config)
+    before = site.active.state.watchlist.client
+    await site.active.install(config)
+    assert site.active.state.watchlist.client is before
+    async with WebhookSink(tls=renewed.context) as sink:
+        with pytest.raises(NoAnswer):
+            await request(site.active.heartbeat, "GET", sink.url, now=site.clock.now())
+        renewed.ca_file.replace(ca_file)
+        await site.active.install(config)
+        assert site.active.state.watchlist.client is not before
+        answer = await request(site.active.heartbeat, "GET", sink.url, now=site.clock.now())
+        assert answer.is_success
+
+
+async def test_reload_with_a_spoilt_ca_file_changes_nothing(site: Site, tmp_path: Path) -> None:
+    """The old config and its clients stay."""
+    ca_file = issued(tmp_path / "ca").ca_file
+    config = site.config(api={"base_url": site.url, "ca_file": ca_file})
+    await site.active.install(config)
+    before = site.active.state.watchlist.client
+    ca_file.write_text("no certificate")
+    with pytest.raises(StartError, match=r"ca\.pem"):
+        await site.active.install(config)
+    assert site.active.state.watchlist.client is before
     assert await site.ask() > 0
 
 
