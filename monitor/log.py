@@ -22,6 +22,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 from monitor.clock import Clock, SystemClock, rfc3339
 from monitor.errors import MonitorError
+from monitor.http.redactor import Redactor
 from monitor.lines import Line, LineWriter
 
 LogFormat = Literal["json", "console"]
@@ -51,6 +52,7 @@ def build_logger(
     out: LineWriter | TextIO,
     *,
     clock: Clock | None = None,
+    redactor: Redactor | None = None,
 ) -> FilteringBoundLogger:
     """Return a logger that writes to `out`; `set_level` changes its level later.
 
@@ -61,6 +63,7 @@ def build_logger(
         level: A key of `LEVELS`. Calls below it do nothing, and cost next to nothing.
         out: Gets the lines. A stream gets each at once, and may make the caller wait.
         clock: For the timestamps; the machine's if None.
+        redactor: Hides secrets in whatever is logged, as a last wall: where they come in they are hidden too.
     """
     # A class of its own for this logger and all that are bound from it: a new level changes its methods, so
     # every component sees it at once, and a call below the level stays an empty function.
@@ -69,9 +72,13 @@ def build_logger(
     def verbose() -> bool:
         return bool(wrapper.is_enabled_for(None, logging.DEBUG))
 
-    render = _render_json if format == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    render: Processor = (
+        _render_json if format == "json" else cast("Processor", structlog.dev.ConsoleRenderer(colors=False))
+    )
+    if redactor is not None:
+        render = _without_secrets(render, redactor)
     head = _head(clock or SystemClock())
-    processors: list[Processor] = [head, _describe_exception(verbose), cast("Processor", render)]
+    processors: list[Processor] = [head, _describe_exception(verbose), render]
     write = out.write if isinstance(out, LineWriter) else _write_to(out)
     if isinstance(out, LineWriter):
 
@@ -287,6 +294,19 @@ def _exception(exc_info: object) -> BaseException | None:
     elif exc_info is True:
         exc_info = sys.exception()
     return exc_info if isinstance(exc_info, BaseException) else None
+
+
+def _without_secrets(render: Processor, redactor: Redactor) -> Processor:
+    """Return a processor that renders a line, once more with every text hidden if it holds a secret."""
+
+    def renders(logger: WrappedLogger, method: str, event_dict: EventDict) -> str:
+        line = str(render(logger, method, dict(event_dict)))
+        if redactor.hide(line) == line:
+            return line
+        sayable = msgspec.json.decode(_render_json(logger, method, event_dict))
+        return str(render(logger, method, redactor.hide_in(sayable)))
+
+    return renders
 
 
 def _render_json(_: WrappedLogger, __: str, event_dict: EventDict) -> str:

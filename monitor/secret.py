@@ -85,23 +85,26 @@ class Secret:
         """Return the secret, without reading the file again."""
         return self._value
 
-    def refresh(self) -> bool:
+    def refresh(self, before_use: Callable[[str], object] | None = None) -> bool:
         """Read the file again if it changed; return whether the secret changed.
 
         Blocks on the file system: call it from a thread. If the file is missing, or what it holds cannot
         be used, the secret stays as it was (this happens while a mount is being replaced).
+
+        Args:
+            before_use: Gets a new value before `reveal` returns it.
         """
         if self._file is None:
             return False
         before = self._value
         try:
             if file_stamp(self._file) != self._stamp:
-                self._read(self._file)
+                self._read(self._file, before_use)
         except (StartError, ValueError):
             return False
         return self._value != before
 
-    def _read(self, file: Path) -> None:
+    def _read(self, file: Path, before_use: Callable[[str], object] | None = None) -> None:
         try:
             stamp = file_stamp(file)
             value = trimmed(read_text(file))
@@ -112,6 +115,8 @@ class Secret:
             raise StartError(f"secret file {file} is empty")
         if self._check is not None:
             self._check(value)
+        if before_use is not None and value != self._value:
+            before_use(value)
         self._stamp, self._value = stamp, value
 
     def __repr__(self) -> str:

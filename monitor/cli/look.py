@@ -11,7 +11,7 @@ from typing import Protocol
 
 from monitor.cli.shell import Shell, unknown_name
 from monitor.clock import Clock, SystemClock
-from monitor.config import AccountConfig, Config
+from monitor.config import AccountConfig, Config, secrets_of
 from monitor.daemon.watchlist import account_budgets, build_client, rules_of
 from monitor.drift.rules import Rules
 from monitor.errors import ConfigError, Outcome, OutOfResources, SyncError
@@ -99,6 +99,7 @@ async def look_once(config: Config, network: Network, names: Collection[str], sh
         StartError: `api.ca_file` cannot be used.
     """
     clock = SystemClock()
+    network.redactor.learn(secrets_of(config))
     http, client = build_client(config, network, clock, random.Random())
     try:
         targets, failed = await find_targets(config, client, clock, names)

@@ -17,7 +17,7 @@ from monitor.cli.network import network_of
 from monitor.cli.shell import FormatOption, config_of, shell_of, unknown_name
 from monitor.cli.terminal import Format, Terminal
 from monitor.clock import SystemClock
-from monitor.config import Config
+from monitor.config import Config, secrets_of
 from monitor.daemon.receivers import ReceiverSet
 from monitor.daemon.watchlist import wording_of
 from monitor.drift.alert import AlertBody, Kind, Notice, Resolution, Severity, encode_body
@@ -89,7 +89,8 @@ def send_test_alert(
 
 async def _test(config: Config, network: Network, names: Sequence[str]) -> list[ReceiverTest]:
     clock = SystemClock()
-    log = build_logger("console", "error", sys.stderr)
+    network.redactor.learn(secrets_of(config))
+    log = build_logger("console", "error", sys.stderr, redactor=network.redactor)
     shortage = Shortage(clock=clock, log=log, count=lambda: None)
     async with Database(config.store.secret.reveal()) as database:
 
@@ -98,6 +99,7 @@ async def _test(config: Config, network: Network, names: Sequence[str]) -> list[
             return PosterParts(
                 level=level,
                 http=http,
+                redactor=network.redactor,
                 clock=clock,
                 rng=random.Random(),
                 metrics=_Uncounted(),

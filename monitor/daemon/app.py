@@ -12,11 +12,12 @@ from structlog.typing import FilteringBoundLogger
 
 from monitor import __version__
 from monitor.clock import SystemClock
-from monitor.config import Config
+from monitor.config import Config, secrets_of
 from monitor.daemon.build import Parts, build
 from monitor.daemon.descriptors import descriptor_warning, open_files, raise_limit
 from monitor.errors import StartError, StoreUnavailable
 from monitor.http.client import Network
+from monitor.http.redactor import Redactor
 from monitor.lines import LineWriter
 from monitor.log import build_logger, route_standard_library
 from monitor.store.claims import free_leases
@@ -53,9 +54,10 @@ async def run_daemon(
         StartError: The port is taken, or the store cannot be used.
         ConfigError: A receiver cannot be built.
     """
-    stop = stop or asyncio.Event()
+    stop, network = stop or asyncio.Event(), network or Network()
+    network.redactor.learn(secrets_of(config))
     with contextlib.ExitStack() as stack:
-        log, dropped_lines = stack.enter_context(_log(config, log_stream))
+        log, dropped_lines = stack.enter_context(_log(config, log_stream, network.redactor))
         stack.callback(gc.unfreeze)
         raise_limit()
         if (warning := descriptor_warning(config, open_files())) is not None:
@@ -84,15 +86,20 @@ async def run_daemon(
 
 
 @contextlib.contextmanager
-def _log(config: Config, stream: TextIO | None) -> Iterator[tuple[FilteringBoundLogger, Callable[[], int]]]:
+def _log(
+    config: Config, stream: TextIO | None, redactor: Redactor
+) -> Iterator[tuple[FilteringBoundLogger, Callable[[], int]]]:
     """Give the log, to a stream or to standard output, and what returns how many lines it has dropped."""
+    out: LineWriter | TextIO
+    dropped: Callable[[], int]
     with contextlib.ExitStack() as stack:
         if stream is None:
             writer = LineWriter(sys.stdout.fileno(), SystemClock())
             stack.callback(writer.close, _LOG_GRACE_S)
-            log, dropped = build_logger(config.log.format, config.log.level, writer), lambda: writer.dropped
+            out, dropped = writer, lambda: writer.dropped
         else:
-            log, dropped = build_logger(config.log.format, config.log.level, stream), int
+            out, dropped = stream, int
+        log = build_logger(config.log.format, config.log.level, out, redactor=redactor)
         stack.callback(route_standard_library(log))
         yield log, dropped
 

@@ -205,6 +205,7 @@ def build(
     )
 
     heartbeat = Heartbeat(
+        redactor=active.network.redactor,
         http=lambda: active.heartbeat,
         database=database,
         syncs=schedule,

@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from monitor.clock import Clock, Uptime
 from monitor.errors import StoreUnavailable
 from monitor.http.errors import NoAnswer
+from monitor.http.redactor import Redactor
 from monitor.http.request import request
 from monitor.secret import Secret
 from monitor.store.database import Database, commit_pulse
@@ -47,6 +48,7 @@ class Heartbeat:
 
     Args:
         http: Returns the client of the active config.
+        redactor: Hides secrets in answers.
         database: Must commit.
         syncs: Must advance.
         deliveries: Must run.
@@ -56,6 +58,7 @@ class Heartbeat:
     """
 
     http: Callable[[], httpx.AsyncClient]
+    redactor: Redactor
     database: Database
     syncs: Syncs
     deliveries: Deliveries
@@ -71,14 +74,16 @@ class Heartbeat:
             self._say("heartbeat.withheld", reason)
             return
         try:
-            answer = await request(self.http(), "GET", url.reveal(), now=self.clock.now())
+            answer = await request(
+                self.http(), "GET", url.reveal(), redactor=self.redactor, now=self.clock.now()
+            )
         except NoAnswer as exc:
             self._say("heartbeat.failed", str(exc))
             return
         if answer.is_success:
             self._trouble = None
         else:
-            self._say("heartbeat.failed", answer.describe(hide=[url.reveal()]))
+            self._say("heartbeat.failed", answer.describe())
 
     async def _unwell(self) -> str | None:
         self.uptime.look()

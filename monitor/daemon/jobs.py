@@ -252,8 +252,13 @@ class Housekeeping:
                 self.announcer.follow(state, connection, now)
 
     async def _refresh_secrets(self) -> None:
-        secrets = list(secrets_of(self.active.config))
-        await asyncio.to_thread(lambda: [secret.refresh() for secret in secrets])
+        secrets, redactor = list(secrets_of(self.active.config)), self.active.network.redactor
+
+        def refresh() -> None:
+            if any([secret.refresh(redactor.add) for secret in secrets]):  # noqa: C419 - each of them
+                redactor.learn(secrets)
+
+        await asyncio.to_thread(refresh)
         await self.refresh_certificate()
 
     async def _beat(self) -> None:

@@ -91,6 +91,7 @@ class ReceiverSet:
                     secret=receiver.signing,
                     headers=receiver.headers,
                     http=self._http(receiver.ca_file),
+                    redactor=self._network.redactor,
                     timeout_s=timeout_s,
                     clock=clock,
                 )
@@ -100,6 +101,7 @@ class ReceiverSet:
                     routing_key=receiver.secret,
                     url=receiver.url,
                     http=self._http(receiver.ca_file),
+                    redactor=self._network.redactor,
                     timeout_s=timeout_s,
                     clock=clock,
                 )
@@ -108,6 +110,7 @@ class ReceiverSet:
                     receiver.name,
                     url=receiver.secret,
                     http=self._http(receiver.ca_file),
+                    redactor=self._network.redactor,
                     timeout_s=timeout_s,
                     clock=clock,
                 )

@@ -18,7 +18,7 @@ import httpx
 from structlog.typing import FilteringBoundLogger
 
 from monitor.clock import Clock
-from monitor.config import AccountConfig, Config, ConnectionConfig
+from monitor.config import AccountConfig, Config, ConnectionConfig, secrets_of
 from monitor.daemon.receivers import ReceiverSet
 from monitor.daemon.status import Readiness, StoreStatus
 from monitor.daemon.watchlist import account_budgets, build_client, build_watchlist
@@ -188,6 +188,8 @@ class ActiveConfig:
 
     def _make(self, config: Config, former: _Made | None) -> _Made:
         """Build everything that can fail; what the former config has made is used again where it fits."""
+        active = [former.config, config] if former is not None else [config]
+        self.network.redactor.learn(secret for each in active for secret in secrets_of(each))
         budgets = account_budgets(
             config, self.clock, self.metrics.budget_wait, kept=former.budgets if former is not None else {}
         )
@@ -206,6 +208,7 @@ class ActiveConfig:
             return PosterParts(
                 level=self._level,
                 http=http,
+                redactor=self.network.redactor,
                 clock=self.clock,
                 rng=self.rng,
                 metrics=self.metrics,
@@ -294,6 +297,7 @@ class ActiveConfig:
 
     def _swap(self, made: _Made, watchlist: Watchlist) -> None:
         former, self._made = self._made, made
+        self.network.redactor.learn(secrets_of(made.config))
         config, state = made.config, self.state
         state.watchlist = watchlist
         state.discoveries = {

@@ -79,6 +79,7 @@ def build_client(
         max_response_bytes=config.api.max_response_size,
         max_concurrent=limit,
         clock=clock,
+        redactor=network.redactor,
         rng=rng,
     )
     return http, client

@@ -12,6 +12,8 @@ from httpx_aiohttp import AiohttpTransport
 from monitor import __version__
 from monitor.http.certificates import Authorities
 from monitor.http.proxies import Proxies, Proxy, proxies_of
+from monitor.http.redactor import Redactor
+from monitor.secret import Secret
 
 USER_AGENT = f"voicelink-drift-monitor/{__version__}"
 
@@ -27,6 +29,8 @@ class Network:
         environ: Variables that name proxies and certificates; nothing else reads any.
         transport: Takes the place of the network, in tests.
 
+    `redactor` hides the secrets in what others answer: those of the proxies, and those that it learns.
+
     Raises:
         StartError: A variable cannot be used.
     """
@@ -36,6 +40,8 @@ class Network:
     ) -> None:
         self.proxies = proxies_of(environ or {})
         self.authorities = Authorities(environ)
+        named = {proxy.secret_url for proxy in (self.proxies.http, self.proxies.https) if proxy is not None}
+        self.redactor = Redactor(map(Secret, named))
         self._transport = transport
 
     def client(self, *, ca_file: Path | None = None, max_connections: int) -> httpx.AsyncClient:

@@ -1,24 +1,24 @@
 """Secrets kept out of text: what others say to the monitor, and as a last wall what it says itself.
 
-Every secret is taken apart, and its parts are looked for in the text as it is and as it reads once escapes are
-undone (percent, HTML, JSON, base64, broken lines), in upper and lower case. Two kinds of parts differ in reach:
+Every secret is taken apart, and its parts are looked for in a text as it is and as it reads once escapes are
+undone (percent, HTML, JSON, base64, broken lines), in upper and lower case. Parts are of two kinds:
 
 | parts | hidden in |
 | --- | --- |
-| sure: keys, passwords, whole URLs and paths, long tokens in them; also when only their start is left | any text |
-| hints: words of a URL's path, of its query, user names, passwords that are plain words | foreign text, as whole words |
+| sure: keys, passwords, URLs and their paths, long tokens in them; also the start of one | any text |
+| hints: words of a URL's path and query, users, passwords that are words | foreign text, as whole words |
 
-So a webhook at /hooks/platform does not star every "platform" in the log, but does in what its server answers.
+So a webhook at /hooks/platform stars no "platform" of the log, but each in what its server answers.
 """
 
 import base64
 import binascii
 import html
 import re
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -40,11 +40,16 @@ _TOKEN = re.compile(r"(?=.*[0-9])(?=.*[a-z]).*")
 _SCHEMES = frozenset({"apikey", "basic", "bearer", "digest", "geniekey", "key", "token"})
 """What comes before the secret in an Authorization header, as services use it."""
 _ORDINARY = frozenset(
-    "admin alert alertmanager alerts bots channel channels default discord event events enqueue error false "
-    "format heartbeat hook hooks http https incoming integration integrations json mail message messages "
-    "monitor monitoring notification notifications notify ping post postgres prod public root room rooms send "
-    "service services slack staging status team teams test text true user users voicelink webhook webhooks "
-    "workflow workflows www".split()
+    re.findall(
+        r"\w+",
+        """
+        admin alert alertmanager alerts bots channel channels default discord event events enqueue error false
+        format heartbeat hook hooks http https incoming integration integrations json mail message messages
+        monitor monitoring notification notifications notify ping post postgres prod public root room rooms
+        send service services slack staging status team teams test text true user users voicelink webhook
+        webhooks workflow workflows www
+        """,
+    )
 )
 """Words of URLs and user names that give nothing away, and that a text without them could not say."""
 
@@ -53,25 +58,29 @@ class Redactor:
     """Hides what it was told to.
 
     Args:
-        secrets: See `learn`.
+        secrets: Those that never change; the others come with `learn`.
     """
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+        self._always = frozenset(secret.reveal() for secret in secrets)
         self._current: frozenset[str] = frozenset()
         self._former: deque[str] = deque(maxlen=_FORMER)
-        self.learn(secrets)
+        self._lock = threading.Lock()
+        self._build()
 
     def learn(self, secrets: Iterable[Secret]) -> None:
         """Hide these from now on; what was hidden before stays so, as messages about it may be under way."""
         current = frozenset(secret.reveal() for secret in secrets)
-        self._former.extend(self._current - current)
-        self._current = current
-        self._build()
+        with self._lock:
+            self._former.extend(self._current - current)
+            self._current = current
+            self._build()
 
     def add(self, value: str) -> None:
         """Hide one more value, which is about to be used."""
-        self._former.append(value)
-        self._build()
+        with self._lock:
+            self._former.append(value)
+            self._build()
 
     def hide(self, text: str) -> str:
         """Return a text of the monitor's own without secrets."""
@@ -98,9 +107,9 @@ class Redactor:
                 return value
 
     def _build(self) -> None:
-        parts = [part for value in {*self._current, *self._former} for part in parts_of(value)]
+        parts = [part for value in {*self._always, *self._current, *self._former} for part in parts_of(value)]
         sure = {part.text for part in parts if part.sure}
-        # Assigned at once: a thread that reads secrets again may learn while others hide.
+        # Each assigned at once: a thread that reads secrets again may learn while others hide.
         self._words = _Finder(sure, frozenset(), foreign=False)
         self._all = _Finder(sure, {part.text for part in parts if not part.sure}, foreign=True)
 
@@ -115,8 +124,8 @@ class Part:
 
 def parts_of(value: str) -> Iterator[Part]:
     """Yield what must not be seen of a secret."""
-    for text, explicit in _pieces(value):
-        text = _lower(text)
+    for piece, explicit in _pieces(value):
+        text = _lower(piece)
         if len(text) < _SHORTEST:
             continue
         if explicit:
@@ -199,7 +208,8 @@ class _Finder:
         spans = [span for view in _views(text) for span in self._spans(view)]
         if not spans:
             return text
-        kept, end = [], 0
+        kept: list[str] = []
+        end = 0
         for start, stop in sorted(spans):
             if start > end or not kept:
                 kept += [text[end:start], HIDDEN]
@@ -218,8 +228,8 @@ class _Finder:
         for found in self._pattern.finditer(text):
             longest = found.end()
             for token in self._tokens.get(found[0][:_START], ()):
-                same = commonprefix((token, text[found.start() : found.start() + len(token)]))
-                longest = max(longest, found.start() + len(same))
+                same = _shared(token, text[found.start() : found.start() + len(token)])
+                longest = max(longest, found.start() + same)
             yield found.start(), longest
 
     def _odd(self, text: str, cased: str) -> Iterator[tuple[int, int]]:
@@ -308,7 +318,7 @@ def _plain(escape: str) -> str:
         units = bytes.fromhex(escape.replace("\\u", ""))
         return units.decode("utf-16-be", "replace")
     if second == "x":
-        return chr(int(escape[2:], 16))
+        return bytes.fromhex(escape[2:]).decode("latin-1")
     return {"b": "", "f": "", "n": "", "r": "", "t": " "}.get(second, second) if first == "\\" else ""
 
 
@@ -330,6 +340,12 @@ def _lower(text: str) -> str:
     return text.lower() if text.isascii() else text.translate(_LOWER)
 
 
+def _shared(one: str, other: str) -> int:
+    """Return how many characters two texts begin with in common."""
+    shortest = min(len(one), len(other))
+    return next((at for at in range(shortest) if one[at] != other[at]), shortest)
+
+
 def _alternation(words: Iterable[str]) -> str:
     """Return a pattern for the longest of the words: a tree, so that one look at a character drops most."""
     groups: dict[str, list[str]] = {}
@@ -337,7 +353,7 @@ def _alternation(words: Iterable[str]) -> str:
         groups.setdefault(word[:1], []).append(word)
     branches = []
     for group in groups.values():
-        prefix = commonprefix(group)
+        prefix = group[0][: _shared(min(group), max(group))]
         rests = {word[len(prefix) :] for word in group}
         more = _alternation(rests - {""})
         optional = "?" if "" in rests else ""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import zlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -12,6 +12,7 @@ import httpx
 
 from monitor.http.address import Address
 from monitor.http.errors import FOREIGN, Cause, NoAnswer, translated
+from monitor.http.redactor import Redactor
 from monitor.http.retry_after import retry_after_s
 from monitor.http.text import redact
 
@@ -24,7 +25,7 @@ _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpAnswer:
-    """What the other side said. `text` is the start of its body."""
+    """What the other side said. `text` is the start of its body, without secrets."""
 
     status: int
     text: str
@@ -35,13 +36,13 @@ class HttpAnswer:
         """Whether the status is of the class 2xx."""
         return 200 <= self.status <= 299  # noqa: PLR2004 - RFC 9110, section 15.3
 
-    def describe(self, *, hide: Iterable[str] = ()) -> str:
-        """Return the answer in one short line, without the secrets to hide and without phone numbers."""
+    def describe(self) -> str:
+        """Return the answer in one short line, without phone numbers."""
         try:
             status = f"{self.status} {HTTPStatus(self.status).phrase}"
         except ValueError:
             status = str(self.status)
-        text = redact(self.text, MAX_DESCRIPTION, hide=hide)
+        text = redact(self.text, MAX_DESCRIPTION)
         return f"{status}: {text}" if text else status
 
 
@@ -52,6 +53,7 @@ async def request(
     *,
     content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
+    redactor: Redactor,
     now: datetime,
 ) -> HttpAnswer:
     """Send one request and return the answer, whatever its status.
@@ -65,6 +67,7 @@ async def request(
         url: Where to. User and password in it become a header; neither is sent in the URL.
         content: The body.
         headers: Added to those of HTTP itself.
+        redactor: Hides the secrets that the answer may quote.
         now: Current time, aware; a Retry-After date is measured against it.
 
     Raises:
@@ -86,6 +89,7 @@ async def request(
     finally:
         with contextlib.suppress(*FOREIGN):
             await response.aclose()
+    text = redactor.hide_foreign(text)
     return HttpAnswer(status=response.status_code, text=text, retry_after_s=retry_after_s(response, now))
 
 

@@ -11,7 +11,7 @@ An unlisted 4xx says more often that the URL is wrong (405, 415, a proxy's 407) 
 nothing is given up for it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
 import httpx
@@ -19,6 +19,7 @@ import httpx
 from monitor.errors import DeliveryError, Refusal
 from monitor.http.address import Address
 from monitor.http.errors import Cause, NoAnswer
+from monitor.http.redactor import Redactor
 from monitor.http.request import HttpAnswer, request
 
 JSON: Mapping[str, str] = {"content-type": "application/json"}
@@ -33,6 +34,7 @@ async def post(
     *,
     content: bytes,
     headers: Mapping[str, str] = JSON,
+    redactor: Redactor,
     now: datetime,
 ) -> HttpAnswer:
     """POST once and return the answer, whatever its status; see `monitor.http.request`.
@@ -42,24 +44,20 @@ async def post(
         OutOfResources: This process could not ask.
     """
     try:
-        return await request(http, "POST", url, content=content, headers=headers, now=now)
+        return await request(http, "POST", url, content=content, headers=headers, redactor=redactor, now=now)
     except NoAnswer as exc:
         refusal = Refusal.FAILING if exc.cause is Cause.BAD_URL else Refusal.RETRY
         raise DeliveryError(refusal, str(exc)) from exc
 
 
-def require_taken(answer: HttpAnswer, *, hide: Iterable[str] = ()) -> str:
+def require_taken(answer: HttpAnswer) -> str:
     """Return a description of an answer that accepted the message.
-
-    Args:
-        answer: Any answer.
-        hide: Secrets that it may quote.
 
     Raises:
         DeliveryError: It did not accept it.
     """
     refusal = refusal_of(answer.status)
-    description = answer.describe(hide=hide)
+    description = answer.describe()
     if refusal is not None:
         raise DeliveryError(refusal, description, retry_after_s=answer.retry_after_s, answered=True)
     return description

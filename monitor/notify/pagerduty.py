@@ -27,6 +27,7 @@ from monitor.clock import Clock, SystemClock
 from monitor.drift.alert import AlertBody, Kind, Notice
 from monitor.errors import DeliveryError, Refusal
 from monitor.http.address import Address
+from monitor.http.redactor import Redactor
 from monitor.notify.delivery import Delivery, body_of
 from monitor.notify.http import post, require_taken
 from monitor.notify.wording import Message, clip, compose, labels, links, one_line, units, when
@@ -50,6 +51,7 @@ class PagerDutyReceiver:
         routing_key: The integration's key; read at each try.
         url: Where to, `https://events.pagerduty.com/v2/enqueue` for PagerDuty itself.
         http: The client; its transport, certificates and proxies.
+        redactor: Hides secrets in answers.
         timeout_s: Seconds for one try.
         clock: Measures a Retry-After that is a date.
     """
@@ -59,6 +61,7 @@ class PagerDutyReceiver:
     routing_key: Secret
     url: Address
     http: httpx.AsyncClient
+    redactor: Redactor
     timeout_s: float
     clock: Clock = field(default_factory=SystemClock)
 
@@ -71,9 +74,9 @@ class PagerDutyReceiver:
         routing_key = self.routing_key.reveal()
         event = {"routing_key": routing_key, **render(body_of(delivery))}
         content, now = msgspec.json.encode(event), self.clock.now()
-        answer = await post(self.http, self.url, content=content, now=now)
+        answer = await post(self.http, self.url, content=content, redactor=self.redactor, now=now)
         try:
-            return require_taken(answer, hide=[routing_key])
+            return require_taken(answer)
         except DeliveryError as exc:
             said = answer.text.casefold()
             if "routing key" in said or "routing_key" in said:

@@ -24,6 +24,7 @@ import msgspec
 
 from monitor.clock import Clock, SystemClock
 from monitor.drift.alert import AlertBody
+from monitor.http.redactor import Redactor
 from monitor.notify.delivery import Delivery, body_of
 from monitor.notify.http import post, require_taken
 from monitor.notify.wording import Message, Tone, clip, compose, instant, links, units, when
@@ -54,6 +55,7 @@ class SlackReceiver:
         name: Its name in the config.
         url: The incoming webhook; read at each try.
         http: The client; its transport, certificates and proxies.
+        redactor: Hides secrets in answers.
         timeout_s: Seconds for one try.
         clock: Measures a Retry-After that is a date.
     """
@@ -62,6 +64,7 @@ class SlackReceiver:
     _: KW_ONLY
     url: Secret
     http: httpx.AsyncClient
+    redactor: Redactor
     timeout_s: float
     clock: Clock = field(default_factory=SystemClock)
 
@@ -73,8 +76,9 @@ class SlackReceiver:
         """
         url = self.url.reveal()
         content = msgspec.json.encode(render(body_of(delivery)))
-        answer = await post(self.http, url, content=content, now=self.clock.now())
-        return require_taken(answer, hide=_hidden(url))
+        now = self.clock.now()
+        answer = await post(self.http, url, content=content, redactor=self.redactor, now=now)
+        return require_taken(answer)
 
 
 def render(body: AlertBody) -> dict[str, Any]:
@@ -157,11 +161,3 @@ def _escaped(text: str, limit: int) -> str:
     A backtick becomes an apostrophe: three of them would swallow what follows.
     """
     return clip([_ENTITIES.get(char, char) for char in text.replace("`", "'")], limit)
-
-
-def _hidden(url: str) -> Iterator[str]:
-    """Yield what must not reach the log through an answer: the URL's path is the credential."""
-    yield url
-    path = url.partition("://")[2].partition("/")[2]
-    yield path
-    yield from path.replace("?", "/").split("/")

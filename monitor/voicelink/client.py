@@ -20,13 +20,14 @@ from monitor.clock import Clock
 from monitor.errors import Outcome, SyncError
 from monitor.http.client import USER_AGENT
 from monitor.http.errors import NoAnswer, translated
+from monitor.http.redactor import Redactor
 from monitor.http.request import read_start
 from monitor.http.retry_after import retry_after_s
 from monitor.voicelink.body import ACCEPT_ENCODING, read_body
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.connections import PROVIDER, RemoteConnection, decode_connections
 from monitor.voicelink.decode import yield_to_loop
-from monitor.voicelink.failure import refused, unanswered
+from monitor.voicelink.failure import refused, unanswered, without_key
 
 RETRIES = 2
 """Of a transient failure, within one sync."""
@@ -55,6 +56,7 @@ class VoiceLinkClient:
         timeout_s: For one whole request, from sending it to the last byte of its answer.
         max_response_bytes: Of an answer, compressed or not.
         clock: Measures requests, sleeps between tries.
+        redactor: Hides secrets in answers.
         rng: The jitter of those sleeps.
         max_concurrent: Requests in flight at the most; those that wait for a budget do not count.
     """
@@ -67,6 +69,7 @@ class VoiceLinkClient:
         timeout_s: float,
         max_response_bytes: int,
         clock: Clock,
+        redactor: Redactor,
         rng: random.Random,
         max_concurrent: int = 32,
     ) -> None:
@@ -79,6 +82,7 @@ class VoiceLinkClient:
             "Accept": "application/json",
             "Accept-Encoding": ACCEPT_ENCODING,
         }
+        self._redactor = redactor
         self._timeout_s = timeout_s
         self._max_response_bytes = max_response_bytes
         self._clock = clock
@@ -167,9 +171,10 @@ class VoiceLinkClient:
         response = await self._http.send(request, stream=True, follow_redirects=False)
         try:
             if response.is_success:
-                return await read_body(response, self._max_response_bytes, yield_to_loop)
+                body = await read_body(response, self._max_response_bytes, yield_to_loop)
+                return without_key(body, key)
             said = await read_start(response, _ERROR_BODY_BYTES)
             wait_s = retry_after_s(response, self._clock.now())
-            raise refused(response.status_code, said, key=key, retry_after_s=wait_s)
+            raise refused(response.status_code, said, redactor=self._redactor, retry_after_s=wait_s)
         finally:
             await response.aclose()

@@ -1,9 +1,12 @@
 """The provider's refusals, and requests without an answer, as `SyncError`s."""
 
+import json
+
 import msgspec
 
 from monitor.errors import DecodeError, Outcome, SyncError
 from monitor.http.errors import Cause, NoAnswer
+from monitor.http.redactor import Redactor
 from monitor.http.text import redact
 from monitor.voicelink.text import as_text
 from monitor.voicelink.wire import Outline
@@ -13,6 +16,7 @@ UNREADABLE_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _CODE_LIMIT = 64
 _MESSAGE_LIMIT = 200
+_SHORTEST_KEY = 12
 
 _BY_STATUS = {
     401: Outcome.UNAUTHORIZED,
@@ -32,10 +36,10 @@ def outcome_of_status(status: int) -> Outcome:
     return _BY_STATUS.get(status, Outcome.REJECTED)
 
 
-def refused(status: int, body: bytes, *, key: str, retry_after_s: float | None) -> SyncError:
+def refused(status: int, body: bytes, *, redactor: Redactor, retry_after_s: float | None) -> SyncError:
     """Return the error for an answer with a status other than 2xx."""
     try:
-        said = describe_error(_OUTLINE.decode(body).error, key=key)
+        said = describe_error(_OUTLINE.decode(body).error, redactor)
     except UNREADABLE_JSON:
         said = ""
     message = f"the API answered {status}{said and ' '}{said}"
@@ -61,12 +65,22 @@ def decode_envelope(body: bytes) -> msgspec.Raw:
     return outline.data
 
 
-def describe_error(error: object, *, key: str = "") -> str:
+def without_key(body: bytes, key: str) -> bytes:
+    """Return the body of an answer without the key that was sent: an echo of it would be kept and shown."""
+    if len(key) < _SHORTEST_KEY or key.isalpha() or key.isdecimal():
+        return body  # it may be a word of the answer
+    for echo in {key, json.dumps(key)[1:-1]}:
+        body = body.replace(echo.encode(), b"***")
+    return body
+
+
+def describe_error(error: object, redactor: Redactor | None = None) -> str:
     """Return `CODE: message` of an envelope's `error`, without keys or phone numbers; may be empty."""
+    line = redactor.line if redactor is not None else redact
     if not isinstance(error, dict):
-        return redact(as_text(error), _MESSAGE_LIMIT, hide=[key])
-    code = redact(as_text(error.get("code")), _CODE_LIMIT, hide=[key])
-    message = redact(as_text(error.get("message")), _MESSAGE_LIMIT, hide=[key])
+        return line(as_text(error), _MESSAGE_LIMIT)
+    code = line(as_text(error.get("code")), _CODE_LIMIT)
+    message = line(as_text(error.get("message")), _MESSAGE_LIMIT)
     return ": ".join(filter(None, (code, message)))
 
 

@@ -21,6 +21,7 @@ from monitor.errors import DeliveryError, Refusal
 from monitor.http.address import Address
 from monitor.http.client import Network
 from monitor.http.errors import NoAnswer
+from monitor.http.redactor import Redactor
 from monitor.http.request import request
 from monitor.notify.delivery import Receiver
 from monitor.notify.pagerduty import PagerDutyReceiver
@@ -55,10 +56,24 @@ async def test_login_in_a_url_reaches_every_type_of_receiver(
     url = named(webhook_sink, "/here?a=b")
     receivers: list[Receiver] = [
         WebhookReceiver(
-            "hook", Secret(url), secret=None, headers={}, http=http, timeout_s=5.0, clock=SystemClock()
+            "hook",
+            Secret(url),
+            secret=None,
+            headers={},
+            http=http,
+            redactor=Redactor(),
+            timeout_s=5.0,
+            clock=SystemClock(),
         ),
-        SlackReceiver("chat", url=Secret(url), http=http, timeout_s=5.0),
-        PagerDutyReceiver("pd", routing_key=Secret("k3y"), url=Address.of(url), http=http, timeout_s=5.0),
+        SlackReceiver("chat", url=Secret(url), http=http, redactor=Redactor(), timeout_s=5.0),
+        PagerDutyReceiver(
+            "pd",
+            routing_key=Secret("k3y"),
+            url=Address.of(url),
+            http=http,
+            redactor=Redactor(),
+            timeout_s=5.0,
+        ),
     ]
     for receiver in receivers:
         await receiver.send(delivery_of())
@@ -74,7 +89,14 @@ async def test_url_that_its_file_no_longer_holds_is_for_a_person_to_fix(
     file.write_text(webhook_sink.url)
     url = Secret(file=file)
     hook = WebhookReceiver(
-        "hook", url, secret=None, headers={}, http=http, timeout_s=5.0, clock=SystemClock()
+        "hook",
+        url,
+        secret=None,
+        headers={},
+        http=http,
+        redactor=Redactor(),
+        timeout_s=5.0,
+        clock=SystemClock(),
     )
     await hook.send(delivery_of())
     file.write_text("https://s3cr3t:port/")
@@ -159,9 +181,9 @@ async def _send(http: httpx.AsyncClient, url: str, everywhere: Everywhere) -> No
     everywhere.heard = ("", None)
     if httpx.URL(address.url).host in ("127.0.0.1", "::1"):  # no name to look up, and nothing listens there
         with pytest.raises(NoAnswer, match="connection refused"):
-            await request(http, "GET", address, now=NOW)
+            await request(http, "GET", address, redactor=Redactor(), now=NOW)
         return
-    answer = await request(http, "GET", address, now=NOW)
+    answer = await request(http, "GET", address, redactor=Redactor(), now=NOW)
     assert answer.text == "ok"
     path, authorization = everywhere.heard
     sent = httpx.URL(address.url)

@@ -17,6 +17,8 @@ import pytest
 from monitor.clock import SystemClock
 from monitor.errors import Outcome, StartError, SyncError
 from monitor.http.client import USER_AGENT, Network
+from monitor.http.redactor import Redactor
+from monitor.secret import Secret
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import RETRIES, VoiceLinkClient
 from monitor.voicelink.connections import RemoteConnection
@@ -114,6 +116,7 @@ async def asking(
             timeout_s=timeout_s,
             max_response_bytes=LIMIT,
             clock=clock or QuickClock(),
+            redactor=Redactor([Secret(KEY)]),
             rng=random.Random(1),
         )
     finally:
@@ -367,6 +370,7 @@ def _recorded(recorder: Recorder, clock: QuickClock) -> VoiceLinkClient:
         timeout_s=5,
         max_response_bytes=LIMIT,
         clock=clock,
+        redactor=Redactor(),
         rng=random.Random(1),
     )
 

@@ -18,6 +18,7 @@ from monitor.drift.failures import SCOPE
 from monitor.drift.text import Wording
 from monitor.errors import DeliveryError, Refusal
 from monitor.http.address import Address
+from monitor.http.redactor import Redactor
 from monitor.notify.alertmanager import AlertmanagerReceiver, PosterParts, Posters, PostTarget
 from monitor.notify.alertmanager.level import LabelMoves, LabelSet
 from monitor.notify.routing import Route
@@ -283,6 +284,7 @@ async def test_reload_without_a_url_removes_its_rows(database: Database) -> None
                 timeout_s=10,
                 login=None,
                 parts=PosterParts(
+                    redactor=Redactor(),
                     level=level_of(database, clock),
                     http=httpx.AsyncClient(transport=httpx.MockTransport(take)),
                     clock=clock,

@@ -15,6 +15,7 @@ from monitor.daemon.heartbeat import Heartbeat
 from monitor.daemon.status import Readiness
 from monitor.errors import OutOfResources, StartError, StoreUnavailable
 from monitor.http.client import Network
+from monitor.http.redactor import Redactor
 from monitor.notify.drain import Drain
 from monitor.notify.retry import POSTPONED_S
 from monitor.notify.slack import SlackReceiver
@@ -54,6 +55,7 @@ def client(http: httpx.AsyncClient) -> VoiceLinkClient:
         timeout_s=30,
         max_response_bytes=1 << 20,
         clock=FakeClock(),
+        redactor=Redactor(),
         rng=random.Random(1),
     )
 
@@ -115,10 +117,17 @@ async def test_discovery_that_lacks_resources_keeps_the_list(made: Rig, lack: Ex
 
 RECEIVERS: dict[str, Callable[[httpx.AsyncClient, FakeClock], Any]] = {
     "webhook": lambda http, clock: WebhookReceiver(
-        "hook", Secret("http://x"), secret=None, headers={}, http=http, timeout_s=10, clock=clock
+        "hook",
+        Secret("http://x"),
+        secret=None,
+        headers={},
+        http=http,
+        redactor=Redactor(),
+        timeout_s=10,
+        clock=clock,
     ),
     "slack": lambda http, clock: SlackReceiver(
-        "hook", url=Secret("http://x"), http=http, timeout_s=10, clock=clock
+        "hook", url=Secret("http://x"), http=http, redactor=Redactor(), timeout_s=10, clock=clock
     ),
 }
 
@@ -208,6 +217,7 @@ def heart(database: Database, http: httpx.AsyncClient, clock: FakeClock, log: Fa
 
     return Heartbeat(
         http=lambda: http,
+        redactor=Redactor(),
         database=database,
         syncs=Well(),
         deliveries=Well(),
@@ -227,6 +237,7 @@ async def test_real_request_without_descriptors_lacks_resources() -> None:
             secret=None,
             headers={},
             http=http,
+            redactor=Redactor(),
             timeout_s=10,
             clock=FakeClock(),
         )

@@ -14,6 +14,7 @@ from httpx_aiohttp import HttpxAiohttpClient
 from monitor.drift.alert import AlertBody, Notice
 from monitor.errors import DeliveryError, Refusal
 from monitor.http.address import Address
+from monitor.http.redactor import Redactor
 from monitor.notify.pagerduty import PagerDutyReceiver
 from monitor.secret import Secret
 from tests.fakes.alerts import BODY, NUMBER, delivery_of, resolved
@@ -35,7 +36,12 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 def receiver(http: httpx.AsyncClient, url: str, key: Secret | None = None) -> PagerDutyReceiver:
     """Return a receiver with a key."""
     return PagerDutyReceiver(
-        "pd", routing_key=key or Secret(KEY), url=Address(url + PATH), http=http, timeout_s=5.0
+        "pd",
+        routing_key=key or Secret(KEY),
+        url=Address(url + PATH),
+        http=http,
+        redactor=Redactor([Secret(KEY)]),
+        timeout_s=5.0,
     )
 
 
@@ -180,5 +186,13 @@ async def test_pagerduty_retry_after_that_is_a_date_is_measured_from_now(
     clock = FakeClock(datetime(2026, 3, 1, 12, tzinfo=UTC))
     webhook_sink.script([Answer(status=503, retry_after="Sun, 01 Mar 2026 12:01:30 GMT")])
     url = Address(webhook_sink.url + PATH)
-    pager = PagerDutyReceiver("pd", routing_key=Secret(KEY), url=url, http=http, timeout_s=5.0, clock=clock)
+    pager = PagerDutyReceiver(
+        "pd",
+        routing_key=Secret(KEY),
+        url=url,
+        http=http,
+        redactor=Redactor([Secret(KEY)]),
+        timeout_s=5.0,
+        clock=clock,
+    )
     assert (await refused(pager)).retry_after_s == 90.0

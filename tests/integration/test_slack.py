@@ -8,6 +8,7 @@ import pytest
 from httpx_aiohttp import HttpxAiohttpClient
 
 from monitor.errors import DeliveryError, Refusal
+from monitor.http.redactor import Redactor
 from monitor.notify.slack import SlackReceiver
 from monitor.secret import Secret
 from tests.fakes.alerts import BODY, NUMBER, delivery_of
@@ -25,7 +26,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 
 def receiver(http: httpx.AsyncClient, url: str) -> SlackReceiver:
     """Return a receiver that posts to a webhook."""
-    return SlackReceiver("chat", url=Secret(url), http=http, timeout_s=5.0)
+    return SlackReceiver("chat", url=Secret(url), http=http, redactor=Redactor([Secret(url)]), timeout_s=5.0)
 
 
 async def refused(chat: SlackReceiver) -> DeliveryError:

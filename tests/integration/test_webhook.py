@@ -17,6 +17,7 @@ from standardwebhooks.webhooks import Webhook
 from monitor.clock import SystemClock
 from monitor.drift.alert import encode_body
 from monitor.errors import DeliveryError, Refusal
+from monitor.http.redactor import Redactor
 from monitor.notify.drain import Drain
 from monitor.notify.webhook import WebhookReceiver
 from monitor.secret import Secret
@@ -45,6 +46,7 @@ def webhook(http: httpx.AsyncClient, url: str, *, secret: str | None = SECRET) -
         secret=None if secret is None else Secret(secret),
         headers={"authorization": Secret("Bearer t0k3n"), "x-team": Secret("voice")},
         http=http,
+        redactor=Redactor([Secret(url + PATH), Secret("Bearer t0k3n")]),
         timeout_s=5.0,
         clock=SystemClock(),
     )

@@ -45,6 +45,21 @@ def test_refresh_sees_a_new_value(file: Path) -> None:
     assert secret.reveal() == "another"
 
 
+def test_new_value_is_told_before_it_is_used(file: Path) -> None:
+    """Who hides secrets knows it before a request can be made with it; an unchanged one is not told again."""
+    secret, told = Secret(file=file), []
+
+    def learn(value: str) -> None:
+        told.append((value, secret.reveal()))
+
+    assert secret.refresh(learn) is False
+    file.write_text("another", encoding="utf-8")
+    assert secret.refresh(learn) is True
+    file.touch()
+    assert secret.refresh(learn) is False
+    assert told == [("another", VALUE)]
+
+
 def test_refresh_follows_a_link_that_is_swapped(tmp_path: Path) -> None:
     """Mounted secrets are swapped by renaming a link; both files may have the same size and age."""
     for name in ("old", "new"):

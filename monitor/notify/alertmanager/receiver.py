@@ -15,6 +15,7 @@ from monitor.drift.alert import AlertBody
 from monitor.drift.text import Wording
 from monitor.errors import DeliveryError, Refusal
 from monitor.http.address import Address
+from monitor.http.redactor import Redactor
 from monitor.notify.alertmanager.level import Level, PostTarget
 from monitor.notify.alertmanager.render import render_test
 from monitor.notify.drain import DeliveryMetrics
@@ -49,6 +50,7 @@ class PosterParts:
 
     level: Level
     http: httpx.AsyncClient
+    redactor: Redactor
     clock: Clock
     rng: random.Random
     metrics: DeliveryMetrics
@@ -89,18 +91,24 @@ class AlertmanagerReceiver:
         Raises:
             DeliveryError: It did not accept them.
         """
-        headers, hide = dict(JSON), []
+        headers = dict(JSON)
         if self.login is not None:
             headers["authorization"] = self.login.header
-            hide = [self.login.secret.reveal(), self.login.header.partition(" ")[2]]
         now = self.parts.clock.now()
         url = next(address for address in self.urls if address.url == target.url).joined(PATH)
         try:
             async with asyncio.timeout(self.timeout_s):
-                answer = await post(self.parts.http, url, content=content, headers=headers, now=now)
+                answer = await post(
+                    self.parts.http,
+                    url,
+                    content=content,
+                    headers=headers,
+                    redactor=self.parts.redactor,
+                    now=now,
+                )
         except TimeoutError as exc:
             raise DeliveryError(Refusal.RETRY, f"no answer within {self.timeout_s:g} s") from exc
-        return require_taken(answer, hide=hide)
+        return require_taken(answer)
 
     async def send_test(self, body: AlertBody) -> str:
         """Post a test alert to every URL; return what they answered.

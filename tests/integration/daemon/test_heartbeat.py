@@ -9,6 +9,7 @@ import pytest
 
 from monitor.clock import Uptime
 from monitor.daemon.heartbeat import Heartbeat
+from monitor.http.redactor import Redactor
 from monitor.secret import Secret
 from monitor.store.database import Database
 from tests.fakes.clock import FakeClock
@@ -57,6 +58,7 @@ def heart(database: Database, works: Works, watchdog: Watchdog, log: FakeLog, cl
     uptime.since_s -= 60
     return Heartbeat(
         http=lambda: http,
+        redactor=Redactor(),
         database=database,
         syncs=works,
         deliveries=works,

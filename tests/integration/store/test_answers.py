@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from monitor.drift.alert import Notice
+from monitor.http.redactor import Redactor
 from monitor.notify.drain import Drain
 from monitor.notify.webhook import WebhookReceiver
 from monitor.secret import Secret
@@ -118,6 +119,7 @@ async def test_answer_is_stored_as_it_may_be_shown(
             secret=None,
             headers={"authorization": Secret("Bearer t0k3n")},
             http=http,
+            redactor=Redactor([Secret(URL), Secret("Bearer t0k3n")]),
             timeout_s=5.0,
             clock=clock,
         )

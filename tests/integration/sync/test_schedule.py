@@ -16,6 +16,7 @@ from monitor.drift.failures import FailureRules
 from monitor.drift.text import Wording
 from monitor.drift.widespread import Spread
 from monitor.errors import Outcome, StoreUnavailable
+from monitor.http.redactor import Redactor
 from monitor.metrics import Metrics
 from monitor.store.claims import Claim
 from monitor.store.codec import Codec
@@ -91,6 +92,7 @@ class House:
             timeout_s=1,
             max_response_bytes=1,
             clock=self.clock,
+            redactor=Redactor(),
             rng=None,  # type: ignore[arg-type]  # never asked
         )
         watchlist = Watchlist(

@@ -173,9 +173,14 @@ def test_own_text_hides_what_is_surely_secret(part: str) -> None:
 
 
 WORDS = st.sampled_from(
-    "cannot get the answer from server hooks services api v1 ping status error token not found bad request "
-    "unauthorized invalid_payload no_service channel_not_found READY NO_BOT ROUTING_MISSING alert.opened "
-    "delivery.failed http https 127.0.0.1:8790 [::1] 2026-03-01T12:00:00Z application/json events webhook".split()
+    re.findall(
+        r"\S+",
+        """
+        cannot get the answer from server hooks services api v1 ping status error token not found bad request
+        unauthorized invalid_payload no_service channel_not_found READY NO_BOT ROUTING_MISSING alert.opened
+        delivery.failed http https 127.0.0.1:8790 [::1] 2026-03-01T12:00:00Z application/json events webhook
+        """,
+    )
 )
 
 
@@ -206,9 +211,10 @@ def test_any_value_can_be_a_secret(value: str) -> None:
 def test_former_secrets_stay_hidden() -> None:
     """After a rotation messages about the old one may still be under way; in the end it is forgotten."""
     redactor = Redactor([Secret("old-s3cr3t-1")])
+    redactor.learn([Secret("old-s3cr3t-2")])
     redactor.learn([Secret("new-s3cr3t-2")])
     redactor.add("next-s3cr3t-3")
-    assert redactor.hide("old-s3cr3t-1 new-s3cr3t-2 next-s3cr3t-3") == "*** *** ***"
+    assert redactor.hide("old-s3cr3t-1 old-s3cr3t-2 new-s3cr3t-2 next-s3cr3t-3") == "*** *** *** ***"
 
 
 def test_line_is_short_and_without_numbers() -> None:

@@ -17,9 +17,9 @@ def test_line_is_short_printable_and_stays_one_line(text: str, limit: int) -> No
 
 def test_redacted_text_holds_neither_keys_nor_numbers() -> None:
     """What the other side says is shown without what must not be."""
-    text = "key odd-key-1 or rg_live_abc123 of +91 80112 23344, 918011223344, Bearer xyz, code 409"
-    said = redact(text, 200, hide=["odd-key-1", ""])
-    assert said == "key *** or *** of ***, ***, *** code 409"
+    text = "key rg_live_abc123 of +91 80112 23344, 918011223344, Bearer xyz, code 409"
+    said = redact(text, 200)
+    assert said == "key *** of ***, ***, *** code 409"
 
 
 def test_redacted_text_keeps_what_is_no_phone_number() -> None:

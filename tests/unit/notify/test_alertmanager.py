@@ -19,6 +19,7 @@ from monitor.drift.alert import Kind, Resolution, Severity
 from monitor.drift.text import Wording
 from monitor.errors import DeliveryError, Refusal
 from monitor.http.address import Address
+from monitor.http.redactor import Redactor
 from monitor.notify.alertmanager import AlertmanagerReceiver, Login, PosterParts, Posters
 from monitor.notify.alertmanager.labels import ALERT_NAMES, admitted, labels_of, reconcile
 from monitor.notify.alertmanager.level import LabelSet, LevelState, Member
@@ -406,6 +407,7 @@ class World:
             timeout_s=10,
             login=login,
             parts=PosterParts(
+                redactor=Redactor([login.secret] if login is not None else []),
                 level=self.level,
                 http=httpx.AsyncClient(transport=httpx.MockTransport(self.alertmanager)),
                 clock=self.clock,

@@ -15,6 +15,7 @@ from standardwebhooks.webhooks import Webhook
 
 from monitor.drift.alert import Notice, encode_body
 from monitor.errors import DeliveryError, Refusal
+from monitor.http.redactor import Redactor
 from monitor.notify.webhook import WebhookReceiver, render, sign, signing_key, source_of
 from monitor.secret import Secret
 from tests.fakes.alerts import BODY, delivery_of, resolved
@@ -33,6 +34,7 @@ def receiver(
         secret=Secret(secret) if isinstance(secret, str) else secret,
         headers=headers or {},
         http=httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))),
+        redactor=Redactor(),
         timeout_s=1.0,
         clock=FakeClock(),
     )

@@ -6,6 +6,7 @@ import pytest
 
 from monitor.errors import Outcome
 from monitor.http.errors import Cause, NoAnswer
+from monitor.http.redactor import Redactor
 from monitor.voicelink.failure import outcome_of_status, refused, unanswered
 
 
@@ -53,13 +54,13 @@ def _enveloped(**error: object) -> bytes:
 )
 def test_refusal_says_what_the_envelope_says(body: bytes, message: str) -> None:
     """Status, code and message of the envelope, on one line, as far as they are there."""
-    assert str(refused(409, body, key="rg_live_k", retry_after_s=None)) == message
+    assert str(refused(409, body, redactor=Redactor(), retry_after_s=None)) == message
 
 
 def test_refusal_is_short() -> None:
     """An error of a megabyte is not logged as one."""
     body = _enveloped(code="C" * 10_000, message="m" * 1_000_000)
-    assert len(str(refused(400, body, key="k" * 30, retry_after_s=None))) < 300
+    assert len(str(refused(400, body, redactor=Redactor(), retry_after_s=None))) < 300
 
 
 OUTCOMES = {Cause.TIMEOUT: Outcome.TIMEOUT, Cause.NOT_HTTP: Outcome.INVALID_RESPONSE}
