@@ -67,6 +67,7 @@ async def ask(party: str, url: str, network: Network, ca_file: Path | None = Non
 
     def parts(http: httpx.AsyncClient) -> PosterParts:
         return PosterParts(
+            redactor=network.redactor,
             level=None,  # type: ignore[arg-type]  # a test alert is not kept
             http=http,
             clock=clock,
@@ -82,7 +83,7 @@ async def ask(party: str, url: str, network: Network, ca_file: Path | None = Non
             [budget] = account_budgets(config, clock, lambda *_: None, kept={}).values()
             await client.list_connections(key="rg_live_s3cr3t", budget=budget)
         elif party == "heartbeat":
-            answer = await request(made.heartbeat, "GET", url, now=clock.now())
+            answer = await request(made.heartbeat, "GET", url, redactor=network.redactor, now=clock.now())
             if not answer.is_success:
                 raise MonitorError(str(answer.status))
         elif party == "alertmanager":

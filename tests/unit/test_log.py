@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from structlog.typing import FilteringBoundLogger
 
 from monitor.errors import Outcome, StoreUnavailable, SyncError
+from monitor.http.redactor import Redactor
 from monitor.lines import LineWriter
 from monitor.log import Repeats, build_logger, route_standard_library, set_level
 from monitor.secret import Secret
@@ -342,3 +343,27 @@ def test_closed_stream_drops_lines() -> None:
     log.stream.close()
     log.logger.info("dropped")
     assert [line["event"] for line in written] == ["written"]
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_secret_in_a_line_is_hidden_wherever_it_stands(format: Any) -> None:  # noqa: A002 - the name of the setting
+    """The last wall: event, fields, keys, nested values, exceptions with their tracebacks; the line stays one."""
+    stream, secret = io.StringIO(), 'rg_live_s3cr3t"\\/é'
+    logger = build_logger(format, "info", stream, clock=FakeClock(), redactor=Redactor([Secret(secret)]))
+    undo = route_standard_library(logger, clock=FakeClock())
+    try:
+        raise RuntimeError(f"GET https://h/?key={secret}") from ValueError(secret)
+    except RuntimeError as exc:
+        logger.error(f"bad {secret}", deep=[{"a": (secret, 7)}], exc_info=exc, **{secret: secret})
+        logging.getLogger("urllib3").warning("retrying %s", {"url": secret})
+    finally:
+        undo()
+    logger.info("sync.completed", numbers=7)
+    written = stream.getvalue()
+    assert "s3cr3t" not in written
+    assert written.count("***") >= 8
+    if format == "json":
+        first, *_, last = (json.loads(line) for line in written.splitlines())
+        assert (first["event"], first["deep"]) == ("bad ***", [{"a": ["***", 7]}])
+        assert first["error"] == "RuntimeError: GET https://h/?key=***"
+        assert last["numbers"] == 7
