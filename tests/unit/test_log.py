@@ -347,14 +347,15 @@ def test_closed_stream_drops_lines() -> None:
 
 @pytest.mark.parametrize("format", ["json", "console"])
 def test_secret_in_a_line_is_hidden_wherever_it_stands(format: Any) -> None:  # noqa: A002 - the name of the setting
-    """The last wall: event, fields, keys, nested values, exceptions with their tracebacks; the line stays one."""
+    """The last wall: event, fields, keys, nested values, exceptions with their tracebacks."""
     stream, secret = io.StringIO(), 'rg_live_s3cr3t"\\/é'
     logger = build_logger(format, "info", stream, clock=FakeClock(), redactor=Redactor([Secret(secret)]))
     undo = route_standard_library(logger, clock=FakeClock())
+    exc = RuntimeError(f"GET https://h/?key={secret}")
+    exc.__cause__ = ValueError(secret)
+    event = f"bad {secret}"
     try:
-        raise RuntimeError(f"GET https://h/?key={secret}") from ValueError(secret)
-    except RuntimeError as exc:
-        logger.error(f"bad {secret}", deep=[{"a": (secret, 7)}], exc_info=exc, **{secret: secret})
+        logger.warning(event, deep=[{"a": (secret, 7)}], exc_info=exc, **{secret: secret})
         logging.getLogger("urllib3").warning("retrying %s", {"url": secret})
     finally:
         undo()
