@@ -14,6 +14,7 @@ from monitor.daemon.reload import ActiveConfig
 from monitor.errors import StartError
 from monitor.http.client import Network
 from monitor.http.errors import NoAnswer
+from monitor.http.redactor import Redactor
 from monitor.http.request import request
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
@@ -125,11 +126,13 @@ async def test_reload_takes_over_a_renewed_ca_file(site: Site, tmp_path: Path) -
     assert site.active.state.watchlist.client is before
     async with WebhookSink(tls=renewed.context) as sink:
         with pytest.raises(NoAnswer):
-            await request(site.active.heartbeat, "GET", sink.url, now=site.clock.now())
+            await request(site.active.heartbeat, "GET", sink.url, redactor=Redactor(), now=site.clock.now())
         renewed.ca_file.replace(ca_file)
         await site.active.install(config)
         assert site.active.state.watchlist.client is not before
-        answer = await request(site.active.heartbeat, "GET", sink.url, now=site.clock.now())
+        answer = await request(
+            site.active.heartbeat, "GET", sink.url, redactor=Redactor(), now=site.clock.now()
+        )
         assert answer.is_success
 
 
