@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from monitor.cli.look import look_once
-from monitor.cli.network import network_of
-from monitor.cli.shell import FormatOption, config_of, shell_of
+from monitor.cli.shell import FormatOption, shell_of
 from monitor.cli.sync import FAILED, described, show_looks
 from monitor.cli.terminal import Format, Terminal
 from monitor.clock import SystemClock
@@ -17,9 +16,14 @@ from monitor.config import (
     Timing,
     find_config_file,
     format_duration,
+    process_environment,
     requests_per_minute,
 )
 from monitor.config import config_schema as schema
+from monitor.daemon.app import rehearse
+from monitor.daemon.preconditions import examine
+from monitor.errors import MonitorError
+from monitor.http.client import Network
 
 
 def check_config(
@@ -29,10 +33,13 @@ def check_config(
 ) -> None:
     """Validate the config, file and environment together, and show what it means.
 
-    All problems are reported at once, each with its key. Values are never shown, least of all secrets.
+    It finds what `run` would find, without taking the port or touching the store, so it may run beside the
+    daemon; run it as the daemon's user, in its folder. All problems are reported at once, each with its key.
+    Values are never shown, least of all secrets. Not checked: whether the port is free, whether another
+    daemon has the store open, and whether a PostgreSQL server answers.
 
     Exit codes:
-      0  the config is valid
+      0  the config can be used
       2  the config cannot be used
       3  a probe failed
 
@@ -42,21 +49,30 @@ def check_config(
       voicelink-monitor --config new.toml check-config --format json
     """
     shell = shell_of(ctx)
-    config, network = config_of(shell), network_of(shell)
-    file = shell.config_file or find_config_file()
+    reading = examine(shell.config_file or find_config_file())
+    found: dict[str, Any] = {
+        "file": reading.source,
+        "problems": reading.problems,
+        "warnings": reading.warnings,
+    }
+    for warning in reading.warnings:
+        shell.terminal.warning(warning)
+    try:
+        config = reading.valid()
+        network = Network(process_environment())
+        asyncio.run(rehearse(config, network))
+    except MonitorError as exc:
+        if format is Format.JSON:
+            shell.terminal.json(found | {"problems": reading.problems or [str(exc)]})
+        raise
     looks = asyncio.run(look_once(config, network, [], shell)) if probe else None
     if format is Format.JSON:
-        found: dict[str, Any] = {
-            "file": str(file) if file else None,
-            "config": config.public(),
-            "warnings": config.warnings,
-            "accounts": _accounts(config),
-        }
+        found |= {"config": config.public(), "accounts": _accounts(config)}
         if looks is not None:
             found["probe"] = [described(look) for look in looks]
         shell.terminal.json(found)
     else:
-        _show(config, str(file or "the environment"), shell.terminal)
+        _show(config, reading.source or "the environment", shell.terminal)
         if looks is not None:
             shell.terminal.line()
             show_looks(looks, shell.terminal)

@@ -16,8 +16,9 @@ from monitor.cli.shell import shell_of
 from monitor.cli.simulate import config_for, ended_by_signal
 from monitor.cli.terminal import Terminal
 from monitor.clock import Clock, SystemClock
-from monitor.config import Config, load_config, parse_duration
+from monitor.config import Config, parse_duration
 from monitor.daemon.app import run_daemon
+from monitor.daemon.preconditions import examine
 from monitor.simulator import Simulator, shipped_scenario
 
 _PORT = 8790
@@ -183,7 +184,7 @@ async def _demo(port: int, length_s: float | None, terminal: Terminal, clock: Cl
             file = Path(folder) / "config.toml"
             await asyncio.to_thread(file.write_text, text, encoding="utf-8")
             # Of this text alone: whatever the environment says is not meant for a demo.
-            config = await asyncio.to_thread(load_config, file, {})
+            config = (await asyncio.to_thread(examine, file, {})).valid()
             async with _daemon(config, narrator, stop) as page:
                 for line in _GREETING.format(page=page, length_s=scenario.length_s).splitlines():
                     terminal.line(line)

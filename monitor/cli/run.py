@@ -1,14 +1,15 @@
 """`run`: the daemon."""
 
 import asyncio
-from functools import partial
 from typing import Annotated
 
 import typer
 
-from monitor.cli.network import network_of
-from monitor.cli.shell import config_of, reread, shell_of
+from monitor.cli.shell import shell_of
+from monitor.config import Config, find_config_file, process_environment
 from monitor.daemon.app import run_daemon
+from monitor.daemon.preconditions import examine
+from monitor.http.client import Network
 
 
 def run(
@@ -37,9 +38,16 @@ def run(
         if shell.terminal.watched:
             shell.terminal.note(f"status page: {address}")
 
-    config, network = config_of(shell), network_of(shell)
+    def startable() -> Config:
+        return examine(shell.config_file or find_config_file()).valid()
+
+    config = startable()
     asyncio.run(
         run_daemon(
-            config, network=network, reread=partial(reread, shell), on_ready=show_page, revision=revision
+            config,
+            network=Network(process_environment()),
+            reread=startable,
+            on_ready=show_page,
+            revision=revision,
         )
     )

@@ -56,19 +56,10 @@ def config_of(shell: Shell) -> Config:
     Raises:
         ConfigError: It cannot be used.
     """
-    config = reread(shell)
+    config = load_config(shell.config_file or find_config_file())
     for warning in config.warnings:
         shell.terminal.warning(warning)
     return config
-
-
-def reread(shell: Shell) -> Config:
-    """Return the config as it is now.
-
-    Raises:
-        ConfigError: It cannot be used.
-    """
-    return load_config(shell.config_file or find_config_file())
 
 
 @asynccontextmanager

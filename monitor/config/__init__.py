@@ -3,7 +3,7 @@
 from monitor.config.checks import requests_per_minute
 from monitor.config.environment import process_environment, without_key_log
 from monitor.config.lists import AccountConfig, ConnectionConfig, IgnoreConfig, MaintenanceConfig
-from monitor.config.load import config_schema, find_config_file, load_config
+from monitor.config.load import Reading, config_schema, find_config_file, load_config, read_config
 from monitor.config.public import secrets_of
 from monitor.config.receivers import (
     AlertmanagerConfig,
@@ -29,6 +29,7 @@ __all__ = [
     "Listen",
     "MaintenanceConfig",
     "PagerDutyConfig",
+    "Reading",
     "ReceiverConfig",
     "SlackConfig",
     "Timing",
@@ -40,6 +41,7 @@ __all__ = [
     "parse_duration",
     "parse_size",
     "process_environment",
+    "read_config",
     "requests_per_minute",
     "secrets_of",
     "without_key_log",

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import gc
+import io
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TextIO
@@ -85,6 +87,20 @@ async def run_daemon(
                 await stop.wait()
 
 
+async def rehearse(config: Config, network: Network) -> None:
+    """Make all that `run_daemon` makes before it takes the port and the store, and drop it again.
+
+    What `monitor.daemon.preconditions` does not know of fails here.
+
+    Raises:
+        MonitorError: A daemon could not start.
+    """
+    with contextlib.closing(socket.socket()) as sock:
+        parts = build(config, sock=sock, log=build_logger("json", "error", io.StringIO()), network=network)
+        await parts.active.close()
+        await parts.database.close()
+
+
 @contextlib.contextmanager
 def _log(
     config: Config, stream: TextIO | None, redactor: Redactor
@@ -157,6 +173,8 @@ class Daemon:
                 store=parts.database.shown,
                 page=parts.web.address,
             )
+            if parts.active.config.warnings:
+                parts.log.warning("config.warnings", warnings=parts.active.config.warnings)
             parts.readiness.started.set()
             try:
                 yield parts.web.address

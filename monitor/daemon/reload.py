@@ -435,6 +435,7 @@ class Reload:
             MonitorError: It cannot be used; the old one stays active.
         """
         async with self._turn:
+            known = self.active.config.warnings
             try:
                 if self.reread is None:
                     raise ConfigError(["no config to reload: this monitor was started without one"])
@@ -452,8 +453,9 @@ class Reload:
                 connections=len(self.active.state.watchlist.connections),
                 receivers=self.active.receivers,
                 changed_at_next_start=changed_at_next_start(self._first, config),
-                warnings=config.warnings,
             )
+            if fresh := [warning for warning in config.warnings if warning not in known]:
+                self.log.warning("config.warnings", warnings=fresh)
             self.on_reloaded()
 
     async def when_started(self) -> None:

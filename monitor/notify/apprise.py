@@ -140,7 +140,7 @@ def _load(name: str, library: str) -> Any:
     try:
         module = importlib.import_module(library)
     except ImportError as exc:
-        wanted = "pip install voicelink-drift-monitor[apprise]"
+        wanted = "pip install 'voicelink-drift-monitor[apprise]'"
         raise ConfigError([f'receiver {name!r}: type "apprise" needs an extra; run: {wanted}']) from exc
     logging.getLogger("apprise").disabled = True
     _take_over_requests()

@@ -59,13 +59,20 @@ class Database:
 
     Args:
         url: `sqlite:///path` or `postgresql://…`.
+
+    Raises:
+        StartError: The driver is an extra that is not installed.
     """
 
     def __init__(self, url: str) -> None:
         plain = make_url(url)
         driver = "sqlite+aiosqlite" if plain.get_backend_name() == "sqlite" else "postgresql+psycopg"
         self._url = plain.set(drivername=driver)
-        self._writer = _engine(self._url, pool_size=1, immediate=True)
+        try:
+            self._writer = _engine(self._url, pool_size=1, immediate=True)
+        except ImportError as exc:
+            wanted = "pip install 'voicelink-drift-monitor[postgres]'"
+            raise StartError(f"PostgreSQL needs an extra; run: {wanted}") from exc
         self._readers = _engine(self._url, pool_size=4, immediate=False)
         self._turn = asyncio.Lock()
         self.writes = 0

@@ -17,6 +17,8 @@ from monitor.errors import StartError
 from monitor.web.listener import ConnectionMetrics, Limits, Listener
 from monitor.web.tls import Certificate
 
+_FIRST_UNPRIVILEGED = 1024
+
 
 def bind(host: str, port: int) -> socket.socket:
     """Return a socket that is bound to this address; it accepts once a `WebServer` starts on it.
@@ -30,14 +32,7 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         StartError: The address is taken, unknown, or not one of this host.
     """
-    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        sock = socket.socket(family, kind, protocol)
-    except OSError as exc:
-        raise _cannot_listen(shown, exc) from exc
+    sock, address = _socket_for(host, port)
     try:
         sock.setsockopt(
             socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
@@ -46,12 +41,47 @@ def bind(host: str, port: int) -> socket.socket:
         sock.listen()  # two sockets may share a bound address, but not a listening one: find out now
     except OSError as exc:
         sock.close()
-        raise _cannot_listen(shown, exc) from exc
+        raise _cannot_listen(host, port, exc) from exc
     sock.setblocking(False)
     return sock
 
 
-def _cannot_listen(shown: str, exc: OSError) -> StartError:
+def check_address(host: str, port: int) -> None:
+    """See that an address is one that this process could listen on, were its port free.
+
+    The port is left alone, as whoever has it may be the daemon that runs. Only one that needs a privilege is
+    tried, without listening on it.
+
+    Args:
+        host: As for `bind`, and as slow.
+        port: As for `bind`.
+
+    Raises:
+        StartError: The host is unknown or not this one, or the port needs a privilege.
+    """
+    sock, address = _socket_for(host, port)
+    asked = port if port < _FIRST_UNPRIVILEGED else 0
+    with sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((address[0], asked, *address[2:]))
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE:
+                raise _cannot_listen(host, port, exc) from exc
+
+
+def _socket_for(host: str, port: int) -> tuple[socket.socket, Any]:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.socket(family, kind, protocol), address
+    except OSError as exc:
+        raise _cannot_listen(host, port, exc) from exc
+
+
+def _cannot_listen(host: str, port: int, exc: OSError) -> StartError:
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     # getaddrinfo's codes are not errno values: its own text is the one that means something.
     reason = exc.strerror if isinstance(exc, socket.gaierror) else os.strerror(exc.errno or 0)
     hint = "change web.listen"

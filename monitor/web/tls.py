@@ -1,10 +1,15 @@
 """The certificate of the web listener, reloaded when its files change."""
 
+import contextlib
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 from monitor.errors import StartError, out_of_resources
 from monitor.secret import FileStamp, file_stamp
+
+_NO_CHECK_TIME = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME. Source: https://docs.openssl.org/3.0/man3/X509_VERIFY_PARAM_set_flags/"""
 
 
 class Certificate:
@@ -52,6 +57,22 @@ class Certificate:
         self._stamp = stamp
         return True
 
+    def expires_at(self) -> datetime | None:
+        """Return until when the certificate in use is valid; None if it cannot be told.
+
+        Asked the way a client finds out, by a handshake in memory: there is no other in the standard library.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        # Whoever issued it, and however old it is.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
+        try:
+            context.load_verify_locations(self._files[0])
+            shown = _shown_to(context, self.context).getpeercert() or {}
+            return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(shown["notAfter"])), UTC)
+        except (OSError, ValueError, KeyError):
+            return None
+
     def _newest(
         self, tls: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext
     ) -> None:
@@ -69,17 +90,42 @@ class Certificate:
             # An empty password: OpenSSL would ask the terminal for that of an encrypted key, and wait.
             context.load_cert_chain(cert_file, key_file, password="")
         except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
-            raise StartError(f"web.tls_cert_file or web.tls_key_file cannot be used: {_reason(exc)}") from exc
+            raise StartError(
+                f"web.tls_cert_file or web.tls_key_file cannot be used: {_reason(exc, key_file)} "
+                f"({cert_file}, {key_file})"
+            ) from exc
         return context
 
     def _stamps(self) -> tuple[FileStamp | None, ...]:
         return tuple(file_stamp(file) for file in self._files)
 
 
-def _reason(exc: Exception) -> str:
+def _shown_to(client: ssl.SSLContext, server: ssl.SSLContext) -> ssl.SSLObject:
+    """Return the client's side of a connection whose handshake is done."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = client.wrap_bio(to_client, to_server, server_side=False)
+    answering = server.wrap_bio(to_server, to_client, server_side=True)
+    for side in (asking, answering, asking):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    return asking
+
+
+def _is_encrypted(key_file: Path) -> bool:
+    try:
+        return b"ENCRYPTED" in key_file.read_bytes()
+    except OSError:
+        return False
+
+
+def _reason(exc: Exception, key_file: Path) -> str:
     match exc:
         case ssl.SSLError(reason="KEY_VALUES_MISMATCH"):
             return "the key does not match the certificate"
+        case ssl.SSLError() if _is_encrypted(key_file):
+            return (
+                "the key is encrypted, and there is no one to ask for its password: give an unencrypted key"
+            )
         case ssl.SSLError():
             return "they must be PEM files with a certificate and an unencrypted key"
         case OSError():

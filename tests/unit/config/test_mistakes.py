@@ -72,10 +72,14 @@ def values_with(table: str, key: str, value: str) -> dict[str, Any]:
 
 def loaded(values: dict[str, Any], folder: Path) -> Config:
     """Return the config of a file with these values."""
-    lines = [f"{json.dumps(key)} = {_inline(value)}" for key, value in values.items()]
     file = folder / "config.toml"
-    file.write_text("\n".join(lines), encoding="utf-8")
+    file.write_text(toml(values), encoding="utf-8")
     return load_config(file, {})
+
+
+def toml(values: dict[str, Any]) -> str:
+    """Return values as TOML, one top-level key a line."""
+    return "\n".join(f"{json.dumps(key)} = {_inline(value)}" for key, value in values.items())
 
 
 def _inline(value: Any) -> str:
