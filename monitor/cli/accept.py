@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.shell import FormatOption, Shell, config_of, shell_of, store_of, unknown_name
+from monitor.cli.shell import FormatOption, Shell, config_of, shell_of, store_of, this_user, unknown_name
 from monitor.cli.terminal import Format
 from monitor.clock import SystemClock
 from monitor.errors import StartError, UnknownName
+from monitor.store.actions import Action, accepted, add_action
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.requests import Acceptable, acceptable, chosen, owner_named
@@ -49,7 +50,7 @@ def accept(
 
 
 async def _accept(shell: Shell, connection: str, numbers: Sequence[str] | None) -> list[Acceptable]:
-    codec = Codec()
+    codec, now = Codec(), SystemClock().now()
     async with store_of(config_of(shell)) as database:
         async with database.read() as tx:
             owner = await owner_named(tx, connection)
@@ -68,5 +69,8 @@ async def _accept(shell: Shell, connection: str, numbers: Sequence[str] | None) 
             raise typer.Exit(2) from None
         async with database.write() as tx:
             keys = {row.key for row in taken} if numbers else None
-            await ask_to_accept(tx, owner.identity, keys, SystemClock().now())
+            await ask_to_accept(tx, owner.identity, keys, now)
+            named = [row.phone_number for row in taken] if numbers else None
+            did = this_user().did(Action.ACCEPT, accepted(connection, named))
+            await add_action(tx, did, now, logged=False)
     return taken

@@ -22,6 +22,7 @@ from monitor.cli.shell import (
     shell_of,
     since_at,
     store_of,
+    this_user,
     unknown_name,
 )
 from monitor.cli.terminal import Format, instant
@@ -30,6 +31,7 @@ from monitor.config import Config
 from monitor.daemon.watchlist import rules_of
 from monitor.drift.alert import Kind, Status
 from monitor.drift.snapshot import ChangeKind
+from monitor.store.actions import Action, add_action
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.paging import Page
@@ -257,8 +259,14 @@ _NOTHING = {
 async def _act(
     shell: Shell, act: Callable[..., Awaitable[Retried | Dismissed]], which: str, form: Format
 ) -> None:
+    now = SystemClock().now()
     async with store_of(config_of(shell)) as database, database.write() as tx:
-        done = await act(tx, None if which == "all" else which, SystemClock().now())
+        done = await act(tx, None if which == "all" else which, now)
+        action, ids = (
+            (Action.RETRY, done.retried) if isinstance(done, Retried) else (Action.DISMISS, done.dismissed)
+        )
+        if ids:
+            await add_action(tx, this_user().did(action, which), now, logged=False)
     if form is Format.JSON:
         shell.terminal.json(done)
     elif isinstance(done, Retried):

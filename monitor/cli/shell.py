@@ -1,5 +1,7 @@
 """What commands share: where they write, the common options, the config and the store."""
 
+import os
+import pwd
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ import typer
 from monitor.cli.terminal import Format, Terminal
 from monitor.config import Config, find_config_file, load_config, parse_duration
 from monitor.errors import nearest
+from monitor.store.actions import COMMAND, Actor
 from monitor.store.database import Database
 
 FormatOption = Annotated[Format, typer.Option("--format", help="A table for people, or JSON only.")]
@@ -60,6 +63,15 @@ def config_of(shell: Shell) -> Config:
     for warning in config.warnings:
         shell.terminal.warning(warning)
     return config
+
+
+def this_user() -> Actor:
+    """Return who uses a command: the user of the operating system, whatever the environment says."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run as a number only
+        name = str(os.getuid())
+    return Actor(user=name, address=COMMAND)
 
 
 @asynccontextmanager

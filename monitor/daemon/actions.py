@@ -3,16 +3,41 @@
 The commands ask the same of the store, in the same words of `monitor.store.requests`.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+from structlog.typing import FilteringBoundLogger
+
 from monitor.clock import Clock
-from monitor.errors import Refused, UnknownName
+from monitor.errors import MonitorError, Refused, StoreUnavailable, UnknownName
+from monitor.store.actions import (
+    CONFIG,
+    SIGNAL,
+    Action,
+    ActionRecord,
+    Actor,
+    accepted,
+    add_action,
+    take_unlogged,
+)
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
-from monitor.store.requests import accept, acceptable, chosen, dismiss, owner_named, retry
+from monitor.store.requests import (
+    Dismissed,
+    Retried,
+    accept,
+    acceptable,
+    chosen,
+    dismiss,
+    owner_named,
+    retry,
+)
 
 
 class Syncs(Protocol):
@@ -29,27 +54,48 @@ class Syncs(Protocol):
 
 @dataclass(kw_only=True, eq=False)
 class DaemonLifecycle:
-    """Does what the web side asks for.
+    """Does what people ask of the daemon, and records it.
 
     Args:
-        reload: Reads the config again and activates it. `MonitorError`: the old one stays active.
+        reload_config: Reads the config again and activates it. `MonitorError`: the old one stays active.
+        started: Set once the daemon has started.
         syncs: The schedule.
         is_watched: Whether this process watches a connection, by identity.
         wake_drain: Makes the drain look for deliveries.
-        database: Where requests are left.
+        database: Where requests are left, and what was done is recorded.
         codec: For what is there.
+        store_failed: Told of a record that the store did not take, and what it was for.
         clock: The time.
+        log: Gets `action.performed`.
     """
 
-    reload: Callable[[], Coroutine[Any, Any, None]]
+    reload_config: Callable[[], Coroutine[Any, Any, None]]
+    started: asyncio.Event
     syncs: Syncs
     is_watched: Callable[[str], bool]
     wake_drain: Callable[[], None]
     database: Database
     codec: Codec
+    store_failed: Callable[[Exception, str], None]
     clock: Clock
+    log: FilteringBoundLogger
 
-    async def sync_now(self, name: str) -> bool:
+    async def reload(self, by: Actor) -> None:
+        """Read the config again and activate it.
+
+        Raises:
+            MonitorError: It cannot be used; the old one stays active.
+        """
+        await self.reload_config()
+        await self._record(by.did(Action.RELOAD, CONFIG))
+
+    async def reload_when_started(self) -> None:
+        """Reload once the daemon has started, as a signal asks for at any time."""
+        await self.started.wait()
+        with contextlib.suppress(MonitorError):  # logged already, where it was handled
+            await self.reload(Actor(user=None, address=SIGNAL))
+
+    async def sync_now(self, name: str, by: Actor) -> bool:
         """Sync a connection, due or not; return False if it is being synced already.
 
         Raises:
@@ -57,9 +103,12 @@ class DaemonLifecycle:
             StoreUnavailable: The store is unavailable.
         """
         owner = await self._owner(name)
-        return await self.syncs.sync_now(owner.identity)
+        begun = await self.syncs.sync_now(owner.identity)
+        if begun:
+            await self._record(by.did(Action.SYNC, name))
+        return begun
 
-    async def accept(self, name: str, numbers: Sequence[str] | None) -> int:
+    async def accept(self, name: str, numbers: Sequence[str] | None, by: Actor) -> int:
         """Accept removed and reconfigured numbers of a connection as they are; return how many.
 
         Raises:
@@ -72,36 +121,65 @@ class DaemonLifecycle:
             found = await acceptable(tx, owner.identity, self.codec)
         taken = chosen(found, numbers)
         if taken:
-            keys = None if numbers is None else {row.key for row in taken}
-            async with self.database.write() as tx:
+            named = None if numbers is None else [row.phone_number for row in taken]
+            did = by.did(Action.ACCEPT, accepted(name, named))
+            async with self._recording(did) as tx:
+                keys = None if numbers is None else {row.key for row in taken}
                 await accept(tx, owner.identity, keys, self.clock.now())
             self.syncs.look_now()
         return len(taken)
 
-    async def retry(self, delivery_id: str) -> None:
+    async def retry(self, delivery_id: str, by: Actor) -> None:
         """Send a dead delivery again.
 
         Raises:
             Refused: There is no such delivery, it is not dead, has been overtaken, or its alert has ended.
             StoreUnavailable: The store is unavailable.
         """
-        async with self.database.write() as tx:
-            done = await retry(tx, delivery_id, self.clock.now())
-        if done.refused:
-            raise Refused(f"{delivery_id}: {done.refused[delivery_id]}")
+        async with self._recording(by.did(Action.RETRY, delivery_id)) as tx:
+            _must_be_done(delivery_id, await retry(tx, delivery_id, self.clock.now()))
         self.wake_drain()
 
-    async def dismiss(self, delivery_id: str) -> None:
+    async def dismiss(self, delivery_id: str, by: Actor) -> None:
         """Close a dead delivery.
 
         Raises:
             Refused: There is no such delivery, or it is not dead.
-            StoreUnavailable: The store is away.
+            StoreUnavailable: The store is unavailable.
+        """
+        async with self._recording(by.did(Action.DISMISS, delivery_id)) as tx:
+            _must_be_done(delivery_id, await dismiss(tx, delivery_id, self.clock.now()))
+
+    async def log_commands(self) -> None:
+        """Log what commands have done since the last time: each action once, by one of the replicas.
+
+        Raises:
+            StoreUnavailable: The store is unavailable.
         """
         async with self.database.write() as tx:
-            done = await dismiss(tx, delivery_id, self.clock.now())
-        if done.refused:
-            raise Refused(f"{delivery_id}: {done.refused[delivery_id]}")
+            found = await take_unlogged(tx)
+        for did in found:
+            self._log_action(did)
+
+    @contextlib.asynccontextmanager
+    async def _recording(self, did: ActionRecord) -> AsyncIterator[AsyncConnection]:
+        """Give a transaction for an action and its record; what raises leaves neither."""
+        async with self.database.write() as tx:
+            yield tx
+            await add_action(tx, did, self.clock.now(), logged=True)
+        self._log_action(did)
+
+    async def _record(self, did: ActionRecord) -> None:
+        """Record what was done outside the store, which must not fail for the lack of its record."""
+        self._log_action(did)
+        try:
+            async with self.database.write() as tx:
+                await add_action(tx, did, self.clock.now(), logged=True)
+        except StoreUnavailable as exc:
+            self.store_failed(exc, "recording an action")
+
+    def _log_action(self, did: ActionRecord) -> None:
+        self.log.info("action.performed", **dataclasses.asdict(did))
 
     async def _owner(self, name: str) -> ConnectionName:
         async with self.database.read() as tx:
@@ -109,3 +187,8 @@ class DaemonLifecycle:
         if owner is None or not self.is_watched(owner.identity):
             raise UnknownName("no connection has this name")
         return owner
+
+
+def _must_be_done(delivery_id: str, done: Retried | Dismissed) -> None:
+    if done.refused:
+        raise Refused(f"{delivery_id}: {done.refused[delivery_id]}")

@@ -188,7 +188,7 @@ class Daemon:
 
     def reload_soon(self) -> None:
         """Reload in the background, once everything has started: what a signal can ask for."""
-        self._parts.tasks.start("reload", self._parts.reload.when_started())
+        self._parts.tasks.start("reload", self._parts.lifecycle.reload_when_started())
 
     async def _open_store(self, stack: contextlib.AsyncExitStack) -> None:
         """Take the store, bring it up to date, and activate the first config."""

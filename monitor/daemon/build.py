@@ -50,6 +50,7 @@ class Parts:
     scheduler: BaseScheduler
     active: ActiveConfig
     reload: Reload
+    lifecycle: DaemonLifecycle
     schedule: Schedule
     drain: Drain
     posters: Posters
@@ -174,9 +175,20 @@ def build(
         active=active,
         reread=reread,
         on_reloaded=on_reloaded,
-        readiness=readiness,
         status=status,
         metrics=metrics,
+        clock=clock,
+        log=log,
+    )
+    lifecycle = DaemonLifecycle(
+        reload_config=reload.reload,
+        started=readiness.started,
+        syncs=schedule,
+        is_watched=lambda identity: identity in state.watchlist.connections,
+        wake_drain=drain.wake,
+        database=database,
+        codec=codec,
+        store_failed=announcer.store_failed,
         clock=clock,
         log=log,
     )
@@ -189,15 +201,7 @@ def build(
         metrics=metrics,
         status=status,
         readiness=readiness,
-        lifecycle=DaemonLifecycle(
-            reload=reload.reload,
-            syncs=schedule,
-            is_watched=lambda identity: identity in state.watchlist.connections,
-            wake_drain=drain.wake,
-            database=database,
-            codec=codec,
-            clock=clock,
-        ),
+        lifecycle=lifecycle,
         clock=clock,
         log=log,
         max_connections=web_connections(config, open_files()),
@@ -226,6 +230,7 @@ def build(
         announcer=announcer,
         readiness=readiness,
         refresh_certificate=partial(refresh_certificate, web, log),
+        log_commands=lifecycle.log_commands,
         clock=clock,
     )
 
@@ -249,6 +254,7 @@ def build(
         scheduler=scheduler,
         active=active,
         reload=reload,
+        lifecycle=lifecycle,
         schedule=schedule,
         drain=drain,
         posters=posters,

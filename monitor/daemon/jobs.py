@@ -20,6 +20,7 @@ from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.notify.drain import Drain
 from monitor.store import widespread
+from monitor.store.actions import any_unlogged
 from monitor.store.alerts import firing_by_kind
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
@@ -125,6 +126,7 @@ class Housekeeping:
         announcer: Gets the maintenance windows, and says when the store fails.
         readiness: Told whether the store is available.
         refresh_certificate: Reads the certificate of the page again if it changed.
+        log_commands: Logs what commands have done.
         clock: The time.
     """
 
@@ -139,9 +141,11 @@ class Housekeeping:
     announcer: Announcer
     readiness: Readiness
     refresh_certificate: Callable[[], Awaitable[None]]
+    log_commands: Callable[[], Awaitable[None]]
     clock: Clock
     _troubles: set[tuple[str, datetime | None, bool, int]] = field(init=False, default_factory=set)
     _widespread_at: datetime | None = field(init=False, default=None)
+    _commanded: bool = field(init=False, default=False)
     _read_s: float = field(init=False)
     _counted_s: float = field(init=False, default=-math.inf)
     _reminded_s: float = field(init=False, default=-math.inf)
@@ -166,6 +170,9 @@ class Housekeeping:
         await self._refresh_gauges()
         await self._tell_widespread()
         await self._remind()
+        if self._commanded:
+            await self.log_commands()
+            self._commanded = False
 
     async def _refresh_gauges(self) -> None:
         now, now_s = self.clock.now(), self.clock.monotonic()
@@ -182,6 +189,7 @@ class Housekeeping:
                 counts = now_s - self._counted_s >= _OTHERS_WRITE_S
                 queues = await backlogs(tx) if counts else ()
                 self._widespread_at = await widespread.next_look_at(tx)
+                self._commanded = await any_unlogged(tx)
         except StoreUnavailable as exc:
             if not away:
                 self.announcer.store_failed(exc, "reading the gauges")

@@ -7,7 +7,6 @@ changed, and the swap cannot fail.
 """
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field, replace
@@ -20,7 +19,7 @@ from structlog.typing import FilteringBoundLogger
 from monitor.clock import Clock
 from monitor.config import AccountConfig, Config, ConnectionConfig, secrets_of
 from monitor.daemon.receivers import ReceiverSet
-from monitor.daemon.status import Readiness, StoreStatus
+from monitor.daemon.status import StoreStatus
 from monitor.daemon.watchlist import account_budgets, build_client, build_watchlist
 from monitor.drift.failures import Streak
 from monitor.errors import ConfigError, MonitorError, Outcome, OutOfResources, StoreUnavailable, SyncError
@@ -408,7 +407,6 @@ class Reload:
         active: The active config.
         reread: Reads the config; it may block. None: there is nothing to read.
         on_reloaded: Called once the new config is active.
-        readiness: A reload waits until the daemon has started.
         status: Shows why a config was rejected.
         metrics: Count it.
         clock: The time.
@@ -418,7 +416,6 @@ class Reload:
     active: ActiveConfig
     reread: Callable[[], Config] | None
     on_reloaded: Callable[[], None]
-    readiness: Readiness
     status: StoreStatus
     metrics: Metrics
     clock: Clock
@@ -457,12 +454,6 @@ class Reload:
             if fresh := [warning for warning in config.warnings if warning not in known]:
                 self.log.warning("config.warnings", warnings=fresh)
             self.on_reloaded()
-
-    async def when_started(self) -> None:
-        """Reload once the daemon has started, as a signal asks for at any time."""
-        await self.readiness.started.wait()
-        with contextlib.suppress(MonitorError):  # logged already, where it was handled
-            await self.reload()
 
 
 def _discovered(

@@ -84,7 +84,7 @@ def build_web(
         )
 
     first = config()
-    actions = Actions(lifecycle=lifecycle, settings=settings)
+    actions = Actions(lifecycle=lifecycle, settings=settings, log=log)
     sources = Sources(
         database=database,
         codec=codec,

@@ -16,10 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.drift.alert import AlertBody, Kind, Severity, Status, decode_body
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Number
+from monitor.store.actions import Action
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, connection_states
 from monitor.store.paging import LIMIT, Instant, Page, RowId, T, Text, cursor_of, page_of, parts_of
 from monitor.store.rows import (
+    ActionRow,
     ChangeRow,
     ConnectionRow,
     DeliveryRow,
@@ -31,7 +33,16 @@ from monitor.store.rows import (
     number_row,
     trouble_row,
 )
-from monitor.store.tables import UtcDateTime, alerts, changes, connections, deliveries, from_row, snapshots
+from monitor.store.tables import (
+    UtcDateTime,
+    actions,
+    alerts,
+    changes,
+    connections,
+    deliveries,
+    from_row,
+    snapshots,
+)
 
 _BLOBS = 16
 """Snapshots fetched at once: with 1,000 numbers each, about 2 MB unpacked, decoded one by one."""
@@ -223,6 +234,29 @@ async def change_rows(
         return found if _in_state(state, found.state or "", either) else None
 
     return await _scan(tx, asked, read, limit, cursor=lambda row: cursor_of(row.id))
+
+
+async def action_rows(
+    tx: AsyncConnection,
+    *,
+    action: Action | None = None,
+    user: str | None = None,
+    since: datetime | None = None,
+    limit: int = LIMIT,
+    after: str | None = None,
+) -> Page[ActionRow]:
+    """Return what people asked for, newest first.
+
+    Raises:
+        BadCursor: `after` is not a valid cursor.
+    """
+    asked = select(actions).order_by(actions.c.id.desc()).filter_by(**_given(action=action, user=user))
+    if after is not None:
+        asked = asked.where(actions.c.id < parts_of(after, tuple[RowId])[0])
+    if since is not None:
+        asked = asked.where(actions.c.at >= since)
+    found = [from_row(ActionRow, row) for row in await tx.execute(asked.limit(limit + 1))]
+    return page_of(found, limit, lambda row: cursor_of(row.id))
 
 
 async def alert_bodies(

@@ -1,4 +1,4 @@
-"""Retention: deletes old changes, ended episodes and alerts, and settled deliveries; never what is open."""
+"""Retention: deletes old changes and actions, ended episodes and alerts, settled deliveries; nothing open."""
 
 from datetime import datetime
 
@@ -6,7 +6,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Status
-from monitor.store.tables import PENDING, alerts, changes, deliveries, episodes, told
+from monitor.store.tables import PENDING, actions, alerts, changes, deliveries, episodes, told
 
 BATCH = 1000
 """The most rows of a table that one transaction deletes, so that a sync never waits long."""
@@ -20,6 +20,7 @@ async def prune(tx: AsyncConnection, before: datetime) -> int:
     whole = alerts.alias()
     old = (
         (changes, changes.c.id, changes.c.at < before),
+        (actions, actions.c.id, actions.c.at < before),
         (episodes, episodes.c.id, episodes.c.ended_at < before),
         (
             deliveries,

@@ -10,6 +10,7 @@ from monitor.drift.naming import Value, moved
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Counts, Number
 from monitor.errors import Outcome
+from monitor.store.actions import Action
 from monitor.store.connections import ConnectionName, ConnectionState
 
 
@@ -95,6 +96,22 @@ class ChangeRow:
     def moved(self) -> str:
         """What the number lost, gained or had switched off, in words."""
         return moved(self.depended_on, self.depends_on)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionRow:
+    """Something that the monitor did because a person asked for it.
+
+    `user` is null where no password was needed, and for a signal. `address` is the client's, or says that it
+    was a `command` or a `signal`. `target` is what it was done to: a connection, a delivery, the config.
+    """
+
+    id: int
+    at: datetime
+    action: Action
+    user: str | None
+    address: str
+    target: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

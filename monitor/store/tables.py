@@ -317,6 +317,21 @@ acceptances = Table(
     Column("asked_at", UtcDateTime, nullable=False),
 )
 
+actions = Table(
+    "actions",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("user", Text),
+    Column("address", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    # A command has no log: a daemon writes the line.
+    Column("logged", Boolean, nullable=False),
+    Index("actions_at", "at"),
+    Index("actions_logged", "logged"),
+)
+
 pulse = Table(
     "pulse",
     metadata,

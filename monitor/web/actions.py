@@ -9,21 +9,25 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from structlog.typing import FilteringBoundLogger
 
 from monitor.errors import MonitorError, StoreUnavailable
+from monitor.store.actions import Actor
+from monitor.web.auth import user_of
 from monitor.web.problems import BadRequest
 from monitor.web.settings import Settings
 
 DISABLED = "actions over the web are off; set web.enable_lifecycle = true to allow them"
 _CROSS_SITE = "this request comes from a page of another site"
+READER = "you may only read here; web.operators names the users who may act"
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _MOST_FORM_BYTES = 64 * 1024
 
 
 class Lifecycle(Protocol):
-    """Carries out the actions."""
+    """Carries out the actions, and records who asked for them."""
 
-    async def reload(self) -> None:
+    async def reload(self, by: Actor) -> None:
         """Read the config again and make it the active one.
 
         Raises:
@@ -31,7 +35,7 @@ class Lifecycle(Protocol):
         """
         ...
 
-    async def sync_now(self, name: str) -> bool:
+    async def sync_now(self, name: str, by: Actor) -> bool:
         """Sync a connection, due or not; return False if it is being synced already.
 
         Raises:
@@ -40,7 +44,7 @@ class Lifecycle(Protocol):
         """
         ...
 
-    async def accept(self, name: str, numbers: Sequence[str] | None) -> int:
+    async def accept(self, name: str, numbers: Sequence[str] | None, by: Actor) -> int:
         """Accept removed and reconfigured numbers of a connection as they are; return how many.
 
         Args:
@@ -54,7 +58,7 @@ class Lifecycle(Protocol):
         """
         ...
 
-    async def retry(self, delivery_id: str) -> None:
+    async def retry(self, delivery_id: str, by: Actor) -> None:
         """Send a dead delivery again.
 
         Raises:
@@ -63,7 +67,7 @@ class Lifecycle(Protocol):
         """
         ...
 
-    async def dismiss(self, delivery_id: str) -> None:
+    async def dismiss(self, delivery_id: str, by: Actor) -> None:
         """Close a dead delivery.
 
         Raises:
@@ -79,11 +83,13 @@ class Actions:
     Args:
         lifecycle: Carries the actions out.
         settings: Of the active config.
+        log: Gets what users tried who may not act.
     """
 
-    def __init__(self, *, lifecycle: Lifecycle, settings: Settings) -> None:
+    def __init__(self, *, lifecycle: Lifecycle, settings: Settings, log: FilteringBoundLogger) -> None:
         self.lifecycle = lifecycle
         self.settings = settings
+        self._log = log
 
     async def admit(self, request: Request) -> dict[str, list[str]]:
         """Let a request act, and return the fields of its form, empty if it has none.
@@ -96,7 +102,17 @@ class Actions:
             raise HTTPException(HTTPStatus.FORBIDDEN, DISABLED)
         if is_cross_site(request.headers, request.scope["scheme"], settings.external_url):
             raise HTTPException(HTTPStatus.FORBIDDEN, _CROSS_SITE)
+        by = actor_of(request)
+        if by.user is not None and not settings.is_operator(by.user):
+            path = request.scope["path"]
+            self._log.warning("action.refused", user=by.user, address=by.address, target=path)
+            raise HTTPException(HTTPStatus.FORBIDDEN, READER)
         return await read_form(request)
+
+
+def actor_of(request: Request) -> Actor:
+    """Return who asks."""
+    return Actor(user=user_of(request), address=request.client.host if request.client else "")
 
 
 def is_cross_site(headers: Mapping[str, str], scheme: str, external_url: str | None) -> bool:
@@ -158,7 +174,7 @@ def action_routes(actions: Actions) -> APIRouter:
     async def reload(request: Request) -> Response:
         await actions.admit(request)
         try:
-            await actions.lifecycle.reload()
+            await actions.lifecycle.reload(actor_of(request))
         except StoreUnavailable:
             raise
         except MonitorError as exc:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pty
+import pwd
 import re
 import signal
 import sys
@@ -314,8 +315,11 @@ async def test_the_store_is_shown_while_the_daemon_runs(desk: Desk) -> None:
 
 
 async def test_accept_ends_the_alert_of_a_removed_number(desk: Desk) -> None:
-    """A removed number, written as people do, is accepted; the daemon ends its alert with that word."""
-    async with desk.daemon():
+    """A removed number, written as people do, is accepted; the daemon ends its alert with that word.
+
+    Its log says who has accepted it.
+    """
+    async with desk.daemon() as daemon:
         await desk.until("connections", "--connection", NAMES[0])
         await wait_until(lambda: len(desk.simulator.requests) >= 4, 20, "first syncs")
         number = desk.simulator.world.connection(NAMES[0]).keys(1)[0]
@@ -333,6 +337,16 @@ async def test_accept_ends_the_alert_of_a_removed_number(desk: Desk) -> None:
         assert taken.code == 0
         assert taken.data == [{"key": number, "phone_number": f"+{number}", "kind": "number_removed"}]
         [alert] = await desk.until("alerts", "--status", "resolved", "--kind", "number_removed")
+        await wait_until(lambda: "action.performed" in daemon.output, 20, "the line of the acceptance")
+    [did] = [json.loads(line) for line in daemon.output.splitlines() if "action.performed" in line]
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert {name: did[name] for name in ("action", "user", "address", "target")} == {
+        "action": "accept",
+        "user": user,
+        "address": "command",
+        "target": f"{NAMES[0]}: +{number}",
+    }
+    assert did.keys() == {"timestamp", "level", "event", "action", "user", "address", "target"}
     assert alert["resolution"] == "accepted"
     nobody = await desk.run("accept", "conn-0003")
     assert (nobody.code, "did you mean" in nobody.err) == (2, True)

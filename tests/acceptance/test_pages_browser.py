@@ -195,3 +195,43 @@ async def test_action_from_the_page_reaches_the_provider(
         await expect(who.page.get_by_role("status")).to_contain_text("Accepted")
         [resolved] = await daemon.wait_for("alert.resolved", kind="number_removed")
     assert resolved["resolution"] == "accepted"
+
+
+async def test_reader_sees_what_was_done_and_no_buttons(
+    run_daemon: RunDaemon, provider: RunProvider, chrome: Browser
+) -> None:
+    """A user who is no operator gets every page without anything to press; the history says who did what."""
+    api = await provider()
+    kept = bcrypt.hashpw(b"pw", bcrypt.gensalt(4)).decode()
+    web = {
+        "enable_lifecycle": True,
+        "basic_auth_users": {"ops": kept, "viewer": kept},
+        "operators": ["ops"],
+        "trusted_proxies": ["127.0.0.1"],
+    }
+    daemon = run_daemon(settings(api, web=web))
+    await daemon.start()
+    await daemon.wait_for("sync.completed")
+    api.do("remove_number", number=f"+{api.keys(1)[0]}")
+    await daemon.wait_for("alert.opened", kind="number_removed")
+
+    async def buttons(user: str) -> int:
+        login, phone = {"username": user, "password": "pw"}, {"width": 360, "height": 780}
+        count = 0
+        async with reader(chrome, daemon, http_credentials=login, viewport=phone) as who:
+            for path in PATHS:
+                await who.page.goto(path)
+                count += await who.page.locator("form[method=post] button").count()
+            if user == "ops":
+                await who.page.goto(f"/connections/{NAME}")
+                await who.page.get_by_role("button", name="Sync now").click()
+                await expect(who.page.get_by_role("status")).to_be_visible()
+            await who.page.goto("/changes")
+            row = who.page.locator("#actions + p + table tbody tr > *")
+            await expect(row).to_have_text(["sync", NAME, "ops", "127.0.0.1", re.compile("20")])
+            assert await who.page.evaluate("document.documentElement.scrollWidth") <= 360
+            assert (await Axe().run(who.page)).response["violations"] == []
+        return count
+
+    assert await buttons("ops") > 0
+    assert await buttons("viewer") == 0

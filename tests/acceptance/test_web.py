@@ -79,6 +79,13 @@ async def test_daemon_reloads_and_syncs_when_asked(secured: Secured) -> None:
     assert (await secured.client.post("/-/reload")).text == "ok\n"
     [line] = secured.daemon.events("config.reloaded")
     assert line["changed_at_next_start"] == []
+    [did] = await secured.daemon.wait_for("action.performed")
+    assert (did["action"], did["user"], did["address"], did["target"]) == (
+        "reload",
+        LOGIN[0],
+        "127.0.0.1",
+        "config",
+    )
 
     before = len(secured.daemon.events("sync.completed"))
 

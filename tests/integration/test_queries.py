@@ -18,12 +18,21 @@ from monitor.drift.policy import Records
 from monitor.drift.rules import Ignore, Rules
 from monitor.drift.snapshot import Change, ChangeKind
 from monitor.store import queries
+from monitor.store.actions import (
+    Action,
+    ActionRecord,
+    Actor,
+    add_action,
+    any_unlogged,
+    take_unlogged,
+)
 from monitor.store.changes import add_changes
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, Watch, begin_watching
 from monitor.store.database import Database
 from monitor.store.paging import BadCursor, Page, cursor_of
 from monitor.store.queries import (
+    action_rows,
     alert_bodies,
     change_rows,
     connection_named,
@@ -341,7 +350,63 @@ async def test_deliveries_are_latest_first(
     assert all(row.summary == BODY.summary for row in rows)
 
 
+async def act(database: Database) -> None:
+    """Record three actions, one a minute."""
+    ops, nobody = Actor(user="ops", address="192.0.2.7"), Actor(user=None, address="signal")
+    async with database.write() as tx:
+        await add_action(tx, nobody.did(Action.RELOAD, "config"), START, logged=True)
+        await add_action(tx, ops.did(Action.SYNC, "acme-sales"), START + MINUTE, logged=True)
+        await add_action(tx, ops.did(Action.ACCEPT, "acme-sales"), START + 2 * MINUTE, logged=True)
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({}, ["accept", "sync", "reload"]),
+        ({"action": Action.SYNC}, ["sync"]),
+        ({"user": "ops"}, ["accept", "sync"]),
+        ({"user": "o*"}, []),
+        ({"since": START + MINUTE}, ["accept", "sync"]),
+    ],
+)
+async def test_actions_are_listed_newest_first(
+    database: Database, filters: dict[str, Any], found: list[str]
+) -> None:
+    """Each filter keeps what it says."""
+    await act(database)
+    assert [row.action for row in await asked(database, action_rows, **filters)] == found
+
+
+async def test_actions_keep_who_asked(database: Database) -> None:
+    """The user if there was one, the address, and the target."""
+    await act(database)
+    [accepted, _, reloaded] = await asked(database, action_rows)
+    assert (accepted.user, accepted.address, accepted.target) == ("ops", "192.0.2.7", "acme-sales")
+    assert (reloaded.user, reloaded.address, reloaded.at) == (None, "signal", START)
+
+
+async def test_actions_to_be_logged_are_taken_once(database: Database) -> None:
+    """Only what no log has yet, in order, and by one of those who ask at the same time."""
+    await act(database)
+    who = Actor(user="root", address="command")
+    async with database.write() as tx:
+        for target in ("d1", "d2"):
+            await add_action(tx, who.did(Action.DISMISS, target), START, logged=False)
+    async with database.read() as tx:
+        assert await any_unlogged(tx)
+
+    async def take() -> list[ActionRecord]:
+        async with database.write() as tx:
+            return await take_unlogged(tx)
+
+    found = await asyncio.gather(take(), take())
+    assert sorted(found, key=len) == [[], [who.did(Action.DISMISS, "d1"), who.did(Action.DISMISS, "d2")]]
+    async with database.read() as tx:
+        assert not await any_unlogged(tx)
+
+
 PAGED: dict[str, tuple[Callable[..., Awaitable[Page[Any]]], tuple[Any, ...]]] = {
+    "action_rows": (action_rows, ()),
     "alert_bodies": (alert_bodies, ()),
     "change_rows": (change_rows, ()),
     "connection_rows": (connection_rows, (CODEC, lambda _: None)),
@@ -367,6 +432,7 @@ async def test_query_answers_on_an_empty_store_and_a_full_one(database: Database
     await watch(database, acme=troubled(), beta=troubled(), gamma=Records())
     await record_changes(database)
     await queue(database, {}, {}, {})
+    await act(database)
     async with database.write() as tx:
         for alert_id in ("a", "b", "c"):
             await save_alert(tx, alert_id, START)

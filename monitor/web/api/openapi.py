@@ -59,7 +59,11 @@ _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
         "a user name and its password are needed",
         _CHALLENGE,
     ),
-    403: ("Actions are off, or a page of another site made this request.", DISABLED, {}),
+    403: (
+        "Actions are off, this user may only read, or a page of another site made this request.",
+        DISABLED,
+        {},
+    ),
     404: ("Nothing has this name.", "no connection has this name", {}),
     409: (
         "The connection is being synced already.",

@@ -12,6 +12,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from monitor.drift.alert import Kind, Severity, Status
 from monitor.drift.snapshot import ChangeKind
+from monitor.store.actions import Action
 from monitor.store.paging import CURSOR_LENGTH
 from monitor.store.rows import SyncStatus
 from monitor.store.tables import CLOSED, DEAD, DELIVERED, PENDING
@@ -68,21 +69,34 @@ _AN_INSTANT = "2026-01-31T09:15:00Z"
 
 
 class Parameters(BaseModel):
-    """A question without parameters, and the base of those that have some."""
+    """A question without parameters, and the base of those that have some.
+
+    Those of lists are named like the parameters of the store's queries.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def filters(self) -> dict[str, Any]:
+        """Return what was given."""
+        return self.model_dump(exclude_none=True)
+
 
 class ListParameters(Parameters):
-    """What every list can be asked; the fields are named like the parameters of the store's queries."""
+    """What every list about connections can be asked."""
 
     connection: Text = Field(None, description=_GLOB, examples=["acme-*"])
     limit: Limit = Field(100, ge=1, le=1000, description=_LIMIT)
     after: Cursor = Field(None, alias="cursor", description=_CURSOR)
 
-    def filters(self) -> dict[str, Any]:
-        """Return what was given."""
-        return self.model_dump(exclude_none=True)
+
+class ActionsParameters(Parameters):
+    """Which actions."""
+
+    limit: Limit = Field(100, ge=1, le=1000, description=_LIMIT)
+    after: Cursor = Field(None, alias="cursor", description=_CURSOR)
+    action: Action | _Absent = Field(None, description="Only actions of this kind.")
+    user: Text = Field(None, description="Only actions of this user.", examples=["ops"])
+    since: Instant = Field(None, description=_SINCE.format(what="what was done"), examples=[_AN_INSTANT])
 
 
 class ConnectionsParameters(ListParameters):

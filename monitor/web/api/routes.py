@@ -21,8 +21,8 @@ from monitor.drift.alert import Status as AlertStatus
 from monitor.errors import UnknownName, nearest
 from monitor.store import queries
 from monitor.store.paging import BadCursor
-from monitor.store.rows import ChangeRow, ConnectionRow, DeliveryRow, NumberRow
-from monitor.web.actions import Actions
+from monitor.store.rows import ActionRow, ChangeRow, ConnectionRow, DeliveryRow, NumberRow
+from monitor.web.actions import Actions, actor_of
 from monitor.web.api import parameters as ask
 from monitor.web.api.answers import (
     ConnectionDetail,
@@ -170,10 +170,15 @@ class Api:
         async with self.sources.read() as tx:
             return listing_of(await queries.delivery_rows(tx, **asked.filters()))
 
-    async def sync(self, name: ask.ConnectionName, _: Nothing) -> SyncStarted:
+    async def did(self, asked: Annotated[ask.ActionsParameters, Query()]) -> Listing[ActionRow]:
+        """What people asked the monitor to do, newest first."""
+        async with self.sources.read() as tx:
+            return listing_of(await queries.action_rows(tx, **asked.filters()))
+
+    async def sync(self, name: ask.ConnectionName, request: Request, _: Nothing) -> SyncStarted:
         """Sync a connection now, due or not; needs `web.enable_lifecycle`, read-only for the provider."""
         try:
-            begun = await self.actions.lifecycle.sync_now(name)
+            begun = await self.actions.lifecycle.sync_now(name, actor_of(request))
         except UnknownName as exc:
             raise HTTPException(HTTPStatus.NOT_FOUND, str(exc)) from exc
         if not begun:
@@ -211,6 +216,7 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
         ("/changes", "listChanges", api.changes, ()),
         ("/alerts", "listAlerts", api.alerts, ()),
         ("/deliveries", "listDeliveries", api.deliveries, ()),
+        ("/actions", "listActions", api.did, ()),
         ("/openapi.json", "getOpenapi", openapi, ()),
     ):
         router.add_api_route(

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from monitor.web.actions import Lifecycle
+from monitor.web.actions import Lifecycle, actor_of
 from monitor.web.auth import user_of
 from monitor.web.pages.site import REFUSED, Pages
 from monitor.web.pages.templates import link, path
@@ -47,24 +47,24 @@ async def _answer(request: Request, *, pages: Pages, act: Act) -> Response:
 
 
 async def _sync(lifecycle: Lifecycle, request: Request, _: Form) -> str:
-    begun = await lifecycle.sync_now(request.path_params["name"])
+    begun = await lifecycle.sync_now(request.path_params["name"], actor_of(request))
     return _connection(request, "synced" if begun else "busy")
 
 
 async def _accept(lifecycle: Lifecycle, request: Request, form: Form) -> str:
     # No number at all must not mean every number: that is a button of its own.
     numbers = None if form.get("all") == ["yes"] else form.get("number", [])
-    await lifecycle.accept(request.path_params["name"], numbers)
+    await lifecycle.accept(request.path_params["name"], numbers, actor_of(request))
     return _connection(request, "accepted")
 
 
 async def _retry(lifecycle: Lifecycle, request: Request, _: Form) -> str:
-    await lifecycle.retry(request.path_params["delivery_id"])
+    await lifecycle.retry(request.path_params["delivery_id"], actor_of(request))
     return link("/alerts", {"done": "retried"})
 
 
 async def _dismiss(lifecycle: Lifecycle, request: Request, _: Form) -> str:
-    await lifecycle.dismiss(request.path_params["delivery_id"])
+    await lifecycle.dismiss(request.path_params["delivery_id"], actor_of(request))
     return link("/alerts", {"done": "dismissed"})
 
 

@@ -208,7 +208,7 @@ async def alerts_page(sources: Sources, status: MonitorStatus, request: Request)
 
 
 async def changes_page(sources: Sources, status: MonitorStatus, request: Request) -> PageView:
-    """Return the timeline.
+    """Return the timeline, and what people did.
 
     Raises:
         HTTPException: The request cannot be read.
@@ -217,12 +217,16 @@ async def changes_page(sources: Sources, status: MonitorStatus, request: Request
     """
     query = request.query_params
     after, given = cursor(query), change_filters(query)
+    actions_after = cursor(query, "actions_after")
     filters: dict[str, Any] = {name: value for name, value in given.items() if value}
     if "since" in filters:
         filters["since"] = sources.clock.now() - Span(filters["since"]).length
     async with sources.read() as tx:
         page = await queries.change_rows(tx, **filters, limit=CHANGES, after=after)
         nothing = [] if page.rows else await _why_nothing(tx, status, given, filters)
+        # What people did is no answer to a question about numbers, nor a part of its later pages.
+        plain = not filters and after is None
+        did = await queries.action_rows(tx, limit=RECENT, after=actions_after) if plain else None
     return PageView(
         template="changes.html",
         values={
@@ -233,8 +237,11 @@ async def changes_page(sources: Sources, status: MonitorStatus, request: Request
             "after": after,
             "kinds": list(ChangeKind),
             "spans": list(Span),
+            "actions": did.rows if did else [],
+            "actions_next": did.next if did else None,
+            "actions_after": actions_after,
         },
-        refreshes=after is None,
+        refreshes=after is None and actions_after is None,
     )
 
 

@@ -71,16 +71,17 @@ class Pages:
 
     async def render(self, request: Request, status: MonitorStatus, view: PageView) -> Response:
         """Return a view in its frame."""
-        settings = self.actions.settings()
+        settings, user = self.actions.settings(), user_of(request)
         values = {
             "status": status,
             "now": self.sources.clock.now(),
             "root": settings.root,
             "here": request.scope["path"],
             "refresh_s": REFRESH_S if view.refreshes else None,
-            # Pages offer actions where the config allows them and the user is known.
-            "acting": settings.lifecycle and user_of(request) is not None,
+            # Pages offer actions where the config allows them, to users who may act.
+            "acting": settings.lifecycle and user is not None and settings.is_operator(user),
             "lifecycle": settings.lifecycle,
+            "user": user,
             **view.values,
         }
         # A thousand connections take tens of milliseconds to render, a template to compile: not on the loop.

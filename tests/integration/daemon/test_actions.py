@@ -1,23 +1,29 @@
 """What people may ask of the running daemon, against a real store."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
 from monitor.daemon.actions import DaemonLifecycle
 from monitor.drift.alert import Notice, encode_body
 from monitor.drift.rules import Rules
-from monitor.errors import Refused, UnknownName
+from monitor.errors import ConfigError, Refused, StoreUnavailable, UnknownName
+from monitor.store.actions import COMMAND, Action, ActionRecord, Actor, add_action
 from monitor.store.codec import Codec
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
+from monitor.store.queries import action_rows
 from monitor.store.tables import acceptances, deliveries, snapshots
 from tests.fakes.alerts import BODY
 from tests.fakes.clock import START, FakeClock
+from tests.fakes.log import FakeLog
 from tests.unit.drift.build import EVERY_KIND, fleet, key
 from tests.unit.drift.build import Watch as Watching
+
+OPS = Actor(user="ops", address="192.0.2.7")
 
 
 class Daemon:
@@ -25,6 +31,8 @@ class Daemon:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.started = asyncio.Event()
+        self.log = FakeLog()
 
     async def sync_now(self, identity: str) -> bool:
         """Begin a sync."""
@@ -42,6 +50,10 @@ class Daemon:
     async def reload(self) -> None:
         """Reload."""
         self.told.append("reload")
+
+    def store_failed(self, error: Exception, doing: str) -> None:
+        """Note what the store did not take."""
+        self.told.append(f"{doing} failed")
 
 
 @pytest.fixture
@@ -81,13 +93,16 @@ def lifecycle(daemon: Daemon, database: Database) -> DaemonLifecycle:
     """Return what is tested."""
     watched: Callable[[str], bool] = {"id-acme"}.__contains__
     return DaemonLifecycle(
-        reload=daemon.reload,
+        reload_config=daemon.reload,
+        started=daemon.started,
         syncs=daemon,
         is_watched=watched,
         wake_drain=daemon.wake,
         database=database,
         codec=Codec(),
+        store_failed=daemon.store_failed,
         clock=FakeClock(),
+        log=daemon.log.logger,
     )
 
 
@@ -99,7 +114,7 @@ async def accepted(database: Database) -> list[str | None]:
 
 async def test_sync_is_asked_for_by_name(lifecycle: DaemonLifecycle, daemon: Daemon) -> None:
     """A name becomes the identity that the schedule knows."""
-    assert await lifecycle.sync_now("acme") is True
+    assert await lifecycle.sync_now("acme", OPS) is True
     assert daemon.told == ["sync id-acme"]
 
 
@@ -109,9 +124,9 @@ async def test_connection_that_is_not_watched_here_is_unknown(
 ) -> None:
     """Nothing is begun for a name that this process does not watch."""
     with pytest.raises(UnknownName):
-        await lifecycle.sync_now(name)
+        await lifecycle.sync_now(name, OPS)
     with pytest.raises(UnknownName):
-        await lifecycle.accept(name, None)
+        await lifecycle.accept(name, None, OPS)
     assert daemon.told == []
 
 
@@ -134,7 +149,7 @@ async def test_removed_numbers_are_accepted(
     keys: list[str | None],
 ) -> None:
     """Exactly those that were named, and the daemon looks at once."""
-    assert await lifecycle.accept("acme", numbers) == count
+    assert await lifecycle.accept("acme", numbers, OPS) == count
     assert sorted(map(str, await accepted(database))) == sorted(map(str, keys))
     assert daemon.told == (["look"] if count else [])
 
@@ -144,7 +159,7 @@ async def test_number_that_was_not_removed_cannot_be_accepted(
 ) -> None:
     """Then none of the others is, either; the error names no number."""
     with pytest.raises(UnknownName) as caught:
-        await lifecycle.accept("acme", [key(9), key(1)])
+        await lifecycle.accept("acme", [key(9), key(1)], OPS)
     assert key(1) not in str(caught.value)
     assert await accepted(database) == []
 
@@ -159,16 +174,145 @@ async def test_only_dead_deliveries_are_sent_again(
             more = {"body": encode_body(BODY), "status": status, "created_at": START, "due_at": START}
             await tx.execute(insert(deliveries).values(**values, **more))
     with pytest.raises(Refused, match="it is delivered, not dead"):
-        await lifecycle.dismiss("d2")
-    await lifecycle.retry("d1")
+        await lifecycle.dismiss("d2", OPS)
+    await lifecycle.retry("d1", OPS)
     assert daemon.told == ["wake"]
     with pytest.raises(Refused, match="it is pending, not dead"):
-        await lifecycle.dismiss("d1")
+        await lifecycle.dismiss("d1", OPS)
     with pytest.raises(Refused, match="it is delivered, not dead"):
-        await lifecycle.retry("d2")
+        await lifecycle.retry("d2", OPS)
     with pytest.raises(Refused, match="no delivery has this id"):
-        await lifecycle.retry("d3")
+        await lifecycle.retry("d3", OPS)
     assert daemon.told == ["wake"]
+
+
+async def dead(database: Database, *ids: str) -> None:
+    """Let deliveries be dead."""
+    async with database.write() as tx:
+        for name in ids:
+            values = {"id": name, "receiver": "hook", "alert_id": name, "change": Notice.OPENED, "version": 1}
+            more = {"body": encode_body(BODY), "status": "dead", "created_at": START, "due_at": START}
+            await tx.execute(insert(deliveries).values(**values, **more))
+
+
+async def records(database: Database) -> list[tuple[str, str | None, str, str]]:
+    """Return what is recorded, as action, user, address and target, oldest first."""
+    async with database.read() as tx:
+        rows = (await action_rows(tx)).rows
+    return [(row.action, row.user, row.address, row.target) for row in reversed(rows)]
+
+
+DONE: dict[Action, tuple[Callable[[DaemonLifecycle], Awaitable[object]], str]] = {
+    Action.RELOAD: (lambda lifecycle: lifecycle.reload(OPS), "config"),
+    Action.SYNC: (lambda lifecycle: lifecycle.sync_now("acme", OPS), "acme"),
+    Action.ACCEPT: (lambda lifecycle: lifecycle.accept("acme", None, OPS), "acme"),
+    Action.RETRY: (lambda lifecycle: lifecycle.retry("d1", OPS), "d1"),
+    Action.DISMISS: (lambda lifecycle: lifecycle.dismiss("d1", OPS), "d1"),
+}
+
+
+@pytest.mark.parametrize("action", Action)
+async def test_every_action_is_recorded_and_logged(
+    lifecycle: DaemonLifecycle, daemon: Daemon, database: Database, action: Action
+) -> None:
+    """Who, from where, what and on what: once in the store, and in one line of the log with these fields."""
+    await dead(database, "d1")
+    act, target = DONE[action]
+    await act(lifecycle)
+    assert await records(database) == [(action, "ops", "192.0.2.7", target)]
+    fields = {"action": action, "user": "ops", "address": "192.0.2.7", "target": target}
+    assert daemon.log.lines == [{"event": "action.performed", "log_level": "info", **fields}]
+    await lifecycle.log_commands()
+    assert len(daemon.log.lines) == 1
+
+
+async def test_accepted_numbers_are_named_in_the_record(
+    lifecycle: DaemonLifecycle, database: Database
+) -> None:
+    """Which ones, unless all were."""
+    await lifecycle.accept("acme", [key(10), key(9)], OPS)
+    assert [target for *_, target in await records(database)] == [f"acme: +{key(9)}, +{key(10)}"]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(lambda lifecycle: lifecycle.sync_now("nobody", OPS), id="sync"),
+        pytest.param(lambda lifecycle: lifecycle.accept("acme", [key(1)], OPS), id="accept"),
+        pytest.param(lambda lifecycle: lifecycle.retry("d1", OPS), id="retry"),
+        pytest.param(lambda lifecycle: lifecycle.dismiss("d1", OPS), id="dismiss"),
+    ],
+)
+async def test_what_is_refused_is_not_recorded(
+    lifecycle: DaemonLifecycle,
+    daemon: Daemon,
+    database: Database,
+    act: Callable[[DaemonLifecycle], Awaitable[object]],
+) -> None:
+    """The record says what was done, not what was tried."""
+    with pytest.raises((UnknownName, Refused)):
+        await act(lifecycle)
+    assert (await records(database), daemon.log.lines) == ([], [])
+
+
+async def test_rejected_reload_is_not_recorded(lifecycle: DaemonLifecycle, database: Database) -> None:
+    """`config.rejected` is said of it."""
+
+    async def reject() -> None:
+        raise ConfigError(["web.lissen: no such key"])
+
+    lifecycle.reload_config = reject
+    with pytest.raises(ConfigError):
+        await lifecycle.reload(OPS)
+    assert await records(database) == []
+
+
+async def test_signal_is_recorded_once_the_daemon_has_started(
+    lifecycle: DaemonLifecycle, daemon: Daemon, database: Database
+) -> None:
+    """No one has to say who sends a signal; it waits for the start."""
+    reload = asyncio.create_task(lifecycle.reload_when_started())
+    daemon.started.set()
+    await reload
+    assert await records(database) == [("reload", None, "signal", "config")]
+
+
+async def test_reload_is_done_although_the_store_takes_no_record(
+    lifecycle: DaemonLifecycle, daemon: Daemon, database: Database
+) -> None:
+    """The log has it all the same, and says why the history lacks it."""
+    async with database.write() as tx:
+        await tx.execute(text("DROP TABLE actions"))
+    await lifecycle.reload(OPS)
+    assert daemon.told == ["reload", "recording an action failed"]
+    assert daemon.log.events == ["action.performed"]
+
+
+async def test_acceptance_is_not_done_without_its_record(
+    lifecycle: DaemonLifecycle, daemon: Daemon, database: Database
+) -> None:
+    """What the store does itself, it does with its record or not at all."""
+    async with database.write() as tx:
+        await tx.execute(text("DROP TABLE actions"))
+    with pytest.raises(StoreUnavailable):
+        await lifecycle.accept("acme", None, OPS)
+    assert (await accepted(database), daemon.told, daemon.log.events) == ([], [], [])
+
+
+async def test_actions_of_commands_are_logged_once(
+    lifecycle: DaemonLifecycle, daemon: Daemon, database: Database
+) -> None:
+    """A command has no log of its own; one daemon logs what it did, in order."""
+    async with database.write() as tx:
+        for target in ("d1", "d2"):
+            did = ActionRecord(action=Action.RETRY, user="root", address=COMMAND, target=target)
+            await add_action(tx, did, START, logged=False)
+    await lifecycle.log_commands()
+    await lifecycle.log_commands()
+    assert [(line["target"], line["address"]) for line in daemon.log.of("action.performed")] == [
+        ("d1", "command"),
+        ("d2", "command"),
+    ]
 
 
 async def test_dead_delivery_is_dismissed(lifecycle: DaemonLifecycle, database: Database) -> None:
@@ -177,12 +321,12 @@ async def test_dead_delivery_is_dismissed(lifecycle: DaemonLifecycle, database: 
         values = {"id": "d1", "receiver": "hook", "alert_id": "a1", "change": Notice.OPENED, "version": 1}
         more = {"body": encode_body(BODY), "status": "dead", "created_at": START, "due_at": START}
         await tx.execute(insert(deliveries).values(**values, **more))
-    await lifecycle.dismiss("d1")
+    await lifecycle.dismiss("d1", OPS)
     with pytest.raises(Refused, match="it is closed, not dead"):
-        await lifecycle.retry("d1")
+        await lifecycle.retry("d1", OPS)
 
 
 async def test_reload_is_handed_on(lifecycle: DaemonLifecycle, daemon: Daemon) -> None:
     """It is the daemon's own."""
-    await lifecycle.reload()
+    await lifecycle.reload(OPS)
     assert daemon.told == ["reload"]

@@ -17,6 +17,7 @@ LIMIT = START - timedelta(minutes=1)
 OLD, YOUNG = LIMIT - timedelta(seconds=1), LIMIT
 
 PRUNED: dict[str, list[tuple[str, dict[str, Any], bool]]] = {
+    "actions": [("old", {"at": OLD}, True), ("young", {"at": YOUNG}, False)],
     "alerts": [
         ("resolved long ago", {"status": "resolved", "resolved_at": OLD}, True),
         ("resolved lately", {"status": "resolved", "resolved_at": YOUNG}, False),

@@ -16,6 +16,7 @@ from monitor.drift.rules import Rules
 from monitor.errors import MonitorError, UnknownName
 from monitor.metrics import Metrics
 from monitor.secret import Secret
+from monitor.store.actions import Actor
 from monitor.store.codec import Codec
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
@@ -39,6 +40,7 @@ class FakeDaemon:
 
     def __init__(self) -> None:
         self.done: list[str] = []
+        self.asked: list[Actor] = []
         self.fails: MonitorError | None = None
         self.busy: set[str] = set()
         self.shown = MonitorStatus(
@@ -51,6 +53,11 @@ class FakeDaemon:
             store_ok=True,
         )
 
+    def did(self, what: str, by: Actor) -> None:
+        """Note what was done, and for whom."""
+        self.done.append(what)
+        self.asked.append(by)
+
     def not_ready(self) -> str | None:
         """Return that it is ready."""
         return None
@@ -59,13 +66,13 @@ class FakeDaemon:
         """Return what the test wants to be shown."""
         return self.shown
 
-    async def reload(self) -> None:
+    async def reload(self, by: Actor) -> None:
         """Reload, or fail as the test wants."""
         if self.fails is not None:
             raise self.fails
-        self.done.append("reload")
+        self.did("reload", by)
 
-    async def sync_now(self, name: str) -> bool:
+    async def sync_now(self, name: str, by: Actor) -> bool:
         """Sync `acme-sales`, unless it is busy."""
         if self.fails is not None:
             raise self.fails
@@ -73,27 +80,27 @@ class FakeDaemon:
             raise UnknownName("no connection has this name")
         if name in self.busy:
             return False
-        self.done.append(f"sync {name}")
+        self.did(f"sync {name}", by)
         return True
 
-    async def accept(self, name: str, numbers: Sequence[str] | None) -> int:
+    async def accept(self, name: str, numbers: Sequence[str] | None, by: Actor) -> int:
         """Note what is accepted."""
         if self.fails is not None:
             raise self.fails
-        self.done.append(f"accept {name} {numbers}")
+        self.did(f"accept {name} {numbers}", by)
         return len(numbers or ())
 
-    async def retry(self, delivery_id: str) -> None:
+    async def retry(self, delivery_id: str, by: Actor) -> None:
         """Note what is sent again."""
         if self.fails is not None:
             raise self.fails
-        self.done.append(f"retry {delivery_id}")
+        self.did(f"retry {delivery_id}", by)
 
-    async def dismiss(self, delivery_id: str) -> None:
+    async def dismiss(self, delivery_id: str, by: Actor) -> None:
         """Note what is dismissed."""
         if self.fails is not None:
             raise self.fails
-        self.done.append(f"dismiss {delivery_id}")
+        self.did(f"dismiss {delivery_id}", by)
 
 
 class Held:
@@ -179,6 +186,7 @@ class Site:
         self.actions = Actions(
             lifecycle=self.daemon,
             settings=lambda: self.settings,
+            log=self.log.logger,
         )
         self.sources = Sources(
             database=self.database,

@@ -3,10 +3,17 @@
 import pytest
 
 from monitor.errors import ConfigError, MonitorError, StartError, StoreUnavailable
+from monitor.store.actions import Actor
 from tests.integration.web.site import Site, hashed
 
 RELOAD = "/-/reload"
 SYNC = "/api/v1/connections/acme-sales/sync"
+FORMS = (
+    "/connections/acme-sales/sync",
+    "/connections/acme-sales/accept",
+    "/deliveries/d1/retry",
+    "/deliveries/d1/dismiss",
+)
 PROBLEM = "application/problem+json"
 
 
@@ -97,6 +104,57 @@ async def test_only_post_acts(site: Site, path: str, method: str) -> None:
         answer = await site.client.request(method, path)
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     assert site.daemon.done == []
+
+
+@pytest.mark.parametrize("path", [RELOAD, SYNC])
+async def test_action_is_done_for_the_user_and_address(site: Site, path: str) -> None:
+    """Who asks is known to who does it; without users nobody has a name."""
+    site.trusted_proxies = ("127.0.0.1",)
+    async with site.serve():
+        await site.client.post(path)
+        site.users = {"ops": hashed("right")}
+        await site.client.post(path, auth=("ops", "right"), headers={"x-forwarded-for": "192.0.2.7"})
+    assert site.daemon.asked == [
+        Actor(user=None, address="127.0.0.1"),
+        Actor(user="ops", address="192.0.2.7"),
+    ]
+
+
+@pytest.mark.parametrize("path", [RELOAD, SYNC, *FORMS])
+async def test_only_operators_act(site: Site, path: str) -> None:
+    """Others are told the key that names who may, and the log says who tried; a reload counts at once."""
+    site.users = {name: hashed("pw") for name in ("ops-ann", "viewer")}
+    site.operators = ("ops-*",)
+    async with site.serve():
+        refused = await site.client.post(path, auth=("viewer", "pw"))
+        assert (refused.status_code, "web.operators" in refused.text) == (403, True)
+        assert site.daemon.done == []
+        assert (await site.client.post(path, auth=("ops-ann", "pw"))).status_code < 400
+        site.operators = ("viewer",)
+        assert (await site.client.post(path, auth=("ops-ann", "pw"))).status_code == 403
+        assert (await site.client.post(path, auth=("viewer", "pw"))).status_code < 400
+        site.operators = ()
+        assert (await site.client.post(path, auth=("viewer", "pw"))).status_code == 403
+    assert [asked.user for asked in site.daemon.asked] == ["ops-ann", "viewer"]
+    refusals = site.log.of("action.refused")
+    assert [(line["user"], line["address"], line["target"]) for line in refusals] == [
+        (user, "127.0.0.1", path) for user in ("viewer", "ops-ann", "viewer")
+    ]
+
+
+@pytest.mark.parametrize("path", ["/", "/alerts", "/changes", "/metrics", "/api/v1/actions", "/-/ready"])
+async def test_reader_reads_everything(site: Site, path: str) -> None:
+    """Who may not act sees the same, metrics and probes included."""
+    site.users, site.operators = {"viewer": hashed("pw")}, ("ops",)
+    async with site.serve():
+        assert (await site.client.get(path, auth=("viewer", "pw"))).status_code == 200
+
+
+async def test_without_users_nobody_needs_to_be_an_operator(site: Site) -> None:
+    """Where no one has a name, lifecycle alone decides, as it always did."""
+    site.operators = ("ops",)
+    async with site.serve():
+        assert (await site.client.post(RELOAD)).status_code == 200
 
 
 def own(site: Site) -> str:

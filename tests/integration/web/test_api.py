@@ -14,6 +14,7 @@ from sqlalchemy import insert
 from monitor.drift.alert import Kind, Notice, Severity, Status, encode_body
 from monitor.drift.policy import Records
 from monitor.drift.snapshot import Change, ChangeKind, Number, Snapshot
+from monitor.store.actions import Action, Actor, add_action
 from monitor.store.changes import add_changes
 from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
@@ -24,7 +25,7 @@ from tests.fakes.clock import START
 from tests.integration.web.site import CODEC, Site
 
 PROBLEM = "application/problem+json"
-LISTS = ("connections", "numbers", "changes", "alerts", "deliveries")
+LISTS = ("connections", "numbers", "changes", "alerts", "deliveries", "actions")
 
 
 def number(place: int) -> Number:
@@ -54,6 +55,9 @@ async def fill(site: Site, *, names: int = 3, each: int = 12) -> None:
         )
         await tx.execute(insert(alerts), [_alert(place) for place in range(each)])
         await tx.execute(insert(deliveries), [_delivery(place) for place in range(each)])
+        for place in range(each):
+            who = Actor(user=f"user-{place % 3}" if place % 3 else None, address="192.0.2.7")
+            await add_action(tx, who.did(Action.SYNC, f"acme-{place}"), START, logged=True)
 
 
 def _alert(place: int) -> dict[str, Any]:
@@ -107,7 +111,7 @@ async def pages(api: httpx.AsyncClient, path: str, **filters: Any) -> list[Any]:
         cursor = {"cursor": answer["next_cursor"]}
 
 
-@pytest.mark.parametrize(("path", "count"), list(zip(LISTS, (3, 36, 12, 12, 12), strict=True)))
+@pytest.mark.parametrize(("path", "count"), list(zip(LISTS, (3, 36, 12, 12, 12, 12), strict=True)))
 async def test_pages_hold_each_item_once(api: httpx.AsyncClient, path: str, count: int) -> None:
     """All pages together are the one big page, in its order."""
     whole = (await api.get(path, params={"limit": 200})).json()
@@ -128,6 +132,10 @@ async def test_pages_hold_each_item_once(api: httpx.AsyncClient, path: str, coun
         ("numbers", {"drifting": "false", "connection": "acme-[01]"}, 18),
         ("numbers", {"state": "no_bot", "connection": "acme-0"}, 3),
         ("changes", {"state": "NO_BOT"}, 3),
+        ("actions", {"user": "user-1"}, 4),
+        ("actions", {"action": "sync"}, 12),
+        ("actions", {"action": "reload"}, 0),
+        ("actions", {"since": "2027-01-01T00:00:00Z"}, 0),
         ("changes", {"change": "removed"}, 0),
         ("changes", {"since": "2026-03-01T17:30:00+05:30"}, 12),
         ("changes", {"since": "2026-03-01T12:00:00.001Z"}, 0),

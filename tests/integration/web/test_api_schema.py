@@ -31,6 +31,7 @@ from monitor.web.api.openapi import build_openapi
 from monitor.web.settings import WebSettings
 from monitor.web.sources import Sources
 from tests.acceptance.daemon import to_toml
+from tests.fakes.log import FakeLog
 from tests.servers.process import wait_until
 
 LOGIN = ("reader", "a right password")
@@ -118,7 +119,7 @@ POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 
 def routes() -> list[APIRoute]:
     """Return the routes of the API, without anybody to answer."""
-    actions = Actions(lifecycle=cast("Lifecycle", None), settings=WebSettings)
+    actions = Actions(lifecycle=cast("Lifecycle", None), settings=WebSettings, log=FakeLog().logger)
     router = api_routes(cast("Sources", None), actions, version="0")
     return [route for route in router.routes if isinstance(route, APIRoute)]
 

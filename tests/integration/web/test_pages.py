@@ -16,10 +16,12 @@ from monitor.drift.rules import Ignore, Rules
 from monitor.drift.snapshot import ActionItem, Counts, Number
 from monitor.errors import Refused, UnknownName
 from monitor.metrics import ConnectionView
+from monitor.store.actions import Action, Actor, add_action
 from monitor.store.database import Database
 from monitor.store.failures import FailingRow
 from monitor.store.ledger import Ledger
 from monitor.web.app import SECURITY_HEADERS
+from monitor.web.pages.routes import RECENT
 from monitor.web.pages.templates import build_templates, path
 from monitor.web.status import MonitorStatus, ReceiverStatus
 from tests.fakes.alerts import BODY
@@ -419,6 +421,8 @@ EVIL = "\"><script>alert(1)</script><img src=x onerror=y>'"
 async def test_no_name_or_state_brings_markup(site: Site) -> None:
     """What the provider and the config call things is text, on every page."""
     await sync(site, replace_number(number("1", EVIL, todo=EVIL)))
+    async with site.database.write() as tx:
+        await add_action(tx, Actor(user=EVIL, address=EVIL).did(Action.SYNC, EVIL), START, logged=True)
     site.daemon.shown = replace(
         site.daemon.shown,
         instance=EVIL,
@@ -443,8 +447,37 @@ async def test_actions_are_offered_to_users_alone(site: Site) -> None:
         assert 'method="post"' not in await text(site, PAGE)
         site.users = {USER[0]: hashed(USER[1])}
         assert 'method="post"' in await text(site, PAGE)
-        site.lifecycle = False
+        site.operators = ("else",)
         assert 'method="post"' not in await text(site, PAGE)
+        assert "off for ops; see web.operators" in await text(site, "/")
+        site.operators, site.lifecycle = ("*",), False
+        assert 'method="post"' not in await text(site, PAGE)
+
+
+async def test_changes_page_shows_what_people_did(site: Site) -> None:
+    """Newest first, in pages of their own; a question about numbers is not answered with them."""
+    who = Actor(user="ops", address="192.0.2.7")
+    async with site.serve():
+        assert 'id="actions"' not in await text(site, "/changes")
+        async with site.database.write() as tx:
+            signal = Actor(user=None, address="signal")
+            await add_action(tx, signal.did(Action.RELOAD, "config"), START, logged=True)
+            for place in range(RECENT):
+                await add_action(tx, who.did(Action.SYNC, f"acme-{place}"), START, logged=True)
+        first = await text(site, "/changes")
+        order = [first.index(word) for word in (">acme-19<", ">acme-1<", ">acme-0<")]
+        assert order == sorted(order)
+        assert (first.count("192.0.2.7"), ">reload<" in first) == (RECENT, False)
+        [further] = re.findall(r'href="(/changes\?actions_after=[^"#]*)#actions" rel="next"', first)
+        second = await text(site, unescape(further))
+        assert [word in second for word in (">reload<", ">signal<", ">acme-0<", 'rel="next"')] == [
+            True,
+            True,
+            False,
+            False,
+        ]
+        assert 'id="actions"' not in await text(site, "/changes?state=NO_BOT")
+        await text(site, "/changes?actions_after=x", 400)
 
 
 async def test_form_syncs_and_says_so(site: Site) -> None:
@@ -685,6 +718,7 @@ def _frame(alert: AlertBody) -> dict[str, object]:
         "refresh_s": 10,
         "acting": False,
         "lifecycle": False,
+        "user": None,
         "firing": [alert] if firing else [],
         "firing_next": None,
         "recent": [] if firing else [alert],
