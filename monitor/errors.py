@@ -82,13 +82,14 @@ class ConfigError(MonitorError):
     Args:
         problems: One sentence each: what is wrong, at which key, what to do. Never holds a value.
         source: The file the problems were found in, if there is one.
+        elsewhere: Problems of other things than that file.
     """
 
-    def __init__(self, problems: list[str], source: str | None = None) -> None:
-        self.problems = problems
+    def __init__(self, problems: list[str], source: str | None = None, elsewhere: Iterable[str] = ()) -> None:
+        self.problems = [*problems, *elsewhere]
         self.source = source
         where = f"{source}: " if source else ""
-        super().__init__("\n".join(where + problem for problem in problems))
+        super().__init__("\n".join([*(where + problem for problem in problems), *elsewhere]))
 
 
 class StartError(MonitorError):

@@ -50,11 +50,8 @@ def check_config(
     """
     shell = shell_of(ctx)
     reading = examine(shell.config_file or find_config_file())
-    found: dict[str, Any] = {
-        "file": reading.source,
-        "problems": reading.problems,
-        "warnings": reading.warnings,
-    }
+    problems = [*reading.problems, *reading.elsewhere]
+    found: dict[str, Any] = {"file": reading.source, "problems": problems, "warnings": reading.warnings}
     for warning in reading.warnings:
         shell.terminal.warning(warning)
     try:
@@ -63,7 +60,7 @@ def check_config(
         asyncio.run(rehearse(config, network))
     except MonitorError as exc:
         if format is Format.JSON:
-            shell.terminal.json(found | {"problems": reading.problems or [str(exc)]})
+            shell.terminal.json(found | {"problems": problems or [str(exc)]})
         raise
     looks = asyncio.run(look_once(config, network, [], shell)) if probe else None
     if format is Format.JSON:

@@ -54,7 +54,9 @@ class Reading:
     source: str | None
     """The file, if there is one."""
     problems: list[str]
-    """Everything that is wrong; no problem ever holds a value."""
+    """What is wrong with the file, or with variables that set its keys; no problem ever holds a value."""
+    elsewhere: list[str] = field(default_factory=list)
+    """What else is wrong, like variables of other programs that count here too."""
     warnings: list[str]
     """What is valid but probably not meant."""
     config: Config | None = None
@@ -70,8 +72,8 @@ class Reading:
         Raises:
             ConfigError: With every problem.
         """
-        if self.config is None or self.problems:
-            raise ConfigError(self.problems, self.source)
+        if self.config is None or self.problems or self.elsewhere:
+            raise ConfigError(self.problems, self.source, self.elsewhere)
         return self.config.with_warnings(self.warnings)
 
 

@@ -46,8 +46,8 @@ def examine(
     environ = process_environment() if environ is None else environ
     now = now or SystemClock().now()
     reading = read_config(path, environ, now=now)
-    found = _Findings(reading.origins)
-    network = _network(found, environ)
+    found, around = _Findings(reading.origins), _Findings({})
+    network = _network(around, environ)
     config = reading.config
     if config is not None:
         _clients(found, config, network, without=reading.invalid)
@@ -60,7 +60,8 @@ def examine(
     return replace(
         reading,
         problems=[*reading.problems, *found.problems],
-        warnings=[*reading.warnings, *found.warnings],
+        elsewhere=around.problems,
+        warnings=[*reading.warnings, *found.warnings, *around.warnings],
     )
 
 
