@@ -14,6 +14,7 @@ from monitor.cli.terminal import Format
 from monitor.config import find_config_file
 from monitor.http.address import Address, safe_url
 from monitor.http.hosts import is_loopback
+from monitor.secret import read_text, trimmed
 
 UNHEALTHY = 1
 _TIMEOUT_S = 5.0
@@ -66,6 +67,7 @@ def healthcheck(
 def own_url(file: Path | None, listen: str | None, cert: str | None) -> str:
     """Return where the daemon of this machine answers, by the config file and the environment."""
     web = _web(file or find_config_file())
+    listen, cert = trimmed(listen or ""), trimmed(cert or "")
     host, _, port = (listen or web.get("listen") or _DEFAULT_LISTEN).rpartition(":")
     scheme = "https" if cert or web.get("tls_cert_file") else "http"
     return f"{scheme}://{_ANY.get(host, host)}:{port}/-/healthy"
@@ -74,7 +76,7 @@ def own_url(file: Path | None, listen: str | None, cert: str | None) -> str:
 def _web(file: Path | None) -> dict[str, str]:
     """Return the texts of the config's [web]; none if it cannot be read: the daemon reports that itself."""
     try:
-        web = tomllib.loads(file.read_text(encoding="utf-8")).get("web") if file else None
+        web = tomllib.loads(read_text(file)).get("web") if file else None
     except (OSError, ValueError):
         return {}
     texts = web.items() if isinstance(web, dict) else ()

@@ -14,7 +14,7 @@ class ConnectionConfig(values.Section):
     name: values.Name
     """Its name in alerts and metrics, unique among all accounts."""
     id: values.OptionalId = None
-    """The provider's `connection_id`; optional if the key has one active connection."""
+    """The provider's `connection_id`, a UUID; optional if the key has one active connection."""
     interval: values.LongDuration | None = None
     """Time between two syncs, instead of `[schedule]`'s."""
     cron: Annotated[values.Cron, values.exclusive("interval", "cron")] = None

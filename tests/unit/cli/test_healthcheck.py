@@ -1,5 +1,6 @@
 """Where the health check asks, and what it makes of the answers."""
 
+import codecs
 import io
 import json
 import socket
@@ -51,6 +52,14 @@ def config(folder: Path, listen: str) -> str:
     file = folder / "c.toml"
     file.write_text(f'[web]\nlisten = "{listen}"\n')
     return str(file)
+
+
+def test_address_is_read_as_the_daemon_reads_it(tmp_path: Path) -> None:
+    """A byte order mark in the file, or a line end in a variable, does not lead elsewhere."""
+    file = tmp_path / "c.toml"
+    file.write_bytes(codecs.BOM_UTF8 + b'[web]\r\nlisten = "127.0.0.1:1234"\r\n')
+    assert own_url(file, None, None) == "http://127.0.0.1:1234/-/healthy"
+    assert own_url(file, "127.0.0.1:4321\r\n", "\n") == "http://127.0.0.1:4321/-/healthy"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
