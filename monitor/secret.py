@@ -60,7 +60,7 @@ class Secret:
         ValueError: From `check`.
     """
 
-    __slots__ = ("_check", "_file", "_stamp", "_value")
+    __slots__ = ("_check", "_file", "_stamp", "_value", "refused")
 
     def __init__(
         self,
@@ -73,6 +73,8 @@ class Secret:
         self._check = check
         self._stamp: FileStamp | None = None
         self._value = value or ""
+        self.refused: str | None = None
+        """Why what the file holds now is not in use, without what it holds; None if it is in use."""
         if file is not None:
             self._read(file)
 
@@ -100,8 +102,10 @@ class Secret:
         try:
             if file_stamp(self._file) != self._stamp:
                 self._read(self._file, before_use)
-        except (StartError, ValueError):
+        except (StartError, ValueError) as exc:
+            self.refused = str(exc)
             return False
+        self.refused = None
         return self._value != before
 
     def _read(self, file: Path, before_use: Callable[[str], object] | None = None) -> None:

@@ -19,6 +19,7 @@ from monitor.drift.alert import Kind, Severity
 from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.notify.drain import Drain
+from monitor.secret import Secret
 from monitor.store import widespread
 from monitor.store.actions import any_unlogged
 from monitor.store.alerts import firing_by_kind
@@ -262,11 +263,15 @@ class Housekeeping:
     async def _refresh_secrets(self) -> None:
         secrets, redactor = list(secrets_of(self.active.config)), self.active.network.redactor
 
-        def refresh() -> None:
+        def refresh() -> list[Secret]:
+            before = [secret.refused for secret in secrets]
             if any([secret.refresh(redactor.add) for secret in secrets]):  # noqa: C419 - each of them
                 redactor.learn(secrets)
+            told = zip(secrets, before, strict=True)
+            return [secret for secret, known in told if secret.refused not in (None, known)]
 
-        await asyncio.to_thread(refresh)
+        for secret in await asyncio.to_thread(refresh):
+            self.active.log.warning("secret.rejected", file=str(secret.file), error=secret.refused)
         await self.refresh_certificate()
 
     async def _beat(self) -> None:

@@ -85,8 +85,10 @@ def test_refresh_keeps_the_secret_while_its_file_is_unusable(file: Path, content
         file.write_bytes(content)
     assert secret.refresh() is False
     assert secret.reveal() == VALUE
+    assert str(file) in (secret.refused or "")
     file.write_text("whole again", encoding="utf-8")
     assert secret.refresh() is True
+    assert not secret.refused
     assert secret.reveal() == "whole again"
 
 

@@ -378,6 +378,33 @@ def test_warnings_are_logged_once(place: Place) -> None:
     ]
 
 
+def test_secret_that_is_spoilt_while_running_is_told_once(place: Place) -> None:
+    """The daemon goes on with the secret that it has, and says why it does not take the new one."""
+    place.write()
+    stream = io.StringIO()
+
+    async def spoil() -> None:
+        stop, ready = asyncio.Event(), asyncio.Event()
+        config = load_config(place.file)
+        daemon = asyncio.create_task(
+            run_daemon(config, stop=stop, on_ready=lambda _: ready.set(), log_stream=stream)
+        )
+        await ready.wait()
+        place.put("acme", '"rg_live_9876543210"')
+        try:
+            await wait_until(lambda: "secret.rejected" in stream.getvalue(), what="the secret")
+        finally:
+            stop.set()
+            await daemon
+        assert config.accounts[0].secret.reveal() == "rg_live_0123456789"
+
+    asyncio.run(spoil())
+    [line] = [line for line in _lines(stream) if line["event"] == "secret.rejected"]
+    assert line["file"] == place.key
+    assert "in quotes" in line["error"]
+    assert "9876543210" not in stream.getvalue()
+
+
 async def _reloaded(stream: io.StringIO) -> None:
     def times() -> int:
         return len([line for line in _lines(stream) if line["event"] == "config.reloaded"])

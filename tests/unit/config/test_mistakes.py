@@ -228,6 +228,9 @@ def test_refresh_keeps_a_secret_whose_new_value_is_none(tmp_path: Path) -> None:
     file.write_text('"rg_live_22"')
     assert secret.refresh() is False
     assert secret.reveal() == "rg_live_1"
+    assert secret.refused is not None
+    assert "in quotes" in secret.refused
+    assert "rg_live" not in secret.refused
     file.write_bytes(codecs.BOM_UTF8 + b"rg_live_333\r\n")
     assert secret.refresh() is True
     assert secret.reveal() == "rg_live_333"
