@@ -101,7 +101,16 @@ class StoreError(MonitorError):
 
 
 class StoreUnavailable(StoreError):  # noqa: N818 - named for the state it reports
-    """The database is down, locked, full or read-only right now."""
+    """The database is down, locked, full or read-only right now.
+
+    Args:
+        message: What happened; may name paths and hosts.
+        reason: The same for everybody who may ask, without them.
+    """
+
+    def __init__(self, message: str, reason: str = "see store.failed in the log") -> None:
+        self.reason = reason
+        super().__init__(message)
 
 
 class LeaseLost(StoreError):  # noqa: N818 - named for what happened

@@ -2,10 +2,9 @@
 
 import asyncio
 import contextlib
-import fcntl
-import os
+import secrets
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -14,44 +13,24 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, event, insert, inspect, text, update
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
-from monitor.errors import StartError, StoreUnavailable, out_of_resources
+from monitor.errors import StartError, StoreUnavailable
+from monitor.store.file import DaemonLock, is_too_short, make_private, require_folder
 from monitor.store.migrations import COPYING, REVISIONS, upgrade
-from monitor.store.tables import pulse
+from monitor.store.tables import metadata, pulse
+from monitor.store.trouble import Trouble, advised, told_by, trouble_of
 
-_BUSY_TIMEOUT_S = 10
+_BUSY_TIMEOUT_S = 5
+_LOG_SIZE = 4 * 2**20
+"""Bytes that SQLite's write-ahead log keeps once what is in it has reached the database."""
+_EMPTYING_S = 0.5
+"""How long readers are waited for, to empty a log that has grown beyond that."""
 
-
-class DaemonLock:
-    """Holds a SQLite database for one daemon, by a lock on a file beside it, until closed.
-
-    Raises:
-        StartError: Another daemon holds it, or the file cannot be written.
-    """
-
-    def __init__(self, database: Path) -> None:
-        path = database.with_name(database.name + ".lock")
-        if not path.parent.is_dir():
-            raise StartError(f"the store's folder does not exist: {path.parent}")
-        try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as exc:
-            raise StartError(f"cannot lock the store: {path}: {exc.strerror}") from exc
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            os.close(self._fd)
-            raise StartError(
-                f"the store {database} is in use by another daemon: stop it, or give this one "
-                "its own store.url"
-            ) from exc
-
-    def close(self) -> None:
-        """Let the next daemon in."""
-        os.close(self._fd)
+_VERSIONS = "alembic_version"
+_REVISION = f"SELECT version_num FROM {_VERSIONS}"  # noqa: S608 - all of it is ours
 
 
 class Database:
@@ -75,6 +54,9 @@ class Database:
             raise StartError(f"PostgreSQL needs an extra; run: {wanted}") from exc
         self._readers = _engine(self._url, pool_size=4, immediate=False)
         self._turn = asyncio.Lock()
+        self._lock: DaemonLock | None = None
+        self._trouble: Trouble | None = None
+        self._kept_writes = -1
         self.writes = 0
         """How many transactions this process has written."""
 
@@ -95,8 +77,13 @@ class Database:
         return Path(self._url.database) if self.is_sqlite and self._url.database else None
 
     def lock(self) -> DaemonLock | None:
-        """Lock a database that daemons cannot share; None for one that they can."""
-        return DaemonLock(self.file) if self.file is not None else None
+        """Lock a database that daemons cannot share; None for one that they can.
+
+        Raises:
+            StartError: Another daemon holds it, or its file cannot be opened.
+        """
+        self._lock = DaemonLock(self.file) if self.file is not None else None
+        return self._lock
 
     async def migrate(self) -> None:
         """Create the schema, or upgrade it to this program's version.
@@ -104,10 +91,13 @@ class Database:
         Raises:
             StartError: The database cannot be opened or written, is no database, or is from a newer program.
         """
-        if self.file is not None and not self.file.parent.is_dir():
-            raise StartError(f"the store's folder does not exist: {self.file.parent}")
-        async with self._opening(), self._writer.begin() as connection:
-            await connection.run_sync(_upgrade)
+        if self.file is not None:
+            require_folder(self.file)
+            await asyncio.to_thread(make_private, self.file)
+        async with self._opening():
+            await self._revision()
+            async with self._writer.begin() as connection:
+                await connection.run_sync(_upgrade)
 
     async def schema(self) -> str | None:
         """Return the revision of the schema; None for an empty database.
@@ -126,9 +116,12 @@ class Database:
         """
         if self.file is not None and not self.file.exists():
             raise StartError(f"no store at {self.file}: the daemon creates it when it first starts")
-        async with self._opening(), self._readers.connect() as connection:
-            current = await connection.run_sync(_current)
-        _refuse_newer(current)
+        had_log = self.file is not None and self.file.with_name(self.file.name + "-wal").exists()
+        async with self._opening():
+            current = await self._revision()
+        if current is None:
+            lost = "" if had_log or not self.is_sqlite else "; if it held data, its -wal file is missing"
+            raise StartError(f"the store is empty: start the daemon once to set it up{lost}")
         if current != REVISIONS[-1]:
             raise StartError("the store is from an older version: start the daemon once to upgrade it")
 
@@ -136,12 +129,66 @@ class Database:
     async def _opening(self) -> AsyncIterator[None]:
         """Translate the errors of opening the database."""
         try:
-            if self.file is not None:
-                # Tried first without the driver, whose thread outlives a failure and prints it.
-                await asyncio.to_thread(_try_file, self.file)
             yield
         except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
-            raise StartError(f"cannot open the store {self.shown}: {_reason(exc)}") from exc
+            is_folder = self.file is not None and self.file.is_dir()
+            said = f"{told_by(exc)}: it is a folder" if is_folder else advised(exc)
+            raise StartError(f"cannot open the store {self.shown}: {said}") from exc
+
+    async def _revision(self) -> str | None:
+        """Return the revision of a store that this program can use; None for an empty database.
+
+        Raises:
+            StartError: It is another version's, another program's, or not complete.
+        """
+        if self.file is not None:
+            return await asyncio.to_thread(_look_into, self.file)
+        async with self._readers.connect() as connection:
+            return await connection.run_sync(_usable)
+
+    async def look(self) -> None:
+        """Look whether the open SQLite file is still the one at its path, and move its log into it.
+
+        While it is not, nothing is read or written: what goes into a file without a name is lost at the next
+        start. Does nothing for PostgreSQL, or without the lock.
+
+        Raises:
+            StoreUnavailable: It is not; or the log could not be moved.
+        """
+        lock = self._lock
+        if lock is None:
+            return
+        before, self._trouble = self._trouble, await asyncio.to_thread(lock.look)
+        if self._trouble is not None:
+            if before is None and self._trouble in (Trouble.REMOVED, Trouble.REPLACED):
+                # The log stays at the path: whatever file comes there next must not be given what is in it.
+                with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
+                    async with self._alone() as driver:
+                        await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            raise StoreUnavailable(self._trouble, self._trouble)
+        if self.writes == self._kept_writes:
+            return
+        # Whoever overwrites the file brings back an older mark, or none of ours.
+        mark, writes = secrets.randbits(31), self.writes
+        lock.expect(mark)
+        try:
+            async with self._alone() as driver:
+                await driver.execute(f"PRAGMA user_version={mark}")
+                await driver.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                if lock.log_size() > _LOG_SIZE:
+                    await driver.execute(f"PRAGMA busy_timeout={int(_EMPTYING_S * 1000)}")
+                    await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    await driver.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_S * 1000}")
+        except (SQLAlchemyError, sqlite3.Error) as exc:
+            raise await self._unavailable("write to", exc) from exc
+        await asyncio.to_thread(lock.confirm, mark)
+        self._kept_writes = writes
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[Any]:
+        """Give the writer's driver connection, outside of transactions."""
+        async with self._turn, self._writer.connect() as connection:
+            yield (await connection.get_raw_connection()).driver_connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -151,12 +198,13 @@ class Database:
             StoreUnavailable: The write failed; nothing of the block is kept.
         """
         async with self._turn:
+            self._require_file()
             try:
                 async with self._writer.begin() as connection:
                     yield connection
                 self.writes += 1
             except (SQLAlchemyError, OSError) as exc:
-                raise StoreUnavailable(f"cannot write to the store: {_reason(exc)}") from exc
+                raise await self._unavailable("write to", exc) from exc
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -165,11 +213,26 @@ class Database:
         Raises:
             StoreUnavailable: The read failed.
         """
+        self._require_file()
         try:
             async with self._readers.connect() as connection:
                 yield connection
         except (SQLAlchemyError, OSError) as exc:
-            raise StoreUnavailable(f"cannot read from the store: {_reason(exc)}") from exc
+            raise await self._unavailable("read from", exc) from exc
+
+    def _require_file(self) -> None:
+        if self._trouble is not None:
+            raise StoreUnavailable(self._trouble, self._trouble)
+
+    async def _unavailable(self, doing: str, exc: BaseException) -> StoreUnavailable:
+        """Return the error for what a driver says, with the reason that the disk gives where there is one."""
+        trouble: str = trouble_of(exc)
+        if self._lock is not None and trouble in (Trouble.FULL, Trouble.DISK, Trouble.UNOPENED):
+            refusal = await asyncio.to_thread(self._lock.refusal)
+            trouble = refusal or trouble
+        words = told_by(exc)
+        said = words if trouble == Trouble.OTHER else f"{trouble} ({words})"
+        return StoreUnavailable(f"cannot {doing} the store: {said}", trouble)
 
     async def close(self) -> None:
         """Close every connection, once the writer is done."""
@@ -203,7 +266,12 @@ def _tune_sqlite(engine: Engine, *, immediate: bool) -> None:
     def on_connect(connection: Any, _record: object) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_TIMEOUT_S * 1000}"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            f"busy_timeout={_BUSY_TIMEOUT_S * 1000}",
+            f"journal_size_limit={_LOG_SIZE}",
+        ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -220,48 +288,68 @@ def _tune_sqlite(engine: Engine, *, immediate: bool) -> None:
     event.listen(engine, "begin", on_begin)
 
 
-def _try_file(file: Path) -> None:
+def _look_into(file: Path) -> str | None:
+    """Do as `_usable`, without the driver, whose thread outlives a failure and prints it.
+
+    Nothing is written: what is no store stays as it is, down to the mode of its journal.
+    """
+    if is_too_short(file):
+        exc = sqlite3.DatabaseError("file is not a database")
+        exc.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+        raise exc
     with contextlib.closing(sqlite3.connect(file, timeout=_BUSY_TIMEOUT_S)) as connection:
-        connection.execute("PRAGMA schema_version")
+        tables = [
+            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
+        row = connection.execute(_REVISION).fetchone() if _VERSIONS in tables else None
+    return _require_ours(tables, row[0] if row else None, shared=False)
+
+
+def _usable(connection: Connection) -> str | None:
+    """Return the revision of a store that this program can use; None for an empty database.
+
+    Raises:
+        StartError: It is another version's, another program's, or not complete.
+    """
+    tables, revision = inspect(connection).get_table_names(), _current(connection)
+    return _require_ours(tables, revision, shared=connection.dialect.name != "sqlite")
 
 
 def _current(connection: Connection) -> str | None:
     """Return the revision of the schema as Alembic recorded it; None for an empty database."""
-    if not inspect(connection).has_table("alembic_version"):
+    if not inspect(connection).has_table(_VERSIONS):
         return None
-    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    revision: str | None = connection.execute(text(_REVISION)).scalar()
     return revision
 
 
-def _refuse_newer(current: str | None) -> None:
-    if current == COPYING:
-        raise StartError("the store is an incomplete copy: run `voicelink-monitor store copy` again")
-    if current is not None and current not in REVISIONS:
-        raise StartError(
-            f"the store is from a newer version of this program (schema {current}): "
+def _require_ours(tables: Collection[str], revision: str | None, *, shared: bool) -> str | None:
+    """Return the revision of a database with these tables; other programs may keep theirs in a shared one."""
+    ours = metadata.tables.keys() & set(tables)
+    problem = None
+    if revision in REVISIONS:
+        if revision == REVISIONS[-1] and len(ours) < len(metadata.tables):
+            problem = "the store is incomplete: tables are missing; restore a backup"
+    elif revision == COPYING:
+        problem = "the store is an incomplete copy: run `voicelink-monitor store copy` again"
+    elif revision is not None and len(ours) > len(metadata.tables) / 2:
+        problem = (
+            f"the store is from a newer version of this program (schema {revision}): "
             "run that version, or give this one its own store.url"
         )
+    elif ours or revision is not None or (tables and not shared):
+        problem = "the store belongs to another program: give this one its own store.url"
+    if problem is not None:
+        raise StartError(problem)
+    return revision
 
 
 def _upgrade(connection: Connection) -> None:
-    _refuse_newer(_current(connection))
     if connection.dialect.name == "postgresql":
         # Replicas that start together must not migrate together.
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7466951)")
-    if _current(connection) != REVISIONS[-1]:
+    if _usable(connection) != REVISIONS[-1]:
         upgrade(connection)
-
-
-def _reason(exc: BaseException) -> str:
-    """Return the driver's message only: statements and parameters may hold phone numbers."""
-    lack = out_of_resources(exc)
-    if lack is not None:
-        return str(lack)  # without descriptors, SQLite only says that it cannot open the file
-    cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    told = isinstance(exc, (DBAPIError, sqlite3.Error, OSError))
-    return str(cause).splitlines()[0] if told else type(exc).__name__
 
 
 async def commit_pulse(tx: AsyncConnection, at: datetime) -> None:

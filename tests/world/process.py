@@ -16,7 +16,8 @@ from monitor.daemon.app import Daemon
 from monitor.http import client
 from monitor.notify import drain
 from monitor.notify.alertmanager import poster
-from monitor.store.database import DaemonLock, Database
+from monitor.store.database import Database
+from monitor.store.file import DaemonLock
 from monitor.sync import schedule
 from tests.world.clock import WorldClock
 from tests.world.disk import Disk
