@@ -196,6 +196,8 @@ class Daemon:
         lock = database.lock()
         if lock is not None:
             stack.callback(lock.close)
+            for warning in lock.warnings():
+                self._parts.log.warning("store.exposed", warning=warning)
         stack.push_async_callback(database.close)
         await database.migrate()
         try:
@@ -204,5 +206,6 @@ class Daemon:
                     await free_leases(tx)
                     await free_delivery_leases(tx)
             await self._parts.active.start()
+            await database.look()
         except StoreUnavailable as exc:
             raise StartError(str(exc)) from exc

@@ -30,6 +30,7 @@ from monitor.notify.drain import Drain
 from monitor.shortage import Shortage
 from monitor.store.codec import Codec
 from monitor.store.database import Database
+from monitor.store.health import StoreHealth
 from monitor.store.ledger import Ledger
 from monitor.store.outbox import StoredOutbox
 from monitor.sync.announce import Announcer
@@ -108,7 +109,10 @@ def build(
         dropped_lines=dropped_lines,
     )
     shortage = Shortage(clock=clock, log=log, count=metrics.internal_error)
-    announcer = Announcer(metrics=metrics, log=log, shortage=shortage, repeats=Repeats(log, clock))
+    health = StoreHealth(clock=clock, log=log, count=metrics.store_error, shortage=shortage)
+    announcer = Announcer(
+        metrics=metrics, log=log, shortage=shortage, store=health, repeats=Repeats(log, clock)
+    )
     tasks = Tasks(clock, announcer)
 
     drain = Drain(
@@ -163,7 +167,7 @@ def build(
 
     runner = JobRunner(scheduler, clock, announcer)
     discovery = Discovery(active=active, runner=runner, schedule=schedule, failures=failures, clock=clock)
-    readiness = Readiness(schedule, shortage)
+    readiness = Readiness(schedule, shortage, health)
     status = StoreStatus(active=state, database=database, codec=codec, announcer=announcer)
 
     def on_reloaded() -> None:
@@ -214,6 +218,7 @@ def build(
         database=database,
         syncs=schedule,
         deliveries=drain,
+        store=health,
         clock=clock,
         uptime=uptime,
         log=log,

@@ -18,6 +18,7 @@ from monitor.http.redactor import Redactor
 from monitor.http.request import request
 from monitor.secret import Secret
 from monitor.store.database import Database, commit_pulse
+from monitor.store.health import StoreHealth
 
 INTERVAL = timedelta(minutes=1)
 _SYNCS_LATE_S = 120.0
@@ -52,6 +53,7 @@ class Heartbeat:
         database: Must commit.
         syncs: Must advance.
         deliveries: Must run.
+        store: Must keep what syncs find.
         clock: The time.
         uptime: Tells a process that has just woken.
         log: Gets `heartbeat.withheld` and `heartbeat.failed`, once a streak.
@@ -62,6 +64,7 @@ class Heartbeat:
     database: Database
     syncs: Syncs
     deliveries: Deliveries
+    store: StoreHealth
     clock: Clock
     uptime: Uptime
     log: FilteringBoundLogger
@@ -95,9 +98,9 @@ class Heartbeat:
         try:
             async with self.database.write() as tx:
                 await commit_pulse(tx, self.clock.now())
-        except StoreUnavailable:
-            return "the store is not accepting writes"
-        return None
+        except StoreUnavailable as exc:
+            return f"the store is not accepting writes: {exc.reason}"
+        return self.store.reason()
 
     def _say(self, event: str, reason: str) -> None:
         if self._trouble != reason:

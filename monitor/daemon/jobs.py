@@ -35,6 +35,7 @@ from monitor.sync.schedule import Schedule
 from monitor.watch.discovery import DISCOVERY_INTERVAL
 
 _STORE_LOST_S = 30.0
+_LOOK_AT_STORE_S = 10.0
 _OTHERS_WRITE_S = 5.0
 """Commands and other replicas change the store too, without a word to this process."""
 _LATE = 0.02
@@ -71,7 +72,7 @@ class JobRunner:
             except asyncio.CancelledError:
                 return  # APScheduler would take the end of the daemon for a bug
             except StoreUnavailable as exc:
-                self.announcer.store_failed(exc, name)
+                self.announcer.store.failed(exc, name)
             except Exception as exc:  # noqa: BLE001 - a task's root: it runs again at its time
                 self.announcer.internal_error(name, exc)
 
@@ -160,6 +161,7 @@ class Housekeeping:
         every = self.runner.every
         every(timedelta(seconds=1), "reading gauges and queueing what is due", self._look_around)
         every(timedelta(seconds=5), "reading secrets again", self._refresh_secrets)
+        every(timedelta(seconds=_LOOK_AT_STORE_S), "looking at the store's file", self._look_at_store)
         every(timedelta(minutes=1), "telling receivers of ends that they missed", self._tell_missed_ends)
         every(timedelta(hours=1), "deleting what is past its retention", self._prune)
         if not self.database.is_sqlite:
@@ -180,8 +182,8 @@ class Housekeeping:
         for connection in self.active.state.watchlist.connections.values():
             self.announcer.maintenance(connection.identity, is_open=connection.maintenance(now).open)
         writes = self.database.writes
-        away = self.readiness.store_is_away
-        if not away and writes == self._seen_writes and now_s - self._read_s < _OTHERS_WRITE_S:
+        quiet = writes == self._seen_writes and now_s - self._read_s < _OTHERS_WRITE_S
+        if quiet and self.readiness.store_away is None:
             return
         try:
             async with self.database.read() as tx:
@@ -192,12 +194,11 @@ class Housekeeping:
                 self._widespread_at = await widespread.next_look_at(tx)
                 self._commanded = await any_unlogged(tx)
         except StoreUnavailable as exc:
-            if not away:
-                self.announcer.store_failed(exc, "reading the gauges")
-            self.readiness.store_is_away = True
+            self.announcer.store.failed(exc, "reading the gauges")
+            self.readiness.store_away = exc.reason
             self.metrics.show_connections(shown=now_s - self._read_s < _STORE_LOST_S)
             return
-        self.readiness.store_is_away, self._read_s, self._seen_writes = False, now_s, writes
+        self.readiness.store_away, self._read_s, self._seen_writes = None, now_s, writes
         self.metrics.show_connections(shown=True)
         self.metrics.set_alerts_firing(
             {(kind, severity): counted.get((kind, severity), 0) for kind in Kind for severity in Severity}
@@ -225,6 +226,15 @@ class Housekeeping:
                 )
             if told:
                 self.drain.wake()
+
+    async def _look_at_store(self) -> None:
+        """See that the store's file is still the one at its path; while it is not, nothing uses it."""
+        try:
+            await self.database.look()
+        except StoreUnavailable as exc:
+            if self.database.is_lost:
+                self.readiness.store_away = exc.reason
+            raise
 
     async def _remind(self) -> None:
         repeats = repeat_intervals(self.active.config)

@@ -292,7 +292,7 @@ class ActiveConfig:
                 if records.snapshot is not None:
                     self.announcer.numbers(identity, records.snapshot.numbers.values())
         except StoreUnavailable as exc:
-            self.announcer.store_failed(exc, "reading the numbers to show")
+            self.announcer.store.failed(exc, "reading the numbers to show")
 
     def _swap(self, made: _Made, watchlist: Watchlist) -> None:
         former, self._made = self._made, made

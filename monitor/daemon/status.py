@@ -12,6 +12,7 @@ from monitor.store.alerts import firing
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.failures import FailingRow, failing
+from monitor.store.health import StoreHealth
 from monitor.store.outbox import backlogs, receiver_rows
 from monitor.sync.announce import Announcer
 from monitor.sync.schedule import Schedule
@@ -22,25 +23,31 @@ from monitor.web.status import MonitorStatus, ReceiverStatus
 class Readiness:
     """Whether the monitor does its work.
 
-    `started` is set at the end of the start, `store_is_away` by the job that reads the gauges.
+    `started` is set at the end of the start, `store_away` by the jobs that read the gauges and look at the
+    store's file: why it cannot be used, None if it can.
     """
 
-    def __init__(self, schedule: Schedule, shortage: Shortage) -> None:
+    def __init__(self, schedule: Schedule, shortage: Shortage, store: StoreHealth) -> None:
         self._schedule = schedule
         self._shortage = shortage
+        self._store = store
         self.started = asyncio.Event()
-        self.store_is_away = False
+        self.store_away: str | None = None
 
     def not_ready(self) -> str | None:
         """Return why the monitor does not do its work, or None."""
         lacking = self._shortage.reason()
         if lacking is not None:
             return lacking
-        if self.store_is_away:
-            return "the store is unavailable"
+        if self.store_away is not None:
+            return f"the store is unavailable: {self.store_away}"
+        unkept = self._store.reason()
+        if unkept is not None:
+            return unkept
         if not self.started.is_set() or not self._schedule.has_ticked:
             return "starting"
-        if self._schedule.stuck_for_s() is not None:
+        # While the store takes nothing, nothing is claimed: that it does not is what is wrong.
+        if self._store.is_well and self._schedule.stuck_for_s() is not None:
             return "the schedule is not running"
         return None
 

@@ -91,7 +91,6 @@ class ClockWatch:
         self._log = log
         self._follow_at_s: float | None = None
         self._follow_again = False
-        self._store_away = False
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -117,11 +116,8 @@ class ClockWatch:
         try:
             await self._active.follow_clock()
         except StoreUnavailable as exc:
-            if not self._store_away:
-                self._announcer.store_failed(exc, "following a clock that was set back")
-            self._store_away = True
+            self._announcer.store.failed(exc, "following a clock that was set back")
             return
-        self._store_away = False
         # Once more for what was computed before and is written down after the first time.
         self._follow_at_s = self._clock.monotonic() + _IN_FLIGHT_S if self._follow_again else None
         self._follow_again = False

@@ -67,6 +67,11 @@ class Database:
         return plain.render_as_string(hide_password=True)
 
     @property
+    def is_lost(self) -> bool:
+        """Whether the open SQLite file is no longer the one at its path."""
+        return self._trouble is not None
+
+    @property
     def is_sqlite(self) -> bool:
         """Whether this is the embedded database."""
         return self._url.get_backend_name() == "sqlite"

@@ -17,6 +17,7 @@ from monitor.metrics import ConnectionView, Metrics
 from monitor.shortage import Shortage
 from monitor.store.claims import SyncResult
 from monitor.store.connections import ConnectionName, ConnectionState
+from monitor.store.health import StoreHealth
 from monitor.watch.connection import Connection
 
 _EVENTS = {
@@ -30,7 +31,7 @@ _EVENTS = {
 
 
 class Announcer:
-    """Turns what happened into gauges, counters and log lines."""
+    """Turns what happened into gauges, counters and log lines. `store` is told of what the store does."""
 
     def __init__(
         self,
@@ -38,10 +39,12 @@ class Announcer:
         metrics: Metrics,
         log: structlog.typing.FilteringBoundLogger,
         shortage: Shortage,
+        store: StoreHealth,
         repeats: Repeats | None = None,
     ) -> None:
         self._metrics = metrics
         self._shortage = shortage
+        self.store = store
         self._log = log
         self._repeats = repeats or Repeats(log, SystemClock())
         self._numbers = False
@@ -101,6 +104,7 @@ class Announcer:
     def forget(self, identity: str) -> None:
         """Drop every series of a connection that is no longer watched."""
         self._synced_at.pop(identity, None)
+        self.store.forget(identity)
         if self._views.pop(identity, None) is not None:
             self._metrics.remove_connection(identity)
 
@@ -230,14 +234,6 @@ class Announcer:
             if end.track.episode is not None:
                 lasted = end.at - end.track.episode.opened_at
                 self._metrics.episode_ended(end.track.kind, lasted.total_seconds())
-
-    def store_failed(self, error: Exception, doing: str) -> None:
-        """Count and log an operation that the store did not complete."""
-        self._metrics.store_error()
-        lack = out_of_resources(error)
-        if lack is not None:
-            self._shortage.met(lack, doing)
-        self._log.error("store.failed", doing=doing, error=str(error))
 
     def internal_error(self, doing: str, error: BaseException) -> None:
         """Count a bug, and log it with the only traceback in the log; or a lack of resources."""

@@ -79,8 +79,9 @@ class Cycle:
             # Another replica has it and does the same work: what was found here, it finds.
             return Done()
         except StoreUnavailable as exc:
-            self.announcer.store_failed(exc, "keeping a sync")
-            return Done(lost=True)
+            self.announcer.store.not_kept(exc, "keeping a sync", claim.identity)
+            # Not at once: each try costs a request, and the budget must last until the store is back.
+            return Done(lost=True, due_at=connection.next_due_at(self.clock.now(), recheck=True))
         except Exception as exc:  # noqa: BLE001 - a task's root: one connection must not take the others along
             self.announcer.internal_error("sync", exc)
             # Not at once: what fails in itself would use up the account's budget, and the others wait for it.
@@ -138,6 +139,7 @@ class Cycle:
             result=result,
         )
         await self.ledger.keep(record, ())
+        self.announcer.store.kept(claim.identity)
         hold = judgement.records.hold
         self.announcer.synced(connection, result, held=True)
         self.announcer.sync_held(connection.names, result, hold.count if hold is not None else 0)
@@ -212,6 +214,7 @@ class Cycle:
         )
         # The routes of now: a reload during a sync may have brought receivers.
         await self.ledger.keep(record, self.active.watchlist.routes)
+        self.announcer.store.kept(claim.identity)
         self.announcer.episodes_ended(done.ended)
         if done.skipping and counts is not None:
             self.announcer.entries_skipped(connection.names, claim.sync_id, counts.skipped)

@@ -88,7 +88,6 @@ class Schedule:
     _started_s: float = field(init=False)
     _renewed: tuple[datetime, float] = field(init=False)
     """When leases were last renewed, by either clock."""
-    _failing: bool = field(init=False, default=False)
     _turn: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     _closing: bool = field(init=False, default=False)
     _ticked_s: float | None = field(init=False, default=None)
@@ -173,14 +172,13 @@ class Schedule:
             try:
                 await self._work(now)
             except StoreUnavailable as exc:
-                if not self._failing:
-                    self.announcer.store_failed(exc, "claiming what is due")
-                self._failing = True
+                self.announcer.store.keeps_nothing(exc, "claiming what is due")
             except Exception as exc:  # noqa: BLE001 - a task's root: the next tick must come all the same
                 self.announcer.internal_error("tick", exc)
             else:
-                self._failing, worked = False, True
+                worked = True
                 self._ticked_s = self.clock.monotonic()
+                self.announcer.store.keeps()
             if not self._closing:
                 now = self.clock.now()
                 self._tick_at(self.next_tick_at(now, overdue=True) if worked else now + _AFTER_FAILURE)
@@ -200,7 +198,7 @@ class Schedule:
             try:
                 await self._write_down(self.clock.now())
             except StoreUnavailable as exc:
-                self.announcer.store_failed(exc, "writing down the last syncs")
+                self.announcer.store.failed(exc, "writing down the last syncs")
 
     async def _work(self, now: datetime) -> None:
         for claim in await self._write_down(now):
@@ -236,6 +234,7 @@ class Schedule:
             self._singly = True  # one row that is never accepted must not hold up all the others
             raise
         self._singly = False
+        self.announcer.store.kept(*(claim.identity for claim, done in ended if done.result is not None))
         # Not earlier: the policy of failures only sees what is written down.
         self.failures.moved = self.failures.moved or moved
         if renewing:
@@ -252,7 +251,7 @@ class Schedule:
             for refused in await flush_singly(tx, results):
                 await release(tx, [refused.claim], refused.due_at)
                 error = StoreUnavailable("the store does not accept what this sync left")
-                self.announcer.store_failed(error, "writing down a sync")
+                self.announcer.store.failed(error, "writing down a sync")
         lost = [(claim, done.due_at or now + _AFTER_FAILURE) for claim, done in ended if done.lost]
         for due_at in dict.fromkeys(at for _, at in lost):
             await release(tx, [claim for claim, at in lost if at == due_at], due_at)

@@ -28,9 +28,9 @@ from monitor.store.database import Database
 from monitor.store.ledger import Ledger, StepRecord, StoredState
 from monitor.store.outbox import StoredOutbox
 from monitor.store.tables import alerts, deliveries
-from monitor.sync.announce import Announcer
 from monitor.sync.cycle import Cycle, Done
 from monitor.sync.failures import FailureWatch
+from tests.fakes.announcer import announcer_on
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
 from tests.fakes.shortage import no_shortage
@@ -73,7 +73,7 @@ class Rig:
         self.clock, self.log, self.codec = HastyClock(), FakeLog(), Codec()
         self.uptime = Uptime(self.clock)
         self.metrics = Metrics(version="1")
-        self.announcer = Announcer(metrics=self.metrics, log=self.log.logger, shortage=no_shortage())
+        self.announcer = announcer_on(self.log, self.metrics, self.clock)
         self.ledger = CountingLedger(database, self.codec)
         rng = random.Random(1)
         self.active = ActiveConfig(

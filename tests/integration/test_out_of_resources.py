@@ -30,6 +30,7 @@ from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.discovery import DISCOVERY_INTERVAL
 from tests.descriptors import LACKS, no_descriptors
 from tests.fakes.alerts import BODY, delivery_of
+from tests.fakes.announcer import health_on
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.log import FakeLog
 from tests.fakes.rig import Rig, rig
@@ -221,6 +222,7 @@ def heart(database: Database, http: httpx.AsyncClient, clock: FakeClock, log: Fa
         database=database,
         syncs=Well(),
         deliveries=Well(),
+        store=health_on(log, clock),
         clock=clock,
         uptime=Uptime(clock),
         log=log.logger,
@@ -276,7 +278,8 @@ def test_secret_file_without_descriptors_is_kept(tmp_path: Path) -> None:
 async def test_readiness_names_the_lack() -> None:
     """Whoever asks is told what to give the monitor more of."""
     shortage = no_shortage()
-    readiness = Readiness(Ticking(), shortage)  # type: ignore[arg-type]  # two methods of it are asked
+    schedule: Any = Ticking()
+    readiness = Readiness(schedule, shortage, health_on(FakeLog()))
     readiness.started.set()
     assert readiness.not_ready() is None
     shortage.met(OutOfResources(LACKS["EMFILE"][1]), "sync")

@@ -1,7 +1,7 @@
 """When the heartbeat is sent and when it is withheld."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -12,6 +12,8 @@ from monitor.daemon.heartbeat import Heartbeat
 from monitor.http.redactor import Redactor
 from monitor.secret import Secret
 from monitor.store.database import Database
+from monitor.store.health import StoreHealth
+from tests.fakes.announcer import health_on
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
 
@@ -24,6 +26,7 @@ class Works:
 
     stuck_s: float | None = None
     alive: bool = True
+    store: StoreHealth = field(default_factory=lambda: health_on(FakeLog(), FakeClock()))
 
     def stuck_for_s(self) -> float | None:
         """Return what the test set."""
@@ -62,6 +65,7 @@ def heart(database: Database, works: Works, watchdog: Watchdog, log: FakeLog, cl
         database=database,
         syncs=works,
         deliveries=works,
+        store=works.store,
         clock=clock,
         uptime=uptime,
         log=log.logger,

@@ -10,10 +10,8 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from monitor.clock import SystemClock
 from monitor.daemon.jobs import JobRunner
 from monitor.errors import StoreUnavailable
-from monitor.metrics import Metrics
-from monitor.sync.announce import Announcer
+from tests.fakes.announcer import announcer_on
 from tests.fakes.log import FakeLog
-from tests.fakes.shortage import no_shortage
 
 
 def failing(error: Exception, times: int, done: asyncio.Event) -> Callable[[], Awaitable[None]]:
@@ -34,12 +32,13 @@ def failing(error: Exception, times: int, done: asyncio.Event) -> Callable[[], A
     ids=["the store is away", "a bug"],
 )
 async def test_job_that_fails_is_logged_by_its_name_and_runs_again(error: Exception, event: str) -> None:
-    """Neither a store that is away nor a bug ends a job."""
+    """Neither a store that is away nor a bug ends a job; a store that stays away is logged once a minute."""
     log, scheduler, done = FakeLog(), AsyncIOScheduler(timezone="UTC"), asyncio.Event()
-    announcer = Announcer(metrics=Metrics(version="1"), log=log.logger, shortage=no_shortage())
+    announcer = announcer_on(log)
     runner = JobRunner(scheduler, SystemClock(), announcer)
     runner.every(timedelta(milliseconds=10), "tidying up", failing(error, 2, done), at_once=True)
     scheduler.start()
     await asyncio.wait_for(done.wait(), timeout=30)
     scheduler.shutdown(wait=False)
-    assert [(line["event"], line["doing"]) for line in log.lines[:2]] == [(event, "tidying up")] * 2
+    times = 1 if event == "store.failed" else 2
+    assert [(line["event"], line["doing"]) for line in log.lines] == [(event, "tidying up")] * times

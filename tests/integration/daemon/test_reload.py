@@ -23,7 +23,7 @@ from monitor.simulator import Simulator, build_world
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.outbox import StoredOutbox
-from monitor.sync.announce import Announcer
+from tests.fakes.announcer import announcer_on
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
 from tests.fakes.shortage import no_shortage
@@ -58,7 +58,7 @@ class Site:
             clock=self.clock,
             rng=rng,
             metrics=metrics,
-            announcer=Announcer(metrics=metrics, log=self.log.logger, shortage=no_shortage()),
+            announcer=announcer_on(self.log, metrics),
             drain=drain,
             shortage=no_shortage(),
             posters=Posters(),

@@ -10,10 +10,9 @@ from monitor.clock import Uptime
 from monitor.daemon.tasks import ClockWatch
 from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
-from monitor.sync.announce import Announcer
+from tests.fakes.announcer import announcer_on
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
-from tests.fakes.shortage import no_shortage
 
 
 class Parts:
@@ -75,7 +74,7 @@ async def parts(clock: FakeClock, log: FakeLog) -> AsyncIterator[Parts]:
         active=any_part,
         failures=any_part,
         schedule=any_part,
-        announcer=Announcer(metrics=metrics, log=log.logger, shortage=no_shortage()),
+        announcer=announcer_on(log, metrics),
         log=log.logger,
     )
     running = asyncio.create_task(watch.run())

@@ -23,15 +23,14 @@ from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.database import Database
 from monitor.store.instants import pull_in
-from monitor.sync.announce import Announcer
 from monitor.sync.cycle import Done
 from monitor.sync.failures import FailureWatch
 from monitor.sync.schedule import Schedule
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.watchlist import ActiveState, Watchlist
+from tests.fakes.announcer import announcer_on
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.log import FakeLog
-from tests.fakes.shortage import no_shortage
 from tests.fakes.stored import begin, fresh
 
 
@@ -85,7 +84,7 @@ class House:
         self.log = FakeLog()
         self.cycle = FakeCycle(self.clock)
         metrics = Metrics(version="1")
-        announcer = Announcer(metrics=metrics, log=self.log.logger, shortage=no_shortage())
+        announcer = announcer_on(self.log, metrics)
         client = VoiceLinkClient(
             http=http,
             base_url="http://x",

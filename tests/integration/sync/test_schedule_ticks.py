@@ -11,12 +11,11 @@ from monitor.metrics import Metrics
 from monitor.store.claims import Claim
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
-from monitor.sync.announce import Announcer
 from monitor.sync.cycle import Done
 from monitor.sync.schedule import TICK, Schedule
+from tests.fakes.announcer import announcer_on
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
-from tests.fakes.shortage import no_shortage
 
 _ENOUGH = 20
 
@@ -70,7 +69,7 @@ async def test_sync_that_wants_a_recheck_brings_the_next_tick_forward(tmp_path: 
             failures=cast("Any", _CountedFleet()),
             clock=clock,
             metrics=metrics,
-            announcer=Announcer(metrics=metrics, log=FakeLog().logger, shortage=no_shortage()),
+            announcer=announcer_on(FakeLog(), metrics),
             wake_drain=_never,
         )
         scheduler.start(paused=True)
@@ -99,7 +98,7 @@ async def test_tick_that_took_longer_than_its_rest_is_followed_by_the_next(tmp_p
             failures=cast("Any", fleet),
             clock=clock,
             metrics=metrics,
-            announcer=Announcer(metrics=metrics, log=FakeLog().logger, shortage=no_shortage()),
+            announcer=announcer_on(FakeLog(), metrics),
             wake_drain=_never,
         )
         scheduler.start()
@@ -123,7 +122,7 @@ async def test_tick_that_comes_while_closing_does_nothing(tmp_path: Path) -> Non
             failures=cast("Any", fleet),
             clock=clock,
             metrics=metrics,
-            announcer=Announcer(metrics=metrics, log=FakeLog().logger, shortage=no_shortage()),
+            announcer=announcer_on(FakeLog(), metrics),
             wake_drain=_never,
         )
         await schedule.close(0.0)
