@@ -20,6 +20,8 @@ UNHEALTHY = 1
 _TIMEOUT_S = 5.0
 _DEFAULT_LISTEN = "127.0.0.1:8790"
 _OK = 200
+_HEALTHY, _READY = "/-/healthy", "/-/ready"
+_LONGEST_ANSWER = 1000
 _ANY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - what is listened on, not what we listen on
 
 
@@ -38,7 +40,7 @@ def healthcheck(
         Format, typer.Option("--format", help="A word for people, or JSON only.")
     ] = Format.TABLE,
 ) -> None:
-    """Check whether the daemon on this machine is healthy, at /-/healthy.
+    """Check whether the daemon on this machine is healthy, at /-/healthy; if it is not ready, say why.
 
     The address is that of `web.listen`. If a certificate is configured, https is used without verification,
     as the certificate names the host that others connect to.
@@ -53,12 +55,17 @@ def healthcheck(
     """
     shell = shell_of(ctx)
     asked = own_url(shell.config_file, listen, cert) if url is None else url
-    problem = _problem(asked, verify=url is not None)
+    problem, _ = _ask(asked, verify=url is not None)
+    not_ready = None
+    if problem is None and asked.endswith(_HEALTHY):
+        refused, said = _ask(asked.removesuffix(_HEALTHY) + _READY, verify=url is not None)
+        not_ready = (said or refused) if refused else None
     shown = safe_url(asked)
     if format is Format.JSON:
-        shell.terminal.json({"healthy": problem is None, "url": shown, "problem": problem})
+        told = {"healthy": problem is None, "url": shown, "problem": problem, "not_ready": not_ready}
+        shell.terminal.json(told)
     elif problem is None:
-        shell.terminal.line("healthy")
+        shell.terminal.line("healthy" if not_ready is None else f"healthy, but not ready: {not_ready}")
     if problem is not None:
         shell.terminal.note(f"unhealthy: {shown}: {problem}")
         raise typer.Exit(UNHEALTHY)
@@ -70,7 +77,7 @@ def own_url(file: Path | None, listen: str | None, cert: str | None) -> str:
     listen, cert = trimmed(listen or ""), trimmed(cert or "")
     host, _, port = (listen or web.get("listen") or _DEFAULT_LISTEN).rpartition(":")
     scheme = "https" if cert or web.get("tls_cert_file") else "http"
-    return f"{scheme}://{_ANY.get(host, host)}:{port}/-/healthy"
+    return f"{scheme}://{_ANY.get(host, host)}:{port}{_HEALTHY}"
 
 
 def _web(file: Path | None) -> dict[str, str]:
@@ -83,8 +90,8 @@ def _web(file: Path | None) -> dict[str, str]:
     return {key: value for key, value in texts if isinstance(value, str)}
 
 
-def _problem(url: str, *, verify: bool) -> str | None:
-    """Return what is wrong, None if the daemon answers 200."""
+def _ask(url: str, *, verify: bool) -> tuple[str | None, str]:
+    """Return what is wrong, None if the daemon answers 200, and what it says itself."""
     try:
         address = Address.of(url)
         parts = urlsplit(address.url)
@@ -92,13 +99,14 @@ def _problem(url: str, *, verify: bool) -> str | None:
         connection = _connection(parts, verify=verify)
         try:
             headers = {} if login is None else {"Authorization": login.reveal()}
-            connection.request("GET", parts.path or "/-/healthy", headers=headers)
-            status = connection.getresponse().status
+            connection.request("GET", parts.path or _HEALTHY, headers=headers)
+            answer = connection.getresponse()
+            said = answer.read(_LONGEST_ANSWER).decode(errors="replace").strip()
         finally:
             connection.close()
     except (OSError, ValueError, http.client.HTTPException) as exc:
-        return str(exc) or type(exc).__name__
-    return None if status == _OK else f"it answers {status}"
+        return str(exc) or type(exc).__name__, ""
+    return None if answer.status == _OK else f"it answers {answer.status}", said
 
 
 def _connection(parts: SplitResult, *, verify: bool) -> http.client.HTTPConnection:

@@ -26,8 +26,8 @@ from monitor.store.alerts import firing_by_kind
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.database import Database
-from monitor.store.enrol import tell_missed_ends
-from monitor.store.outbox import backlogs, receiver_rows, remind
+from monitor.store.enrol import missed_ends, tell_missed_ends
+from monitor.store.outbox import backlogs, due_reminders, receiver_rows, remind
 from monitor.store.retention import BATCH, prune
 from monitor.sync.announce import Announcer
 from monitor.sync.failures import FailureWatch
@@ -244,6 +244,9 @@ class Housekeeping:
         ):
             return
         self._reminded_s = now_s
+        async with self.database.read() as tx:  # mostly for nothing: wait for no writer
+            if not await due_reminders(tx, repeats, self.clock.now()):
+                return
         async with self.database.write() as tx:
             reminded = await remind(tx, repeats, self.clock.now())
         if reminded:
@@ -251,8 +254,12 @@ class Housekeeping:
 
     async def _tell_missed_ends(self) -> None:
         """End what a receiver would keep open: a reload put it back just as the alert ended."""
+        routes = self.active.state.watchlist.routes
+        async with self.database.read() as tx:
+            if not await missed_ends(tx, routes):
+                return
         async with self.database.write() as tx:
-            missed = await tell_missed_ends(tx, self.active.state.watchlist.routes, self.clock.now())
+            missed = await tell_missed_ends(tx, routes, self.clock.now())
         if missed:
             self.drain.wake()
 

@@ -20,7 +20,7 @@ from typing import Protocol
 from structlog.typing import FilteringBoundLogger
 
 from monitor.clock import Clock, rfc3339
-from monitor.errors import DeliveryError, Refusal, out_of_resources
+from monitor.errors import DeliveryError, Refusal, StoreUnavailable, out_of_resources
 from monitor.notify.delivery import (
     Delivery,
     DeliveryOutcome,
@@ -277,7 +277,9 @@ class _Lane(Turns):
             self._courier.shortage.met(lack, doing)
         if self._store_failures == 0:
             self._courier.metrics.store_error()
-            self._courier.log.error("store.failed", doing=doing, error=str(lack or type(exc).__name__))
+            # Of others than the store's own, the type alone: the text of a stranger's may quote a secret.
+            said = str(lack or (exc if isinstance(exc, StoreUnavailable) else type(exc).__name__))
+            self._courier.log.error("store.failed", doing=doing, error=said)
         backoff_s = STORE_BACKOFF_S[min(self._store_failures, len(STORE_BACKOFF_S) - 1)]
         self._store_failures += 1
         await self._clock.sleep(backoff_s)

@@ -3,9 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Notice, Status, decode_body
@@ -118,6 +119,14 @@ async def tell_missed_ends(tx: AsyncConnection, routes: Sequence[Route], now: da
 
     They were out of the config when the alert ended, or a reload put them back just then.
     """
+    rows = await missed_ends(tx, routes)
+    for row in rows:
+        await add_deliveries(tx, decode_body(row.body), [(row.receiver, Notice.RESOLVED)], now)
+    return len(rows)
+
+
+async def missed_ends(tx: AsyncConnection, routes: Sequence[Route]) -> Sequence[Row[Any]]:
+    """Return the ends that `tell_missed_ends` would queue."""
     queued = (
         select(deliveries.c.id)
         .where(deliveries.c.receiver == told.c.receiver, deliveries.c.alert_id == told.c.alert_id)
@@ -130,10 +139,7 @@ async def tell_missed_ends(tx: AsyncConnection, routes: Sequence[Route], now: da
         .where(told.c.ended_at.is_(None), alerts.c.status == Status.RESOLVED, ~queued.exists())
         .order_by(alerts.c.resolved_at)
     )
-    rows = list(await tx.execute(missed))
-    for row in rows:
-        await add_deliveries(tx, decode_body(row.body), [(row.receiver, Notice.RESOLVED)], now)
-    return len(rows)
+    return list(await tx.execute(missed))
 
 
 async def _tell_firing(tx: AsyncConnection, routes: Sequence[Route], now: datetime) -> None:

@@ -428,17 +428,25 @@ async def remind(tx: AsyncConnection, repeats: Mapping[str, timedelta], now: dat
     Returns:
         How many were queued.
     """
-    reminded = 0
+    due = await due_reminders(tx, repeats, now)
+    for receiver, body in due:
+        # What moves is told by updates; a reminder says what is still so.
+        current = msgspec.structs.replace(
+            decode_body(body), changes=[], changes_total=0, numbers_added=0, numbers_ended=0
+        )
+        await add_deliveries(tx, current, [(receiver, Notice.REMINDER)], now)
+    return len(due)
+
+
+async def due_reminders(
+    tx: AsyncConnection, repeats: Mapping[str, timedelta], now: datetime
+) -> list[tuple[str, bytes]]:
+    """Return receivers with the bodies of the alerts that `remind` would remind them of."""
+    due: list[tuple[str, bytes]] = []
     for receiver, repeat in repeats.items():
-        rows = (await tx.execute(_TO_REMIND, {"receiver": receiver, "told_until": now - repeat})).all()
-        for row in rows:
-            # What moves is told by updates; a reminder says what is still so.
-            body = msgspec.structs.replace(
-                decode_body(row.body), changes=[], changes_total=0, numbers_added=0, numbers_ended=0
-            )
-            await add_deliveries(tx, body, [(receiver, Notice.REMINDER)], now)
-        reminded += len(rows)
-    return reminded
+        rows = await tx.execute(_TO_REMIND, {"receiver": receiver, "told_until": now - repeat})
+        due += [(receiver, row.body) for row in rows]
+    return due
 
 
 _about = _other.c.receiver == bindparam("receiver"), _other.c.alert_id == alerts.c.id

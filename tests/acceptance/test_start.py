@@ -1,20 +1,17 @@
-"""What the user sees when the daemon cannot start, and how it bears what goes wrong later."""
+"""What the user sees when the daemon cannot start."""
 
 import socket
 import sqlite3
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from monitor.simulator import build_world
 from tests.acceptance.daemon import Daemon
-from tests.acceptance.scene import API_KEY, RunDaemon, RunProvider, changes, settings, told_ends
-from tests.servers.require import require_root
-from tests.servers.webhook import WebhookSink
+from tests.acceptance.scene import API_KEY, RunDaemon, RunProvider, settings
+from tests.servers.disk import tmpfs
 
 Spoil = Callable[[Daemon, dict[str, Any]], None]
 
@@ -125,65 +122,11 @@ async def test_taken_port_is_refused(run_daemon: RunDaemon, provider: RunProvide
         assert_one_line(daemon, await daemon.refused(), address, "in use", "web.listen")
 
 
-@contextmanager
-def _tmpfs(folder: Path, options: str) -> Iterator[None]:
-    """Mount a file system in memory; skip where that is not allowed."""
-    require_root("mount a small file system")
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
 async def test_unwritable_store_folder_is_refused(
     run_daemon: RunDaemon, provider: RunProvider, tmp_path: Path
 ) -> None:
     """A store on a read-only file system is refused with the reason."""
     folder = tmp_path / "read-only"
-    with _tmpfs(folder, "size=1M,ro"):
+    with tmpfs(folder, "size=1M,ro"):
         daemon = run_daemon(settings(await provider(), store={"url": f"sqlite:///{folder}/store.db"}))
         assert_one_line(daemon, await daemon.refused(), "store", "read-only")
-
-
-async def test_full_disk_is_borne_and_nothing_is_lost(
-    run_daemon: RunDaemon, provider: RunProvider, webhook_sink: WebhookSink, tmp_path: Path
-) -> None:
-    """Errors of the store are counted; with space again, what broke meanwhile is told."""
-    api = await provider(build_world(1, 10))
-    folder = tmp_path / "small"
-    with _tmpfs(folder, "size=4M"):
-        daemon = run_daemon(settings(api, webhook_sink, store={"url": f"sqlite:///{folder}/store.db"}))
-        await daemon.start()
-        await daemon.until("voicelink_up", 1, connection="conn-0001")
-        ballast = folder / "ballast"
-        _fill(ballast)
-        api.do("remove_routing", numbers=3)
-        await daemon.wait_for("store.failed")
-        assert (await daemon.value("voicelink_monitor_store_errors_total") or 0) > 0
-        assert (await daemon.get("/-/healthy")).is_success
-        assert not webhook_sink.requests
-        ballast.unlink()
-        [opened] = await daemon.wait_for("alert.opened")
-        assert opened["numbers_total"] == 3
-        api.do("restore_routing", numbers=3)
-        [story] = await told_ends(webhook_sink, 1)
-        await daemon.stop()
-        assert changes(story)[0] == "opened"
-        assert changes(story)[-1] == "resolved"
-
-
-def _fill(file: Path) -> None:
-    """Write until the file system has no byte left."""
-    with file.open("wb", buffering=0) as ballast:
-        for size in (1 << 16, 1 << 12, 1):
-            try:
-                while True:
-                    ballast.write(b"x" * size)
-            except OSError:
-                continue

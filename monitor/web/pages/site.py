@@ -78,6 +78,7 @@ class Pages:
             "root": settings.root,
             "here": request.scope["path"],
             "refresh_s": REFRESH_S if view.refreshes else None,
+            "not_ready": self.sources.readiness.not_ready(),
             # Pages offer actions where the config allows them, to users who may act.
             "acting": settings.lifecycle and user is not None and settings.is_operator(user),
             "lifecycle": settings.lifecycle,

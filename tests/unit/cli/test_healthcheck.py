@@ -17,12 +17,16 @@ from monitor.cli.main import run
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers /-/healthy with 200, everything else with 503."""
+    """Answers /-/healthy with 200, all else with 503; `reason` is why it is not ready, if it is not."""
+
+    reason = ""
 
     def do_GET(self) -> None:
         """Answer."""
-        self.send_response(200 if self.path == "/-/healthy" else 503)
+        well = self.path == "/-/healthy" or (self.path == "/-/ready" and not self.reason)
+        self.send_response(200 if well else 503)
         self.end_headers()
+        self.wfile.write(self.reason.encode())
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
         """Say nothing."""
@@ -78,9 +82,21 @@ def test_machines_get_json_alone(tmp_path: Path) -> None:
         code, out, _ = checked("healthcheck", "--url", bad, "--format", "json")
     url = f"http://127.0.0.1:{port}/-/healthy"
     assert healthy[0] == 0
-    assert json.loads(healthy[1]) == {"healthy": True, "url": url, "problem": None}
+    assert json.loads(healthy[1]) == {"healthy": True, "url": url, "problem": None, "not_ready": None}
     assert code == 1
-    assert json.loads(out) == {"healthy": False, "url": bad, "problem": "it answers 503"}
+    told = {"healthy": False, "url": bad, "problem": "it answers 503", "not_ready": None}
+    assert json.loads(out) == told
+
+
+def test_healthy_but_not_ready_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container whose store is away must not be restarted for it, but whoever looks is told."""
+    monkeypatch.setattr(Handler, "reason", "the disk is full\n")
+    with serving() as port:
+        url = f"http://127.0.0.1:{port}/-/healthy"
+        people = checked("healthcheck", "--url", url)
+        machines = checked("healthcheck", "--url", url, "--format", "json")
+    assert people == (0, "healthy, but not ready: the disk is full\n", "")
+    assert json.loads(machines[1])["not_ready"] == "the disk is full"
 
 
 def test_url_beats_the_config(tmp_path: Path) -> None:

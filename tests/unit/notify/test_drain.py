@@ -333,7 +333,7 @@ async def test_drain_says_once_that_the_store_is_away() -> None:
             await world.clock.advance(600)
     assert world.log.events == ["store.failed", "store.failed"]
     assert world.counts["the store", "failed"] == 2
-    assert world.log.lines[0]["error"] == "StoreUnavailable"
+    assert world.log.lines[0]["error"] == "the database is away"
 
 
 async def test_drain_does_not_hammer_a_store_that_is_away() -> None:
