@@ -1,15 +1,14 @@
 """What the announcer counts and logs."""
 
 from monitor.metrics import Metrics
-from monitor.sync.announce import Announcer
+from tests.fakes.announcer import announcer_on
 from tests.fakes.log import FakeLog
-from tests.fakes.shortage import no_shortage
 
 
 async def test_internal_errors_are_all_counted_and_a_few_logged() -> None:
     """A bug that strikes at every sync fills no disk, and the counter misses none of it."""
     log, metrics = FakeLog(), Metrics(version="1")
-    announcer = Announcer(metrics=metrics, log=log.logger, shortage=no_shortage())
+    announcer = announcer_on(log, metrics)
     for _ in range(100):
         announcer.internal_error("sync", KeyError("x"))
     announcer.internal_error("tick", KeyError("x"))
