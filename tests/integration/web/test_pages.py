@@ -716,6 +716,7 @@ def _frame(alert: AlertBody) -> dict[str, object]:
         "root": "",
         "here": "/alerts",
         "refresh_s": 10,
+        "not_ready": None,
         "acting": False,
         "lifecycle": False,
         "user": None,
