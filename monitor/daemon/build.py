@@ -192,7 +192,7 @@ def build(
         wake_drain=drain.wake,
         database=database,
         codec=codec,
-        store_failed=announcer.store_failed,
+        store_failed=announcer.store.failed,
         clock=clock,
         log=log,
     )

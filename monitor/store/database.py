@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.util import await_only
 
 from monitor.errors import StartError, StoreUnavailable
-from monitor.store.file import DaemonLock, is_too_short, make_private, require_folder
+from monitor.store.file import DaemonLock, is_too_short, log_of, make_private, require_folder
 from monitor.store.migrations import COPYING, REVISIONS, upgrade
 from monitor.store.tables import metadata, pulse
 from monitor.store.trouble import Trouble, advised, told_by, trouble_of
@@ -121,11 +121,12 @@ class Database:
         """
         if self.file is not None and not self.file.exists():
             raise StartError(f"no store at {self.file}: the daemon creates it when it first starts")
-        had_log = self.file is not None and self.file.with_name(self.file.name + "-wal").exists()
+        lost = ""
+        if self.file is not None and not log_of(self.file).exists():
+            lost = "; if it held data, its -wal file is missing"
         async with self._opening():
             current = await self._revision()
         if current is None:
-            lost = "" if had_log or not self.is_sqlite else "; if it held data, its -wal file is missing"
             raise StartError(f"the store is empty: start the daemon once to set it up{lost}")
         if current != REVISIONS[-1]:
             raise StartError("the store is from an older version: start the daemon once to upgrade it")

@@ -56,7 +56,7 @@ class DaemonLock:
         self._file = file.absolute()
         self._real = Path(os.path.realpath(file))
         self._side = self._real.with_name(self._real.name + ".lock")
-        self._log = self._real.with_name(self._real.name + "-wal")
+        self._log = log_of(file)
         self._marks: set[int] = set()
         require_folder(self._real)
         with contextlib.ExitStack() as stack:
@@ -134,6 +134,7 @@ class DaemonLock:
         """Let the next daemon in; only once SQLite has closed the file."""
         os.close(self._fd)
         os.close(self._side_fd)
+        self._fd = self._side_fd = -1  # others get these numbers next
 
     def _lock_name(self) -> int:
         with _explained("cannot lock the store", self._side):
@@ -204,6 +205,11 @@ def require_folder(file: Path) -> None:
     """
     if not file.parent.is_dir():
         raise StartError(f"the store's folder does not exist: {file.parent}")
+
+
+def log_of(file: Path) -> Path:
+    """Return the path of a database's write-ahead log: SQLite keeps it beside the real file."""
+    return Path(f"{os.path.realpath(file)}-wal")
 
 
 def is_too_short(file: Path) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from monitor.clock import Uptime
 from monitor.daemon.heartbeat import Heartbeat
+from monitor.errors import StoreUnavailable
 from monitor.http.redactor import Redactor
 from monitor.secret import Secret
 from monitor.store.database import Database
@@ -26,7 +27,11 @@ class Works:
 
     stuck_s: float | None = None
     alive: bool = True
-    store: StoreHealth = field(default_factory=lambda: health_on(FakeLog(), FakeClock()))
+    clock: FakeClock = field(default_factory=FakeClock)
+    store: StoreHealth = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.store = health_on(FakeLog(), self.clock)
 
     def stuck_for_s(self) -> float | None:
         """Return what the test set."""
@@ -80,9 +85,9 @@ async def test_heartbeat_is_sent_while_all_is_well(database: Database) -> None:
     assert not log.lines
 
 
-@pytest.mark.parametrize("broken", ["syncs", "drain", "store"])
+@pytest.mark.parametrize("broken", ["syncs", "drain", "store", "snapshots"])
 async def test_heartbeat_is_withheld_when_the_monitor_does_not_work(database: Database, broken: str) -> None:
-    """Stuck syncs, a dead drain, a store that accepts no writes: each stops it, and is said once."""
+    """Stuck syncs, a dead drain, a store that takes no writes, or none that matter: each is said once."""
     watchdog, log, clock = Watchdog(), FakeLog(), FakeClock()
     works = Works()
     beating = heart(database, works, watchdog, log, clock)
@@ -90,6 +95,10 @@ async def test_heartbeat_is_withheld_when_the_monitor_does_not_work(database: Da
         works.stuck_s = 3600.0
     elif broken == "drain":
         works.alive = False
+    elif broken == "snapshots":
+        full = StoreUnavailable("cannot write to the store: the disk is full", "the disk is full")
+        works.store.keeps_nothing(full, "claiming what is due")
+        await works.clock.advance(15)
     else:
         async with database.write() as tx:
             await tx.exec_driver_sql("DROP TABLE pulse")

@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -130,6 +131,57 @@ async def test_mode_that_somebody_set_is_warned_about_and_kept(tmp_path: Path) -
     assert "mode 0640" in warning
     assert str(file) in warning
     assert file.stat().st_mode & 0o777 == 0o640
+
+
+@contextlib.contextmanager
+def running_as(user: int) -> Iterator[None]:
+    """Be another user of the group 0, as containers are that get a user by chance."""
+    require_root("become another user")
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """Return a folder in which the group may write."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o770)
+        yield Path(folder)
+
+
+async def test_user_by_chance_in_the_group_of_the_folder_works(shared: Path) -> None:
+    """The files are its own, and it finds them again at the next start."""
+    for rows in (1, 2):
+        with running_as(12345):
+            async with sqlite(shared / "store.db") as database:
+                lock = database.lock()
+                assert lock is not None
+                await database.migrate()
+                await fill(database)
+                assert await filled(database) == rows
+            lock.close()
+    assert (shared / "store.db").stat().st_uid == 12345
+
+
+@pytest.mark.parametrize("name", ["store.db", "store.db.lock"])
+def test_file_of_another_user_is_said_to_be_that(shared: Path, name: str) -> None:
+    """Whose it is, and who wants it."""
+    (shared / name).touch(0o600)
+    with running_as(12345), pytest.raises(StartError) as caught:
+        DaemonLock(shared / "store.db")
+    assert f"{shared / name}: Permission denied; " in str(caught.value)
+    assert f"{shared / name} belongs to user 0, this process is user 12345" in str(caught.value)
+
+
+def test_folder_that_cannot_be_written_is_said_to_be_that(shared: Path) -> None:
+    """Whose it is, and who wants it."""
+    shared.chmod(0o755)
+    with running_as(12345), pytest.raises(StartError) as caught:
+        DaemonLock(shared / "store.db")
+    assert f"{shared} belongs to user 0, this process is user 12345" in str(caught.value)
 
 
 # What is said about a file that cannot be used
