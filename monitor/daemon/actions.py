@@ -76,7 +76,7 @@ class DaemonLifecycle:
     wake_drain: Callable[[], None]
     database: Database
     codec: Codec
-    store_failed: Callable[[Exception, str], None]
+    store_failed: Callable[[StoreUnavailable, str], None]
     clock: Clock
     log: FilteringBoundLogger
 
