@@ -78,19 +78,29 @@ class LineWriter:
         clock: Says since when lines were dropped.
         max_lines: Lines that may wait.
         max_bytes: Bytes that may wait.
+        on_lost: Called, in any thread, when something could not be written.
     """
 
     def __init__(
-        self, descriptor: int, clock: Clock, *, max_lines: int = MAX_LINES, max_bytes: int = MAX_BYTES
+        self,
+        descriptor: int,
+        clock: Clock,
+        *,
+        max_lines: int = MAX_LINES,
+        max_bytes: int = MAX_BYTES,
+        on_lost: Callable[[], None] | None = None,
     ) -> None:
         self.notice: Callable[[int, datetime], str] = _notice
         """Returns the line that says how many lines were dropped, and since when."""
         self.dropped = 0
         """Lines that were not written."""
+        self.failure: str | None = None
+        """Why something could not be written the last time that this happened."""
         self._descriptor = descriptor
         self._clock = clock
         self._max_lines = max_lines
         self._max_bytes = max_bytes
+        self._on_lost = on_lost
         # Reentrant: the garbage collector may run a finalizer that logs at any point.
         self._lock = threading.RLock()
         self._queue: deque[Line] = deque()
@@ -177,15 +187,18 @@ class LineWriter:
 
     def _lose(self, lines: Iterable[Line], reason: str) -> None:
         with self._lock:
+            self.failure = reason
             for line in lines:
-                line.end(reason)
                 self.dropped += 1
                 self._untold += 1
                 self._untold_since = self._untold_since or self._clock.now()
+                line.end(reason)
+        if self._on_lost is not None:
+            self._on_lost()
 
 
 def _notice(count: int, since: datetime) -> str:
-    return f"{count} log lines were dropped since {rfc3339(since)}"
+    return f"{count} lines were dropped since {rfc3339(since)}"
 
 
 def _wait_until_writable(descriptor: int) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from monitor.cli.shell import shell_of
-from monitor.cli.simulate import config_for, ended_by_signal
+from monitor.cli.simulate import config_for, until_stopped
 from monitor.cli.terminal import Terminal
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, parse_duration
@@ -176,24 +176,26 @@ def demo(
 
 async def _demo(port: int, length_s: float | None, terminal: Terminal, clock: Clock) -> None:
     scenario = shipped_scenario("demo")
-    narrator = Narrator(terminal.line, clock)
-    simulator = Simulator(scenario, clock=clock, on_step=narrator.happened)
     with tempfile.TemporaryDirectory(prefix="voicelink-monitor-demo-") as folder:
-        async with ended_by_signal() as stop, simulator.serve() as url:
-            text = _CONFIG.format(folder=folder, port=port) + config_for(simulator.world, url, budget=6000)
-            file = Path(folder) / "config.toml"
-            await asyncio.to_thread(file.write_text, text, encoding="utf-8")
-            # Of this text alone: whatever the environment says is not meant for a demo.
-            config = (await asyncio.to_thread(examine, file, {})).valid()
-            async with _daemon(config, narrator, stop) as page:
-                for line in _GREETING.format(page=page, length_s=scenario.length_s).splitlines():
-                    terminal.line(line)
-                narrator.begin()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(length_s or scenario.length_s + _LAST_WORDS_S):
-                        await stop.wait()
-    for line in _FAREWELL.format(opened=narrator.alerts, still_open=narrator.open).splitlines():
-        terminal.line(line)
+        async with until_stopped(terminal) as (stop, told):
+            narrator = Narrator(told.line, clock)
+            simulator = Simulator(scenario, clock=clock, on_step=narrator.happened)
+            async with simulator.serve() as url:
+                text = _CONFIG.format(folder=folder, port=port)
+                text += config_for(simulator.world, url, budget=6000)
+                file = Path(folder) / "config.toml"
+                await asyncio.to_thread(file.write_text, text, encoding="utf-8")
+                # Of this text alone: whatever the environment says is not meant for a demo.
+                config = (await asyncio.to_thread(examine, file, {})).valid()
+                async with _daemon(config, narrator, stop) as page:
+                    for line in _GREETING.format(page=page, length_s=scenario.length_s).splitlines():
+                        told.line(line)
+                    narrator.begin()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(length_s or scenario.length_s + _LAST_WORDS_S):
+                            await stop.wait()
+            for line in _FAREWELL.format(opened=narrator.alerts, still_open=narrator.open).splitlines():
+                told.line(line)
 
 
 @contextlib.asynccontextmanager

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,15 @@ from typer.exceptions import TyperException
 from monitor import __version__
 from monitor.cli.catalog import CATALOG, GROUPS, PROGRAM, Entry
 from monitor.cli.shell import Shell, shell_of
+from monitor.cli.streams import (
+    NOT_WRITTEN,
+    READER_GONE,
+    OutputFailed,
+    give_up,
+    secure_descriptors,
+    standard_error,
+    standard_output,
+)
 from monitor.cli.terminal import Terminal
 from monitor.config import without_key_log
 from monitor.errors import MonitorError
@@ -30,11 +38,13 @@ _CONTEXT = {"help_option_names": ["-h", "--help"]}
 def main() -> None:
     """Run the command that the arguments name, and leave with its exit code."""
     without_key_log()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal that lacks a letter is no reason to fail.
-            stream.reconfigure(errors="backslashreplace")
-    sys.exit(run(sys.argv[1:], sys.stdout, sys.stderr))
+    secure_descriptors()
+    # In place of Python's own, so that whatever a library prints is treated alike.
+    sys.stdout, sys.stderr = standard_output(sys.stdout), standard_error(sys.stderr)
+    code = run(sys.argv[1:], sys.stdout, sys.stderr)
+    # What an interrupted command left must not wait at exit for a reader.
+    give_up(sys.stdout)
+    sys.exit(code)
 
 
 class LazyCommand(TyperCommand):
@@ -143,7 +153,13 @@ def run(
     """
     shell = Shell(terminal=Terminal(out, err))
     try:
-        return _invoke(build(), arguments, shell)
+        code = _invoke(build(), arguments, shell)
+        out.flush()
+    except OutputFailed as exc:
+        if exc.reader_gone:
+            return READER_GONE
+        shell.terminal.error(f"standard output could not be written: {exc}")
+        return NOT_WRITTEN
     except MonitorError as exc:
         shell.terminal.error(str(exc))
         return USAGE
@@ -155,6 +171,7 @@ def run(
         hint = "" if shell.debug else f"; `{PROGRAM} --debug …` shows where"
         shell.terminal.error(f"this is a bug in {PROGRAM}, please report it ({type(exc).__name__}{hint})")
         return BUG
+    return code
 
 
 def _invoke(group: TyperGroup, arguments: Sequence[str], shell: Shell) -> int:

@@ -43,26 +43,39 @@ def simulate(
 
 async def _serve(scenario: Scenario, port: int, terminal: Terminal, clock: Clock) -> None:
     started_s = clock.monotonic()
+    async with until_stopped(terminal) as (stop, told):
 
-    def told(text: str) -> None:
-        terminal.line(f"{clock.monotonic() - started_s:6.1f}s  {text}")
+        def tell(text: str) -> None:
+            told.line(f"{clock.monotonic() - started_s:6.1f}s  {text}")
 
-    simulator = Simulator(scenario, clock=clock, on_step=told)
-    async with ended_by_signal() as stop, simulator.serve(port=port) as url:
-        for line in _introduction(simulator.world, url):
-            terminal.line(line)
-        await stop.wait()
+        simulator = Simulator(scenario, clock=clock, on_step=tell)
+        async with simulator.serve(port=port) as url:
+            for line in _introduction(simulator.world, url):
+                told.line(line)
+            await stop.wait()
 
 
 @contextlib.asynccontextmanager
-async def ended_by_signal() -> AsyncIterator[asyncio.Event]:
-    """Give an event that SIGINT and SIGTERM set."""
+async def until_stopped(terminal: Terminal) -> AsyncIterator[tuple[asyncio.Event, Terminal]]:
+    """Give an event that SIGINT and SIGTERM set, and a terminal that no reader holds up.
+
+    The event is set, too, when there is no one to write for any more.
+
+    Raises:
+        OutputFailed: Something could not be written.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def on_lost() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            loop.call_soon_threadsafe(stop.set)
+
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     try:
-        yield stop
+        with terminal.unhurried(on_lost) as told:
+            yield stop, told
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)

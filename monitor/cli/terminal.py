@@ -1,7 +1,6 @@
 """What commands write: data on standard output, everything else on standard error."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,7 +8,6 @@ from enum import StrEnum
 from typing import Any, TextIO
 
 import msgspec
-import typer
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
@@ -17,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from monitor.cli.streams import queued
 from monitor.clock import rfc3339
 
 _WIDE = 10_000
@@ -25,8 +24,6 @@ _GAP = 3
 """Between two columns."""
 _READABLE = 30
 """A column of sentences may be as narrow as this; one of names, numbers and instants is never broken."""
-_SIGPIPE = 141
-"""The exit code of a command whose reader went away, as shells know it."""
 
 _STYLES = {
     "critical": "bold red",
@@ -62,6 +59,7 @@ class Terminal:
 
     def __init__(self, out: TextIO, err: TextIO, *, width: int | None = None) -> None:
         self._out = out
+        self._err = err
         self._console = _console(out, width)
         self._notes = _console(err, width)
 
@@ -73,9 +71,8 @@ class Terminal:
     def json(self, value: Any) -> None:
         """Write one JSON document."""
         text = msgspec.json.format(msgspec.json.encode(plain(value)), indent=2).decode()
-        with _quiet_when_gone(self._out):
-            self._out.write(text + "\n")
-            self._out.flush()
+        self._out.write(text + "\n")
+        self._out.flush()
 
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, spare: Sequence[str] = ()
@@ -142,12 +139,21 @@ class Terminal:
             task = bar.add_task(doing, total=total)
             yield lambda done: bar.advance(task, done)
 
+    @contextlib.contextmanager
+    def unhurried(self, on_lost: Callable[[], None]) -> Iterator["Terminal"]:
+        """Give one that writes data from a thread, for a command that must go on while no one reads it.
+
+        Args:
+            on_lost: Called, in any thread, when something could not be written.
+
+        Raises:
+            OutputFailed: Something could not be written.
+        """
+        with queued(self._out, on_lost) as out:
+            yield Terminal(out, self._err)
+
     def _print(self, what: Any) -> None:
-        with _quiet_when_gone(self._out):
-            self._console.print(what, soft_wrap=isinstance(what, Text))
-            if self._console.quiet:
-                raise BrokenPipeError
-            self._out.flush()
+        self._console.print(what, soft_wrap=isinstance(what, Text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,16 +211,9 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else "�" for each in text)
 
 
-class _Console(Console):
-    """Falls silent when its reader goes away, where rich would end the program."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-
-
 def _console(stream: TextIO, width: int | None) -> Console:
     watched = stream.isatty()
-    return _Console(
+    return Console(
         file=stream,
         width=width if watched else _WIDE,
         # rich would believe FORCE_COLOR, which a build server sets for all, more than the pipe itself; and
@@ -225,21 +224,6 @@ def _console(stream: TextIO, width: int | None) -> Console:
         markup=False,
         emoji=False,
     )
-
-
-@contextlib.contextmanager
-def _quiet_when_gone(stream: TextIO) -> Iterator[None]:
-    """End the command without a word when its reader goes away, as `head` does."""
-    try:
-        yield
-    except BrokenPipeError:
-        # What the stream still buffers would fail again at exit.
-        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
-        raise typer.Exit(_SIGPIPE) from None
 
 
 def plain(value: Any) -> Any:

@@ -17,9 +17,13 @@ async def run_daemon(tmp_path: Path) -> AsyncIterator[RunDaemon]:
     made: list[Daemon] = []
 
     def make(
-        settings: dict[str, object], folder: Path | None = None, open_files: int | None = None
+        settings: dict[str, object],
+        folder: Path | None = None,
+        open_files: int | None = None,
+        redirect: str = "",
     ) -> Daemon:
-        made.append(Daemon(folder or tmp_path / f"daemon-{len(made)}", settings, open_files=open_files))
+        folder = folder or tmp_path / f"daemon-{len(made)}"
+        made.append(Daemon(folder, settings, open_files=open_files, redirect=redirect))
         return made[-1]
 
     yield make

@@ -24,9 +24,17 @@ class Daemon:
         folder: Holds the config, the store and what it wrote.
         settings: Its config.
         open_files: Its limit on open files, soft and hard; None: the test run's own.
+        redirect: Of its standard streams, as a shell writes it; the log is then not read here.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], *, open_files: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        *,
+        open_files: int | None = None,
+        redirect: str = "",
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.config_file = folder / "config.toml"
@@ -36,8 +44,13 @@ class Daemon:
         limited: list[str | Path] = (
             [require("prlimit"), f"--nofile={open_files}:{open_files}"] if open_files else []
         )
+        redirected = ["sh", "-c", f'exec "$@" {redirect}', "sh"] if redirect else []
         self._process = Process(
-            argv=[*limited, sys.executable, "-m", "monitor", "--config", self.config_file, "run"],
+            argv=[
+                *limited,
+                *redirected,
+                *(sys.executable, "-m", "monitor", "--config", self.config_file, "run"),
+            ],
             log_file=folder / "stdout.log",
             error_file=folder / "stderr.log",
             env={name: value for name, value in os.environ.items() if not name.startswith("VOICELINK_")},

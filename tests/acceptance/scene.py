@@ -24,7 +24,11 @@ class RunDaemon(Protocol):
     """Makes a daemon, not started."""
 
     def __call__(
-        self, settings: dict[str, Any], folder: Path | None = None, open_files: int | None = None
+        self,
+        settings: dict[str, Any],
+        folder: Path | None = None,
+        open_files: int | None = None,
+        redirect: str = "",
     ) -> Daemon:
         """Return it."""
         ...

@@ -1,6 +1,8 @@
 """The real command against a real simulator: what people type, and what they get."""
 
+import array
 import asyncio
+import fcntl
 import json
 import os
 import pty
@@ -8,7 +10,8 @@ import pwd
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+import termios
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -471,20 +474,117 @@ async def test_interrupted_sync_is_quiet(desk: Desk) -> None:
     assert (desk.folder / "sync.err").read_text() == ""
 
 
-async def test_a_reader_that_goes_away_is_no_error(desk: Desk) -> None:
-    """As with `| head -1`: quiet, and the shell's code for a broken pipe."""
-    reading, writing = os.pipe()
-    os.close(reading)
+async def _ran(desk: Desk, arguments: Sequence[str], redirect: str) -> tuple[int, str]:
+    """Return the exit code of a command with redirected streams, and what it says on its standard error."""
     process = await asyncio.create_subprocess_exec(
-        *desk.argv("config-schema"),
+        *("sh", "-c", f'exec "$@" {redirect}', "sh", *desk.argv(*arguments)),
         cwd=desk.folder,
         env=desk.env,
-        stdout=writing,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+    out, err = await process.communicate()
+    assert out == b""
+    assert process.returncode is not None
+    return process.returncode, err.decode()
+
+
+async def test_commands_say_that_their_result_found_no_space(desk: Desk) -> None:
+    """Whatever they have to say: a code that means nothing else, and one line."""
+    commands = ("check-config", "sync", "connections", "alerts", "test-alert")
+    async with desk.daemon():
+        for arguments in (["--version"], ["--help"], *([each, "--format", "json"] for each in commands)):
+            said = await _ran(desk, arguments, ">/dev/full")
+            expected = "error: standard output could not be written: No space left on device\n"
+            assert said == (74, expected), arguments
+
+
+async def test_commands_work_with_closed_streams(desk: Desk) -> None:
+    """Their exit code is the same as ever, and nothing is said about it."""
+    remove_routing(desk)
+    for arguments, code in (
+        (["--version"], 0),
+        (["sync"], 1),
+        (["sync", "--format", "json"], 1),
+        (["drift"], 2),
+    ):
+        assert await _ran(desk, arguments, "<&- >&- 2>&-") == (code, ""), arguments
+    assert await _ran(desk, ["sync"], ">&-") == (1, "")
+
+
+async def test_commands_are_quiet_when_their_reader_goes_away(desk: Desk) -> None:
+    """As with `| head -1`: not a word, and the shell's code for a broken pipe."""
+    for arguments in (["--help"], ["sync"], ["demo", "--port", "0"]):
+        reading, writing = os.pipe()
+        os.close(reading)
+        process = await _begin(desk, *arguments, stdout=writing)
+        os.close(writing)
+        _, err = await process.communicate()
+        assert (process.returncode, err) == (141, b""), arguments
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Give both ends of a pipe that holds no more than it must."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    yield reading, writing
+    os.close(reading)
     os.close(writing)
+
+
+_PIPE_BYTES = 4096
+
+
+@pytest.mark.parametrize(("command", "path"), [("demo", "-/ready"), ("simulate", "_sim/stats")])
+async def test_commands_that_run_on_end_when_told_though_nobody_reads(
+    desk: Desk, pipe: tuple[int, int], command: str, path: str
+) -> None:
+    """A full pipe on standard output holds up neither their work nor SIGTERM."""
+    os.write(pipe[1], b"." * _PIPE_BYTES)
+    port = free_port()
+    process = await _begin(desk, command, "--port", str(port), stdout=pipe[1])
+    await wait_until(lambda: answers(f"http://127.0.0.1:{port}/{path}"), what="an answer")
+    process.terminate()
     _, err = await process.communicate()
-    assert (process.returncode, err) == (141, b"")
+    assert (process.returncode, err) == (0, b"")
+
+
+async def test_command_that_waits_for_its_reader_can_be_interrupted(
+    desk: Desk, pipe: tuple[int, int]
+) -> None:
+    """Ctrl-C ends it also when there is more to say than the pipe holds."""
+    process = await _begin(desk, "config-schema", stdout=pipe[1])
+    held = array.array("i", [0])
+
+    def is_full() -> bool:
+        fcntl.ioctl(pipe[0], termios.FIONREAD, held)
+        return held[0] >= _PIPE_BYTES
+
+    await wait_until(is_full, what="a full pipe")
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (130, b"")
+
+
+async def _begin(desk: Desk, *arguments: str, stdout: int) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *desk.argv(*arguments),
+        cwd=desk.folder,
+        env=desk.env,
+        stdout=stdout,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def test_messages_that_nobody_reads_hold_up_no_command(desk: Desk, pipe: tuple[int, int]) -> None:
+    """A full pipe on standard error costs a command two seconds, and not its exit code."""
+    os.write(pipe[1], b"." * _PIPE_BYTES)
+    process = await asyncio.create_subprocess_exec(
+        *desk.argv("sync", "conn-001"), cwd=desk.folder, env=desk.env, stderr=pipe[1]
+    )
+    assert await process.wait() == 2
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,9 +55,9 @@ def pipe() -> Iterator[Pipe]:
 
 
 @contextmanager
-def writing(descriptor: int, **limits: int) -> Iterator[LineWriter]:
+def writing(descriptor: int, **options: Any) -> Iterator[LineWriter]:
     """Give a writer that ends with the block."""
-    writer = LineWriter(descriptor, FakeClock(), **limits)
+    writer = LineWriter(descriptor, FakeClock(), **options)
     writer.notice = _notice
     yield writer
     writer.close(10)

@@ -19,14 +19,6 @@ class Screen(io.StringIO):
         return True
 
 
-class Gone(io.StringIO):
-    """A stream whose reader went away."""
-
-    def write(self, text: str, /) -> int:
-        """Fail as a pipe does."""
-        raise BrokenPipeError
-
-
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
@@ -104,16 +96,6 @@ def test_progress_shows_a_bar_to_who_watches() -> None:
     with Terminal(io.StringIO(), err).progress("checking", 3) as advance:
         advance(1)
     assert "checking" in err.getvalue()
-
-
-@pytest.mark.parametrize(
-    "write", [lambda each: each.json([]), lambda each: each.line("x")], ids=["json", "line"]
-)
-def test_a_reader_that_went_away_ends_the_command(write: Any) -> None:
-    """As `head` does; the exit code is a shell's for SIGPIPE."""
-    with pytest.raises(RuntimeError) as raised:
-        write(Terminal(Gone(), io.StringIO()))
-    assert getattr(raised.value, "exit_code", None) == 141
 
 
 def test_printable_keeps_letters_of_all_scripts() -> None:
