@@ -36,6 +36,7 @@ LABEL org.opencontainers.image.title="VoiceLink drift monitor" \
 # The base brings the system's CA certificates, which the monitor trusts; a base without them is refused.
 RUN test -s /etc/ssl/certs/ca-certificates.crt
 
+COPY deploy/image/licenses.txt /usr/share/doc/voicelink-monitor/
 COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder --chown=65532:65532 /data /data
 

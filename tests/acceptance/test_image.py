@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from monitor import __version__
+from tests.bill import PROGRAM
 from tests.servers.image import Builder, Image
 from tests.servers.process import Process, free_port, running, wait_until
 from tests.servers.webhook import Answer, Received, WebhookSink
@@ -125,7 +126,7 @@ def test_image_configuration_is_what_a_cluster_needs(image: Image) -> None:
 
 
 def test_image_holds_the_program_compiled_and_nothing_that_built_it(image: Image) -> None:
-    """Every module of ours has its bytecode; pip, the backend and the sources stayed behind."""
+    """Every module of ours has its bytecode, what is bundled its licence; pip and the sources are gone."""
     [packages] = (image.root / "opt/venv/lib").glob("python3.*/site-packages")
     modules = {path.stem for path in (packages / "monitor").glob("*.py")}
     compiled = {path.name.split(".")[0] for path in (packages / "monitor/__pycache__").glob("*.pyc")}
@@ -133,6 +134,9 @@ def test_image_holds_the_program_compiled_and_nothing_that_built_it(image: Image
     assert compiled == modules
     assert not [path.name for name in ("pip", "hatchling") for path in packages.glob(f"{name}*")]
     assert not (image.root / "src").exists()
+    listed = (image.root / "usr/share/doc/voicelink-monitor/licenses.txt").read_text()
+    installed = {path.name.split("-")[0].replace("_", "-").lower() for path in packages.glob("*.dist-info")}
+    assert installed - {PROGRAM} == {line.split(":")[0] for line in listed.splitlines() if line[0] != "#"}
 
 
 async def test_image_entrypoint_says_its_version(container: Container) -> None:
