@@ -1,6 +1,7 @@
 """The compose file is wired, hardened and health-checked, and its configs are valid."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 
 from monitor import __version__
 from monitor.config import load_config
+from monitor.web.entrance import is_answered
+from monitor.web.settings import WebSettings
 from tests.integration.deploy.shipped import DEPLOY, read_yaml
 
 COMPOSE: dict[str, Any] = read_yaml(DEPLOY / "compose.yaml")
@@ -99,3 +102,27 @@ def test_config_is_one_the_monitor_takes(tmp_path: Path) -> None:
     assert config.accounts[0].secret.reveal() == "rg_live_compose"
     assert config.store.secret.reveal() == "sqlite:////data/voicelink-monitor.db"
     assert "monitor:/data" in SERVICES["monitor"]["volumes"]
+
+
+@pytest.mark.parametrize(
+    ("host", "answered"),
+    [("localhost", True), ("127.0.0.1", True), ("evil.example", False)],
+)
+def test_page_is_answered_for_its_own_hosts(host: str, answered: bool) -> None:
+    """It has no password, and a port on loopback: no website may read it through a name of its own."""
+    config = tomllib.loads((DEPLOY / "compose/config.toml").read_text())
+    external_url, allowed = config["alerts"]["external_url"], config["web"]["allowed_hosts"]
+    web = WebSettings(external_url=external_url, allowed_hosts=allowed)
+    assert is_answered(host, "172.18.0.2", web, on_loopback=False) is answered
+
+
+def test_page_is_answered_for_prometheus() -> None:
+    """Under the service's name, by which it is scraped."""
+    config = tomllib.loads((DEPLOY / "compose/config.toml").read_text())
+    [job] = [
+        each
+        for each in read_yaml(DEPLOY / "prometheus/prometheus.yml")["scrape_configs"]
+        if each["job_name"] == "voicelink-monitor"
+    ]
+    hosts = {target.partition(":")[0] for each in job["static_configs"] for target in each["targets"]}
+    assert hosts <= set(config["web"]["allowed_hosts"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import bcrypt
 import httpx
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from monitor.drift.rules import Rules
 from monitor.errors import MonitorError, UnknownName
@@ -139,6 +139,7 @@ class Site:
     work: Held = field(default_factory=Held)
     judged: int = 0
     app: FastAPI = field(init=False)
+    routers: Sequence[APIRouter] = field(init=False)
     client: httpx.AsyncClient = field(init=False)
     actions: Actions = field(init=False)
     sources: Sources = field(init=False)
@@ -199,15 +200,16 @@ class Site:
             retention=lambda: dt.timedelta(days=90),
         )
         pages, metrics = Pages(self.sources, self.actions), Metrics(version="1.2.3")
+        self.routers = [
+            page_routes(pages),
+            form_routes(pages),
+            action_routes(self.actions),
+            api_routes(self.sources, self.actions, version="1.2.3"),
+        ]
         self.app = create_app(
             metrics=metrics,
             readiness=self.daemon,
-            routers=[
-                page_routes(pages),
-                form_routes(pages),
-                action_routes(self.actions),
-                api_routes(self.sources, self.actions, version="1.2.3"),
-            ],
+            routers=self.routers,
             gate=Gate(
                 users=self._users_now,
                 clock=self.clock,
