@@ -264,7 +264,7 @@ _ESCAPE = re.compile(
 )
 _MARK = re.compile(r"[%&\\<\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2060\ufeff]")
 """One of these is in every escape; most texts have none, and are done at once."""
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{10,}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{6,}")
 _DEPTH = 3
 """So often are escapes undone, one within the other."""
 
