@@ -248,9 +248,11 @@ def _database_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         scheme, host, _ = parts.scheme, parts.hostname, parts.port
+        (host or "").encode("idna")  # as the resolver does
     except ValueError:
         scheme = host = ""
-    sqlite = value.startswith("sqlite:///") and len(value) > len("sqlite:///")
+    file = value.removeprefix("sqlite:///")
+    sqlite = file not in (value, "", ":memory:")
     if not sqlite and not (scheme == "postgresql" and (host or "host=" in value)):
         raise problem('write it like "sqlite:///voicelink-monitor.db" or "postgresql://user@host/database"')
     return value

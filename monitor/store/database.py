@@ -13,11 +13,14 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, event, insert, inspect, text, update
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from monitor.errors import StartError, StoreUnavailable
+from monitor.http.address import safe_url
+from monitor.http.redactor import Redactor
+from monitor.secret import Secret
 from monitor.store.file import DaemonLock, is_too_short, log_of, make_private, require_folder
 from monitor.store.migrations import COPYING, REVISIONS, upgrade
 from monitor.store.tables import metadata, pulse
@@ -40,10 +43,13 @@ class Database:
         url: `sqlite:///path` or `postgresql://…`.
 
     Raises:
-        StartError: The driver is an extra that is not installed.
+        StartError: The driver is an extra that is not installed, or an option in the URL has no such value.
     """
 
     def __init__(self, url: str) -> None:
+        self.shown = safe_url(url)
+        """The URL without user, password and options."""
+        self._redactor = Redactor([Secret(url)])
         plain = make_url(url)
         driver = "sqlite+aiosqlite" if plain.get_backend_name() == "sqlite" else "postgresql+psycopg"
         self._url = plain.set(drivername=driver)
@@ -52,6 +58,9 @@ class Database:
         except ImportError as exc:
             wanted = "pip install 'voicelink-drift-monitor[postgres]'"
             raise StartError(f"PostgreSQL needs an extra; run: {wanted}") from exc
+        except ArgumentError as exc:  # a port in the query that is none
+            said = self._redactor.hide_foreign(str(exc))
+            raise StartError(f"the store {self.shown} cannot be used: {said}") from exc
         self._readers = _engine(self._url, pool_size=4, immediate=False)
         self._turn = asyncio.Lock()
         self._lock: DaemonLock | None = None
@@ -59,12 +68,6 @@ class Database:
         self._kept_writes = -1
         self.writes = 0
         """How many transactions this process has written."""
-
-    @property
-    def shown(self) -> str:
-        """The URL as configured, with its password hidden."""
-        plain = self._url.set(drivername=self._url.get_backend_name())
-        return plain.render_as_string(hide_password=True)
 
     @property
     def is_lost(self) -> bool:
@@ -139,6 +142,7 @@ class Database:
         except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
             is_folder = self.file is not None and self.file.is_dir()
             said = f"{told_by(exc)}: it is a folder" if is_folder else advised(exc)
+            said = self._redactor.hide_foreign(said)
             raise StartError(f"cannot open the store {self.shown}: {said}") from exc
 
     async def _revision(self) -> str | None:
@@ -236,7 +240,7 @@ class Database:
         if self._lock is not None and trouble in (Trouble.FULL, Trouble.DISK, Trouble.UNOPENED):
             refusal = await asyncio.to_thread(self._lock.refusal)
             trouble = refusal or trouble
-        words = told_by(exc)
+        words = self._redactor.hide_foreign(told_by(exc))
         said = words if trouble == Trouble.OTHER else f"{trouble} ({words})"
         return StoreUnavailable(f"cannot {doing} the store: {said}", trouble)
 

@@ -259,3 +259,26 @@ async def test_sqlite_survives_a_power_cut_and_waits_for_locks(tmp_path: Path) -
                 }
             assert pragmas.pop("busy_timeout") > 0
             assert pragmas == {"journal_mode": "wal", "synchronous": 2}
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://drift:c4n4ry-1@127.0.0.1:1/d?sslpassword=c4n4ry-2", "Connection refused"),
+        (
+            "postgresql://drift:c4n4ry-1@127.0.0.1:1/d?connect_timeout=1&password=c4n4ry-3",
+            "Connection refused",
+        ),
+        ("postgresql://drift@127.0.0.1:1/d?connect_timeout=c4n4ry-2&passfile=c4n4ry-2", "bad value"),
+        ("postgresql://drift:c4n4ry-1@127.0.0.1:1/d?port=c4n4ry-1", "cannot be used"),
+    ],
+)
+async def test_database_error_quotes_no_secret_of_its_url(url: str, said: str) -> None:
+    """Neither its own words, nor what the driver quotes; nor does the log show what the URL holds."""
+    with pytest.raises(StartError, match=said) as caught:
+        async with Database(url) as database:
+            await database.check()
+    shown = str(caught.value)
+    assert "127.0.0.1" in shown
+    assert "c4n4ry" not in shown
+    assert "drift" not in shown

@@ -265,6 +265,14 @@ CASES = {
         MANAGER.replace("//am", "//am/?a=b"),
         "receivers[0].urls[0]: paths are added to this URL, so it must not hold a ? or #",
     ),
+    "database in memory": (
+        '[store]\nurl = "sqlite:///:memory:"',
+        'store.url: write it like "sqlite:///voicelink-monitor.db"',
+    ),
+    "database host that is none": (
+        '[store]\nurl = "postgresql://u:p@a..b/d"',
+        'store.url: write it like "sqlite:///voicelink-monitor.db"',
+    ),
     "no webhook address": (
         HOOK.split("url =")[0],
         "receivers[0].url_file: missing: give url or url_file",
