@@ -95,7 +95,8 @@ def _sends_secrets(config: Config) -> Iterator[tuple[KeyPath, str, str]]:
     """Yield the URLs with which secrets are sent: path, URL, and what travels."""
     yield ("api", "base_url"), config.api.base_url, "API keys travel"
     if config.heartbeat.secret is not None:
-        yield ("heartbeat", "url"), config.heartbeat.secret.reveal(), "this URL, a secret, travels"
+        path = ("heartbeat", _url_key(config.heartbeat.url_file))
+        yield path, config.heartbeat.secret.reveal(), "this URL, a secret, travels"
     for place, receiver in enumerate(config.receivers):
         for key, url, what in _sent_to(receiver):
             yield ("receivers", place, *key), url, what
@@ -111,13 +112,17 @@ def _sent_to(receiver: ReceiverConfig) -> Iterator[tuple[KeyPath, str, str]]:
         case WebhookConfig():
             url, address = receiver.address.reveal(), Address.of(receiver.address.reveal())
             if receiver.signing or receiver.headers or address.authorization or urlsplit(url).query:
-                yield ("url",), url, "alerts and what authenticates them travel"
+                yield (_url_key(receiver.url_file),), url, "alerts and what authenticates them travel"
         case PagerDutyConfig():
             yield ("url",), receiver.url.url, "the routing key travels"
         case SlackConfig():
-            yield ("url",), receiver.secret.reveal(), "this URL, a secret, travels"
+            yield (_url_key(receiver.url_file),), receiver.secret.reveal(), "this URL, a secret, travels"
         case _:
             pass  # nothing secret; what Apprise sends is up to the service that its URL names
+
+
+def _url_key(file: Secret | None) -> str:
+    return "url" if file is None else "url_file"
 
 
 def _is_readable_by_others(file: Path) -> bool:

@@ -44,7 +44,18 @@ def find_config_file(
     if named := trimmed(environ.get(CONFIG_FILE, "")):
         return Path(named)
     candidates = ((cwd or Path()) / "config.toml", system)
-    return next((file for file in candidates if file.exists()), None)
+    return next((file for file in candidates if _is_there(file)), None)
+
+
+def _is_there(file: Path) -> bool:
+    """Return whether there is such a file, or something that must be told: that it cannot be reached."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,9 @@ Every check raises `problem(...)`: pydantic's own messages may quote the input, 
 
 import base64
 import binascii
+import os
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -217,8 +219,14 @@ def _base_url(why_no_login: str) -> Check:
 
 def _existing_file(value: Any) -> Path:
     path = Path(text(value))
-    if not path.is_file():
-        raise problem(mistakes.not_a_path(str(value)) or "there is no such file")
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        raise problem(mistakes.not_a_path(str(value)) or "there is no such file") from None
+    except OSError as exc:
+        raise problem(f"the file cannot be reached: {exc.strerror}") from None
+    if not is_file:
+        raise problem("it is not a file")
     return path
 
 
@@ -298,7 +306,7 @@ def _secret_file(check: Check) -> Check:
             raise
         except (StartError, ValueError) as exc:
             # Who puts the secret itself where its file belongs must not read it in a log.
-            shown = isinstance(exc, StartError) and (path.is_absolute() or path.exists())
+            shown = isinstance(exc, StartError) and (path.is_absolute() or os.path.exists(path))  # noqa: PTH110 - pathlib's raises
             mistake = mistakes.not_a_path(str(value))
             raise problem(mistake or (str(exc) if shown else "there is no such secret file")) from None
 

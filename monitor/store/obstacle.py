@@ -17,11 +17,14 @@ def obstacle(file: Path) -> str | None:
     Blocks on the file system: call it from a thread.
     """
     real = Path(os.path.realpath(file))
-    if not real.parent.is_dir():
-        return f"the store's folder does not exist: {file.parent}: create it"
-    if real.is_dir():
-        return f"unable to open the store {file}: it is a folder"
-    return _unwritable(real) or (_foreign(real) if real.exists() else None)
+    try:
+        if not real.parent.is_dir():
+            return f"the store's folder does not exist: {file.parent}: create it"
+        if real.is_dir():
+            return f"unable to open the store {file}: it is a folder"
+        return _unwritable(real) or (_foreign(real) if real.exists() else None)
+    except OSError as exc:
+        return f"unable to open the store {file}: {exc.strerror}"
 
 
 def _unwritable(file: Path) -> str | None:

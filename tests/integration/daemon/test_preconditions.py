@@ -19,7 +19,7 @@ import pytest
 import trustme
 
 from monitor.cli.main import run as run_command
-from monitor.config import load_config, process_environment
+from monitor.config import find_config_file, load_config, process_environment
 from monitor.daemon.app import run_daemon
 from monitor.daemon.preconditions import examine
 from monitor.errors import MonitorError
@@ -419,16 +419,51 @@ def _lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_bad_reload_keeps_the_old_config(place: Place) -> None:
-    """What would prevent the next start is refused at a reload, with every problem."""
+    """What would prevent the next start is refused at a reload, with every problem; the daemon goes on."""
     place.write()
-    assert examine(place.file).problems == []
-    FAULTS["encrypted key"][0](place)
-    FAULTS["store folder missing"][0](place)
-    place.write()
-    reading = examine(place.file)
-    assert len(reading.problems) == 2
-    with pytest.raises(MonitorError, match="is encrypted"):
-        reading.valid()
+    stream = io.StringIO()
+
+    async def reload() -> None:
+        stop, ready = asyncio.Event(), asyncio.Event()
+        daemon = asyncio.create_task(
+            run_daemon(
+                load_config(place.file),
+                reread=lambda: examine(place.file).valid(),
+                stop=stop,
+                on_ready=lambda _: ready.set(),
+                log_stream=stream,
+            )
+        )
+        await ready.wait()
+        FAULTS["authorities of the API"][0](place)
+        FAULTS["store folder missing"][0](place)
+        place.write()
+        os.kill(os.getpid(), signal.SIGHUP)
+        try:
+            await wait_until(lambda: "config.rejected" in stream.getvalue(), what="the reload")
+        finally:
+            stop.set()
+            await daemon
+
+    asyncio.run(reload())
+    [line] = [line for line in _lines(stream) if line["event"] == "config.rejected"]
+    assert "api.ca_file: " in line["error"]
+    assert "store.url: " in line["error"]
+    assert _lines(stream)[-1]["event"] == "daemon.stopped"
+
+
+def test_environment_alone_is_judged_alike(tmp_path: Path) -> None:
+    """Without a file, a problem names the variable that set the key."""
+    environ = {
+        "VOICELINK_API_KEY": "rg_live_1",
+        "VOICELINK_MONITOR_STORE__URL": f"sqlite:///{tmp_path}/nowhere/store.db",
+        "VOICELINK_MONITOR_WEB__LISTEN": "192.0.2.1:0",
+    }
+    listen, store = sorted(examine(None, environ).problems, reverse=True)
+    assert store.startswith(
+        "store.url (from VOICELINK_MONITOR_STORE__URL): the store's folder does not exist"
+    )
+    assert listen.startswith("web.listen (from VOICELINK_MONITOR_WEB__LISTEN): cannot listen on 192.0.2.1:0")
 
 
 @contextmanager
@@ -438,6 +473,8 @@ def as_nobody() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         (Path(folder) / "store.db").touch()
+        (Path(folder) / "private").mkdir(mode=0o700)
+        (Path(folder) / "private" / "ca.pem").touch()
         os.seteuid(65534)
         try:
             yield Path(folder)
@@ -453,3 +490,18 @@ def test_store_of_another_user_is_told() -> None:
         f"cannot write to the store: {folder} belongs to user 0, this process is user 65534: give it to this "
         "user, or run as the user that owns it"
     )
+
+
+def test_file_that_cannot_be_reached_is_told() -> None:
+    """A folder that may not be entered is a problem with its reason, no bug."""
+    examine(None, {"VOICELINK_API_KEY": "rg_live_1"})  # imports what the other user may not read
+    with as_nobody() as folder:
+        private = f"{folder}/private/ca.pem"
+        environ = {"VOICELINK_API_KEY_FILE": private, "VOICELINK_MONITOR_API__CA_FILE": private}
+        problems = examine(None, environ).problems
+        unreachable = obstacle(folder / "private" / "store.db")
+        found = find_config_file({}, folder / "private")
+    assert len([problem for problem in problems if "Permission denied" in problem]) == 2
+    assert unreachable is not None
+    assert "private" in unreachable
+    assert found == folder / "private" / "config.toml"

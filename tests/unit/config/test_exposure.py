@@ -141,6 +141,16 @@ def test_https_is_never_cleartext(host: str, port: str) -> None:
         assert is_cleartext(f"http://{host}{port}/x") is not local
 
 
+def test_url_in_a_file_is_told_by_its_key(tmp_path: Path) -> None:
+    """The key is the one that was given."""
+    file = tmp_path / "url"
+    file.write_text(f"{FAR}/s3cret")
+    file.chmod(0o600)
+    values = receiver("slack", url_file=str(file)) | {"heartbeat": {"url_file": str(file)}}
+    told = [warning.split(":")[0] for warning in warned(values, tmp_path)]
+    assert told == ["heartbeat.url_file", "receivers[0].url_file"]
+
+
 @pytest.mark.parametrize(
     ("mode", "owner", "exposed"),
     [(0o600, 0, False), (0o640, 0, False), (0o644, 0, True), (0o400, 12345, False), (0o440, 12345, True)],
