@@ -25,7 +25,7 @@ from monitor.cli.streams import (
 )
 from monitor.cli.terminal import Terminal
 from monitor.config import without_key_log
-from monitor.errors import MonitorError
+from monitor.errors import MonitorError, out_of_resources
 
 USAGE = 2
 INTERRUPTED = 130
@@ -166,6 +166,10 @@ def run(
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as exc:  # noqa: BLE001 - the root of everything: a bug must be told, without its data
+        lack = out_of_resources(exc)
+        if lack is not None:
+            shell.terminal.error(str(lack))
+            return BUG
         if shell.debug:
             shell.terminal.debug()
         hint = "" if shell.debug else f"; `{PROGRAM} --debug …` shows where"

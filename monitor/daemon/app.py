@@ -16,7 +16,7 @@ from monitor import __version__
 from monitor.clock import SystemClock
 from monitor.config import Config, secrets_of
 from monitor.daemon.build import Parts, build
-from monitor.daemon.descriptors import descriptor_warning, open_files, raise_limit
+from monitor.daemon.descriptors import raise_limit
 from monitor.errors import StartError, StoreUnavailable
 from monitor.http.client import Network
 from monitor.http.redactor import Redactor
@@ -62,8 +62,6 @@ async def run_daemon(
         log, dropped_lines = stack.enter_context(_log(config, log_stream, network.redactor))
         stack.callback(gc.unfreeze)
         raise_limit()
-        if (warning := descriptor_warning(config, open_files())) is not None:
-            log.warning("web.connections_limited", reason=warning)
         # Nothing else has the event loop yet.
         sock = stack.enter_context(contextlib.closing(bind(config.web.listen.host, config.web.listen.port)))
         parts = build(

@@ -21,6 +21,7 @@ from monitor.config import AppriseConfig, Config, Reading, process_environment, 
 from monitor.config.exposure import exposed_in_file, leaves_of
 from monitor.config.keys import Path as KeyPath
 from monitor.config.keys import at
+from monitor.daemon.descriptors import descriptor_warning, reachable_open_files
 from monitor.errors import ConfigError, MonitorError
 from monitor.http.certificates import Authorities
 from monitor.http.client import Network
@@ -128,6 +129,9 @@ def _store(found: _Findings, config: Config) -> None:
 def _web(found: _Findings, config: Config, now: datetime) -> None:
     web = config.web
     found.tried(("web", "listen"), lambda: check_address(web.listen.host, web.listen.port))
+    too_few = descriptor_warning(config, reachable_open_files())
+    if too_few is not None:
+        found.warnings.append(too_few)
     cert_file = web.tls_cert_file
     if cert_file is None:
         return

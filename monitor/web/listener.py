@@ -8,6 +8,7 @@ makes room for a new one.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -26,6 +27,8 @@ _BACKLOG = 1024
 _AT_ONCE = 32
 """Accepted between two turns of the event loop, at most."""
 _PAUSE_S = 1.0
+_LOGGER = logging.getLogger("uvicorn.error.visits")
+"""uvicorn warns of what a client sends that is no HTTP: the client's affair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,7 @@ class Visit(H11Protocol):
         self, config: uvicorn.Config, state: ServerState, limits: Limits, on_gone: Callable[["Visit"], None]
     ) -> None:
         super().__init__(config, state, {})
+        self.logger = _LOGGER
         self._limits = limits
         self._on_gone = on_gone
         self._at: tuple[_Step, object] | None = None
@@ -233,6 +237,7 @@ class Listener:
         self._limits = limits
         self._metrics = metrics
         self._on_error = on_error
+        _LOGGER.setLevel(logging.ERROR)
         self._loop = asyncio.get_running_loop()
         self._visits: dict[Visit, asyncio.Task[Any]] = {}  # the oldest first
         self._resuming: asyncio.TimerHandle | None = None

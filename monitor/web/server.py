@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from monitor.errors import StartError
+from monitor.errors import StartError, out_of_resources
 from monitor.web.listener import ConnectionMetrics, Limits, Listener
 from monitor.web.tls import Certificate
 
@@ -84,6 +84,9 @@ def _cannot_listen(host: str, port: int, exc: OSError) -> StartError:
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     # getaddrinfo's codes are not errno values: its own text is the one that means something.
     reason = exc.strerror if isinstance(exc, socket.gaierror) else os.strerror(exc.errno or 0)
+    lack = out_of_resources(exc)
+    if lack is not None:
+        return StartError(f"cannot listen on {shown}: {lack}")
     hint = "change web.listen"
     if exc.errno == errno.EADDRINUSE:
         hint += " or stop the other process"

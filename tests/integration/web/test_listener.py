@@ -356,6 +356,15 @@ async def test_lack_of_descriptors_pauses_accepting() -> None:
         waiting.close()
 
 
+async def test_client_that_speaks_no_http_is_its_own_affair(caplog: pytest.LogCaptureFixture) -> None:
+    """Strangers cannot fill the log with what they send."""
+    async with serve(LONG) as site:
+        client = await site.connect()
+        client.writer.write(b"\x16\x03\x01 no HTTP\r\n\r\n")
+        assert (await client.reader.read()).startswith(b"HTTP/1.1 400")
+    assert caplog.messages == []
+
+
 async def test_stop_does_not_wait_for_handshakes(tmp_path: Path) -> None:
     """A client that never shakes hands holds up no stop."""
     async with serve(LONG, Files(tmp_path)) as site:

@@ -1,5 +1,6 @@
 """Exit codes, errors, and that the catalog tells the truth about every command."""
 
+import errno
 import importlib
 import inspect
 import io
@@ -76,10 +77,11 @@ def failing(error: BaseException, *, debug: bool = False) -> Callable[[], TyperG
             "error: x.toml: a: wrong\nerror: x.toml: b: missing\n",
         ),
         (StoreUnavailable("the store did not answer"), 2, "error: the store did not answer\n"),
+        (OSError(errno.EMFILE, "x"), 70, "error: out of file descriptors\n"),
         (KeyboardInterrupt(), 130, ""),
         (typer.Exit(3), 3, ""),
     ],
-    ids=["config", "store", "interrupt", "exit"],
+    ids=["config", "store", "descriptors", "interrupt", "exit"],
 )
 def test_errors_of_users_are_lines(error: BaseException, code: int, said: str) -> None:
     """Each problem is a line of its own; an interrupt is quiet."""
