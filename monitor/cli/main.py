@@ -167,13 +167,11 @@ def run(
         return INTERRUPTED
     except Exception as exc:  # noqa: BLE001 - the root of everything: a bug must be told, without its data
         lack = out_of_resources(exc)
-        if lack is not None:
-            shell.terminal.error(str(lack))
-            return BUG
-        if shell.debug:
+        if lack is None and shell.debug:
             shell.terminal.debug()
         hint = "" if shell.debug else f"; `{PROGRAM} --debug …` shows where"
-        shell.terminal.error(f"this is a bug in {PROGRAM}, please report it ({type(exc).__name__}{hint})")
+        bug = f"this is a bug in {PROGRAM}, please report it ({type(exc).__name__}{hint})"
+        shell.terminal.error(str(lack or bug))
         return BUG
     return code
 
