@@ -72,7 +72,7 @@ def secrets_of(value: Any) -> Iterator[Secret]:
         case Secret():
             yield value
         case Address():
-            parts = [value.authorization]
+            parts = value.secrets
         case BaseModel():
             parts = [part for _, part in value]
         case dict():

@@ -14,7 +14,7 @@ _SCHEMES = ("http", "https")
 _HIGHEST_PORT = 65535
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Address:
     """Where a request goes.
 
@@ -45,6 +45,15 @@ class Address:
         _check_host(url.raw_host.decode("ascii"))
         bare = url.copy_with(userinfo=b"", fragment=None)
         return cls(str(bare), _basic(url.userinfo) if url.userinfo else None)
+
+    def __repr__(self) -> str:
+        return f"Address({self.shown})"
+
+    @property
+    def secrets(self) -> list[Secret]:
+        """What of it must not be shown: the login, and a query, which may hold a key."""
+        login = [self.authorization] if self.authorization is not None else []
+        return [*login, Secret(self.url)] if "?" in self.url else login
 
     @property
     def shown(self) -> str:

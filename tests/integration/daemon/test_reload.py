@@ -159,3 +159,20 @@ async def test_discovery_is_not_settled_while_it_is_in_an_alert(site: Site) -> N
     again = asyncio.create_task(site.active.discover())
     await site.clock.advance(60)  # the budget's pace
     assert await again is False
+
+
+async def test_secrets_of_every_config_that_was_in_force_are_hidden(site: Site, tmp_path: Path) -> None:
+    """The new ones before anything uses them, the old ones while messages about them are under way."""
+
+    def keyed(key: str, **values: Any) -> Config:
+        return site.config(accounts=[{"name": "account-1", "api_key": key}], **values)
+
+    hide = site.active.network.redactor.hide
+    await site.active.start()
+    assert hide("key rg_live_account_1") == "key ***"
+    await site.active.install(keyed("rg_live_second_2"))
+    bad_file = tmp_path / "ca.pem"
+    bad_file.write_text("nothing")
+    with pytest.raises(StartError):
+        await site.active.install(keyed("rg_live_third_3", heartbeat={"ca_file": bad_file}))
+    assert hide("rg_live_account_1, rg_live_second_2, rg_live_third_3") == "***, ***, ***"

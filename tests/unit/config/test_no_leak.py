@@ -170,8 +170,15 @@ def test_config_never_shows_its_secrets(shown: Any) -> None:
         {
             "name": "e",
             "type": "alertmanager",
-            "urls": ["http://am"],
+            "urls": ["http://am/x"],
             "basic_auth": {"username": "u", "password": "SECRET9"},
+        },
+        {"name": "f", "type": "alertmanager", "urls": ["http://SECRETa:SECRETb@am/x"]},
+        {
+            "name": "g",
+            "type": "pagerduty",
+            "routing_key": "SECRETc",
+            "url": "http://SECRETd:SECRETe@pd/x?SECRETf",
         },
     ]
     environ = {

@@ -49,7 +49,15 @@ def test_address_keeps_every_character_of_a_login(user: str, password: str) -> N
     assert address.authorization.reveal() == basic(f"{user}:{password}")
     assert address.url == "https://host.example/path"
     assert address.shown == safe_url(url) == f"https://{STARS}:{STARS}@host.example/path"
-    assert address.authorization.reveal() not in repr(address)
+    assert repr(address) == f"Address({address.shown})"
+    assert [secret.reveal() for secret in address.secrets] == [basic(f"{user}:{password}")]
+
+
+def test_address_with_a_query_may_hold_a_key() -> None:
+    """Some services take it there, so it is neither shown nor quoted."""
+    address = Address.of("https://h/v2?key=k3y")
+    assert repr(address) == "Address(https://h/v2)"
+    assert [secret.reveal() for secret in address.secrets] == ["https://h/v2?key=k3y"]
 
 
 @pytest.mark.parametrize(
