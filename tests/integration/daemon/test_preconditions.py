@@ -25,6 +25,7 @@ from monitor.daemon.preconditions import examine
 from monitor.errors import MonitorError
 from monitor.http.client import Network
 from monitor.store.obstacle import obstacle
+from monitor.web.server import bind, check_address
 from tests.servers.process import wait_until
 from tests.servers.require import require_root
 from tests.unit.config.test_mistakes import toml
@@ -470,6 +471,7 @@ def test_environment_alone_is_judged_alike(tmp_path: Path) -> None:
 def as_nobody() -> Iterator[Path]:
     """Give a folder that others may enter, and be a user without rights meanwhile."""
     require_root("become another user")
+    examine(None, {"VOICELINK_API_KEY": "rg_live_1"})  # imports what the other user may not read
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         (Path(folder) / "store.db").touch()
@@ -492,9 +494,27 @@ def test_store_of_another_user_is_told() -> None:
     )
 
 
+@pytest.mark.parametrize("port", [0, 80, 8790])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "192.0.2.1", "localhost"])
+def test_address_is_judged_as_the_start_judges_it(host: str, port: int) -> None:
+    """An address, and a port that needs a privilege, are refused beforehand in the words of the start."""
+    with as_nobody():
+        refused = [_refusal(bind, host, port), _refusal(check_address, host, port)]
+    assert refused[0] == refused[1] or "in use" in (refused[0] or "")
+
+
+def _refusal(take: Callable[[str, int], socket.socket | None], host: str, port: int) -> str | None:
+    try:
+        taken = take(host, port)
+    except MonitorError as exc:
+        return str(exc)
+    if taken is not None:
+        taken.close()
+    return None
+
+
 def test_file_that_cannot_be_reached_is_told() -> None:
     """A folder that may not be entered is a problem with its reason, no bug."""
-    examine(None, {"VOICELINK_API_KEY": "rg_live_1"})  # imports what the other user may not read
     with as_nobody() as folder:
         private = f"{folder}/private/ca.pem"
         environ = {"VOICELINK_API_KEY_FILE": private, "VOICELINK_MONITOR_API__CA_FILE": private}
