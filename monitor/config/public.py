@@ -47,9 +47,10 @@ def _shown_secret(secret: Secret) -> str:
     """Return the file of a secret, or stars; of a URL to post to also the host, which tells them apart."""
     if secret.file is not None:
         return str(secret.file)
-    if not secret.reveal().startswith(("http://", "https://")):
+    try:
+        return f"{Address.of(secret.reveal()).origin}/{STARS}"
+    except ValueError:
         return STARS
-    return f"{Address.of(secret.reveal()).origin}/{STARS}"
 
 
 _WRITTEN: dict[type, Callable[[Any], str]] = {

@@ -5,7 +5,6 @@ Every check raises `problem(...)`: pydantic's own messages may quote the input, 
 
 import base64
 import binascii
-import os
 import re
 import stat
 from collections.abc import Callable
@@ -35,7 +34,7 @@ from monitor.cron import parse_cron
 from monitor.errors import StartError
 from monitor.http.address import Address
 from monitor.http.hosts import host_of
-from monitor.secret import Secret, trimmed
+from monitor.secret import Secret, file_stamp, trimmed
 
 PROBLEM = "problem"
 """The type of the validation errors that we word ourselves."""
@@ -306,7 +305,7 @@ def _secret_file(check: Check) -> Check:
             raise
         except (StartError, ValueError) as exc:
             # Who puts the secret itself where its file belongs must not read it in a log.
-            shown = isinstance(exc, StartError) and (path.is_absolute() or os.path.exists(path))  # noqa: PTH110 - pathlib's raises
+            shown = isinstance(exc, StartError) and (path.is_absolute() or file_stamp(path) is not None)
             mistake = mistakes.not_a_path(str(value))
             raise problem(mistake or (str(exc) if shown else "there is no such secret file")) from None
 

@@ -21,7 +21,7 @@ from monitor.errors import StartError, StoreUnavailable
 from monitor.http.address import safe_url
 from monitor.http.redactor import Redactor
 from monitor.secret import Secret
-from monitor.store.file import DaemonLock, is_too_short, log_of, make_private, require_folder
+from monitor.store.file import DaemonLock, is_too_short, log_of, make_private, require_file, require_folder
 from monitor.store.migrations import COPYING, REVISIONS, upgrade
 from monitor.store.tables import metadata, pulse
 from monitor.store.trouble import Trouble, advised, told_by, trouble_of
@@ -122,8 +122,8 @@ class Database:
         Raises:
             StartError: The store does not exist or has another version.
         """
-        if self.file is not None and not self.file.exists():
-            raise StartError(f"no store at {self.file}: the daemon creates it when it first starts")
+        if self.file is not None:
+            require_file(self.file)
         lost = ""
         if self.file is not None and not log_of(self.file).exists():
             lost = "; if it held data, its -wal file is missing"
@@ -140,7 +140,9 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
-            is_folder = self.file is not None and self.file.is_dir()
+            is_folder = False
+            with contextlib.suppress(OSError):  # not for this user to know
+                is_folder = self.file is not None and self.file.is_dir()
             said = f"{told_by(exc)}: it is a folder" if is_folder else advised(exc)
             said = self._redactor.hide_foreign(said)
             raise StartError(f"cannot open the store {self.shown}: {said}") from exc

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from monitor.errors import StartError
+from monitor.secret import file_stamp
 from monitor.store.trouble import Trouble
 
 PRIVATE = 0o600
@@ -192,8 +193,8 @@ def open_private(path: Path) -> int:
 
 def make_private(path: Path) -> None:
     """Make a file that is not there yet; where that fails, SQLite says so when it opens it."""
-    if not path.exists():  # one that is there may be open: to close it here would cost SQLite its locks
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        if not path.exists():  # one that is there may be open: to close it here would cost SQLite its locks
             os.close(open_private(path))
 
 
@@ -203,8 +204,20 @@ def require_folder(file: Path) -> None:
     Raises:
         StartError: It is not.
     """
-    if not file.parent.is_dir():
-        raise StartError(f"the store's folder does not exist: {file.parent}")
+    with _explained(f"cannot open the store {file}", file.parent):
+        if not file.parent.is_dir():
+            raise StartError(f"the store's folder does not exist: {file.parent}")
+
+
+def require_file(file: Path) -> None:
+    """See that there is a store, for commands that must not make one.
+
+    Raises:
+        StartError: There is not, or it is not for this user to know.
+    """
+    with _explained(f"cannot open the store {file}", file):
+        if not file.exists():
+            raise StartError(f"no store at {file}: the daemon creates it when it first starts")
 
 
 def log_of(file: Path) -> Path:
@@ -243,6 +256,6 @@ def _explained(doing: str, path: Path) -> Iterator[None]:
     except OSError as exc:
         said = f"{doing}: {path}: {exc.strerror}"
         if exc.errno in (errno.EACCES, errno.EPERM):
-            what = path if path.exists() else path.parent
+            what = next(each for each in (path, *path.parents) if file_stamp(each) is not None)
             said += f"; {what} belongs to user {what.stat().st_uid}, this process is user {os.geteuid()}"
         raise StartError(said) from exc

@@ -22,8 +22,9 @@ from monitor.cli.main import run as run_command
 from monitor.config import find_config_file, load_config, process_environment
 from monitor.daemon.app import run_daemon
 from monitor.daemon.preconditions import examine
-from monitor.errors import MonitorError
+from monitor.errors import MonitorError, StartError
 from monitor.http.client import Network
+from monitor.store.file import DaemonLock, require_file
 from monitor.store.obstacle import obstacle
 from monitor.web.server import bind, check_address
 from tests.servers.process import wait_until
@@ -525,3 +526,26 @@ def test_file_that_cannot_be_reached_is_told() -> None:
     assert unreachable is not None
     assert "private" in unreachable
     assert found == folder / "private" / "config.toml"
+    with as_nobody() as folder:
+        for opening in (require_file, DaemonLock):
+            with pytest.raises(
+                StartError, match=f"Permission denied; {folder}/private belongs to user 0, this"
+            ):
+                opening(folder / "private" / "store.db")
+
+
+def test_name_that_is_too_long_is_told(place: Place) -> None:
+    """Of any file: no start, a reason, and no bug."""
+    long = 300 * "a"
+    place.values["api"]["ca_file"] = place.values["web"]["tls_cert_file"] = long
+    place.values["accounts"][0]["api_key_file"] = long
+    place.values["store"]["url"] = f"sqlite:///{place.folder}/{long}"
+    place.write()
+    problems = sorted(examine(place.file).problems)
+    assert [problem.split(": ")[0] for problem in problems] == [
+        "accounts[0].api_key_file",
+        "api.ca_file",
+        "store.url",
+        "web.tls_cert_file",
+    ]
+    assert [problem.endswith("File name too long") for problem in problems] == [False, True, True, True]

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from monitor.config import load_config
 from monitor.config.environment import variable_name
 from monitor.config.keys import leaves
+from monitor.config.public import public
 from monitor.config.settings import Config
 from monitor.errors import ConfigError
+from monitor.secret import STARS, Secret
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
 TEXT = EXAMPLE.read_text(encoding="utf-8")
@@ -189,6 +191,16 @@ def test_config_never_shows_its_secrets(shown: Any) -> None:
         "VOICELINK_MONITOR_WEB__BASIC_AUTH_USERS__ANN": "$2b$12$" + "SECRET" + "a" * 47,
     }
     assert "SECRET" not in shown(load_config(None, environ))
+
+
+@pytest.mark.parametrize(
+    "key", ["http://h:99999/SECRET", "https://", "http://[", "http:// ", "HTTP://\u2603"]
+)
+def test_secret_that_looks_like_a_url_is_shown_as_stars(key: str) -> None:
+    """An API key is no URL, whatever it begins with, and must not be read as one."""
+    account = Config.model_validate({"accounts": [{"name": "a", "api_key": "x"}]}).accounts[0]
+    shown = public(account.model_copy(update={"api_key": Secret(key)}))
+    assert shown["api_key"] == STARS
 
 
 def test_debugging_pydantic_settings_shows_no_secret(
