@@ -149,11 +149,11 @@ class LineWriter:
                 # A line that was begun is still the first.
                 self._awake.get(timeout=_RETRY_S if lines else None)
             with self._lock:
-                lines.extend(self._queue)
-                self._queue.clear()
+                taken, self._queue = self._queue, deque()
                 self._queued_bytes, self._full, closing = 0, False, self._closing
                 untold, since = untold + self._untold, since or self._untold_since
                 self._untold, self._untold_since = 0, None
+            lines.extend(taken)
             failure = self._write(lines)
             if failure is not None:
                 # One that was begun stays, to be completed.

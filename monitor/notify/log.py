@@ -42,7 +42,7 @@ class LogReceiver:
 
     timeout_s = 5.0
 
-    def __init__(self, log: FilteringBoundLogger, *, name: str = "log", patience_s: float = 4.0) -> None:
+    def __init__(self, log: FilteringBoundLogger, *, name: str = "log", patience_s: float = 2.0) -> None:
         self.name = name
         self._log = log
         self._patience_s = patience_s
