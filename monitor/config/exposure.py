@@ -1,10 +1,11 @@
 """What a valid config lays open: the page, secrets on the wire, secrets in files that others read."""
 
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel
 
@@ -13,6 +14,7 @@ from monitor.config.keys import at, dotted
 from monitor.config.mistakes import in_quotes, unexpanded
 from monitor.config.receivers import (
     AlertmanagerConfig,
+    AppriseConfig,
     PagerDutyConfig,
     ReceiverConfig,
     SlackConfig,
@@ -23,6 +25,8 @@ from monitor.http.address import Address
 from monitor.http.hosts import is_loopback
 from monitor.secret import Secret
 
+_NO = re.compile("de|di|ne|fa?|no?|of|0")
+"""How a switch in an Apprise URL that is off begins: `parse_bool` of that library."""
 _MOUNTED = ("/run/secrets/", "/var/run/secrets/", "/run/credentials/")
 """Where Docker, Podman, Kubernetes and systemd put secrets, for one container or unit alone."""
 
@@ -33,6 +37,7 @@ def exposures(config: Config) -> Iterator[str]:
     for path, url, what in _sends_secrets(config):
         if is_cleartext(url):
             yield f"{dotted(path)}: {what} unencrypted over http: use https"
+    yield from _unverified(config)
     files = [(path, value.file) for path, value in leaves_of(config) if isinstance(value, Secret)]
     for path, file in [*files, (("web", "tls_key_file"), config.web.tls_key_file)]:
         if file is not None and _is_readable_by_others(file):
@@ -83,6 +88,17 @@ def _page(web: WebConfig) -> Iterator[str]:
             "web.basic_auth_users: passwords travel unencrypted over http: set web.tls_cert_file and "
             "web.tls_key_file, or name the proxy that does TLS in web.trusted_proxies"
         )
+
+
+def _unverified(config: Config) -> Iterator[str]:
+    for place, receiver in enumerate(config.receivers):
+        if isinstance(receiver, AppriseConfig) and receiver.ca_file is None:
+            verify = parse_qs(urlsplit(receiver.secret.reveal()).query).get("verify", [""])[-1]
+            if _NO.fullmatch(verify.lower()[:2]):
+                yield (
+                    f"receivers[{place}].url: with verify=no, whoever is in between can read what is sent: "
+                    "remove it; ca_file makes a private authority trusted"
+                )
 
 
 def is_cleartext(url: str) -> bool:

@@ -74,6 +74,10 @@ EXPOSED: dict[str, tuple[dict[str, Any], str]] = {
         "receivers[0].url: the routing key",
     ),
     "slack": (receiver("slack", url=f"{FAR}/services/T/B/s3cret"), "receivers[0].url: this URL"),
+    "apprise without verification": (
+        receiver("apprise", url="jsons://u:p4ss@far.example.com/t0ken?verify=No"),
+        "receivers[0].url: with verify=no, ",
+    ),
     "whole Alertmanager address": (
         receiver("alertmanager", urls=["https://am/x/api/v2/alerts/"]),
         "receivers[0].urls[0]: leave out /api/v2/alerts",
@@ -115,6 +119,7 @@ FINE: dict[str, dict[str, Any]] = {
     "https": {"heartbeat": {"url": "https://hc.example.com/x"}},
     "alertmanager without login": receiver("alertmanager", urls=["http://alertmanager:9093/am"]),
     "webhook without secrets": receiver("webhook", url="http://bridge:8080/alerts"),
+    "apprise with verification": receiver("apprise", url="jsons://far.example.com/?verify=yes"),
     "slack's double": receiver("slack", url="http://127.0.0.1:9/services"),
 }
 
