@@ -99,7 +99,8 @@ class Authorities:
 
     def _system(self, stamp: FileStamp | None) -> _Loaded:
         """Return the system's, as OpenSSL itself would find them: both the file and the folder."""
-        searched = [folder for folder in self._folder.split(":") if _holds_certificates(Path(folder))]
+        listed = filter(None, self._folder.split(":"))
+        searched = [folder for folder in listed if _holds_certificates(Path(folder))]
         if self._given_folder and not searched:
             raise StartError(
                 f"{FOLDER}: no folder in it holds certificates that `openssl rehash` has linked; "

@@ -125,6 +125,7 @@ class WebServer:
         limits = limits or Limits()
         config = uvicorn.Config(
             app,
+            workers=1,  # by itself it would read WEB_CONCURRENCY, and fail if that is no number
             http="h11",
             ws="none",
             lifespan="off",

@@ -81,6 +81,7 @@ HARMLESS: dict[str, dict[str, str]] = {
         "CURL_CA_BUNDLE": "/nonexistent.pem",
         "NETRC": "/nonexistent",
         "FTP_PROXY": "socks5://127.0.0.1:9",
+        "WEB_CONCURRENCY": "s3veral",
     },
 }
 

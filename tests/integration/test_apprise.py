@@ -133,7 +133,7 @@ async def test_apprise_url_that_was_replaced_by_a_bad_one_is_failing(
 
 def test_apprise_without_the_extra_says_how_to_get_it() -> None:
     """Nobody needs to guess the package."""
-    with pytest.raises(ConfigError, match=r"pip install voicelink-drift-monitor\[apprise\]"):
+    with pytest.raises(ConfigError, match=r"pip install 'voicelink-drift-monitor\[apprise\]'"):
         AppriseReceiver(
             "chat",
             url=Secret("json://x"),
