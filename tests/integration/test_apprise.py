@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from monitor.errors import ConfigError, DeliveryError, Refusal
+from monitor.errors import ConfigError, DeliveryError, OutOfResources, Refusal
 from monitor.http.client import Network
 from monitor.notify.apprise import AppriseReceiver
 from monitor.secret import Secret
+from tests.descriptors import no_descriptors
 from tests.fakes.alerts import BODY, delivery_of
 from tests.golden.examples import EXAMPLES
 from tests.servers.tls import issued
@@ -251,3 +252,12 @@ async def test_apprise_waits_no_longer_than_the_receiver() -> None:
         error = await refused(receiver(f"json://{host}:{port}/?cto=900&rto=900", timeout_s=0.3))
         assert error.refusal is Refusal.RETRY
         await asyncio.wait_for(hung_up.wait(), 10)
+
+
+async def test_message_that_lacks_descriptors_is_not_refused(webhook_sink: WebhookSink) -> None:
+    """Apprise does not say why it failed: without descriptors, it is this process's own fault."""
+    chat = receiver(address(webhook_sink))
+    assert await chat.send(delivery_of()) == "accepted"
+    with no_descriptors(), pytest.raises(OutOfResources):
+        await chat.send(delivery_of())
+    assert await chat.send(delivery_of()) == "accepted"

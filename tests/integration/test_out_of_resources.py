@@ -1,7 +1,7 @@
 """This process's own lack of resources, in each place that it could be blamed on someone else."""
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,21 @@ from monitor.clock import Uptime
 from monitor.daemon.heartbeat import Heartbeat
 from monitor.daemon.status import Readiness
 from monitor.errors import OutOfResources, StartError, StoreUnavailable
+from monitor.http.address import Address
 from monitor.http.client import Network
 from monitor.http.redactor import Redactor
 from monitor.notify.drain import Drain
+from monitor.notify.pagerduty import PagerDutyReceiver
 from monitor.notify.retry import POSTPONED_S
+from monitor.notify.routing import Route
 from monitor.notify.slack import SlackReceiver
 from monitor.notify.webhook import WebhookReceiver
 from monitor.secret import Secret
 from monitor.shortage import Shortage
+from monitor.store.claims import Claim
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
+from monitor.store.ledger import Ledger, StepRecord, StoredState
 from monitor.store.outbox import StoredOutbox, know_receivers, receiver_rows
 from monitor.store.tables import deliveries
 from monitor.voicelink.client import VoiceLinkClient
@@ -94,6 +99,31 @@ async def test_sync_that_lacks_resources_is_no_failed_sync(made: Rig, lack: Exce
     assert done.result is not None
 
 
+@pytest.mark.parametrize("place", ["load", "keep"])
+async def test_sync_that_runs_out_of_memory_is_no_failed_sync(made: Rig, place: str) -> None:
+    """Wherever memory ends, between the answer and its record, nothing is written and it is tried again."""
+
+    class Exhausted(Ledger):
+        async def load(self, claim: Claim) -> StoredState:
+            if place == "load":
+                raise MemoryError
+            return await super().load(claim)
+
+        async def keep(self, record: StepRecord, routes: Sequence[Route]) -> None:
+            raise MemoryError
+
+    before, well = await made.standing(), made.cycle.ledger
+    made.cycle.ledger = Exhausted(made.database, made.codec)
+    made.simulator.do("remove_routing", numbers=2)
+    (done,) = await made.run()
+    assert done.lost
+    assert (await made.standing()).streak == before.streak
+    assert not made.log.of("sync.failed")
+    made.cycle.ledger = well
+    (done,) = await made.run(20)
+    assert not done.lost
+
+
 async def exposition(made: Rig) -> list[str]:
     """Return the lines of the metrics."""
     _, pieces = await made.metrics.render(accept="text/plain")
@@ -122,6 +152,15 @@ RECEIVERS: dict[str, Callable[[httpx.AsyncClient, FakeClock], Any]] = {
         Secret("http://x"),
         secret=None,
         headers={},
+        http=http,
+        redactor=Redactor(),
+        timeout_s=10,
+        clock=clock,
+    ),
+    "pagerduty": lambda http, clock: PagerDutyReceiver(
+        "hook",
+        routing_key=Secret("k"),
+        url=Address("http://x"),
         http=http,
         redactor=Redactor(),
         timeout_s=10,

@@ -11,7 +11,7 @@ import pytest
 from monitor.cli.look import Look, LookTarget, find_targets, look, look_at_all
 from monitor.config import Config, load_config
 from monitor.drift.rules import Ignore, Rules
-from monitor.errors import ConfigError, Outcome, SyncError
+from monitor.errors import ConfigError, MonitorError, Outcome, OutOfResources, Resource, SyncError
 from monitor.secret import Secret
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import SyncAnswer
@@ -24,7 +24,7 @@ CLOCK = FakeClock()
 class FakeClient:
     """Answers by connection id: a body, or an error; waits at `gate` if there is one."""
 
-    def __init__(self, *, gate: asyncio.Event | None = None, **answers: bytes | SyncError) -> None:
+    def __init__(self, *, gate: asyncio.Event | None = None, **answers: bytes | MonitorError) -> None:
         self.answers = answers
         self.gate = gate
         self.asking = 0
@@ -39,7 +39,7 @@ class FakeClient:
             await self.gate.wait()
         self.asking -= 1
         found = self.answers[connection_id or ""]
-        if isinstance(found, SyncError):
+        if isinstance(found, MonitorError):
             raise found
         return SyncAnswer(body=found, duration_s=0.25)
 
@@ -132,6 +132,12 @@ async def test_look_tells_a_failure(answer: bytes | SyncError, outcome: Outcome)
     found = await look(target("a"), FakeClient(a=answer), CLOCK)
     assert (found.outcome, found.checked, found.numbers) == (outcome, False, 0)
     assert found.error
+
+
+async def test_look_that_lacks_resources_has_no_outcome() -> None:
+    """What this process could not ask is no answer of the provider."""
+    found = await look(target("a"), FakeClient(a=OutOfResources(Resource.DESCRIPTORS)), CLOCK)
+    assert (found.outcome, found.checked, found.error) == (None, False, "out of file descriptors")
 
 
 async def test_look_at_all_keeps_the_order_and_the_limit() -> None:

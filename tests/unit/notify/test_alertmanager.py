@@ -32,8 +32,10 @@ from monitor.notify.alertmanager.render import (
     joined,
     problem_of,
 )
+from monitor.notify.retry import POSTPONED_S
 from monitor.notify.routing import Route
 from monitor.secret import Secret
+from tests.descriptors import LACKS
 from tests.fakes.alerts import BODY
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.level import FakeLevel, member
@@ -538,6 +540,28 @@ async def test_poster_keeps_an_end_until_it_is_accepted() -> None:
         assert world.level.errors == []
         await world.clock.advance(10 * 60)
         assert world.level.sets
+
+
+@pytest.mark.parametrize("lack", [exc for exc, _ in LACKS.values()], ids=LACKS)
+async def test_poster_that_lacks_resources_blames_no_alertmanager(lack: Exception) -> None:
+    """Nothing is recorded of the URL or counted; what is open is posted a few seconds later."""
+    world = World()
+    world.level.put(member(1))
+    async with world.running() as alertmanager:
+
+        def fail(_: object) -> int:
+            alertmanager.busy = 0
+            raise lack
+
+        alertmanager.status = fail
+        world.level.end("e1")
+        await world.wake()
+        assert (world.counts, world.level.errors) == ({("am", "delivered"): 1}, [])
+        assert world.log.of("delivery.failed") == []
+        alertmanager.status = lambda _: 200
+        await world.clock.advance(POSTPONED_S)
+        assert alertmanager.last == {"01": "12:00:00"}
+    assert world.counts == {("am", "delivered"): 2}
 
 
 async def test_poster_backs_off_to_resend_interval_and_hears_no_wake_meanwhile() -> None:
