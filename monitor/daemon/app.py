@@ -194,8 +194,6 @@ class Daemon:
         lock = database.lock()
         if lock is not None:
             stack.callback(lock.close)
-            for warning in lock.warnings():
-                self._parts.log.warning("store.exposed", warning=warning)
         stack.push_async_callback(database.close)
         await database.migrate()
         try:

@@ -28,6 +28,7 @@ from monitor.http.client import Network
 from monitor.http.proxies import proxies_of
 from monitor.notify.apprise import AppriseReceiver
 from monitor.store.database import Database
+from monitor.store.file import exposure
 from monitor.store.obstacle import obstacle
 from monitor.web.server import check_address
 from monitor.web.tls import Certificate
@@ -121,9 +122,11 @@ def _store(found: _Findings, config: Config) -> None:
     path = ("store", "url_file" if config.store.url_file is not None else "url")
     database = found.tried(path, lambda: Database(config.store.secret.reveal()))
     if database is not None and database.file is not None:
-        problem = obstacle(database.file)
+        problem, warning = obstacle(database.file), exposure(database.file)
         if problem is not None:
             found.problems.append(at(path, problem, found.origins))
+        if warning is not None:
+            found.warnings.append(at(path, warning, found.origins))
 
 
 def _web(found: _Findings, config: Config, now: datetime) -> None:

@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, event, insert, inspect, text, update
+from sqlalchemy import Connection, Engine, event, insert, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -21,19 +21,22 @@ from monitor.errors import StartError, StoreUnavailable
 from monitor.http.address import safe_url
 from monitor.http.redactor import Redactor
 from monitor.secret import Secret
-from monitor.store.file import DaemonLock, is_too_short, log_of, make_private, require_file, require_folder
-from monitor.store.migrations import COPYING, REVISIONS, upgrade
-from monitor.store.tables import metadata, pulse
+from monitor.store.file import DaemonLock, log_of, make_private, require_file, require_folder
+from monitor.store.migrations import REVISIONS
+from monitor.store.schema import (
+    BUSY_TIMEOUT_S,
+    bring_up_to_date,
+    look_into,
+    recorded_revision,
+    usable_revision,
+)
+from monitor.store.tables import pulse
 from monitor.store.trouble import Trouble, advised, told_by, trouble_of
 
-_BUSY_TIMEOUT_S = 5
 _LOG_SIZE = 4 * 2**20
 """Bytes that SQLite's write-ahead log keeps once what is in it has reached the database."""
 _EMPTYING_S = 0.5
 """How long readers are waited for, to empty a log that has grown beyond that."""
-
-_VERSIONS = "alembic_version"
-_REVISION = f"SELECT version_num FROM {_VERSIONS}"  # noqa: S608 - all of it is ours
 
 
 class Database:
@@ -105,7 +108,7 @@ class Database:
         async with self._opening():
             await self._revision()
             async with self._writer.begin() as connection:
-                await connection.run_sync(_upgrade)
+                await connection.run_sync(bring_up_to_date)
 
     async def schema(self) -> str | None:
         """Return the revision of the schema; None for an empty database.
@@ -114,7 +117,7 @@ class Database:
             StartError: The database cannot be opened.
         """
         async with self._opening(), self._readers.connect() as connection:
-            return await connection.run_sync(_current)
+            return await connection.run_sync(recorded_revision)
 
     async def check(self) -> None:
         """Check that the schema is of this program's version; for commands that only read.
@@ -154,9 +157,9 @@ class Database:
             StartError: It is another version's, another program's, or not complete.
         """
         if self.file is not None:
-            return await asyncio.to_thread(_look_into, self.file)
+            return await asyncio.to_thread(look_into, self.file)
         async with self._readers.connect() as connection:
-            return await connection.run_sync(_usable)
+            return await connection.run_sync(usable_revision)
 
     async def look(self) -> None:
         """Look whether the open SQLite file is still the one at its path, and move its log into it.
@@ -190,7 +193,7 @@ class Database:
                 if lock.log_size() > _LOG_SIZE:
                     await driver.execute(f"PRAGMA busy_timeout={int(_EMPTYING_S * 1000)}")
                     await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                    await driver.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_S * 1000}")
+                    await driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
         except (SQLAlchemyError, sqlite3.Error) as exc:
             raise await self._unavailable("write to", exc) from exc
         await asyncio.to_thread(lock.confirm, mark)
@@ -281,7 +284,7 @@ def _tune_sqlite(engine: Engine, *, immediate: bool) -> None:
         for pragma in (
             "journal_mode=WAL",
             "synchronous=FULL",
-            f"busy_timeout={_BUSY_TIMEOUT_S * 1000}",
+            f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
             f"journal_size_limit={_LOG_SIZE}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
@@ -298,70 +301,6 @@ def _tune_sqlite(engine: Engine, *, immediate: bool) -> None:
 
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", on_begin)
-
-
-def _look_into(file: Path) -> str | None:
-    """Do as `_usable`, without the driver, whose thread outlives a failure and prints it.
-
-    Nothing is written: what is no store stays as it is, down to the mode of its journal.
-    """
-    if is_too_short(file):
-        exc = sqlite3.DatabaseError("file is not a database")
-        exc.sqlite_errorcode = sqlite3.SQLITE_NOTADB
-        raise exc
-    with contextlib.closing(sqlite3.connect(file, timeout=_BUSY_TIMEOUT_S)) as connection:
-        tables = [
-            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        ]
-        row = connection.execute(_REVISION).fetchone() if _VERSIONS in tables else None
-    return _require_ours(tables, row[0] if row else None, shared=False)
-
-
-def _usable(connection: Connection) -> str | None:
-    """Return the revision of a store that this program can use; None for an empty database.
-
-    Raises:
-        StartError: It is another version's, another program's, or not complete.
-    """
-    tables, revision = inspect(connection).get_table_names(), _current(connection)
-    return _require_ours(tables, revision, shared=connection.dialect.name != "sqlite")
-
-
-def _current(connection: Connection) -> str | None:
-    """Return the revision of the schema as Alembic recorded it; None for an empty database."""
-    if not inspect(connection).has_table(_VERSIONS):
-        return None
-    revision: str | None = connection.execute(text(_REVISION)).scalar()
-    return revision
-
-
-def _require_ours(tables: Collection[str], revision: str | None, *, shared: bool) -> str | None:
-    """Return the revision of a database with these tables; other programs may keep theirs in a shared one."""
-    ours = metadata.tables.keys() & set(tables)
-    problem = None
-    if revision in REVISIONS:
-        if revision == REVISIONS[-1] and len(ours) < len(metadata.tables):
-            problem = "the store is incomplete: tables are missing; restore a backup"
-    elif revision == COPYING:
-        problem = "the store is an incomplete copy: run `voicelink-monitor store copy` again"
-    elif revision is not None and len(ours) > len(metadata.tables) / 2:
-        problem = (
-            f"the store is from a newer version of this program (schema {revision}): "
-            "run that version, or give this one its own store.url"
-        )
-    elif ours or revision is not None or (tables and not shared):
-        problem = "the store belongs to another program: give this one its own store.url"
-    if problem is not None:
-        raise StartError(problem)
-    return revision
-
-
-def _upgrade(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        # Replicas that start together must not migrate together.
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7466951)")
-    if _usable(connection) != REVISIONS[-1]:
-        upgrade(connection)
 
 
 async def commit_pulse(tx: AsyncConnection, at: datetime) -> None:

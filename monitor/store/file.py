@@ -58,7 +58,7 @@ class DaemonLock:
         self._real = Path(os.path.realpath(file))
         self._side = self._real.with_name(self._real.name + ".lock")
         self._log = log_of(file)
-        self._marks: set[int] = set()
+        self._marks: set[int] | None = None
         require_folder(self._real)
         with contextlib.ExitStack() as stack:
             self._side_fd = self._lock_name()
@@ -72,14 +72,6 @@ class DaemonLock:
                 raise self._taken()
             stack.pop_all()
 
-    def warnings(self) -> list[str]:
-        """Return what to tell the user about the file: a mode may be meant, so it stays as it is."""
-        mode = stat.S_IMODE(os.fstat(self._fd).st_mode)
-        if not mode & 0o077:
-            return []
-        exposed = f"the store {self._file} is open to other users (mode {mode:04o}), and holds phone numbers"
-        return [f"{exposed}: unless that is intended, chmod {PRIVATE:04o} it and its -wal and -shm files"]
-
     def look(self) -> Trouble | None:
         """Return what has become of the files since they were opened; it may block."""
         try:
@@ -89,15 +81,19 @@ class DaemonLock:
             return Trouble.REMOVED if gone else _REFUSALS.get(exc.errno or 0, Trouble.UNOPENED)
         if not os.path.samestat(found, os.fstat(self._fd)):
             return Trouble.REPLACED
-        if self._marks and self.mark() not in self._marks:
+        if self._marks is not None and self.mark() not in self._marks:
             return Trouble.OVERWRITTEN
         if self._log_is_gone():
             return Trouble.LOG_REMOVED
         return self._look_at_lock()
 
     def expect(self, mark: int) -> None:
-        """Expect this mark in the file from now on, besides those that it may have had before."""
-        self._marks.add(mark)
+        """Expect this mark in the file from now on, besides those that it may still have.
+
+        Before the first one has reached it, any is expected: the log may bring one of an earlier process.
+        """
+        if self._marks is not None:
+            self._marks.add(mark)
 
     def confirm(self, mark: int) -> None:
         """Expect this mark alone, if it has reached the file."""
@@ -206,7 +202,7 @@ def require_folder(file: Path) -> None:
     """
     with _explained(f"cannot open the store {file}", file.parent):
         if not file.parent.is_dir():
-            raise StartError(f"the store's folder does not exist: {file.parent}")
+            raise StartError(f"the store's folder does not exist: {file.parent}: create it")
 
 
 def require_file(file: Path) -> None:
@@ -218,6 +214,23 @@ def require_file(file: Path) -> None:
     with _explained(f"cannot open the store {file}", file):
         if not file.exists():
             raise StartError(f"no store at {file}: the daemon creates it when it first starts")
+
+
+def exposure(database: Path) -> str | None:
+    """Return what to warn about if other users may read or write a database.
+
+    That may be intended, so it stays as it is.
+    """
+    try:
+        mode = stat.S_IMODE(database.stat().st_mode)
+    except OSError:
+        return None
+    if not mode & 0o077:
+        return None
+    return (
+        f"the store {database} is open to other users (mode {mode:04o}), and holds phone numbers: unless "
+        f"that is intended, chmod {PRIVATE:04o} it and its -wal and -shm files"
+    )
 
 
 def log_of(file: Path) -> Path:

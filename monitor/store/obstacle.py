@@ -1,11 +1,13 @@
 """What a start with a SQLite file would stumble over, found out without leaving a trace."""
 
-import contextlib
 import os
 import sqlite3
 from pathlib import Path
 
-from monitor.store.migrations import COPYING, REVISIONS
+from monitor.errors import StartError
+from monitor.store.file import require_folder
+from monitor.store.schema import look_into
+from monitor.store.trouble import advised
 
 _BESIDE = ("", "-wal", "-shm", ".lock")
 """What the files that SQLite and the daemon keep are called, after the name of the database."""
@@ -18,13 +20,19 @@ def obstacle(file: Path) -> str | None:
     """
     real = Path(os.path.realpath(file))
     try:
-        if not real.parent.is_dir():
-            return f"the store's folder does not exist: {file.parent}: create it"
+        require_folder(real)
         if real.is_dir():
             return f"unable to open the store {file}: it is a folder"
-        return _unwritable(real) or (_foreign(real) if real.exists() else None)
+        problem = _unwritable(real)
+        if problem is None and real.exists():
+            look_into(real, quietly=True)
+    except StartError as exc:
+        return str(exc)
     except OSError as exc:
         return f"unable to open the store {file}: {exc.strerror}"
+    except sqlite3.Error as exc:
+        return f"cannot open the store {file}: {advised(exc)}"
+    return problem
 
 
 def _unwritable(file: Path) -> str | None:
@@ -41,29 +49,3 @@ def _unwritable(file: Path) -> str | None:
             f"{os.geteuid()}: give it to this user, or run as the user that owns it"
         )
     return None
-
-
-def _foreign(file: Path) -> str | None:
-    # Without `immutable`, SQLite would make -wal and -shm where there are none, and they would belong to the
-    # user who looks. A database without them has nothing in its log.
-    is_open = all(file.with_name(file.name + end).exists() for end in ("-wal", "-shm"))
-    uri = f"{file.as_uri()}?mode=ro{'' if is_open else '&immutable=1'}"
-    try:
-        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
-            tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'")
-            row = (
-                connection.execute("SELECT version_num FROM alembic_version").fetchone()
-                if tables.fetchone()
-                else None
-            )
-    except sqlite3.Error as exc:
-        return f"cannot open the store {file}: {exc}"
-    revision = row[0] if row else None
-    if revision in (None, *REVISIONS):
-        return None
-    if revision == COPYING:
-        return "the store is an incomplete copy: run `voicelink-monitor store copy` again"
-    return (
-        f"the store is from a newer version of this program (schema {revision}): run that version, or give "
-        "this one its own store.url"
-    )

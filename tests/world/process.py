@@ -31,6 +31,7 @@ _LEISURE: list[tuple[Any, str, Any]] = [
     (poster, "POLL_S", 60.0),
     (schedule, "_LONGEST_REST", timedelta(seconds=8)),
     (jobs, "_OTHERS_WRITE_S", 60.0),
+    (jobs, "_LOOK_AT_STORE_S", 120.0),
     (tasks, "_LAG_PROBE_S", 5.0),
 ]
 """How often the daemon looks for what other processes wrote: here none does, and every look costs."""
