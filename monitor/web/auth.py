@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
+from weakref import WeakValueDictionary
 
 import bcrypt
 from starlette.requests import HTTPConnection
@@ -112,6 +113,7 @@ class Gate:
         self._right: OrderedDict[bytes, float] = OrderedDict()
         self._checks: dict[bytes, asyncio.Task[bool]] = {}
         self._turns = asyncio.Semaphore(_CHECKS_AT_ONCE)
+        self._lanes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def judge(self, authorization: str | None, address: str) -> AccessDecision:
         """Return whether a request with this header, from this address, may pass."""
@@ -140,7 +142,8 @@ class Gate:
     async def _check(self, proof: bytes, source: tuple[str, bytes], is_right: Callable[[], bool]) -> bool:
         right: bool | None = None
         try:
-            async with self._turns:
+            # One check of an address at a time, so that no address waits behind another's many.
+            async with self._lanes.setdefault(source[0], asyncio.Lock()), self._turns:
                 right = await asyncio.to_thread(is_right)
         finally:
             del self._checks[proof]

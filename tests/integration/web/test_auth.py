@@ -209,6 +209,24 @@ async def test_flood_of_guesses_does_not_queue(site: Site) -> None:
             assert {(await task).status_code for task in asked} == {401, 503}
 
 
+async def test_flood_of_one_address_keeps_no_other_waiting(site: Site) -> None:
+    """Whoever comes in from elsewhere for the first time is checked beside it, not behind it."""
+    site.users, site.trusted_proxies = {"ops": hashed(RIGHT[1])}, ("127.0.0.1",)
+    site.work = Held(released=False, quick=RIGHT[1].encode())
+    async with site.serve():
+        guesses = [
+            asyncio.create_task(
+                site.client.get("/", auth=(f"user-{n}", "x"), headers={"x-forwarded-for": "192.0.2.1"})
+            )
+            for n in range(10)
+        ]
+        await wait_until(lambda: site.judged == 10 and site.work.hashes, what="guesses")
+        other = await site.client.get("/", auth=RIGHT, headers={"x-forwarded-for": "192.0.2.2"})
+        site.work.release()
+        assert other.status_code == 200
+        assert {(await guess).status_code for guess in guesses} == {401}
+
+
 async def test_a_client_that_was_right_goes_on_while_another_guesses(site: Site) -> None:
     """A scraper behind the same proxy as somebody who guesses is not locked out."""
     site.users = {"ops": hashed(RIGHT[1])}
