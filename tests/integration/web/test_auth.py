@@ -1,12 +1,16 @@
 """Passwords: who is let in, what stays open, and what guessing costs."""
 
 import asyncio
+import base64
 
 import httpx
 import pytest
 
 from monitor.web.app import SECURITY_HEADERS
 from monitor.web.attempts import FOR_USER_FROM_ADDRESS
+from monitor.web.auth import Gate
+from tests.fakes.clock import FakeClock
+from tests.fakes.log import FakeLog
 from tests.integration.web.site import Held, Site, hashed
 from tests.servers.process import wait_until
 
@@ -152,19 +156,18 @@ async def test_same_wrong_password_at_once_is_one_failure(site: Site) -> None:
         assert (await site.client.get("/", auth=RIGHT)).status_code == 200
 
 
-async def test_client_that_leaves_takes_no_other_down(site: Site) -> None:
+async def test_request_that_is_cancelled_takes_no_other_down() -> None:
     """Who shares a check gets its answer although the request that began it is gone."""
-    site.users = {"ops": hashed(RIGHT[1])}
-    site.work = Held(released=False)
-    async with site.serve():
-        first = asyncio.create_task(site.client.get("/", auth=RIGHT))
-        await wait_until(lambda: site.work.hashes, what="a check")
-        second = asyncio.create_task(site.client.get("/", auth=RIGHT))
-        await wait_until(lambda: site.judged == 2, what="two waiting requests")
-        first.cancel()
-        site.work.release()
-        assert (await second).status_code == 200
-        assert site.work.hashes == 1
+    work, log = Held(released=False), FakeLog()
+    users = {"ops": hashed(RIGHT[1])}
+    gate = Gate(users=lambda: users, clock=FakeClock(), log=log.logger, hash_password=work.hash)
+    header = "Basic " + base64.b64encode(":".join(RIGHT).encode()).decode()
+    first, second = (asyncio.create_task(gate.judge(header, address)) for address in ("192.0.2.1", "::1"))
+    await wait_until(lambda: work.hashes, what="the check")
+    first.cancel()
+    work.release()
+    assert (await second).user == "ops"
+    assert (first.cancelled(), work.hashes) == (True, 1)
 
 
 async def test_wrong_passwords_of_one_user_lock_out_no_other_behind_the_address(site: Site) -> None:

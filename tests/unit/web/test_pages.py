@@ -1,13 +1,16 @@
 """What the pages are made of: words, colours, bars, the history, the timeline."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 
+from monitor import web
 from monitor.drift.snapshot import ChangeKind, Counts
 from monitor.metrics import ConnectionView
 from monitor.store.changes import DriftMove
@@ -214,3 +217,20 @@ def test_empty_fields_of_a_form_are_no_filter() -> None:
 def test_spans_are_as_long_as_they_say() -> None:
     """Each choice of the timeline goes back as far as its name."""
     assert [span.length / timedelta(hours=1) for span in Span] == [1, 24, 7 * 24, 30 * 24]
+
+
+TEMPLATES = sorted((Path(web.__file__).parent / "templates").glob("*.html"))
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda each: each.name)
+def test_every_address_in_a_template_begins_with_the_root(template: Path) -> None:
+    """A page below a path of `external_url` leads nowhere beside it: no address is written without `root`."""
+    source = template.read_text()
+    beside = re.findall(r"""(?:href|src|action)="/[^"]*|link\("/[^"]*|set \w+ = "/[^"]*""", source)
+    assert beside == []
+
+
+def test_script_knows_no_address_but_the_end_of_one() -> None:
+    """It asks whether the page is that of the alerts, below whatever path."""
+    script = (TEMPLATES[0].parents[1] / "static/monitor.js").read_text()
+    assert re.findall(r"""\S*["'`]/\w[^"'`]*""", script) == ['location.pathname.endsWith("/alerts']
