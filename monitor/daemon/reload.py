@@ -103,6 +103,8 @@ class ActiveConfig:
         self._level = StoredLevel(
             self.database, self.codec, self.clock, holder=f"{self.rng.getrandbits(64):016x}"
         )
+        # One for all configs, as it knows which lines still wait to be read.
+        self._log_receiver = LogReceiver(self.log)
         self._made = self._make(first, None)
         self.state = ActiveState(watchlist=self._watchlist(self._made, {}))
 
@@ -216,7 +218,7 @@ class ActiveConfig:
             )
 
         receivers = ReceiverSet(
-            config, network=self.network, clock=self.clock, log=LogReceiver(self.log), parts=parts
+            config, network=self.network, clock=self.clock, log=self._log_receiver, parts=parts
         )
         return _Made(
             config=config, budgets=budgets, trusted=trusted, http=http, client=client, receivers=receivers

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -93,7 +94,7 @@ async def _delivered(daemon: Daemon) -> float | None:
 async def test_log_that_nobody_reads_stops_nothing_and_loses_no_alert(
     run_daemon: RunDaemon, provider: RunProvider, fifo: Fifo
 ) -> None:
-    """Syncs go on and /metrics answers; read again, every line is whole, and the alerts come in order."""
+    """Syncs and reloads go on; read again, every line is whole, and each alert comes once, in order."""
     count = 6000
     api = await provider(build_world(1, count))
     daemon = await _redirected(run_daemon, settings(api), f">{fifo.path}")
@@ -105,8 +106,10 @@ async def test_log_that_nobody_reads_stops_nothing_and_loses_no_alert(
     assert await _dropped(daemon) > 0
     await daemon.until("voicelink_monitor_deliveries_pending", 2, receiver="log")
     assert await _delivered(daemon) == 0
-    synced_at = await _synced_at(daemon)
-    await wait_until(lambda: _later(daemon, synced_at), what="another sync")
+    synced = ("voicelink_sync_last_success_timestamp_seconds", {"connection": "conn-0001"})
+    await _moves_on(daemon, *synced)
+    daemon.process.signal(signal.SIGHUP)
+    await _moves_on(daemon, "voicelink_monitor_config_last_reload_success_timestamp_seconds", {})
 
     async with fifo.read() as lines:
         await daemon.until("voicelink_monitor_deliveries_pending", 0, receiver="log")
@@ -124,12 +127,14 @@ async def test_log_that_nobody_reads_stops_nothing_and_loses_no_alert(
     assert count - dropped <= drifts["drift.resolved"] < count
 
 
-async def _synced_at(daemon: Daemon) -> float:
-    return await daemon.value("voicelink_sync_last_success_timestamp_seconds", connection="conn-0001") or 0.0
+async def _moves_on(daemon: Daemon, name: str, labels: dict[str, str]) -> None:
+    """Wait until a series has grown."""
+    before = await daemon.value(name, **labels) or 0.0
+    await wait_until(lambda: _over(daemon, name, before, **labels), what=f"a later {name}")
 
 
-async def _later(daemon: Daemon, synced_at: float) -> bool:
-    return await _synced_at(daemon) > synced_at
+async def _over(daemon: Daemon, name: str, value: float, **labels: str) -> bool:
+    return (await daemon.value(name, **labels) or 0.0) > value
 
 
 async def test_stop_with_a_log_that_nobody_reads_leaves_the_alert_to_the_next_start(
@@ -178,7 +183,3 @@ async def test_log_that_cannot_be_written_keeps_its_alerts_for_later(
     assert await daemon.process.stop(_STOPS_WITHIN_S) == 0
     with contextlib.closing(sqlite3.connect(daemon.folder / "store.db")) as store:
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-
-
-async def _over(daemon: Daemon, name: str, value: float, **labels: str) -> bool:
-    return (await daemon.value(name, **labels) or 0.0) > value
