@@ -25,6 +25,7 @@ from monitor.daemon.preconditions import examine
 from monitor.errors import MonitorError, StartError
 from monitor.http.client import Network
 from monitor.store.file import DaemonLock, require_file
+from monitor.store.migrations import COPYING
 from monitor.store.obstacle import obstacle
 from monitor.web.server import bind, check_address
 from tests.servers.process import wait_until
@@ -115,6 +116,12 @@ def store_with(place: Place, revision: str) -> None:
         store.commit()
 
 
+def other_programs_store(place: Place) -> None:
+    """Put another program's database there."""
+    with closing(sqlite3.connect(place.folder / "store.db")) as store:
+        store.execute("CREATE TABLE hosts (name TEXT)")
+
+
 def postgres_without_driver(place: Place) -> None:
     """Choose PostgreSQL, whose driver is not there."""
     place.values["store"]["url"] = "postgresql://u:s3cret@127.0.0.1:1/d"
@@ -153,10 +160,19 @@ FAULTS: dict[str, tuple[Spoil, list[str]]] = {
         lambda place: place.put("store.db", "this is a letter, not a database; " * 100),
         ["store.url: ", "store.db", "not a database"],
     ),
+    "store is a short text": (
+        lambda place: place.put("store.db", "hello"),
+        ["store.url: ", "store.db", "not a database"],
+    ),
     "store of a newer version": (
         lambda place: store_with(place, "9999"),
         ["store.url: ", "newer version", "9999"],
     ),
+    "store that is a part of a copy": (
+        lambda place: store_with(place, COPYING),
+        ["store.url: ", "incomplete copy"],
+    ),
+    "store of another program": (other_programs_store, ["store.url: ", "belongs to another program"]),
     "store in a file": (
         lambda place: place.values.update(
             store={"url_file": place.put("url", f"sqlite:///{place.folder}/nowhere/store.db")}
