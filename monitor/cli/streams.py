@@ -53,14 +53,14 @@ def secure_descriptors() -> None:
             os.open(os.devnull, mode)  # takes the lowest that is free: this one
 
 
-def standard_output(stream: TextIO | None) -> TextIO:
+def standard_output(stream: TextIO | None, descriptor: int = 1) -> TextIO:
     """Return what stands for `sys.stdout`: writing raises `OutputFailed`, but not if it was closed (None)."""
-    return _text(_Output(1, "w", closefd=False), stream)
+    return _text(_Output(descriptor, "w", closefd=False), stream)
 
 
-def standard_error(stream: TextIO | None) -> TextIO:
+def standard_error(stream: TextIO | None, descriptor: int = 2) -> TextIO:
     """Return what stands for `sys.stderr`: writing never fails, and hardly waits."""
-    return _text(_Errors(2, "w", closefd=False), stream, line_buffering=True)
+    return _text(_Errors(descriptor, "w", closefd=False), stream, line_buffering=True)
 
 
 def give_up(stream: TextIO) -> None:
