@@ -127,7 +127,8 @@ def test_readme_names_only_keys_that_exist() -> None:
     keys = {".".join(leaf.path) for leaf in leaves(Config)}
     named = re.findall(rf"`((?:{'|'.join(Config.model_fields)})\.[a-z_]+)\b", README)
     assert named
-    assert set(named) <= keys
+    events = {"log.dropped", "log.suppressed"}
+    assert set(named) <= keys | events
     variables = dict.fromkeys(re.findall(r"`(VOICELINK_MONITOR_\w+__\w+)=", README), "30s")
     assert variables
     assert read_environment(variables).problems == []
