@@ -81,6 +81,18 @@ def test_lock_is_enough_elsewhere(python: str, machine: str) -> None:
     assert bill.closure(there).keys() - {bill.PROGRAM} <= {name for name, _ in locked(REQUIREMENTS)}
 
 
+def test_readme_says_how_to_install_what_is_locked() -> None:
+    """The way by hash names every lock file, and then resolves nothing more; the base image is today's."""
+    readme = (ROOT / "README.md").read_text()
+    by_hash = next(line for line in readme.splitlines() if "--require-hashes" in line)
+    assert set(re.findall(r"-r (\S+)", by_hash)) == {
+        str(path.relative_to(ROOT)) for path in (BUILD, REQUIREMENTS)
+    }
+    assert "pip install --no-deps --no-build-isolation ." in readme
+    [image] = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert f"PYTHON_IMAGE={image}@sha256:" in readme
+
+
 def test_licenses_are_listed_for_all_that_is_bundled() -> None:
     """A package that is new, or whose licence is new or unknown, is looked at before it is shipped."""
     assert [name for name, _, license_name in bill.bundled() if not license_name] == []
