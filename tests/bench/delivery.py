@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import insert
 
+from monitor.clock import SystemClock
 from monitor.drift.alert import encode_body
+from monitor.errors import Refusal
+from monitor.notify.delivery import Failed
 from monitor.store.database import Database
-from monitor.store.outbox import know_receivers
+from monitor.store.outbox import StoredOutbox, know_receivers
 from monitor.store.tables import deliveries
 from tests.bench.child import Child
 from tests.bench.row import Measured
@@ -64,6 +68,32 @@ async def backlog(bench: Bench) -> Measured:
         value=max(arrived_s) - min(arrived_s),
         detail=f"{(after.cpu_s - before.cpu_s) * 1000 / many:.2f} ms of CPU a delivery",
     )
+
+
+async def turn(bench: Bench) -> Measured:
+    """A turn of the drain beside 100,000 messages that wait, and beside 1,000."""
+    small, big = [await _turn(bench, many) for many in (bench.count(1_000, 50), bench.count(100_000, 500))]
+    return Measured(value=big / small, detail=f"{small * 1000:.2f} ms, {big * 1000:.2f} ms")
+
+
+async def _turn(bench: Bench, many: int) -> float:
+    """Return the median CPU seconds of leasing eight of so many messages, and settling them as failed."""
+    file = bench.folder / f"turn-{many}.db"
+    await _fill(file, many)
+    took_s = []
+    async with Database(f"sqlite:///{file}") as database:
+        outbox = StoredOutbox(database, SystemClock())
+        for _ in range(bench.count(50, 3)):
+            began_s = time.process_time()
+            assert await outbox.next_due_at("hook") is not None
+            now = datetime.now(UTC)
+            tries = [
+                Failed(delivery=each, at=now, next_try_at=now, refusal=Refusal.RETRY, error="busy")
+                for each in await outbox.lease_due("hook", limit=8, lease_s=60)
+            ]
+            await outbox.settle(tries)
+            took_s.append(time.process_time() - began_s)
+    return percentile(took_s, 0.5)
 
 
 async def _received(source: Child, many: int) -> bool:

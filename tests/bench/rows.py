@@ -1,4 +1,4 @@
-"""The table: a row for each goal of "Speed and size to reach" in DESIGN.md, and one for drains."""
+"""The table: a row for each goal of "Speed and size to reach" in DESIGN.md, and two for drains."""
 
 from tests.bench import delivery, loop, size, syncs
 from tests.bench.row import Row
@@ -15,4 +15,5 @@ ROWS = (
     Row(name="idle-cpu", title="idle, of a core", unit="%", goal=1, run=size.idle_cpu),
     Row(name="idle-memory", title="idle, resident", unit="MiB", goal=120, run=size.idle_memory),
     Row(name="backlog", title="drain of 1,000 deliveries", unit="s", goal=None, run=delivery.backlog),
+    Row(name="turn", title="drain's turn, 100,000 / 1,000 pending", unit="x", goal=1.5, run=delivery.turn),
 )
