@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli.terminal import Format, Terminal
-from monitor.config import Config, find_config_file, load_config, parse_duration
+from monitor.config import Config, find_config_file, load_config, parse_duration, secrets_of
 from monitor.errors import nearest
 from monitor.store.actions import COMMAND, Actor
 from monitor.store.database import Database
@@ -60,6 +60,7 @@ def config_of(shell: Shell) -> Config:
         ConfigError: It cannot be used.
     """
     config = load_config(shell.config_file or find_config_file())
+    shell.terminal.redactor.learn(secrets_of(config))
     for warning in config.warnings:
         shell.terminal.warning(warning)
     return config

@@ -1,6 +1,7 @@
 """What commands write: data on standard output, everything else on standard error."""
 
 import contextlib
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from monitor.cli.streams import queued
 from monitor.clock import rfc3339
+from monitor.http.redactor import Redactor
 
 _WIDE = 10_000
 """Off a terminal nothing is cut or wrapped."""
@@ -62,6 +64,8 @@ class Terminal:
         self._err = err
         self._console = _console(out, width)
         self._notes = _console(err, width)
+        self.redactor = Redactor()
+        """Hides, as a last wall, the secrets that a command's config names."""
 
     @property
     def watched(self) -> bool:
@@ -70,7 +74,10 @@ class Terminal:
 
     def json(self, value: Any) -> None:
         """Write one JSON document."""
-        text = msgspec.json.format(msgspec.json.encode(plain(value)), indent=2).decode()
+        shown = msgspec.json.encode(plain(value))
+        if self.redactor.hide(text := shown.decode()) != text:
+            shown = msgspec.json.encode(self.redactor.hide_in(msgspec.json.decode(shown)))
+        text = msgspec.json.format(shown, indent=2).decode()
         self._out.write(text + "\n")
         self._out.flush()
 
@@ -87,7 +94,7 @@ class Terminal:
         Returns:
             The columns that were left out.
         """
-        cells = [[cell(value) for value in row] for row in rows]
+        cells = [[cell(self.redactor.hide_in(value)) for value in row] for row in rows]
         fits = [_Fit.of(name, [row[index] for row in cells]) for index, name in enumerate(columns)]
         out = _left_out(fits, spare, self._console.width)
         left = [index for index, name in enumerate(columns) if name not in out]
@@ -104,11 +111,11 @@ class Terminal:
 
     def line(self, text: str = "", style: str = "") -> None:
         """Write a line of data."""
-        self._print(Text(printable(text), style=style))
+        self._print(Text(printable(self.redactor.hide(text)), style=style))
 
     def note(self, text: str, style: str = "") -> None:
         """Write a line beside the data."""
-        self._notes.print(Text(printable(text), style=style), soft_wrap=True)
+        self._notes.print(Text(printable(self.redactor.hide(text)), style=style), soft_wrap=True)
 
     def warning(self, text: str) -> None:
         """Write what is questionable."""
@@ -121,7 +128,8 @@ class Terminal:
 
     def debug(self) -> None:
         """Write the traceback of the exception that is being handled."""
-        self._notes.print_exception(show_locals=False)
+        for line in self.redactor.hide(traceback.format_exc()).splitlines():
+            self.note(line)
 
     @contextlib.contextmanager
     def progress(self, doing: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -150,7 +158,9 @@ class Terminal:
             OutputFailed: Something could not be written.
         """
         with queued(self._out, on_lost) as out:
-            yield Terminal(out, self._err)
+            terminal = Terminal(out, self._err)
+            terminal.redactor = self.redactor
+            yield terminal
 
     def _print(self, what: Any) -> None:
         self._console.print(what, soft_wrap=isinstance(what, Text))

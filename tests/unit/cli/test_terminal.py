@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from monitor.cli.terminal import Terminal, cell, printable
+from monitor.secret import Secret
 
 
 class Screen(io.StringIO):
@@ -133,3 +134,23 @@ def test_tables_leave_out_what_is_spare_before_they_break_a_number(width: int, l
     assert ("d48a2b2e2d174a072d893feb" in shown) is ("alert" not in left_out)
     assert all(name in err.getvalue() for name in left_out)
     assert all(len(re.sub("\x1b\\[[0-9;]*m", "", line)) <= width for line in shown.splitlines())
+
+
+def test_no_way_of_writing_shows_a_secret_of_the_config() -> None:
+    """The last wall of commands: data, notes, errors and tracebacks; what is no secret stays as it is."""
+    out, err = io.StringIO(), io.StringIO()
+    terminal = Terminal(out, err)
+    terminal.redactor.learn([Secret("rg_live_s3cr3t")])
+    said = "key rg_live_s3cr3t of acme"
+    terminal.json({"error": said, "numbers": [1, None, {said: said}]})
+    terminal.table(["error", "errors"], [[said, (said, "fine")]])
+    terminal.line(said)
+    terminal.warning(said)
+    terminal.error(f"{said}\n{said}")
+    try:
+        int(said)
+    except ValueError:
+        terminal.debug()
+    written = out.getvalue() + err.getvalue()
+    assert "s3cr3t" not in written
+    assert written.count("key *** of acme") >= 10
