@@ -66,6 +66,7 @@ class Redactor:
         self._current: frozenset[str] = frozenset()
         self._former: deque[str] = deque(maxlen=_FORMER)
         self._lock = threading.Lock()
+        self._values: set[str] | None = None
         self._build()
 
     def learn(self, secrets: Iterable[Secret]) -> None:
@@ -107,7 +108,11 @@ class Redactor:
                 return value
 
     def _build(self) -> None:
-        parts = [part for value in {*self._always, *self._current, *self._former} for part in parts_of(value)]
+        values = {*self._always, *self._current, *self._former}
+        if values == self._values:
+            return
+        self._values = values
+        parts = [part for value in values for part in parts_of(value)]
         sure = {part.text for part in parts if part.sure}
         # Each assigned at once: a thread that reads secrets again may learn while others hide.
         self._words = _Finder(sure, frozenset(), foreign=False)
@@ -140,13 +145,14 @@ def _pieces(value: str) -> Iterator[tuple[str, bool]]:
     if rest and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         yield from _pieces_of_url(value, scheme.lower())
         return
-    yield value, True
     kind, _, token = value.partition(" ")
-    if token:
-        yield token, kind.lower() in _SCHEMES
-        if kind.lower() == "basic":
-            user, _, password = _from_base64(token).partition(":")
-            yield from ((user, False), (password, True))
+    if token and kind.lower() in _SCHEMES:
+        yield token, True
+    else:
+        yield from ((value, True), (token, False))
+    if kind.lower() == "basic":
+        user, _, password = _from_base64(token).partition(":")
+        yield from ((user, False), (password, True))
     if value.startswith("whsec_"):
         yield value.removeprefix("whsec_"), True
 
