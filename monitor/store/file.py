@@ -183,7 +183,8 @@ def open_private(path: Path) -> int:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE)
     except FileExistsError:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    os.fchmod(fd, PRIVATE)
+    with contextlib.suppress(OSError):  # some file systems have no modes
+        os.fchmod(fd, PRIVATE)
     return fd
 
 
