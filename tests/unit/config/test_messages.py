@@ -310,7 +310,7 @@ CASES = {
     "database": ('[store]\nurl = "mysql://h/d"', 'store.url: write it like "sqlite:///voicelink-monitor.db"'),
     "listen": ('[web]\nlisten = "8790"', 'web.listen: write it like "127.0.0.1:8790" or "[::1]:8790"'),
     "port": ('[web]\nlisten = "h:65536"', "web.listen: write it like"),
-    "half of tls": ('[web]\ntls_cert_file = "/dev/null"', "web.tls_cert_file: there is no such file"),
+    "half of tls": ('[web]\ntls_cert_file = "/dev/null"', "web.tls_cert_file: it is not a file"),
     "user name": (
         '[web]\nbasic_auth_users = { "a:b" = "$2y$05$' + "a" * 53 + '" }',
         "web.basic_auth_users: a user's name must not be empty, and holds no colon",
