@@ -88,7 +88,8 @@ async def test_lines_beyond_the_bound_are_dropped_and_told(pipe: Pipe, limits: d
     """While nobody reads, no call waits; what does not fit is counted, and told in its place afterwards."""
     with writing(pipe.writer, **limits) as writer:
         first = await _filled(pipe, writer)
-        lines = [writer.write(f"{n}".ljust(1500, ".")) for n in range(8)]
+        # The last one would still fit, but must not overtake the notice about those before it.
+        lines = [writer.write(f"{n}".ljust(1500, ".")) for n in range(7)] + [writer.write("7")]
         assert [await line.failure() for line in lines[3:]] == ["lines come faster than they are read"] * 5
         assert writer.dropped == 5
         read = pipe.read("dropped")
