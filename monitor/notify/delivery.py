@@ -128,13 +128,16 @@ class Outbox(Protocol):
     async def lease_due(self, receiver: str, *, limit: int, lease_s: float) -> list[Delivery]:
         """Return what is due now and not leased, and lease it to this process for `lease_s` seconds.
 
-        At most the oldest undelivered message of each alert, oldest first: a younger one must not overtake
-        it, not even while the oldest waits for its next try.
+        At most the oldest undelivered message of each alert, the longest due first: a younger one must not
+        overtake it, not even while the oldest waits for its next try.
         """
         ...
 
     async def next_due_at(self, receiver: str) -> datetime | None:
-        """Return when `lease_due` will next find something; the end of a lease counts. None: never."""
+        """Return when `lease_due` may next find something, and never later; the end of a lease counts.
+
+        None: not before something is committed.
+        """
         ...
 
     async def settle(self, results: Sequence[Result]) -> None:
