@@ -38,6 +38,49 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+class StoreClock:
+    """The clock of the database that replicas share, carried on between two looks at it.
+
+    Until the first look, and where no one looks, it is the machine's.
+
+    Args:
+        machine: Measures the time between two looks.
+    """
+
+    def __init__(self, machine: Clock) -> None:
+        self._machine = machine
+        self._seen: tuple[datetime, float] | None = None
+
+    def now(self) -> datetime:
+        """Return the current instant by the database's clock."""
+        if self._seen is None:
+            return self._machine.now()
+        seen_at, seen_s = self._seen
+        return seen_at + timedelta(seconds=self._machine.monotonic() - seen_s)
+
+    def monotonic(self) -> float:
+        """Return seconds of the machine's clock that never goes back."""
+        return self._machine.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for a number of seconds."""
+        await self._machine.sleep(seconds)
+
+    def seen(self, at: datetime) -> None:
+        """Take over what the database's clock shows right now."""
+        self._seen = at, self._machine.monotonic()
+
+    @property
+    def offset_s(self) -> float:
+        """How many seconds the machine's clock is ahead of this one."""
+        return (self._machine.now() - self.now()).total_seconds()
+
+
+def shown_by(machine: Clock, clock: Clock, at: datetime) -> datetime:
+    """Return what the machine's clock shows at an instant of another clock."""
+    return at if machine is clock else at + (machine.now() - clock.now())
+
+
 _STOPPED = timedelta(seconds=10)
 SET_BACK = timedelta(seconds=5)
 """Less than this is the clock's own correction."""

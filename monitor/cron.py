@@ -39,6 +39,9 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler is not type
         del previous_fire_time
         return next((at for at in self._fires(now) if at >= now), None)
 
+    def __str__(self) -> str:
+        return f"{self._expression} {self._zone.key}"
+
     def _fires(self, now: datetime) -> Iterator[datetime]:
         start = now.astimezone(UTC) - _SECOND
         if _goes_by_elapsed_time(self._expression):

@@ -159,6 +159,7 @@ class Daemon:
             parts.tasks.keep_running("time", parts.clock_watch.run)
             parts.scheduler.start()
             parts.housekeeping.start()
+            parts.presence.start()
             parts.discovery.soon()
             parts.schedule.start()
             parts.metrics.config_loaded(ok=True, at=parts.clock.now())
@@ -182,6 +183,8 @@ class Daemon:
                 await parts.schedule.close(_SYNC_GRACE_S)
                 await asyncio.gather(parts.drain.close(_DRAIN_GRACE_S), parts.posters.close(_DRAIN_GRACE_S))
                 parts.scheduler.shutdown(wait=False)
+                with contextlib.suppress(StoreUnavailable):  # the other replicas notice by themselves
+                    await parts.presence.leave()
         parts.log.info("daemon.stopped")
 
     def reload_soon(self) -> None:
@@ -197,6 +200,7 @@ class Daemon:
         stack.push_async_callback(database.close)
         await database.migrate()
         try:
+            await self._parts.presence.follow_clock()
             if lock is not None:
                 async with database.write() as tx:
                     await free_leases(tx)

@@ -12,12 +12,14 @@ from apscheduler.schedulers.base import BaseScheduler
 from structlog.typing import FilteringBoundLogger
 
 from monitor import __version__
-from monitor.clock import Clock, SystemClock, Uptime
+from monitor.clock import Clock, StoreClock, SystemClock, Uptime
 from monitor.config import Config
 from monitor.daemon.actions import DaemonLifecycle
 from monitor.daemon.descriptors import open_files, web_connections
+from monitor.daemon.discovery import Discovery
 from monitor.daemon.heartbeat import Heartbeat
-from monitor.daemon.jobs import Discovery, Housekeeping, JobRunner
+from monitor.daemon.jobs import Housekeeping, JobRunner
+from monitor.daemon.presence import Presence
 from monitor.daemon.reload import ActiveConfig, Reload
 from monitor.daemon.status import Readiness, StoreStatus
 from monitor.daemon.tasks import ClockWatch, Tasks
@@ -57,6 +59,7 @@ class Parts:
     posters: Posters
     housekeeping: Housekeeping
     discovery: Discovery
+    presence: Presence
     heartbeat: Heartbeat
     readiness: Readiness
     web: WebServer
@@ -87,7 +90,7 @@ def build(
         dropped_lines: Returns how many lines the log has dropped.
         reread: Reads the config again, for a reload; it may block. None: there is nothing to reload from.
         revision: Of the source, for `build_info`.
-        clock: The machine's unless given.
+        clock: The machine's unless given; on PostgreSQL, replicas go by the database's.
         rng: Jitter; seeded by chance unless given.
         network: How the provider, the receivers and the watchdog are reached; directly unless given.
         scheduler: Runs the jobs; one on this event loop and the machine's clock unless given.
@@ -97,10 +100,11 @@ def build(
         ConfigError: A receiver cannot be built.
         StartError: A file that the config names cannot be used.
     """
-    clock = clock or SystemClock()
+    machine = clock or SystemClock()
     rng = rng or random.Random()
     scheduler = scheduler or AsyncIOScheduler(timezone=UTC)
     database = database or Database(config.store.secret.reveal())
+    clock = machine if database.is_sqlite else StoreClock(machine)
     codec = Codec()
     metrics = Metrics(
         version=__version__,
@@ -137,6 +141,7 @@ def build(
         posters=posters,
         log=log,
         shortage=shortage,
+        replica_id=f"{rng.getrandbits(64):016x}",
         network=network or Network(),
     )
     state, uptime = active.state, Uptime(clock)
@@ -150,6 +155,7 @@ def build(
     )
     schedule = Schedule(
         scheduler=scheduler,
+        active=state,
         database=database,
         cycle=Cycle(
             active=state,
@@ -160,25 +166,48 @@ def build(
         ),
         failures=failures,
         clock=clock,
+        machine=machine,
         metrics=metrics,
         announcer=announcer,
         wake_drain=wake_receivers,
     )
 
-    runner = JobRunner(scheduler, clock, announcer)
-    discovery = Discovery(active=active, runner=runner, schedule=schedule, failures=failures, clock=clock)
+    runner = JobRunner(scheduler, clock, machine, announcer)
+
+    def look_now() -> None:
+        failures.moved = True
+        schedule.look_now()
+
+    discovery = Discovery(
+        active=active,
+        runner=runner,
+        on_moved=look_now,
+        announcer=announcer,
+        database=database,
+        clock=clock,
+        log=log,
+    )
     readiness = Readiness(schedule, shortage, health)
     status = StoreStatus(active=state, database=database, codec=codec, announcer=announcer)
 
-    def on_reloaded() -> None:
-        schedule.look_now()
+    def on_moved() -> None:
+        look_now()
         wake_receivers()
         discovery.soon()
+
+    presence = Presence(
+        database=database,
+        active=active,
+        clock=clock,
+        runner=runner,
+        metrics=metrics,
+        on_moved=on_moved,
+    )
 
     reload = Reload(
         active=active,
         reread=reread,
-        on_reloaded=on_reloaded,
+        on_reloaded=on_moved,
         status=status,
         metrics=metrics,
         clock=clock,
@@ -265,6 +294,7 @@ def build(
         posters=posters,
         housekeeping=housekeeping,
         discovery=discovery,
+        presence=presence,
         heartbeat=heartbeat,
         readiness=readiness,
         web=web,

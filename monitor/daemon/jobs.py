@@ -1,4 +1,4 @@
-"""What must be done from time to time: gauges, reminders, secrets, the heartbeat, discovery, retention."""
+"""What must be done from time to time: gauges, reminders, secrets, the heartbeat, retention."""
 
 import asyncio
 import math
@@ -9,7 +9,7 @@ from typing import Any
 
 from apscheduler.schedulers.base import BaseScheduler
 
-from monitor.clock import Clock
+from monitor.clock import Clock, shown_by
 from monitor.config import secrets_of
 from monitor.daemon import heartbeat
 from monitor.daemon.receivers import repeat_intervals
@@ -28,11 +28,10 @@ from monitor.store.connections import watched
 from monitor.store.database import Database
 from monitor.store.enrol import missed_ends, tell_missed_ends
 from monitor.store.outbox import backlogs, due_reminders, receiver_rows, remind
+from monitor.store.replicas import take_turn
 from monitor.store.retention import BATCH, prune
 from monitor.sync.announce import Announcer
 from monitor.sync.failures import FailureWatch
-from monitor.sync.schedule import Schedule
-from monitor.watch.discovery import DISCOVERY_INTERVAL
 
 _STORE_LOST_S = 30.0
 _LOOK_AT_STORE_S = 10.0
@@ -41,28 +40,32 @@ _OTHERS_WRITE_S = 5.0
 _LATE = 0.02
 _MOST_LATE_S = 30.0
 """How late a reminder may be: a part of its interval. A look for them goes through all that is firing."""
+_LONGEST_COMMIT = timedelta(seconds=5)
+"""What a replica wrote may be seen so much later than it says."""
 
 
 @dataclass(eq=False)
 class JobRunner:
     """Runs jobs at their times, on APScheduler: one run at a time, late rather than never.
 
-    A job's name says what it does, for the log line of a store that fails it.
+    A job's name says what it does, for the log line of a store that fails it. Instants are those of `clock`;
+    the scheduler goes by `machine`.
     """
 
     scheduler: BaseScheduler
     clock: Clock
+    machine: Clock
     announcer: Announcer
 
     def once(self, at: datetime, name: str, job: Callable[[], Awaitable[None]]) -> None:
         """Run a job at an instant, instead of whenever it was to run before."""
-        self._add(name, job, "date", run_date=at)
+        self._add(name, job, "date", run_date=shown_by(self.machine, self.clock, at))
 
     def every(
         self, interval: timedelta, name: str, job: Callable[[], Awaitable[None]], *, at_once: bool = False
     ) -> None:
         """Run a job at an interval."""
-        first = {"next_run_time": self.clock.now()} if at_once else {}
+        first = {"next_run_time": self.machine.now()} if at_once else {}
         self._add(name, job, "interval", seconds=interval.total_seconds(), **first)
 
     def _add(self, name: str, job: Callable[[], Awaitable[None]], trigger: str, **times: Any) -> None:
@@ -85,31 +88,6 @@ class JobRunner:
             replace_existing=True,
             **times,
         )
-
-
-@dataclass(kw_only=True, eq=False)
-class Discovery:
-    """Asks for the connections of accounts that want it, and plans when to ask again."""
-
-    active: ActiveConfig
-    runner: JobRunner
-    schedule: Schedule
-    failures: FailureWatch
-    clock: Clock
-
-    def soon(self, delay: timedelta = timedelta(0)) -> None:
-        """Ask after a delay, instead of whenever that was planned."""
-        if any(account.discover for account in self.active.config.accounts):
-            self.runner.once(self.clock.now() + delay, "discovering connections", self._discover)
-
-    async def _discover(self) -> None:
-        settled = False
-        try:
-            settled = await self.active.discover()
-        finally:  # whatever happens: nothing else asks again
-            self.failures.moved = True
-            self.schedule.look_now()
-            self.soon(DISCOVERY_INTERVAL if settled else self.active.config.schedule.recheck_interval)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -152,6 +130,7 @@ class Housekeeping:
     _counted_s: float = field(init=False, default=-math.inf)
     _reminded_s: float = field(init=False, default=-math.inf)
     _seen_writes: int = field(init=False, default=-1)
+    _followed_at: datetime | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._read_s = self.clock.monotonic()
@@ -248,7 +227,9 @@ class Housekeeping:
             if not await due_reminders(tx, repeats, self.clock.now()):
                 return
         async with self.database.write() as tx:
-            reminded = await remind(tx, repeats, self.clock.now())
+            now = self.clock.now()
+            decides = await take_turn(tx, self.active.state.replica, now)
+            reminded = await remind(tx, repeats, now) if decides else 0
         if reminded:
             self.drain.wake()
 
@@ -259,19 +240,24 @@ class Housekeeping:
             if not await missed_ends(tx, routes):
                 return
         async with self.database.write() as tx:
-            missed = await tell_missed_ends(tx, routes, self.clock.now())
+            now = self.clock.now()
+            await take_turn(tx, self.active.state.replica, now)
+            missed = await tell_missed_ends(tx, routes, now)
         if missed:
             self.drain.wake()
 
     async def _follow_replicas(self) -> None:
         """Show what other replicas found: every one exports every connection, so a lost one makes no gap."""
         connections = self.active.state.watchlist.connections
+        now, since = self.clock.now(), self._followed_at
         try:
             async with self.database.read() as tx:
-                states = await watched(tx, self.codec)
+                states = await watched(
+                    tx, self.codec, moved_since=since - _LONGEST_COMMIT if since is not None else None
+                )
         except StoreUnavailable:
             return  # the job of the gauges counts and logs it
-        now = self.clock.now()
+        self._followed_at = now
         for state in states:
             connection = connections.get(state.identity)
             if connection is not None:

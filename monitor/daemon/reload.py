@@ -9,20 +9,22 @@ changed, and the swap cannot fail.
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import KW_ONLY, InitVar, dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import KW_ONLY, InitVar, dataclass, field
+from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import httpx
+import msgspec
+import xxhash
 from structlog.typing import FilteringBoundLogger
 
 from monitor.clock import Clock
-from monitor.config import AccountConfig, Config, ConnectionConfig, secrets_of
+from monitor.config import Config, ConnectionConfig, secrets_of
 from monitor.daemon.receivers import ReceiverSet
 from monitor.daemon.status import StoreStatus
 from monitor.daemon.watchlist import account_budgets, build_client, build_watchlist
-from monitor.drift.failures import Streak
-from monitor.errors import ConfigError, MonitorError, Outcome, OutOfResources, StoreUnavailable, SyncError
+from monitor.errors import ConfigError, MonitorError, StoreUnavailable
 from monitor.http.client import Network
 from monitor.log import set_level
 from monitor.metrics import Metrics
@@ -37,13 +39,13 @@ from monitor.store.database import Database
 from monitor.store.enrol import enrol
 from monitor.store.instants import pull_in
 from monitor.store.level import StoredLevel
+from monitor.store.replicas import Replica
 from monitor.sync.announce import Announcer
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
-from monitor.watch.discovery import DISCOVERY_INTERVAL, Discovered, Known, Listed, discover
-from monitor.watch.watchlist import ActiveState, Discovering, Watchlist
+from monitor.watch.discovery import Discovered, Known, Listed, discover
+from monitor.watch.watchlist import ActiveState, Watchlist
 
-_FIRST_DISCOVERY = timedelta(minutes=5)
 _OLD_CLIENT_GRACE_S = 120.0
 
 
@@ -76,6 +78,7 @@ class ActiveConfig:
         log: Its level follows the config.
         shortage: Told of posts that fail for want of a resource.
         network: How the provider, the receivers and the watchdog are reached.
+        replica_id: Tells this process from others on the same database.
 
     Raises:
         ConfigError: A receiver cannot be built.
@@ -95,19 +98,17 @@ class ActiveConfig:
     log: FilteringBoundLogger
     shortage: Shortage
     network: Network
+    replica_id: str = ""
     _turn: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
-    _listed: dict[str, list[Listed]] = field(init=False, default_factory=dict)
     _closing: set[asyncio.Task[None]] = field(init=False, default_factory=set)
 
     def __post_init__(self, first: Config) -> None:
-        self._level = StoredLevel(
-            self.database, self.codec, self.clock, holder=f"{self.rng.getrandbits(64):016x}"
-        )
+        self._level = StoredLevel(self.database, self.codec, self.clock, holder=self.replica_id)
         # One for all configs, as it knows which lines still wait to be read.
         self._log_receiver = LogReceiver(self.log)
         self.network.redactor.learn(secrets_of(first))
         self._made = self._make(first, None)
-        self.state = ActiveState(watchlist=self._watchlist(self._made, {}))
+        self.state = ActiveState(watchlist=self._watchlist(self._made, {}), replica=self._replica(first))
 
     @property
     def config(self) -> Config:
@@ -124,6 +125,11 @@ class ActiveConfig:
         """The client that reaches the watchdog."""
         return self._made.receivers.heartbeat
 
+    @property
+    def budgets(self) -> Mapping[str, AccountBudget]:
+        """The request budgets, by account."""
+        return self._made.budgets
+
     async def start(self) -> None:
         """Activate the first config.
 
@@ -132,7 +138,9 @@ class ActiveConfig:
         """
         async with self._turn:
             await self._pull_in()
-            self._swap(self._made, await self._store(self._made))
+            replica = self._replica(self.config)
+            watchlist = await self._store(self._made, replica, ask_again=True)
+            self._swap(self._made, watchlist, replica)
 
     async def follow_clock(self) -> None:
         """Plan everything anew after the clock was set back.
@@ -142,7 +150,7 @@ class ActiveConfig:
         """
         async with self._turn:
             await self._pull_in()
-            self.state.watchlist = await self._store(self._made)
+            self._watch(await self._store(self._made, self.state.replica))
 
     async def install(self, config: Config) -> None:
         """Activate a config.
@@ -157,31 +165,24 @@ class ActiveConfig:
             secrets = [*secrets_of(self.config), *secrets_of(config)]
             await asyncio.to_thread(self.network.redactor.learn, secrets)
             made = self._make(config, self._made)
+            replica = self._replica(config)
             try:
-                watchlist = await self._store(made)
+                watchlist = await self._store(made, replica, ask_again=True)
             except BaseException:
                 await made.receivers.close()
                 if made.http is not self._made.http:
                     await made.http.aclose()
                 raise
-            self._swap(made, watchlist)
+            self._swap(made, watchlist, replica)
 
-    async def discover(self) -> bool:
-        """Ask for the connections of every account that wants it.
+    async def follow(self, listed: Mapping[str, Sequence[Listed]] | None = None) -> None:
+        """Watch what the store says by now, and what the provider has listed for these accounts.
 
-        Returns:
-            Whether all of them answered, and none is in a failure alert, which more answers would end.
+        Raises:
+            StoreUnavailable: The database did not accept it.
         """
-        # Outside the turn: a reload does not wait for a provider that does not answer.
-        made = self._made
-        accounts = [account for account in made.config.accounts if account.discover]
-        answered = await asyncio.gather(*(self._list(made, account) for account in accounts))
-        if not any(answered):
-            return not accounts
         async with self._turn:
-            self.state.watchlist = await self._store(self._made)
-            troubled = any(one.identity in self.state.troubled for one in self.state.discoveries.values())
-            return all(answered) and not troubled
+            self._watch(await self._store(self._made, self.state.replica, listed or {}))
 
     async def close(self) -> None:
         """Close every connection to the provider, the receivers and the watchdog."""
@@ -239,18 +240,31 @@ class ActiveConfig:
             now=self.clock.now(),
         )
 
-    async def _store(self, made: _Made) -> Watchlist:
+    def _replica(self, config: Config) -> Replica:
+        """Return this process with a config that is active from now on."""
+        digest = xxhash.xxh3_128_hexdigest(msgspec.json.encode(config.public(), order="deterministic"))
+        return Replica(id=self.replica_id, digest=digest, config_at=self.clock.now())
+
+    async def _store(
+        self,
+        made: _Made,
+        replica: Replica,
+        listed: Mapping[str, Sequence[Listed]] = MappingProxyType({}),
+        *,
+        ask_again: bool = False,
+    ) -> Watchlist:
         """Make the store agree with what a config wants, and show every connection."""
         now = self.clock.now()
         async with self.database.read() as tx:
             states = await watched(tx, self.codec)
-        discovered = _discovered(made.config, states, self._listed, now)
+        discovered = _discovered(made.config, states, listed, now)
         watchlist = self._watchlist(made, discovered)
         connections = watchlist.connections
         found = [one for each in discovered.values() for one in each]
         enrolled = await enrol(
             self.database,
             self.codec,
+            me=replica,
             watches=[
                 Watch(
                     identity=connection.identity,
@@ -259,9 +273,12 @@ class ActiveConfig:
                     connection_id=connection.connection_id,
                     first_due_at=connection.first_due_at(now),
                     next_due_at=connection.next_due_at(now, recheck=False),
+                    rules_digest=connection.rules_digest,
                 )
                 for connection in connections.values()
             ],
+            discovering=watchlist.discovering,
+            ask_again=ask_again,
             vanished=[one.id for one in found if one.vanished],
             listed=[one.id for one in found if not one.vanished],
             receivers=made.receivers.names,
@@ -270,6 +287,7 @@ class ActiveConfig:
             now=now,
         )
         self.state.former |= enrolled.removed
+        self.state.foreign = enrolled.foreign
         for identity in self.announcer.shown() - connections.keys():
             self.announcer.forget(identity)
             self.state.fresh_s.pop(identity, None)
@@ -298,16 +316,20 @@ class ActiveConfig:
         except StoreUnavailable as exc:
             self.announcer.store.failed(exc, "reading the numbers to show")
 
-    def _swap(self, made: _Made, watchlist: Watchlist) -> None:
-        former, self._made = self._made, made
-        self.network.redactor.learn(secrets_of(made.config))
-        config, state = made.config, self.state
-        state.watchlist = watchlist
-        state.discoveries = {
-            account.name: state.discoveries.get(account.name) or self._discovering(account.name)
-            for account in config.accounts
-            if account.discover
+    def _watch(self, watchlist: Watchlist) -> None:
+        before, self.state.watchlist = self.state.watchlist, watchlist
+        self.state.former |= {
+            identity: watched
+            for identity, watched in before.watched.items()
+            if identity not in watchlist.watched
         }
+
+    def _swap(self, made: _Made, watchlist: Watchlist, replica: Replica) -> None:
+        former, self._made = self._made, made
+        config = made.config
+        self.network.redactor.learn(secrets_of(config))
+        self._watch(watchlist)
+        self.state.replica = replica
         self.metrics.set_accounts(made.budgets)
         self.metrics.set_receivers(made.receivers.names)
         self.metrics.limit_number_series(config.metrics.max_number_series)
@@ -318,53 +340,6 @@ class ActiveConfig:
             self._later(self._close_receivers(former.receivers))
         if former.http is not made.http:
             self._later(self._close_client(former.http))
-
-    async def _list(self, made: _Made, account: AccountConfig) -> bool:
-        try:
-            remote = await made.client.list_connections(
-                key=account.secret.reveal(), budget=made.budgets[account.name]
-            )
-        except OutOfResources as exc:
-            self.announcer.internal_error("discovering connections", exc)
-            return False
-        except SyncError as exc:
-            self._note(account.name, exc.outcome)
-            self.log.warning("discovery.failed", account=account.name, outcome=exc.outcome, error=str(exc))
-            return False
-        explicit = {connection.id for connection in account.connections}
-        self._listed[account.name] = [
-            Listed(id=one.id, name=one.name) for one in remote if one.active and one.id not in explicit
-        ]
-        self._note(account.name, Outcome.OK)
-        return True
-
-    def _note(self, account: str, outcome: Outcome) -> None:
-        """Record how a discovery ended, unless a reload dropped it meanwhile."""
-        before = self.state.discoveries.get(account)
-        if before is None:
-            return
-        answered = outcome is Outcome.OK
-        if answered:
-            self.state.fresh_s[before.identity] = self.clock.monotonic()
-        self.state.discoveries[account] = replace(
-            before,
-            streak=before.streak.after(outcome),
-            listed_at=self.clock.now() if answered else before.listed_at,
-            stale_after=3 * DISCOVERY_INTERVAL if answered else before.stale_after,
-        )
-
-    def _discovering(self, account: str) -> Discovering:
-        connections = self.state.watchlist.connections.values()
-        known = any(connection.names.account == account for connection in connections)
-        begun = Discovering(
-            account=account,
-            streak=Streak(),
-            since=self.clock.now(),
-            listed_at=None,
-            stale_after=3 * DISCOVERY_INTERVAL if known else _FIRST_DISCOVERY,
-        )
-        self.state.fresh_s[begun.identity] = self.clock.monotonic()
-        return begun
 
     def _warn_stretched(
         self, config: Config, watchlist: Watchlist, discovered: Mapping[str, Sequence[Discovered]]
@@ -461,7 +436,10 @@ class Reload:
 
 
 def _discovered(
-    config: Config, states: Sequence[ConnectionState], listed: Mapping[str, list[Listed]], now: datetime
+    config: Config,
+    states: Sequence[ConnectionState],
+    listed: Mapping[str, Sequence[Listed]],
+    now: datetime,
 ) -> dict[str, list[Discovered]]:
     """Return the connections to watch beside the configured ones, by account."""
     taken = {connection.name for account in config.accounts for connection in account.connections}

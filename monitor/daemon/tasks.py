@@ -8,7 +8,8 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from monitor.clock import Clock, Uptime
-from monitor.daemon.jobs import Discovery, Housekeeping
+from monitor.daemon.discovery import Discovery
+from monitor.daemon.jobs import Housekeeping
 from monitor.daemon.reload import ActiveConfig
 from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics

@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 from functools import partial
 
 import httpx
+import msgspec
+import xxhash
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
@@ -134,6 +136,7 @@ def build_watchlist(
             update_interval=config.alerts.update_interval,
             wording=wording_of(config),
         ),
+        discovering=frozenset(account.name for account in config.accounts if account.discover),
     )
 
 
@@ -169,6 +172,14 @@ def _connection(
     now: datetime,
 ) -> Connection:
     shortest, longest = timing.gaps(now)
+    rules = rules_of(config, connection.name)
+    guard = Guard(
+        ratio=config.guard.ratio,
+        min_numbers=config.guard.min_numbers,
+        confirm_syncs=config.guard.confirm_syncs,
+        min_hold=min(shortest, _LONGEST_HOLD),
+    )
+    covering = tuple(window for window in windows if window.covers(connection.name))
     return Connection(
         names=ConnectionName(identity=connection.identity, name=connection.name, account=account.name),
         connection_id=connection.id,
@@ -178,14 +189,12 @@ def _connection(
         interval=shortest,
         recheck_interval=min(config.schedule.recheck_interval, shortest),
         stale_after=config.drift.stale_after_for(longest),
-        base_rules=rules_of(config, connection.name),
-        guard=Guard(
-            ratio=config.guard.ratio,
-            min_numbers=config.guard.min_numbers,
-            confirm_syncs=config.guard.confirm_syncs,
-            min_hold=min(shortest, _LONGEST_HOLD),
+        base_rules=rules,
+        guard=guard,
+        windows=covering,
+        rules_digest=xxhash.xxh3_64_hexdigest(
+            msgspec.json.encode((rules, guard, covering), enc_hook=str, order="deterministic")
         ),
-        windows=tuple(window for window in windows if window.covers(connection.name)),
     )
 
 

@@ -21,7 +21,7 @@ that is a flap, and the episode continues. Time alone, or a restart, is never go
 A step looks at how things stand, not at what happened: it may run late, twice, or after a restart.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -192,6 +192,8 @@ def step(
     receivers: Sequence[ReceiverHealth],
     rules: FailureRules,
     now: datetime,
+    *,
+    foreign: Collection[str] = (),
 ) -> FailureStep:
     """Return the records after looking at every connection and receiver.
 
@@ -201,6 +203,7 @@ def step(
         receivers: Every receiver that is configured.
         rules: The rules for failures.
         now: The instant of the step.
+        foreign: Connections that only other replicas watch: their failures stay as they are.
     """
     records = as_of(records, now)
     subjects: dict[tuple[bool, str], Health | ReceiverHealth] = {
@@ -211,6 +214,9 @@ def step(
     ended: list[Ended] = []
     for name, track in records.tracks.items():
         subject = subjects.get((track.kind is Kind.RECEIVER_FAILING, track.key))
+        if subject is None and track.key in foreign and track.kind is not Kind.RECEIVER_FAILING:
+            kept[name] = track
+            continue
         if subject is None:
             ended.append(Ended(track=track, at=now, resolution=Resolution.UNCONFIGURED))
             continue

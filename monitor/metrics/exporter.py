@@ -90,6 +90,14 @@ class Metrics:
             ("version", "revision", "python"),
         )
         info.labels(version, revision, platform.python_version()).set(1)
+        self._replicas = gauge(
+            "voicelink_monitor_replicas", "Replicas that share the store, seen in the last 15 seconds."
+        )
+        self._replicas.set(1)
+        self._clock_offset = gauge(
+            "voicelink_monitor_clock_offset_seconds",
+            "How far this machine's clock is ahead of the store's; always 0 on SQLite.",
+        )
         self._config_ok = gauge(
             "voicelink_monitor_config_last_reload_successful",
             "Whether the last attempt to load the config succeeded.",
@@ -273,6 +281,14 @@ class Metrics:
     def web_connection_rejected(self) -> None:
         """Count a connection to the web port that was closed for the cap."""
         self._web_rejected.inc()
+
+    def replicas(self, live: int) -> None:
+        """Show how many replicas share the store."""
+        self._replicas.set(live)
+
+    def clock_offset(self, seconds: float) -> None:
+        """Show how far the machine's clock is ahead of the store's."""
+        self._clock_offset.set(seconds)
 
     def schedule_delay(self, seconds: float) -> None:
         """Record how late a sync started."""

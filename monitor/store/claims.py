@@ -60,7 +60,7 @@ class SyncResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionUpdate:
-    """What a sync or a step of the policy left of a connection.
+    """What a sync or a step of the policy left of a connection, at an instant.
 
     `records` and `counts` are packed; None: they stay as they are.
     """
@@ -71,39 +71,52 @@ class ConnectionUpdate:
     held: int
     held_reason: str | None
     wakes_at: datetime | None
+    at: datetime
 
 
-async def claim_due(tx: AsyncConnection, now: datetime, *, limit: int, lease: timedelta) -> list[Claim]:
-    """Take up to `limit` connections whose sync or policy is due, earliest first."""
-    rows = await tx.execute(_CLAIM_DUE, {"now": now, "until": now + lease, "most": limit})
+async def claim_due(
+    tx: AsyncConnection,
+    now: datetime,
+    *,
+    limit: int,
+    lease: timedelta,
+    holder: str = "",
+    leaving: Collection[str] = (),
+) -> list[Claim]:
+    """Take up to `limit` connections whose sync or policy is due, earliest first, but for `leaving`."""
+    asked = {"now": now, "until": now + lease, "most": limit, "by": holder, "leaving": list(leaving)}
+    rows = await tx.execute(_CLAIM_DUE, asked)
     return [_claim(row, now) for row in rows]
 
 
-async def claim_one(tx: AsyncConnection, identity: str, now: datetime, *, lease: timedelta) -> Claim | None:
+async def claim_one(
+    tx: AsyncConnection, identity: str, now: datetime, *, lease: timedelta, holder: str = ""
+) -> Claim | None:
     """Take one connection, due or not; None if it is unknown or held already."""
     rows = await tx.execute(
         update(connections)
         .where(connections.c.identity == identity)
         .where(or_(connections.c.lease_until.is_(None), connections.c.lease_until <= now))
-        .values(lease_until=now + lease, epoch=connections.c.epoch + 1)
+        .values(lease_until=now + lease, holder=holder, epoch=connections.c.epoch + 1)
         .returning(*_CLAIM_COLUMNS)
     )
     row = rows.first()
     return replace(_claim(row, now), sync_due=True) if row is not None else None
 
 
-async def next_due_at(tx: AsyncConnection) -> datetime | None:
-    """Return when the next connection can be claimed, for its sync or its policy.
+async def next_due_at(tx: AsyncConnection, *, leaving: Collection[str] = ()) -> datetime | None:
+    """Return when the next connection can be claimed, for its sync or its policy, `leaving` some to others.
 
     A claimed one can be claimed again when its lease ends: its holder may be gone.
     """
-    found = await tx.execute(_NEXT_DUE)
+    found = await tx.execute(_NEXT_DUE, {"leaving": list(leaving)})
     return min((instant for instant in found.one() if instant is not None), default=None)
 
 
-async def renew(tx: AsyncConnection, claims: Collection[Claim], until: datetime) -> None:
+async def renew(tx: AsyncConnection, claims: Collection[Claim], until: datetime, *, holder: str = "") -> None:
     """Extend the leases of these claims."""
-    await tx.execute(_BY_CLAIM.values(lease_until=until), [_claimed(claim) for claim in claims])
+    values = {"lease_until": until, "holder": holder}
+    await tx.execute(_BY_CLAIM.values(values), [_claimed(claim) for claim in claims])
 
 
 async def release(tx: AsyncConnection, claims: Collection[Claim], due_at: datetime) -> None:
@@ -147,6 +160,7 @@ async def save(tx: AsyncConnection, claim: Claim, state: ConnectionUpdate, resul
         "settled": state.settled,
         "held": state.held,
         "held_reason": state.held_reason,
+        "moved_at": state.at,
         "claimed_wakes_at": claim.wakes_at,
         "new_wakes_at": state.wakes_at,
     }
@@ -197,10 +211,12 @@ _CLAIM_COLUMNS = [
 ]
 
 
+_MINE = connections.c.identity.not_in(bindparam("leaving", expanding=True))
 _DUE = (
     select(connections.c.identity)
     .where(or_(connections.c.due_at <= bindparam("now"), connections.c.wakes_at <= bindparam("now")))
     .where(or_(connections.c.lease_until.is_(None), connections.c.lease_until <= bindparam("now")))
+    .where(_MINE)
     .order_by(connections.c.due_at)
     .limit(bindparam("most", type_=Integer))
     .with_for_update(skip_locked=True)
@@ -210,16 +226,18 @@ _DUE = (
 _CLAIM_DUE = (
     update(connections)
     .where(connections.c.identity.in_(_DUE.scalar_subquery()))
-    .values(lease_until=bindparam("until"), epoch=connections.c.epoch + 1)
+    .values(lease_until=bindparam("until"), holder=bindparam("by"), epoch=connections.c.epoch + 1)
     .returning(*_CLAIM_COLUMNS)
 )
 
 
 _NEXT_DUE = select(
+    # Each of them is the first entry of an index.
     *(
-        func.min(case((connections.c.lease_until > instant, connections.c.lease_until), else_=instant))
+        select(func.min(instant)).where(connections.c.lease_until.is_(None), _MINE).scalar_subquery()
         for instant in (connections.c.due_at, connections.c.wakes_at)
-    )
+    ),
+    select(func.min(connections.c.lease_until)).where(_MINE).scalar_subquery(),
 )
 
 
@@ -237,6 +255,7 @@ def _sync_values(result: SyncResult) -> dict[str, Any]:
         "answers": result.streak.answers,
         "error": result.error,
         "synced_at": result.at,
+        "moved_at": result.at,
         "duration_s": result.duration_s,
     }
     if result.applied:

@@ -21,6 +21,7 @@ class Watch:
     """A connection to watch.
 
     `first_due_at` is for one that is new or overdue, `next_due_at` the latest for one that is known.
+    `rules_digest` differs when its rules do.
     """
 
     identity: str
@@ -29,6 +30,7 @@ class Watch:
     connection_id: str | None
     first_due_at: datetime
     next_due_at: datetime
+    rules_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +64,14 @@ class ConnectionName:
     account: str
 
 
-async def watched(tx: AsyncConnection, codec: Codec) -> list[ConnectionState]:
-    """Return every connection that is watched, by name."""
-    rows = await tx.execute(select(connections).order_by(connections.c.name))
-    return [_state(row, codec) for row in rows]
+async def watched(
+    tx: AsyncConnection, codec: Codec, *, moved_since: datetime | None = None
+) -> list[ConnectionState]:
+    """Return every connection that is watched, or those whose rows moved since an instant, by name."""
+    asked = select(connections).order_by(connections.c.name)
+    if moved_since is not None:
+        asked = asked.where(connections.c.moved_at >= moved_since)
+    return [_state(row, codec) for row in await tx.execute(asked)]
 
 
 async def connection_states(
@@ -76,30 +82,54 @@ async def connection_states(
     return {row.identity: _state(row, codec) for row in rows}
 
 
-async def begin_watching(tx: AsyncConnection, watches: Sequence[Watch], now: datetime) -> None:
-    """Add new connections, rename known ones, and spread overdue ones so that a start does not burst.
+async def begin_watching(
+    tx: AsyncConnection,
+    watches: Sequence[Watch],
+    now: datetime,
+    *,
+    alone: bool = True,
+    decides: bool = True,
+) -> bool:
+    """Add new connections and bring known ones up to date; return whether any row had to change.
 
-    Other rows stay: `stop_watching` deletes those.
+    Where the rules differ from those that its policy last ran with, it runs at once. Other rows stay:
+    `stop_watching` deletes those.
+
+    Args:
+        tx: A writing transaction.
+        watches: The connections.
+        now: The current instant.
+        alone: Whether no other replica syncs what is overdue: it is then spread, so that starts cannot burst.
+        decides: Whether known ones follow this config, not that of another replica.
     """
-    rows = await tx.execute(select(connections.c.identity, connections.c.due_at))
-    known = {row.identity: row.due_at for row in rows}
-    new, old = [], []
-    for watch in watches:
-        names = {"name": watch.name, "account": watch.account, "connection_id": watch.connection_id}
-        due_at = known.get(watch.identity)
-        if due_at is None:
-            row = {"identity": watch.identity, "watched_since": now, "due_at": watch.first_due_at}
-            new.append(row | names)
-        else:
-            row = {
-                "which": watch.identity,
-                "due_at": watch.first_due_at if due_at <= now else min(due_at, watch.next_due_at),
-            }
-            old.append(row | names)
+    columns = [connections.c[name] for name in ("identity", "due_at", "wakes_at", *_WATCHED)]
+    known = {row.identity: row for row in await tx.execute(select(*columns))}
+    has_records: set[str] = set()
+    if any(row.rules_digest != watch.rules_digest for watch in watches if (row := known.get(watch.identity))):
+        has_records = set((await tx.execute(select(snapshots.c.identity))).scalars())
+    new, moved = [], []
+    for watch in sorted(watches, key=lambda watch: watch.identity):
+        values = {name: getattr(watch, name) for name in _WATCHED}
+        row = known.get(watch.identity)
+        if row is None:
+            begun = {"identity": watch.identity, "watched_since": now, "due_at": watch.first_due_at}
+            new.append(begun | values)
+        elif decides:
+            overdue = row.due_at <= now and alone
+            due_at = watch.first_due_at if overdue else min(row.due_at, watch.next_due_at)
+            looks = row.rules_digest != watch.rules_digest and watch.identity in has_records
+            changed = values | {"due_at": due_at, "wakes_at": now if looks else row.wakes_at}
+            if any(getattr(row, name) != value for name, value in changed.items()):
+                moved.append({"which": watch.identity} | changed)
     if new:
         await tx.execute(insert(connections), new)
-    if old:
-        await tx.execute(update(connections).where(connections.c.identity == bindparam("which")), old)
+    if moved:
+        await tx.execute(update(connections).where(connections.c.identity == bindparam("which")), moved)
+    return bool(new or moved)
+
+
+_WATCHED = ("name", "account", "connection_id", "rules_digest")
+"""What the config says of a connection, as far as it is stored."""
 
 
 async def stop_watching(tx: AsyncConnection, identities: Collection[str]) -> None:
@@ -108,22 +138,28 @@ async def stop_watching(tx: AsyncConnection, identities: Collection[str]) -> Non
         await tx.execute(delete(table).where(table.c.identity.in_(identities)))
 
 
-async def look_again(tx: AsyncConnection, now: datetime) -> None:
-    """Make the policy of every connection with records due at once: the rules have changed."""
-    has_records = connections.c.identity.in_(select(snapshots.c.identity))
-    await tx.execute(update(connections).where(has_records).values(wakes_at=now))
-
-
 async def mark_vanished(
     tx: AsyncConnection, *, vanished: Collection[str], listed: Collection[str], now: datetime
-) -> None:
-    """Record which connections the provider no longer lists, and which it lists (again)."""
-    await tx.execute(
-        update(connections)
-        .where(connections.c.identity.in_(vanished), connections.c.vanished_at.is_(None))
-        .values(vanished_at=now)
+) -> bool:
+    """Record which connections the provider no longer lists, and which it lists again; whether any moved."""
+    gone = update(connections).where(
+        connections.c.identity.in_(vanished), connections.c.vanished_at.is_(None)
     )
-    await tx.execute(update(connections).where(connections.c.identity.in_(listed)).values(vanished_at=None))
+    back = update(connections).where(
+        connections.c.identity.in_(listed), connections.c.vanished_at.is_not(None)
+    )
+    moved = (await tx.execute(gone.values(vanished_at=now))).rowcount
+    return bool(moved + (await tx.execute(back.values(vanished_at=None))).rowcount)
+
+
+async def take_away(tx: AsyncConnection, identities: Collection[str]) -> None:
+    """Raise the epochs of connections that are to end: whoever syncs one records nothing more of it."""
+    for identity in sorted(identities):
+        await tx.execute(
+            update(connections)
+            .where(connections.c.identity == identity)
+            .values(epoch=connections.c.epoch + 1, lease_until=None)
+        )
 
 
 async def load_records(tx: AsyncConnection, identity: str, codec: Codec) -> Records:

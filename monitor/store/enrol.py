@@ -22,31 +22,51 @@ from monitor.store.connections import (
     Watch,
     begin_watching,
     load_records,
-    look_again,
     mark_vanished,
     stop_watching,
+    take_away,
     watched,
 )
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
+from monitor.store.discoveries import begin_discovering, discovery_identity
 from monitor.store.outbox import know_receivers
+from monitor.store.replicas import Replica, Wanted, report, take_turn, wanted_by_others, watch_moved
 from monitor.store.tables import CLOSED, alerts, deliveries, told
 from monitor.store.widespread import audience, lock_firing_causes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
-    """What the store holds afterwards. `removed`: connections that are no longer watched, by identity."""
+    """What the store holds afterwards.
+
+    `foreign`: connections, by identity, that only other replicas want. `removed`: those that are no longer
+    watched.
+    """
 
     states: Sequence[ConnectionState]
+    foreign: frozenset[str]
     removed: Mapping[str, Watched]
+
+
+def wants_of(
+    identities: Collection[str], discovering: Collection[str], receivers: Collection[str]
+) -> dict[Wanted, Collection[str]]:
+    """Return what a config wants: discovery of an account is something to watch, like a connection."""
+    return {
+        Wanted.CONNECTION: {*identities, *map(discovery_identity, discovering)},
+        Wanted.RECEIVER: receivers,
+    }
 
 
 async def enrol(
     database: Database,
     codec: Codec,
     *,
+    me: Replica,
     watches: Sequence[Watch],
+    discovering: Collection[str],
+    ask_again: bool,
     vanished: Collection[str],
     listed: Collection[str],
     receivers: Sequence[str],
@@ -54,16 +74,20 @@ async def enrol(
     spread: Spread,
     now: datetime,
 ) -> Enrolled:
-    """Watch these connections and no others, and send to these receivers.
+    """Watch these connections and send to these receivers; forget all others that no replica wants.
 
     The alerts of a connection that is no longer watched end; new ones begin. New receivers get the firing
     alerts, and the ends that they missed if they were receivers before; what is queued for receivers that are
-    gone is closed. The policy of every connection runs once more, since the rules may have changed.
+    gone is closed. The policy of a connection whose rules have changed runs once more. A replica ends nothing
+    while another has a newer config.
 
     Args:
         database: The store.
         codec: Reads it.
+        me: This replica.
         watches: The connections to watch.
+        discovering: Accounts whose connections are discovered.
+        ask_again: Whether these are to be asked at once.
         vanished: Identities of those that the provider no longer lists.
         listed: Identities of the discovered ones that it does list.
         receivers: Names of all receivers.
@@ -74,26 +98,41 @@ async def enrol(
     Raises:
         StoreUnavailable: The database did not accept it; nothing has changed.
     """
-    wanted = {watch.identity for watch in watches}
-    removed: dict[str, Watched] = {}
+    mine = {watch.identity for watch in watches}
     async with database.write() as tx:
-        new = await know_receivers(tx, receivers, now)
+        if not database.is_sqlite:
+            await report(tx, me, wants_of(mine, discovering, receivers), now)
+        decides = await take_turn(tx, me, now)
+        others = {kind: await wanted_by_others(tx, me.id, kind) for kind in Wanted}
+        foreign = others[Wanted.CONNECTION] - mine
+        new = await know_receivers(tx, receivers, now, kept=others[Wanted.RECEIVER], closes=decides)
         new_routes = [route for route in routes if route.receiver in new]
         await tell_missed_ends(tx, new_routes, now)
-        await begin_watching(tx, watches, now)
-        await mark_vanished(tx, vanished=vanished, listed=listed, now=now)
-        await look_again(tx, now)
-        for state in await watched(tx, codec):
-            if state.identity not in wanted:
-                removed[state.identity] = Watched(name=state.name, account=state.account)
+        moved = await begin_watching(tx, watches, now, alone=not any(others.values()), decides=decides)
+        moved |= await mark_vanished(tx, vanished=vanished, listed=listed, now=now)
+        await begin_discovering(tx, discovering, kept=foreign, ask_again=ask_again, now=now)
+        states = await watched(tx, codec)
+        removed = {
+            state.identity: Watched(name=state.name, account=state.account)
+            for state in states
+            if decides and state.identity not in mine and state.identity not in foreign
+        }
         if removed:
+            await take_away(tx, removed)
             # After the connections, as a sync does it, so that the two never wait for each other.
             await lock_firing_causes(tx)
         for identity in removed:
             await _remove(tx, identity, codec, removed, routes, spread, now)
         if new_routes:
             await _tell_firing(tx, new_routes, now)
-        return Enrolled(states=await watched(tx, codec), removed=removed)
+        if moved or removed:
+            await watch_moved(tx)
+            states = await watched(tx, codec)
+        return Enrolled(
+            states=[state for state in states if state.identity in mine],
+            foreign=frozenset(state.identity for state in states) - mine,
+            removed=removed,
+        )
 
 
 async def _remove(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Table, case, or_, update
+from sqlalchemy import Column, Table, case, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.notify.retry import FAILING_JITTER_S, LONGEST_S
@@ -18,17 +18,21 @@ from monitor.store.tables import (
     changes,
     connections,
     deliveries,
+    discoveries,
     episodes,
     failures,
+    fleet,
     posted,
     posters,
     pulse,
     receivers,
+    replicas,
     told,
 )
 
 _PAST = timedelta(0)
 """Of what has happened, and of looks: one too early does nothing."""
+_DISCOVERY = timedelta(hours=1)
 _LEASE = timedelta(minutes=10)
 """Longer than any receiver takes. The holder of a lease keeps it by renewing it."""
 
@@ -40,6 +44,7 @@ LONGEST_DELAYS: Mapping[Column[Any], timedelta] = {
     connections.c.applied_at: _PAST,
     connections.c.synced_at: _PAST,
     connections.c.succeeded_at: _PAST,
+    connections.c.moved_at: _PAST,
     changes.c.at: _PAST,
     alerts.c.started_at: _PAST,
     alerts.c.updated_at: _PAST,
@@ -66,6 +71,13 @@ LONGEST_DELAYS: Mapping[Column[Any], timedelta] = {
     posters.c.lease_until: _LEASE,
     posters.c.troubled_since: _PAST,
     failures.c.wakes_at: _PAST,
+    discoveries.c.since: _PAST,
+    discoveries.c.due_at: _DISCOVERY,
+    discoveries.c.lease_until: timedelta(minutes=2),
+    discoveries.c.listed_at: _PAST,
+    replicas.c.seen_at: _PAST,
+    replicas.c.config_at: _PAST,
+    fleet.c.since: _PAST,
     acceptances.c.asked_at: _PAST,
     pulse.c.at: _PAST,
 }
@@ -78,7 +90,13 @@ EXEMPT: Mapping[Column[Any], str] = {
 
 
 async def pull_in(tx: AsyncConnection, now: datetime) -> None:
-    """Pull in every instant that lies further in the future than it could have been planned."""
+    """Pull in every instant that lies further in the future than it could have been planned.
+
+    Where a clock ran ahead, records may hold such instants too: every connection's policy is to run again.
+    """
+    ran_ahead = select(connections.c.identity).where(connections.c.synced_at > now).limit(1)
+    if (await tx.execute(ran_ahead)).first() is not None:
+        await tx.execute(update(connections).values(rules_digest=None))
     by_table: dict[Table, dict[Column[Any], datetime]] = {}
     for column, delay in LONGEST_DELAYS.items():
         by_table.setdefault(column.table, {})[column] = now + delay

@@ -94,6 +94,7 @@ class Ledger:
             held=hold.count if hold is not None else 0,
             held_reason=hold.reason if hold is not None else None,
             wakes_at=step.wakes_at if step is not None else record.at,
+            at=record.at,
         )
         async with self._database.write() as tx:
             await save(tx, record.claim, state, record.result)

@@ -1,6 +1,6 @@
 """The outbox: deliveries wait here until their receiver accepts them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -386,16 +386,33 @@ _BACKLOGS = (
 )
 
 
-async def know_receivers(tx: AsyncConnection, names: Sequence[str], now: datetime) -> list[str]:
-    """Record the configured receivers, close what waits for any other; return the new ones."""
+async def know_receivers(
+    tx: AsyncConnection,
+    names: Sequence[str],
+    now: datetime,
+    *,
+    kept: Collection[str] = (),
+    closes: bool = True,
+) -> list[str]:
+    """Record the configured receivers, close what waits for any other; return the new ones.
+
+    Args:
+        tx: A writing transaction.
+        names: The configured ones.
+        now: The current instant.
+        kept: Others that stay as they are.
+        closes: Whether to forget all others.
+    """
     known = {row.name for row in await tx.execute(select(receivers.c.name))}
     new = [name for name in names if name not in known]
     if new:
         await tx.execute(insert(receivers), [{"name": name, "known_since": now} for name in new])
-    gone = update(deliveries).where(deliveries.c.status == PENDING, deliveries.c.receiver.not_in(names))
-    await tx.execute(gone.values(status=CLOSED, finished_at=now, lease_until=None))
-    await tx.execute(_LET_UP)
-    await tx.execute(receivers.delete().where(receivers.c.name.not_in(names)))
+    if closes:
+        wanted = [*names, *kept]
+        gone = update(deliveries).where(deliveries.c.status == PENDING, deliveries.c.receiver.not_in(wanted))
+        await tx.execute(gone.values(status=CLOSED, finished_at=now, lease_until=None))
+        await tx.execute(_LET_UP)
+        await tx.execute(receivers.delete().where(receivers.c.name.not_in(wanted)))
     return new
 
 

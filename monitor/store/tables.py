@@ -99,7 +99,10 @@ connections = Table(
     Column("due_at", UtcDateTime, nullable=False),
     Column("wakes_at", UtcDateTime),
     Column("lease_until", UtcDateTime),
+    Column("holder", Text),
     Column("epoch", BigInteger, nullable=False, default=0),
+    # The rules that its policy last ran with; None: it has to run.
+    Column("rules_digest", Text),
     # The applied answer.
     Column("digest", Text),
     Column("settled", Boolean, nullable=False, default=True),
@@ -116,7 +119,10 @@ connections = Table(
     Column("synced_at", UtcDateTime),
     Column("succeeded_at", UtcDateTime),
     Column("duration_s", Float),
+    # When a sync or a step last wrote this row: other replicas follow what moved.
+    Column("moved_at", UtcDateTime),
     Index("connections_due", "due_at"),
+    Index("connections_leased", "lease_until"),
     Index("connections_wakes", "wakes_at"),
 )
 
@@ -225,6 +231,7 @@ deliveries = Table(
     Column("lease_until", UtcDateTime),
     # The pending message about the same alert that it was found to wait behind; see `store/outbox.py`.
     Column("behind", BigInteger),
+    Column("holder", Text),
     Column("first_failed_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("answer", Text),
@@ -306,6 +313,52 @@ failures = Table(
     Column("id", Integer, primary_key=True),
     Column("wakes_at", UtcDateTime),
     Column("records", LargeBinary, nullable=False),
+)
+
+# How discovery of each account has been going; claimed like a sync.
+discoveries = Table(
+    "discoveries",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("since", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("lease_until", UtcDateTime),
+    Column("holder", Text),
+    Column("outcome", Text),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("same_kind", Integer, nullable=False, default=0),
+    Column("answers", Integer, nullable=False, default=0),
+    Column("listed_at", UtcDateTime),
+)
+
+# Who runs on this database, and since when with which config; what a `gone` one held is free.
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("config_at", UtcDateTime, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("gone", Boolean, nullable=False, default=False),
+)
+
+# What each distinct config wants: identities of connections, names of receivers.
+watchlists = Table(
+    "watchlists",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+)
+
+# What all replicas share, in one row: since when some replica has been watching without a gap, and a number
+# that moves whenever what is watched does. Its lock is their turn to decide for all.
+fleet = Table(
+    "fleet",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("since", UtcDateTime),
+    Column("version", BigInteger, nullable=False, default=0),
 )
 
 acceptances = Table(

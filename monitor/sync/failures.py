@@ -4,24 +4,28 @@ It is level-triggered: it looks at what the store says of every connection, so t
 runs late, twice or after a crash.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from monitor.clock import SET_BACK, Clock, Uptime
+from monitor.drift.episodes import Track
 from monitor.drift.failures import SCOPE, Health, ReceiverHealth, failing_too, step
 from monitor.drift.text import Watched
 from monitor.store.alerts import messages_of, save_alerts, save_episodes
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionState, watched
 from monitor.store.database import Database
+from monitor.store.discoveries import DiscoveryState, discovery_identity, discovery_states
 from monitor.store.failures import FailureState, load_failures, save_failures
 from monitor.store.instants import pull_in
 from monitor.store.outbox import receiver_rows
+from monitor.store.replicas import GONE_AFTER, take_turn, watching_since
 from monitor.sync.announce import Announcer
 from monitor.watch.discovery import DISCOVERY_INTERVAL
 from monitor.watch.watchlist import ActiveState, Watchlist
 
+_FIRST_DISCOVERY = timedelta(minutes=5)
 _BETWEEN_LOOKS = timedelta(milliseconds=500)
 """A look reads every connection; while many fail, something moves at every tick."""
 
@@ -66,15 +70,23 @@ class FailureWatch:
             raise
 
     async def _look(self, now: datetime, watchlist: Watchlist) -> bool:
-        since = self.uptime.since
         async with self.database.write() as tx:
+            decides = await take_turn(tx, self.active.replica, now)
             stored = await load_failures(tx, self.codec)
+            if not decides:
+                self._note(stored.records.tracks.values())
+                self._wakes_at = now + GONE_AFTER
+                return False
+            since = await watching_since(tx) or self.uptime.since
             states = await watched(tx, self.codec)
             if any(state.applied_at is not None and state.applied_at > now for state in states):
                 # Before anything is compared: what was applied before a set-back must not look new after it.
                 await pull_in(tx, now)
                 states = await watched(tx, self.codec)
-            healths = [self._aged(health, now) for health in _healths(states, self.active, since, now)]
+            discoveries = await discovery_states(tx, watchlist.discovering)
+            healths = [
+                self._aged(health, now) for health in _healths(states, discoveries, watchlist, since, now)
+            ]
             done = step(
                 stored.records,
                 healths,
@@ -92,6 +104,7 @@ class FailureWatch:
                 ],
                 watchlist.failure_rules,
                 now,
+                foreign=self.active.foreign,
             )
             tracks = done.records.tracks
             messages = messages_of(
@@ -113,17 +126,20 @@ class FailureWatch:
                 )
         instants = (done.wakes_at, _unmuted_at(watchlist, now))
         self._wakes_at = min((at for at in instants if at is not None), default=None)
-        needed = watchlist.failure_rules.resolve_syncs
-        self.active.troubled = frozenset(track.key for track in tracks.values() if track.good < needed)
+        self._note(tracks.values())
         self.announcer.episodes_ended(done.ended)
         return bool(messages)
+
+    def _note(self, tracks: Iterable[Track]) -> None:
+        needed = self.active.watchlist.failure_rules.resolve_syncs
+        self.active.troubled = frozenset(track.key for track in tracks if track.good < needed)
 
     def _aged(self, health: Health, now: datetime) -> Health:
         """Return how syncs have been going with nothing newer than it is by the monotonic clock.
 
         A clock that was set back makes it look newer. What other replicas apply, only the store knows.
         """
-        if not self.database.is_sqlite and health.identity in self.active.watchlist.connections:
+        if not self.database.is_sqlite:
             return health
         fresh_s = max(self.active.fresh_s.get(health.identity, 0.0), self.uptime.since_s)
         fresh_at = now - timedelta(seconds=self.clock.monotonic() - fresh_s)
@@ -135,43 +151,50 @@ class FailureWatch:
 
 
 def _healths(
-    states: Sequence[ConnectionState], active: ActiveState, since: datetime, now: datetime
+    states: Sequence[ConnectionState],
+    discoveries: Sequence[DiscoveryState],
+    watchlist: Watchlist,
+    since: datetime,
+    now: datetime,
 ) -> list[Health]:
-    connections = active.watchlist.connections
-    watched_now = [
-        Health(
-            identity=state.identity,
-            account=state.account,
-            streak=state.streak,
-            applied_at=state.applied_at,
-            since=max(state.watched_since, since),
-            interval=connections[state.identity].interval,
-            stale_after=connections[state.identity].stale_after,
-            vanished=state.vanished_at is not None,
-            muted=connections[state.identity].maintenance(now).open,
-        )
-        for state in states
-        if state.identity in connections
+    connections = watchlist.connections
+    known = {state.account for state in states}
+    return [
+        *(
+            Health(
+                identity=state.identity,
+                account=state.account,
+                streak=state.streak,
+                applied_at=state.applied_at,
+                since=max(state.watched_since, since),
+                interval=connections[state.identity].interval,
+                stale_after=connections[state.identity].stale_after,
+                vanished=state.vanished_at is not None,
+                muted=connections[state.identity].maintenance(now).open,
+            )
+            for state in states
+            if state.identity in connections
+        ),
+        *(
+            Health(
+                identity=discovery.identity,
+                account=discovery.account,
+                streak=discovery.streak,
+                applied_at=discovery.listed_at,
+                since=max(discovery.since, since),
+                interval=DISCOVERY_INTERVAL,
+                # An account that never listed anything is blind as a whole.
+                stale_after=3 * DISCOVERY_INTERVAL if discovery.account in known else _FIRST_DISCOVERY,
+            )
+            for discovery in discoveries
+        ),
     ]
-    discoveries = [
-        Health(
-            identity=discovery.identity,
-            account=discovery.account,
-            streak=discovery.streak,
-            applied_at=discovery.listed_at,
-            since=max(discovery.since, since),
-            interval=DISCOVERY_INTERVAL,
-            stale_after=discovery.stale_after,
-        )
-        for discovery in active.discoveries.values()
-    ]
-    return [*watched_now, *discoveries]
 
 
 def _names(active: ActiveState) -> dict[str, Watched]:
     discoveries = {
-        discovery.identity: Watched(name=f"{discovery.account} (discovery)", account=discovery.account)
-        for discovery in active.discoveries.values()
+        discovery_identity(account): Watched(name=f"{account} (discovery)", account=account)
+        for account in active.watchlist.discovering
     }
     return {**active.former, **discoveries, **active.watchlist.watched}
 

@@ -17,7 +17,7 @@ from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.clock import Clock
+from monitor.clock import Clock, shown_by
 from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.store.claims import (
@@ -34,6 +34,7 @@ from monitor.store.database import Database
 from monitor.sync.announce import Announcer
 from monitor.sync.cycle import Done
 from monitor.sync.failures import FailureWatch
+from monitor.watch.watchlist import ActiveState
 
 TICK = "tick"
 
@@ -59,10 +60,12 @@ class Schedule:
 
     Args:
         scheduler: Runs the tick; started and shut down by its owner.
+        active: What is watched, and this replica.
         database: Where what is due is stored.
         cycle: Carries out a claim.
         failures: The policy of failures.
-        clock: The time.
+        clock: The time, which the replicas of a database share.
+        machine: The time that the scheduler goes by.
         metrics: For the delay between due and claimed.
         announcer: Says when the store fails.
         wake_drain: Called when there are messages to deliver.
@@ -70,10 +73,12 @@ class Schedule:
     """
 
     scheduler: BaseScheduler
+    active: ActiveState
     database: Database
     cycle: Cycle
     failures: FailureWatch
     clock: Clock
+    machine: Clock
     metrics: Metrics
     announcer: Announcer
     wake_drain: Callable[[], None]
@@ -102,7 +107,7 @@ class Schedule:
             self.tick,
             _WhenDue(self),
             id=TICK,
-            next_run_time=self.clock.now(),
+            next_run_time=self.machine.now(),
             misfire_grace_time=None,
             coalesce=True,
             max_instances=3,  # one that runs, and those that see that and leave
@@ -139,6 +144,11 @@ class Schedule:
         latest = now + _LONGEST_REST
         return max(min(soonest or latest, latest), now + _SHORTEST_REST)
 
+    def rest(self) -> timedelta:
+        """Return how long after a tick that begins now the next one is to come."""
+        now = self.clock.now()
+        return self.next_tick_at(now, overdue=False) - now
+
     async def sync_now(self, identity: str) -> bool:
         """Sync one connection whether or not it is due; return False if it is being synced already."""
         if self._closing or identity in self._running:
@@ -150,7 +160,7 @@ class Schedule:
         try:
             async with self.database.write() as tx:
                 await self._write_ended(tx, waiting, now)
-                claim = await claim_one(tx, identity, now, lease=LEASE)
+                claim = await claim_one(tx, identity, now, lease=LEASE, holder=self.active.replica.id)
         except Exception:
             self._ended[:0] = waiting
             raise
@@ -217,7 +227,7 @@ class Schedule:
         moved = any(done.failures_moved for _, done in ended)
         if not (renewing or moved or any(done.result or done.lost for _, done in ended) or self._is_due(now)):
             async with self.database.read() as tx:
-                self._due_at = await next_due_at(tx)
+                self._due_at = await next_due_at(tx, leaving=self.active.foreign)
             if not self._is_due(now):
                 return ()
         claims: Sequence[Claim] = ()
@@ -225,10 +235,17 @@ class Schedule:
             async with self.database.write() as tx:
                 await self._write_ended(tx, ended, now)
                 if renewing:
-                    await renew(tx, running, now + LEASE)
+                    await renew(tx, running, now + LEASE, holder=self.active.replica.id)
                 if not self._closing:
-                    claims = await claim_due(tx, now, limit=self.batch, lease=LEASE)
-                self._due_at = await next_due_at(tx)
+                    claims = await claim_due(
+                        tx,
+                        now,
+                        limit=self.batch,
+                        lease=LEASE,
+                        holder=self.active.replica.id,
+                        leaving=self.active.foreign,
+                    )
+                self._due_at = await next_due_at(tx, leaving=self.active.foreign)
         except Exception:
             self._ended[:0] = ended
             self._singly = True  # one row that is never accepted must not hold up all the others
@@ -275,11 +292,11 @@ class Schedule:
         if done.due_at is None or self._closing or self._turn.locked():
             return  # a tick that runs looks at what has ended before it says when the next is to come
         at = max(done.due_at, self.clock.now() + _SHORTEST_REST)
-        if at < self.scheduler.get_job(TICK).next_run_time:
+        if shown_by(self.machine, self.clock, at) < self.scheduler.get_job(TICK).next_run_time:
             self._tick_at(at)
 
     def _tick_at(self, at: datetime) -> None:
-        self.scheduler.modify_job(TICK, next_run_time=at)
+        self.scheduler.modify_job(TICK, next_run_time=shown_by(self.machine, self.clock, at))
 
 
 class _WhenDue(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
@@ -289,5 +306,8 @@ class _WhenDue(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
         self._schedule = schedule
 
     def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
-        """Return when to tick after the run that begins now, to which all that is due is left."""
-        return self._schedule.next_tick_at(now, overdue=False)
+        """Return when to tick after the run that begins now, to which all that is due is left.
+
+        Always later than `now`: APScheduler would ask again and again.
+        """
+        return now + self._schedule.rest()

@@ -33,6 +33,7 @@ class Connection:
         base_rules: Its rules outside maintenance windows.
         guard: How much of it may change in one step.
         windows: Its maintenance windows.
+        rules_digest: Differs when any of these three does.
     """
 
     names: ConnectionName
@@ -46,6 +47,7 @@ class Connection:
     base_rules: Rules
     guard: Guard
     windows: tuple[Window, ...] = ()
+    rules_digest: str = ""
     _maintenance: Maintenance | None = field(init=False, default=None)
 
     @property

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
-from monitor.drift.failures import FailureRules, Streak
+from monitor.drift.failures import FailureRules
 from monitor.drift.text import Watched, Wording
 from monitor.drift.widespread import Spread
 from monitor.notify.routing import Route
+from monitor.store.replicas import Replica
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.connection import Connection
 
@@ -22,6 +22,8 @@ class Watchlist:
     wording: Wording
     routes: tuple[Route, ...]
     spread: Spread
+    discovering: frozenset[str] = frozenset()
+    """The accounts whose connections are discovered."""
     watched: Mapping[str, Watched] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -32,37 +34,20 @@ class Watchlist:
         object.__setattr__(self, "watched", names)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Discovering:
-    """How discovery of an account has been going; its failures count like those of a connection.
-
-    `listed_at` is when the provider last answered, `since` when this process began to ask.
-    """
-
-    account: str
-    streak: Streak
-    since: datetime
-    listed_at: datetime | None
-    stale_after: timedelta
-
-    @property
-    def identity(self) -> str:
-        """What identifies it in failure alerts."""
-        return f"discovery:{self.account}"
-
-
 @dataclass(slots=True)
 class ActiveState:
     """What is active now: the watchlist, which a reload replaces, and what goes with it.
 
-    `discoveries` are by account. `former` are the names of connections that were watched once, for alerts
-    that end with them. `troubled` are the identities in a failure alert that have not been good for enough
+    `replica` is this process among those of its database. `foreign` are connections, by identity, that only
+    others want. `former` are the names of connections that were watched once, for alerts that end with them.
+    `troubled` are the identities in a failure alert that have not been good for enough
     syncs since. `fresh_s` is when this process last got a snapshot of each, or began to watch it, by the
     monotonic clock.
     """
 
     watchlist: Watchlist
-    discoveries: dict[str, Discovering] = field(default_factory=dict)
+    replica: Replica
+    foreign: frozenset[str] = frozenset()
     troubled: frozenset[str] = frozenset()
     former: dict[str, Watched] = field(default_factory=dict)
     fresh_s: dict[str, float] = field(default_factory=dict)

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from sqlalchemy import select
 
 from monitor.clock import Uptime
 from monitor.config import Config, load_config
+from monitor.daemon.discovery import Discovery
 from monitor.daemon.reload import ActiveConfig
 from monitor.drift.policy import Records
 from monitor.http.client import Network
@@ -25,6 +26,7 @@ from monitor.store.claims import Claim, claim_due, flush, release
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionState, load_records, watched
 from monitor.store.database import Database
+from monitor.store.discoveries import DiscoveryState, discovery_states
 from monitor.store.ledger import Ledger, StepRecord, StoredState
 from monitor.store.outbox import StoredOutbox
 from monitor.store.tables import alerts, deliveries
@@ -105,6 +107,15 @@ class Rig:
             clock=self.clock,
             wake_drain=lambda: None,
         )
+        self.discovery = Discovery(
+            active=self.active,
+            runner=cast("Any", None),
+            on_moved=lambda: None,
+            announcer=self.announcer,
+            database=database,
+            clock=self.clock,
+            log=self.log.logger,
+        )
         self.failures = FailureWatch(
             active=self.active.state,
             database=database,
@@ -163,6 +174,11 @@ class Rig:
         identity = (await self.standing()).identity
         async with self.database.read() as tx:
             return await load_records(tx, identity, self.codec)
+
+    async def discoveries(self) -> list[DiscoveryState]:
+        """Return how discovery has been going."""
+        async with self.database.read() as tx:
+            return await discovery_states(tx, self.active.state.watchlist.discovering)
 
     async def alerts(self) -> list[tuple[str, str, str | None]]:
         """Return kind, status and resolution of every alert, oldest first."""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Notice
 from monitor.drift.plausibility import Guard
@@ -21,11 +22,13 @@ from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, Watch, begin_watching
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger, StepRecord
-from monitor.store.tables import alerts, deliveries, episodes
+from monitor.store.replicas import Replica
+from monitor.store.tables import alerts, connections, deliveries, episodes
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 LEASE = 2 * MINUTE
+ME = Replica(id="me", digest="mine", config_at=NOW)
 AT_ONCE = Rules(confirm_syncs=1, resolve_syncs=1, keep_firing_for=timedelta(0))
 
 
@@ -50,6 +53,11 @@ async def begin(database: Database, *identities: str, due_at: datetime = NOW, no
     """Begin to watch these connections."""
     async with database.write() as tx:
         await begin_watching(tx, [watch(identity, due_at) for identity in identities], now)
+
+
+async def look_again(tx: AsyncConnection, now: datetime) -> None:
+    """Make the policy of every connection due, as an acceptance or new rules do."""
+    await tx.execute(update(connections).values(wakes_at=now))
 
 
 async def claim_all(database: Database, now: datetime = NOW, limit: int = 100) -> dict[str, Claim]:

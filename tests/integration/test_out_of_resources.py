@@ -135,14 +135,17 @@ async def test_discovery_that_lacks_resources_keeps_the_list(made: Rig, lack: Ex
     """It is no failed discovery, and it asks again soon."""
     account = {"name": "account-1", "api_key": "rg_live_account_1", "discover": True}
     await made.configure("hook", accounts=[account])
-    assert await made.active.discover() is True
-    (before,) = made.active.state.discoveries.values()
-    watched = set(made.active.state.watchlist.connections)
-    made.active._made = replace(made.active._made, client=client(lacking(lack)))
-    assert await made.active.discover() is False
-    assert list(made.active.state.discoveries.values()) == [before]
-    assert set(made.active.state.watchlist.connections) == watched
-    assert before.stale_after == 3 * DISCOVERY_INTERVAL
+    await made.discovery.ask_due()
+    assert (await made.discovery.ask_due()) == DISCOVERY_INTERVAL
+    before = await made.discoveries()
+    state = made.active.state
+    watched = set(state.watchlist.connections)
+    await made.clock.advance(DISCOVERY_INTERVAL.total_seconds())
+    state.watchlist = replace(state.watchlist, client=client(lacking(lack)))
+    await made.discovery.ask_due()
+    assert (await made.discovery.ask_due()).total_seconds() <= 15
+    assert await made.discoveries() == before
+    assert set(state.watchlist.connections) == watched
     assert not made.log.of("discovery.failed")
 
 

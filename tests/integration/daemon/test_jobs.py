@@ -34,8 +34,8 @@ def failing(error: Exception, times: int, done: asyncio.Event) -> Callable[[], A
 async def test_job_that_fails_is_logged_by_its_name_and_runs_again(error: Exception, event: str) -> None:
     """Neither a store that is away nor a bug ends a job; a store that stays away is logged once a minute."""
     log, scheduler, done = FakeLog(), AsyncIOScheduler(timezone="UTC"), asyncio.Event()
-    announcer = announcer_on(log)
-    runner = JobRunner(scheduler, SystemClock(), announcer)
+    announcer, clock = announcer_on(log), SystemClock()
+    runner = JobRunner(scheduler, clock, clock, announcer)
     runner.every(timedelta(milliseconds=10), "tidying up", failing(error, 2, done), at_once=True)
     scheduler.start()
     await asyncio.wait_for(done.wait(), timeout=30)

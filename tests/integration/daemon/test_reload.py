@@ -1,6 +1,5 @@
 """A config put in force, again and again, on a real store and the double of the API."""
 
-import asyncio
 import json
 import random
 from collections.abc import AsyncIterator
@@ -147,18 +146,6 @@ async def test_reload_with_a_spoilt_ca_file_changes_nothing(site: Site, tmp_path
         await site.active.install(config)
     assert site.active.state.watchlist.client is before
     assert await site.ask() > 0
-
-
-async def test_discovery_is_not_settled_while_it_is_in_an_alert(site: Site) -> None:
-    """One answer does not end a failure alert; the next must not be an hour away."""
-    account = {"name": "account-1", "api_key": "rg_live_account_1", "discover": True}
-    await site.active.install(site.config(accounts=[account]))
-    state = site.active.state
-    assert await site.active.discover() is True
-    state.troubled = frozenset({"discovery:account-1"})
-    again = asyncio.create_task(site.active.discover())
-    await site.clock.advance(60)  # the budget's pace
-    assert await again is False
 
 
 async def test_secrets_of_every_config_that_was_in_force_are_hidden(site: Site, tmp_path: Path) -> None:

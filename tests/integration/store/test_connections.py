@@ -10,7 +10,7 @@ from monitor.drift.policy import Records
 from monitor.errors import LeaseLost, Outcome, StoreUnavailable
 from monitor.store.claims import claim_one, flush, next_due_at, release, renew
 from monitor.store.codec import Codec
-from monitor.store.connections import ConnectionState, begin_watching, look_again, stop_watching, watched
+from monitor.store.connections import ConnectionState, begin_watching, stop_watching, watched
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
 from monitor.store.requests import accept
@@ -23,6 +23,7 @@ from tests.fakes.stored import (
     begin,
     claim_all,
     fresh,
+    look_again,
     stepped,
     tell,
     watch,

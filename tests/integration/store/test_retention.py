@@ -48,6 +48,10 @@ PRUNED: dict[str, list[tuple[str, dict[str, Any], bool]]] = {
 """Rows of each table that retention prunes, and whether they go."""
 
 KEPT = {
+    "discoveries": "while their account is discovered",
+    "fleet": "one row",
+    "replicas": "ten minutes beyond the replica",
+    "watchlists": "while a replica has that config",
     "acceptances": "until a step acts on them, while their connection is watched",
     "connections": "while they are watched",
     "failures": "one row",

@@ -21,7 +21,7 @@ from monitor.store.outbox import StoredOutbox, remind
 from monitor.store.requests import retry
 from monitor.store.tables import alerts, deliveries, told
 from tests.fakes.clock import FakeClock
-from tests.fakes.stored import MINUTE, NOW, Story, begin, number, tell, watch
+from tests.fakes.stored import ME, MINUTE, NOW, Story, begin, number, tell, watch
 
 OPENED, UPDATED, RESOLVED = Notice.OPENED, Notice.UPDATED, Notice.RESOLVED
 QUIET = (Route(receiver="hook", send_resolved=False),)
@@ -88,6 +88,9 @@ class Post:
         await enrol(
             self.database,
             Codec(),
+            me=ME,
+            discovering=(),
+            ask_again=False,
             watches=[watch(identity, self.story.at) for identity in identities],
             vanished=(),
             listed=(),

@@ -17,7 +17,7 @@ from monitor.store.ledger import Ledger
 from monitor.store.level import StoredLevel
 from monitor.store.outbox import remind
 from tests.fakes.fleet import BAD, GOOD, RULES, SPREAD, WORSE, Fleet, numbers
-from tests.fakes.stored import MINUTE, SECOND, begin, claim_all, stepped, tell, watch, work
+from tests.fakes.stored import ME, MINUTE, SECOND, begin, claim_all, stepped, tell, watch, work
 
 
 def changes(bodies: list[AlertBody], *, widespread: bool = True) -> list[Notice]:
@@ -205,6 +205,9 @@ async def test_connections_that_are_no_longer_watched_end_it(database: Database)
     await enrol(
         database,
         Codec(),
+        me=ME,
+        discovering=(),
+        ask_again=False,
         watches=[watch("c0", fleet.at)],
         vanished=(),
         listed=(),
@@ -232,6 +235,9 @@ async def test_a_new_receiver_hears_of_it_if_any_part_passes_its_filters(databas
     await enrol(
         database,
         Codec(),
+        me=ME,
+        discovering=(),
+        ask_again=False,
         watches=[watch(f"c{place}", fleet.at) for place in range(5)],
         vanished=(),
         listed=(),

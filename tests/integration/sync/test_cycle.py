@@ -8,12 +8,11 @@ import pytest
 from sqlalchemy import select
 
 from monitor.simulator import SimulatedConnection
-from monitor.store.connections import look_again
 from monitor.store.failures import failing
 from monitor.store.requests import accept
 from monitor.store.tables import acceptances
 from tests.fakes.rig import Rig, rig
-from tests.fakes.stored import claim_all, fresh
+from tests.fakes.stored import claim_all, fresh, look_again
 
 
 @pytest.fixture
@@ -142,13 +141,22 @@ async def test_acceptance_acts_without_a_sync(made: Rig) -> None:
 
 
 async def test_policy_that_moves_nothing_leaves_the_records_alone(made: Rig) -> None:
-    """A reload has every connection looked at again; its numbers are not written again for that."""
+    """New rules have a connection looked at again; its numbers are not written again for that."""
     await made.run()
     written = made.ledger.rewritten
-    await made.configure()
+    await made.configure(drift__resolve_syncs=3)
     kept = made.ledger.kept
     await made.run(0)
     assert (made.ledger.kept - kept, made.ledger.rewritten - written) == (1, 0)
+
+
+async def test_reload_that_changes_no_rules_looks_at_nothing_again(made: Rig) -> None:
+    """With many connections, every start and every reload would write each of them."""
+    await made.run()
+    kept = made.ledger.kept
+    await made.configure("hook", "another")
+    await made.run(0)
+    assert made.ledger.kept == kept
 
 
 async def test_reload_with_an_ignore_rule_ends_the_alert_as_ignored(made: Rig) -> None:

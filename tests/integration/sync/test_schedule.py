@@ -31,7 +31,7 @@ from monitor.watch.watchlist import ActiveState, Watchlist
 from tests.fakes.announcer import announcer_on
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.log import FakeLog
-from tests.fakes.stored import begin, fresh
+from tests.fakes.stored import ME, begin, fresh
 
 
 class Unwilling(Database):
@@ -102,8 +102,9 @@ class House:
             routes=(),
             spread=Spread(),
         )
+        active = ActiveState(watchlist=watchlist, replica=ME)
         self.failures = FailureWatch(
-            active=ActiveState(watchlist=watchlist),
+            active=active,
             database=database,
             codec=Codec(),
             announcer=announcer,
@@ -112,10 +113,12 @@ class House:
         )
         self.schedule = Schedule(
             scheduler=AsyncIOScheduler(timezone="UTC"),
+            active=active,
             database=database,
             cycle=self.cycle,
             failures=self.failures,
             clock=self.clock,
+            machine=self.clock,
             metrics=metrics,
             announcer=announcer,
             wake_drain=lambda: None,

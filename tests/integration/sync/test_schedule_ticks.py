@@ -3,6 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -16,6 +17,7 @@ from monitor.sync.schedule import TICK, Schedule
 from tests.fakes.announcer import announcer_on
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
+from tests.fakes.stored import ME
 
 _ENOUGH = 20
 
@@ -64,10 +66,12 @@ async def test_sync_that_wants_a_recheck_brings_the_next_tick_forward(tmp_path: 
             await begin_watching(tx, [watch], clock.now())
         schedule = Schedule(
             scheduler=scheduler,
+            active=cast("Any", SimpleNamespace(replica=ME, foreign=())),
             database=database,
             cycle=_Quick(soon),
             failures=cast("Any", _CountedFleet()),
             clock=clock,
+            machine=clock,
             metrics=metrics,
             announcer=announcer_on(FakeLog(), metrics),
             wake_drain=_never,
@@ -93,10 +97,12 @@ async def test_tick_that_took_longer_than_its_rest_is_followed_by_the_next(tmp_p
         await database.migrate()
         schedule = Schedule(
             scheduler=scheduler,
+            active=cast("Any", SimpleNamespace(replica=ME, foreign=())),
             database=database,
             cycle=cast("Any", None),
             failures=cast("Any", fleet),
             clock=clock,
+            machine=clock,
             metrics=metrics,
             announcer=announcer_on(FakeLog(), metrics),
             wake_drain=_never,
@@ -117,10 +123,12 @@ async def test_tick_that_comes_while_closing_does_nothing(tmp_path: Path) -> Non
         await database.migrate()
         schedule = Schedule(
             scheduler=AsyncIOScheduler(),
+            active=cast("Any", SimpleNamespace(replica=ME, foreign=())),
             database=database,
             cycle=_Quick(clock.now()),
             failures=cast("Any", fleet),
             clock=clock,
+            machine=clock,
             metrics=metrics,
             announcer=announcer_on(FakeLog(), metrics),
             wake_drain=_never,

@@ -97,7 +97,9 @@ def upgrade() -> None:
         sa.Column("due_at", UtcDateTime(), nullable=False),
         sa.Column("wakes_at", UtcDateTime(), nullable=True),
         sa.Column("lease_until", UtcDateTime(), nullable=True),
+        sa.Column("holder", sa.Text(), nullable=True),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("rules_digest", sa.Text(), nullable=True),
         sa.Column("digest", sa.Text(), nullable=True),
         sa.Column("settled", sa.Boolean(), nullable=False),
         sa.Column("held", sa.Integer(), nullable=False),
@@ -112,9 +114,11 @@ def upgrade() -> None:
         sa.Column("synced_at", UtcDateTime(), nullable=True),
         sa.Column("succeeded_at", UtcDateTime(), nullable=True),
         sa.Column("duration_s", sa.Float(), nullable=True),
+        sa.Column("moved_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("identity"),
     )
     op.create_index("connections_due", "connections", ["due_at"], unique=False)
+    op.create_index("connections_leased", "connections", ["lease_until"], unique=False)
     op.create_index("connections_wakes", "connections", ["wakes_at"], unique=False)
     op.create_table(
         "deliveries",
@@ -131,6 +135,7 @@ def upgrade() -> None:
         sa.Column("due_at", UtcDateTime(), nullable=False),
         sa.Column("lease_until", UtcDateTime(), nullable=True),
         sa.Column("behind", sa.BigInteger(), nullable=True),
+        sa.Column("holder", sa.Text(), nullable=True),
         sa.Column("first_failed_at", UtcDateTime(), nullable=True),
         sa.Column("finished_at", UtcDateTime(), nullable=True),
         sa.Column("answer", sa.Text(), nullable=True),
@@ -157,6 +162,20 @@ def upgrade() -> None:
     op.create_index("deliveries_line", "deliveries", ["receiver", "status", "alert_id", "seq"], unique=False)
     op.create_index("deliveries_finished", "deliveries", ["status", "finished_at"], unique=False)
     op.create_table(
+        "discoveries",
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("since", UtcDateTime(), nullable=False),
+        sa.Column("due_at", UtcDateTime(), nullable=False),
+        sa.Column("lease_until", UtcDateTime(), nullable=True),
+        sa.Column("holder", sa.Text(), nullable=True),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("same_kind", sa.Integer(), nullable=False),
+        sa.Column("answers", sa.Integer(), nullable=False),
+        sa.Column("listed_at", UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("account"),
+    )
+    op.create_table(
         "episodes",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("alert_id", sa.Text(), nullable=False),
@@ -179,6 +198,13 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("wakes_at", UtcDateTime(), nullable=True),
         sa.Column("records", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "fleet",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("since", UtcDateTime(), nullable=True),
+        sa.Column("version", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
@@ -224,6 +250,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "replicas",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("seen_at", UtcDateTime(), nullable=False),
+        sa.Column("config_at", UtcDateTime(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("gone", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
         "snapshots",
         sa.Column("identity", sa.Text(), nullable=False),
         sa.Column("records", sa.LargeBinary(), nullable=False),
@@ -236,4 +271,11 @@ def upgrade() -> None:
         sa.Column("told_at", UtcDateTime(), nullable=False),
         sa.Column("ended_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("alert_id", "receiver"),
+    )
+    op.create_table(
+        "watchlists",
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", "kind", "name"),
     )

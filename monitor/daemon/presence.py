@@ -1,0 +1,79 @@
+"""Says that this replica is there, and notices which others are: PostgreSQL only."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from monitor.clock import Clock, StoreClock
+from monitor.daemon.jobs import JobRunner
+from monitor.daemon.reload import ActiveConfig
+from monitor.metrics import Metrics
+from monitor.store.database import Database
+from monitor.store.enrol import wants_of
+from monitor.store.replicas import leave, report, store_time
+
+INTERVAL = timedelta(seconds=3)
+"""A replica counts as gone when it missed five of these."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Presence:
+    """Reports this replica, follows the database's clock and what other replicas change.
+
+    Args:
+        database: Shared.
+        active: What this replica wants; told what moved.
+        clock: The database's, carried on between two reports.
+        runner: Runs the report.
+        metrics: Show how many there are, and how far the machine's clock is off.
+        on_moved: Called when something may be free, due or decided that was not.
+    """
+
+    database: Database
+    active: ActiveConfig
+    clock: Clock
+    runner: JobRunner
+    metrics: Metrics
+    on_moved: Callable[[], None]
+    _seen: tuple[frozenset[str], int] | None = field(init=False, default=None)
+
+    async def follow_clock(self) -> None:
+        """Take over the database's clock.
+
+        Raises:
+            StoreUnavailable: The database did not answer.
+        """
+        if not isinstance(self.clock, StoreClock):
+            return
+        async with self.database.read() as tx:
+            self.clock.seen(await store_time(tx))
+        self.metrics.clock_offset(self.clock.offset_s)
+
+    def start(self) -> None:
+        """Begin to report."""
+        if not self.database.is_sqlite:
+            self.runner.every(INTERVAL, "reporting this replica", self._report, at_once=True)
+
+    async def leave(self) -> None:
+        """Say that this replica ends.
+
+        Raises:
+            StoreUnavailable: The database did not answer; the others find out by themselves.
+        """
+        if not self.database.is_sqlite:
+            async with self.database.write() as tx:
+                await leave(tx, self.active.state.replica.id)
+
+    async def _report(self) -> None:
+        await self.follow_clock()
+        state = self.active.state
+        wants = wants_of(state.watchlist.connections, state.watchlist.discovering, self.active.receivers)
+        async with self.database.write() as tx:
+            found = await report(tx, state.replica, wants, self.clock.now())
+        self.metrics.replicas(found.live)
+        if found.freed or len(found.wants) > 1:
+            self.on_moved()
+        if self._seen != (found.wants, found.version):
+            await self.active.follow()
+            self._seen = found.wants, found.version
+            self.on_moved()

@@ -1,0 +1,161 @@
+"""Replicas of one database: who runs, what each wants, and how they take turns.
+
+Each writes down every few seconds that it is there. What one that is gone has held becomes free; what it
+wanted is still wanted for some time, for it may be restarting. Whatever is decided for all of them is decided
+in a transaction that holds the fleet's row, from what the store says, and not by one with an older config.
+SQLite has one daemon: it is always its turn.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.store.tables import connections, deliveries, discoveries, fleet, posters, replicas, watchlists
+
+GONE_AFTER = timedelta(seconds=15)
+"""A replica that was not seen for so long holds nothing any more; epochs keep that safe if it comes back."""
+FORGOTTEN_AFTER = timedelta(minutes=10)
+"""What a replica wants is wanted for so long after it was last seen."""
+
+_ROW = 1
+
+
+class Wanted(StrEnum):
+    """What a config can want."""
+
+    CONNECTION = "connection"
+    RECEIVER = "receiver"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One process: its id, and its config by a digest, active since `config_at`."""
+
+    id: str
+    digest: str
+    config_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """Who is there. `wants` changes with what the others want, `version` with what is watched.
+
+    `freed`: what replicas held that are gone is free now.
+    """
+
+    live: int
+    wants: frozenset[str]
+    version: int
+    freed: bool
+
+
+async def store_time(tx: AsyncConnection) -> datetime:
+    """Return what the database's clock shows; PostgreSQL only."""
+    found: datetime = (await tx.execute(select(func.clock_timestamp()))).scalar_one()
+    return found
+
+
+async def lock_fleet(tx: AsyncConnection) -> None:
+    """Wait until no other replica decides anything for all, and let none until the transaction ends."""
+    if tx.dialect.name == "postgresql":
+        await tx.execute(postgresql.insert(fleet).values(id=_ROW, version=0).on_conflict_do_nothing())
+        await tx.execute(select(fleet.c.id).where(fleet.c.id == _ROW).with_for_update())
+
+
+async def take_turn(tx: AsyncConnection, me: Replica, now: datetime) -> bool:
+    """Lock the fleet and return whether this replica is to decide: none with a newer config is there."""
+    if tx.dialect.name != "postgresql":
+        return True
+    await lock_fleet(tx)
+    newer = select(replicas.c.id).where(
+        replicas.c.id != me.id,
+        replicas.c.digest != me.digest,
+        replicas.c.config_at > me.config_at,
+        replicas.c.seen_at > now - GONE_AFTER,
+    )
+    return (await tx.execute(newer.limit(1))).first() is None
+
+
+async def watching_since(tx: AsyncConnection) -> datetime | None:
+    """Return since when some replica has been watching; None on SQLite, whose one daemon knows."""
+    found: datetime | None = await tx.scalar(select(fleet.c.since))
+    return found
+
+
+async def report(
+    tx: AsyncConnection, me: Replica, wants: Mapping[Wanted, Collection[str]], now: datetime
+) -> Presence:
+    """Write down that a replica is there and what it wants, and free what replicas hold that are gone."""
+    await lock_fleet(tx)
+    rows = list(await tx.execute(select(replicas)))
+    if all(row.seen_at <= now - GONE_AFTER for row in rows):
+        # Nobody watched: what looks stale now was not looked at.
+        await tx.execute(update(fleet).values(since=now))
+    await _want(tx, me, wants)
+    this = {"seen_at": now, "config_at": me.config_at, "digest": me.digest, "gone": False}
+    upsert = postgresql.insert(replicas).values(id=me.id, **this)
+    await tx.execute(upsert.on_conflict_do_update(index_elements=[replicas.c.id], set_=this))
+    others = [row for row in rows if row.id != me.id]
+    gone = [row.id for row in others if not row.gone and row.seen_at <= now - GONE_AFTER]
+    if gone:
+        await tx.execute(update(replicas).where(replicas.c.id.in_(gone)).values(gone=True))
+        await free_what_they_held(tx, gone)
+    forgotten = [row.id for row in others if row.seen_at <= now - FORGOTTEN_AFTER]
+    if forgotten:
+        await _forget(tx, forgotten)
+    version = (await tx.execute(select(fleet.c.version))).scalar_one()
+    return Presence(
+        live=1 + sum(row.seen_at > now - GONE_AFTER for row in others),
+        wants=frozenset({me.digest, *(row.digest for row in others if row.id not in forgotten)}),
+        version=version,
+        freed=bool(gone),
+    )
+
+
+async def leave(tx: AsyncConnection, me: str) -> None:
+    """Say that a replica ends: it holds and wants nothing any more."""
+    await lock_fleet(tx)
+    await free_what_they_held(tx, [me])
+    await _forget(tx, [me])
+
+
+async def free_what_they_held(tx: AsyncConnection, holders: Collection[str]) -> None:
+    """Free every lease of these replicas. The next holder raises the epoch, so that a late commit fails."""
+    for table in (connections, deliveries, discoveries):
+        await tx.execute(
+            update(table).where(table.c.holder.in_(holders)).values(holder=None, lease_until=None)
+        )
+    await tx.execute(update(posters).where(posters.c.holder.in_(holders)).values(lease_until=None))
+
+
+async def wanted_by_others(tx: AsyncConnection, me: str, kind: Wanted) -> set[str]:
+    """Return what any other replica wants that was seen lately."""
+    digests = select(replicas.c.digest).where(replicas.c.id != me)
+    found = await tx.execute(
+        select(watchlists.c.name).where(watchlists.c.kind == kind, watchlists.c.digest.in_(digests))
+    )
+    return set(found.scalars())
+
+
+async def watch_moved(tx: AsyncConnection) -> None:
+    """Let every replica look at what is watched."""
+    await tx.execute(update(fleet).values(version=fleet.c.version + 1))
+
+
+async def _want(tx: AsyncConnection, me: Replica, wants: Mapping[Wanted, Collection[str]]) -> None:
+    known = select(watchlists.c.name).where(watchlists.c.digest == me.digest).limit(1)
+    rows = [
+        {"digest": me.digest, "kind": kind, "name": name} for kind, names in wants.items() for name in names
+    ]
+    if rows and (await tx.execute(known)).first() is None:
+        await tx.execute(insert(watchlists), rows)
+
+
+async def _forget(tx: AsyncConnection, ids: Collection[str]) -> None:
+    await tx.execute(delete(replicas).where(replicas.c.id.in_(ids)))
+    await tx.execute(delete(watchlists).where(watchlists.c.digest.not_in(select(replicas.c.digest))))

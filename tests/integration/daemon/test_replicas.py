@@ -1,0 +1,276 @@
+"""Several daemons on one PostgreSQL: what they share is decided once, whoever decides it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from sqlalchemy import Table, func, select
+
+from monitor.clock import SystemClock
+from monitor.config import Config
+from monitor.daemon.app import Daemon
+from monitor.daemon.build import Parts, build
+from monitor.simulator import Simulator, World, build_world
+from monitor.store.database import Database
+from monitor.store.tables import alerts, connections, deliveries, replicas
+from monitor.web.server import bind
+from tests.fakes.log import FakeLog
+from tests.servers.process import wait_until
+from tests.servers.webhook import WebhookSink
+
+
+class ShiftedClock(SystemClock):
+    """A machine whose clock is wrong."""
+
+    def __init__(self, ahead_s: float) -> None:
+        self._ahead = timedelta(seconds=ahead_s)
+
+    def now(self) -> datetime:
+        """Return the wrong time."""
+        return super().now() + self._ahead
+
+
+class ShiftedScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler has no types
+    """A scheduler on a machine whose clock is wrong; it really runs by the right one."""
+
+    def __init__(self, ahead_s: float) -> None:
+        super().__init__(timezone=UTC)
+        self._ahead = timedelta(seconds=ahead_s)
+
+    def add_job(self, *arguments: Any, **values: Any) -> Any:
+        """Take a wrong time."""
+        return super().add_job(*arguments, **self._right(values))
+
+    def modify_job(self, job_id: str, jobstore: str | None = None, **values: Any) -> Any:
+        """Take a wrong time."""
+        return super().modify_job(job_id, jobstore, **self._right(values))
+
+    def get_job(self, job_id: str, jobstore: str | None = None) -> Any:
+        """Show a wrong time."""
+        return SimpleNamespace(next_run_time=super().get_job(job_id, jobstore).next_run_time + self._ahead)
+
+    def _right(self, values: dict[str, Any]) -> dict[str, Any]:
+        wrong = {name: at for name, at in values.items() if isinstance(at, datetime)}
+        return values | {name: at - self._ahead for name, at in wrong.items()}
+
+
+class Member:
+    """One replica, in this process."""
+
+    def __init__(self, parts: Parts, log: FakeLog) -> None:
+        self.parts, self.log = parts, log
+
+    async def die(self) -> None:
+        """Do nothing any more, and tell no one."""
+        parts = self.parts
+        parts.scheduler.pause()
+        await parts.tasks.close()
+        for task in asyncio.all_tasks():
+            if task.get_name().startswith("sync "):
+                task.cancel()
+        await parts.database.close()
+
+
+class Group:
+    """Replicas of one database that watch one world."""
+
+    def __init__(self, url: str, simulator: Simulator, api: str, stack: AsyncExitStack) -> None:
+        self.url, self.simulator, self._api, self._stack = url, simulator, api, stack
+        self.database = Database(url)
+
+    def config(self, **sections: Any) -> Config:
+        """Return a config that is quick."""
+        account = self.simulator.world.accounts[0]
+        named = [{"name": each.name, "id": each.id} for each in account.connections]
+        values: dict[str, Any] = {
+            "api": {"base_url": self._api, "timeout": "5s"},
+            "schedule": {"interval": "1s", "recheck_interval": "200ms"},
+            "drift": {"keep_firing_for": "0s", "stale_after": "3s"},
+            "guard": {"ratio": 1.0},
+            "store": {"url": self.url},
+            "web": {"listen": "127.0.0.1:0"},
+            "accounts": [
+                {
+                    "name": account.name,
+                    "api_key": account.key,
+                    "requests_per_minute": 6000,
+                    "connections": named,
+                }
+            ],
+        }
+        return Config.model_validate(values | sections)
+
+    async def join(self, config: Config | None = None, *, ahead_s: float = 0.0) -> Member:
+        """Start one more."""
+        log = FakeLog()
+        sock = self._stack.enter_context(bind("127.0.0.1", 0))
+        parts = build(
+            config or self.config(),
+            sock=sock,
+            log=log.logger,
+            clock=ShiftedClock(ahead_s),
+            scheduler=ShiftedScheduler(ahead_s),
+        )
+        await self._stack.enter_async_context(Daemon(parts).running())
+        return Member(parts, log)
+
+    async def leave(self) -> None:
+        """Stop all of them."""
+        await self._stack.aclose()
+
+    async def rows(self, table: Table, **values: Any) -> list[Any]:
+        """Return the rows with these values."""
+        async with self.database.read() as tx:
+            found = await tx.execute(select(table).filter_by(**values))
+            return list(found)
+
+    async def synced(self, *, within_s: float = 30) -> None:
+        """Wait until every connection was synced once more."""
+        async with self.database.read() as tx:
+            now = (await tx.execute(select(func.clock_timestamp()))).scalar_one()
+
+        async def done() -> bool:
+            rows = await self.rows(connections)
+            return bool(rows) and all(row.synced_at is not None and row.synced_at > now for row in rows)
+
+        await wait_until(done, what="a sync of each connection", timeout_s=within_s)
+
+    async def firing(self, kind: str) -> list[Any]:
+        """Return the firing alerts of a kind."""
+        return await self.rows(alerts, kind=kind, status="firing")
+
+
+@asynccontextmanager
+async def group_of(url: str, world: World) -> AsyncIterator[Group]:
+    """Give replicas on a database, none of which runs yet."""
+    simulator = Simulator(world)
+    async with AsyncExitStack() as outer, AsyncExitStack() as stack:
+        api = await outer.enter_async_context(simulator.serve(port=0))
+        made = Group(url, simulator, api, stack)
+        outer.push_async_callback(made.database.close)
+        yield made
+        await made.leave()
+
+
+@pytest.fixture
+async def group(postgres: str) -> AsyncIterator[Group]:
+    """Return replicas that watch two connections of one account."""
+    async with group_of(postgres, build_world(accounts=1, connections=2, numbers=5)) as made:
+        yield made
+
+
+async def test_replicas_may_start_together_on_an_empty_database(group: Group) -> None:
+    """All of them are ready, and each connection is there once."""
+    members = await asyncio.gather(*(group.join() for _ in range(3)))
+    await group.synced()
+    assert len(await group.rows(replicas)) == len(members)
+    assert len(await group.rows(connections)) == 2
+    assert [member.log.of("internal.error") + member.log.of("store.failed") for member in members] == [[]] * 3
+    await group.leave()
+    assert await group.rows(replicas) == []
+
+
+@pytest.mark.parametrize("ahead_s", [300.0, -300.0])
+async def test_replica_with_a_wrong_clock_leaves_nothing_that_waits(group: Group, ahead_s: float) -> None:
+    """It syncs at the interval as any other, and the next goes on where it ended."""
+    wrong = await group.join(ahead_s=ahead_s)
+    for _ in range(2):
+        await group.synced(within_s=10)
+    _, pieces = await wrong.parts.metrics.render(accept="")
+    [offset] = [
+        float(line.split()[1])
+        for line in b"".join(pieces).decode().splitlines()
+        if line.startswith("voicelink_monitor_clock_offset_seconds ")
+    ]
+    assert offset == pytest.approx(ahead_s, abs=5)
+    await wrong.die()
+    await group.join()
+    await group.synced(within_s=20)
+
+
+async def test_staleness_goes_on_while_a_replica_starts(group: Group) -> None:
+    """One more replica is no reason to wait anew: the others have been watching."""
+    first = await group.join()
+    await group.synced()
+    group.simulator.do("rate_limit", limit=1)
+
+    async def stale() -> bool:
+        return bool(await group.firing("sync_stale"))
+
+    await wait_until(stale, what="the alert", timeout_s=30)
+    [before] = await group.firing("sync_stale")
+    second = await group.join()
+    async with asyncio.timeout(30):
+        while second.parts.active.state.troubled != first.parts.active.state.troubled:
+            await second.parts.clock.sleep(0.1)
+        await second.parts.clock.sleep(4)
+    [after] = await group.firing("sync_stale")
+    assert (after.id, after.version) == (before.id, before.version)
+
+
+async def test_discovered_connections_are_watched_by_whoever_is_there(postgres: str) -> None:
+    """Found by one replica, they are synced by the others when it is gone, and none counts as unlisted."""
+    async with group_of(postgres, build_world(accounts=1, connections=2, numbers=5)) as group:
+        account = group.simulator.world.accounts[0]
+        config = group.config(
+            accounts=[
+                {
+                    "name": account.name,
+                    "api_key": account.key,
+                    "requests_per_minute": 6000,
+                    "discover": True,
+                }
+            ]
+        )
+        finder = await group.join(config)
+        await group.synced()
+        other = await group.join(config)
+        assert set(other.parts.active.state.watchlist.connections) == set(
+            finder.parts.active.state.watchlist.connections
+        )
+        await finder.die()
+        await group.synced()
+        assert await group.firing("connection_rejected") == []
+
+
+async def test_what_only_one_of_two_configs_has_stays_as_it_is(
+    group: Group, webhook_sink: WebhookSink
+) -> None:
+    """During a rolling update nothing ends or is closed; once nobody wants it any more, it ends."""
+    url = webhook_sink.url
+    await webhook_sink.close()  # its messages wait
+    old = await group.join(group.config(receivers=[{"name": "hook", "type": "webhook", "url": url}]))
+    group.simulator.do("remove_routing", numbers=2, connection="conn-0002")
+
+    async def alert() -> list[Any]:
+        return await group.firing("drift")
+
+    await wait_until(alert, what="the alert", timeout_s=30)
+    account = group.simulator.world.accounts[0]
+    fewer = {
+        "name": account.name,
+        "api_key": account.key,
+        "requests_per_minute": 6000,
+        "connections": [{"name": account.connections[0].name, "id": account.connections[0].id}],
+    }
+    async with AsyncExitStack() as stack:
+        group_of_new = Group(group.url, group.simulator, str(group.config().api.base_url), stack)
+        new = await group_of_new.join(group.config(accounts=[fewer]))
+        await group.synced()
+        await new.parts.clock.sleep(4)
+        assert len(await alert()) == 1
+        assert [row.status for row in await group.rows(deliveries, receiver="hook")] == ["pending"]
+        await group.leave()  # the old one
+
+        async def ended() -> bool:
+            return [row.resolution for row in await group.rows(alerts, kind="drift")] == ["unconfigured"]
+
+        await wait_until(ended, what="the end", timeout_s=30)
+        assert {row.status for row in await group.rows(deliveries, receiver="hook")} == {"closed"}
+        await group_of_new.database.close()
+    assert old.log.of("internal.error") + new.log.of("internal.error") == []
