@@ -118,9 +118,10 @@ def build(
         metrics=metrics, log=log, shortage=shortage, store=health, repeats=Repeats(log, clock)
     )
     tasks = Tasks(clock, announcer)
+    replica_id = f"{rng.getrandbits(64):016x}"
 
     drain = Drain(
-        outbox=StoredOutbox(database, clock),
+        outbox=StoredOutbox(database, clock, holder=replica_id),
         receivers=(),
         clock=clock,
         rng=rng,
@@ -141,7 +142,7 @@ def build(
         posters=posters,
         log=log,
         shortage=shortage,
-        replica_id=f"{rng.getrandbits(64):016x}",
+        replica_id=replica_id,
         network=network or Network(),
     )
     state, uptime = active.state, Uptime(clock)

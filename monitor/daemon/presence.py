@@ -62,7 +62,7 @@ class Presence:
         """
         if not self.database.is_sqlite:
             async with self.database.write() as tx:
-                await leave(tx, self.active.state.replica.id)
+                await leave(tx, self.active.state.replica.id, self.clock.now())
 
     async def _report(self) -> None:
         await self.follow_clock()

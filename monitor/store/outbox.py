@@ -135,7 +135,7 @@ _MESSAGES = (
 _LEASE = (
     update(deliveries)
     .where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
-    .values(lease_until=bindparam("until"), due_at=bindparam("until"))
+    .values(lease_until=bindparam("until"), due_at=bindparam("until"), holder=bindparam("by"))
 )
 
 
@@ -146,11 +146,17 @@ class StoredOutbox:
     waits in a line is not looked at again and again. The first lane that meets it puts it `behind` the one
     before it, and when that one leaves the line (`leave_line`), it comes up. So a turn costs the same however
     many wait. That nothing overtakes does not hang on `behind`: what is due is looked at before it is leased.
+
+    Args:
+        database: The store.
+        clock: The time.
+        holder: The name of this process among those that share the store.
     """
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, *, holder: str = "") -> None:
         self._database = database
         self._clock = clock
+        self._holder = holder
 
     async def lease_due(self, receiver: str, *, limit: int, lease_s: float) -> list[Delivery]:
         """Lease and return what is due and free now: the oldest undelivered message of each alert.
@@ -166,7 +172,8 @@ class StoredOutbox:
             rows = (await tx.execute(_MESSAGES, {"seqs": first})).all() if first else ()
             leased = [made for row in rows if (made := await _settled(tx, row, now)) is not None]
             if leased:
-                await tx.execute(_LEASE, {"ids": [delivery.id for delivery in leased], "until": until})
+                ids = [delivery.id for delivery in leased]
+                await tx.execute(_LEASE, {"ids": ids, "until": until, "by": self._holder})
         return leased
 
     async def next_due_at(self, receiver: str) -> datetime | None:
@@ -180,10 +187,14 @@ class StoredOutbox:
         accepted = [result for result in results if isinstance(result, Sent)]
         async with self._database.write() as tx:
             left: list[int] = []
+            counted: list[Result] = []
             for result in results:
-                written = (await tx.execute(_SETTLE[type(result)], _outcome(result))).scalars()
+                written = (await tx.execute(_SETTLE[type(result)], _outcome(result))).scalars().all()
                 if isinstance(result, Sent | Dead):
                     left += written
+                if written or isinstance(result, Sent):
+                    # What another replica has settled meanwhile says nothing about the receiver of now.
+                    counted.append(result)
             await leave_line(tx, left)
             if accepted:
                 await tx.execute(_TELL[tx.dialect.name], [_told_values(sent) for sent in accepted])
@@ -192,7 +203,7 @@ class StoredOutbox:
                     for sent in accepted
                 ]
                 await tx.execute(_CLOSE_SUPERSEDED, lines)
-            for result in _since_success(results):
+            for result in _since_success(counted):
                 await tx.execute(
                     update(receivers)
                     .where(receivers.c.name == result.delivery.receiver)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql
@@ -104,7 +105,7 @@ async def report(
     gone = [row.id for row in others if not row.gone and row.seen_at <= now - GONE_AFTER]
     if gone:
         await tx.execute(update(replicas).where(replicas.c.id.in_(gone)).values(gone=True))
-        await free_what_they_held(tx, gone)
+        await free_what_they_held(tx, gone, now)
     forgotten = [row.id for row in others if row.seen_at <= now - FORGOTTEN_AFTER]
     if forgotten:
         await _forget(tx, forgotten)
@@ -117,20 +118,21 @@ async def report(
     )
 
 
-async def leave(tx: AsyncConnection, me: str) -> None:
+async def leave(tx: AsyncConnection, me: str, now: datetime) -> None:
     """Say that a replica ends: it holds and wants nothing any more."""
     await lock_fleet(tx)
-    await free_what_they_held(tx, [me])
+    await free_what_they_held(tx, [me], now)
     await _forget(tx, [me])
 
 
-async def free_what_they_held(tx: AsyncConnection, holders: Collection[str]) -> None:
+async def free_what_they_held(tx: AsyncConnection, holders: Collection[str], now: datetime) -> None:
     """Free every lease of these replicas. The next holder raises the epoch, so that a late commit fails."""
-    for table in (connections, deliveries, discoveries):
-        await tx.execute(
-            update(table).where(table.c.holder.in_(holders)).values(holder=None, lease_until=None)
-        )
-    await tx.execute(update(posters).where(posters.c.holder.in_(holders)).values(lease_until=None))
+    for table in (connections, deliveries, discoveries, posters):
+        held = table.c.holder.in_(holders), table.c.lease_until.is_not(None)
+        free: dict[str, Any] = {"lease_until": None}
+        if table is deliveries:
+            free["due_at"] = now  # a lease moved it on
+        await tx.execute(update(table).where(*held).values(**free))
 
 
 async def wanted_by_others(tx: AsyncConnection, me: str, kind: Wanted) -> set[str]:
