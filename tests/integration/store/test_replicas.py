@@ -1,0 +1,202 @@
+"""Replicas in the store: who is there, whose turn it is, and what one that is gone leaves."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.drift.policy import Records
+from monitor.drift.widespread import Spread
+from monitor.store.codec import Codec
+from monitor.store.database import Database
+from monitor.store.enrol import enrol
+from monitor.store.ledger import Ledger
+from monitor.store.replicas import (
+    FORGOTTEN_AFTER,
+    GONE_AFTER,
+    Presence,
+    Replica,
+    Wanted,
+    leave,
+    report,
+    take_turn,
+    wanted_by_others,
+    watching_since,
+)
+from monitor.store.tables import alerts, connections, deliveries, discoveries, posters
+from tests.fakes.stored import NOW, SECOND, begin, claim_all, stepped, tell, work
+from tests.servers.process import wait_until
+from tests.unit.drift.build import broken
+
+OLD = Replica(id="a", digest="old", config_at=NOW)
+NEW = Replica(id="b", digest="new", config_at=NOW + SECOND)
+WANTS = {Wanted.CONNECTION: ["x"], Wanted.RECEIVER: ["hook"]}
+
+
+@pytest.fixture
+async def shared(postgres: str) -> AsyncIterator[Database]:
+    """Return a database that replicas can share."""
+    async with Database(postgres) as opened:
+        await opened.migrate()
+        yield opened
+
+
+async def seen(database: Database, who: Replica, at: datetime = NOW) -> Presence:
+    """Let a replica report at an instant."""
+    async with database.write() as tx:
+        return await report(tx, who, WANTS, at)
+
+
+async def its_turn(database: Database, who: Replica, at: datetime = NOW) -> bool:
+    """Return whether a replica is to decide."""
+    async with database.write() as tx:
+        return await take_turn(tx, who, at)
+
+
+async def test_replica_with_the_newest_config_decides(shared: Database) -> None:
+    """The others wait for as long as it was seen lately."""
+    await seen(shared, OLD)
+    assert await its_turn(shared, OLD)
+    await seen(shared, NEW)
+    assert not await its_turn(shared, OLD)
+    assert await its_turn(shared, NEW)
+    assert await its_turn(shared, OLD, NOW + GONE_AFTER)
+
+
+async def test_replicas_with_one_config_all_decide(shared: Database) -> None:
+    """Whoever comes first; each by what the store says."""
+    twin = Replica(id="b", digest="old", config_at=NOW + SECOND)
+    await seen(shared, OLD)
+    await seen(shared, twin)
+    assert await its_turn(shared, OLD)
+    assert await its_turn(shared, twin)
+
+
+async def test_what_a_replica_wants_is_wanted_until_it_is_forgotten(shared: Database) -> None:
+    """It may be restarting; one that ends says so."""
+
+    async def wanted(by: str) -> set[str]:
+        async with shared.read() as tx:
+            return await wanted_by_others(tx, by, Wanted.RECEIVER)
+
+    await seen(shared, OLD)
+    await seen(shared, NEW, NOW + FORGOTTEN_AFTER - SECOND)
+    assert await wanted("b") == {"hook"}
+    found = await seen(shared, NEW, NOW + FORGOTTEN_AFTER)
+    assert (found.wants, found.live) == (frozenset({"new"}), 1)
+    assert await wanted("b") == set()
+    await seen(shared, OLD, NOW + FORGOTTEN_AFTER)
+    async with shared.write() as tx:
+        await leave(tx, "a", NOW + FORGOTTEN_AFTER)
+    assert await wanted("b") == set()
+
+
+async def test_watching_goes_on_while_any_replica_is_there(shared: Database) -> None:
+    """One that joins begins nothing anew; after a gap in which none was there, it begins again."""
+
+    async def since() -> datetime | None:
+        async with shared.read() as tx:
+            return await watching_since(tx)
+
+    await seen(shared, OLD)
+    await seen(shared, OLD, NOW + 10 * SECOND)
+    await seen(shared, NEW, NOW + 20 * SECOND)
+    assert await since() == NOW
+    woken = NOW + 20 * SECOND + GONE_AFTER
+    await seen(shared, OLD, woken)
+    assert await since() == woken
+
+
+async def test_what_a_gone_replica_held_is_free(shared: Database) -> None:
+    """Its syncs, its messages, its discoveries and its posts; what others hold stays held."""
+    until = NOW + timedelta(hours=1)
+    held = {"lease_until": until, "due_at": until}
+    names = {"a": "gone", "b": "here"}
+    async with shared.write() as tx:
+        for holder, name in names.items():
+            await tx.execute(
+                insert(connections).values(
+                    identity=name, name=name, account="acme", watched_since=NOW, holder=holder, **held
+                )
+            )
+            message = {"receiver": name, "alert_id": name, "change": "opened", "version": 1, "body": b"{}"}
+            kept = {"status": "pending", "created_at": NOW}
+            await tx.execute(insert(deliveries).values(id=name, holder=holder, **message, **kept, **held))
+            await tx.execute(insert(discoveries).values(account=name, since=NOW, holder=holder, **held))
+            await tx.execute(
+                insert(posters).values(
+                    receiver=name, url="u", holder=holder, refused=False, lease_until=until
+                )
+            )
+    await seen(shared, OLD)
+    await seen(shared, NEW, NOW + GONE_AFTER - SECOND)
+    later = NOW + GONE_AFTER
+    assert (await seen(shared, NEW, later)).freed
+    async with shared.read() as tx:
+        for table in (connections, deliveries, discoveries, posters):
+            rows = {row.holder: row for row in await tx.execute(select(table))}
+            assert (rows["a"].lease_until, rows["b"].lease_until) == (None, until)
+        due = {row.id: row.due_at for row in await tx.execute(select(deliveries))}
+    assert due == {"gone": later, "here": until}
+    assert not (await seen(shared, NEW, later)).freed
+
+
+class SlowDatabase(Database):
+    """A database whose next commit waits."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.reached, self.go = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """Wait before the commit."""
+        async with super().write() as tx:
+            yield tx
+            self.reached.set()
+            await self.go.wait()
+
+
+async def test_alert_committed_while_its_connection_ends_does_not_stay(
+    shared: Database, postgres: str
+) -> None:
+    """One replica ends a connection while another commits an alert for it: the alert ends with it."""
+    await begin(shared, "x")
+    claim = (await claim_all(shared))["x"]
+    async with SlowDatabase(postgres) as slow:
+        keeping = asyncio.create_task(
+            Ledger(slow, Codec()).keep(work(claim, stepped(Records(), claim, broken(1))), tell("log"))
+        )
+        await slow.reached.wait()
+        ending = asyncio.create_task(
+            enrol(
+                shared,
+                Codec(),
+                me=OLD,
+                watches=(),
+                discovering=(),
+                ask_again=False,
+                vanished=(),
+                listed=(),
+                receivers=["log"],
+                routes=tell("log"),
+                spread=Spread(),
+                now=NOW,
+            )
+        )
+
+        async def blocked() -> bool:
+            async with shared.read() as tx:
+                waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+                return bool(await tx.scalar(waiting))
+
+        await wait_until(blocked, what="the end to wait for the commit")
+        slow.go.set()
+        await asyncio.gather(keeping, ending)
+    async with shared.read() as tx:
+        assert await tx.scalar(select(func.count()).select_from(alerts)) == 1
+        assert await tx.scalar(select(alerts.c.resolution)) == "unconfigured"
