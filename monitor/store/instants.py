@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.notify.retry import FAILING_JITTER_S, LONGEST_S
 from monitor.store.tables import (
     acceptances,
+    actions,
     alerts,
     changes,
     connections,
@@ -79,6 +80,7 @@ LONGEST_DELAYS: Mapping[Column[Any], timedelta] = {
     replicas.c.config_at: _PAST,
     fleet.c.since: _PAST,
     acceptances.c.asked_at: _PAST,
+    actions.c.at: _PAST,
     pulse.c.at: _PAST,
 }
 """How long after it was written each instant may lie."""
