@@ -51,6 +51,8 @@ voicelink_monitor_web_connections
 voicelink_monitor_web_connections_rejected_total
 voicelink_monitor_event_loop_lag_seconds
 voicelink_monitor_log_lines_dropped_total
+voicelink_monitor_clock_offset_seconds
+voicelink_monitor_replicas
 process_resident_memory_bytes
 process_cpu_seconds_total
 """
