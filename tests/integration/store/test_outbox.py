@@ -257,3 +257,29 @@ async def test_receiver_row_says_how_it_does(
     waiting = len(ends) - ends.count("dead") - ends.count("sent")
     assert (backlog.pending, backlog.dead) == (waiting, ends.count("dead"))
     assert backlog.oldest_at == (START if waiting else None)
+
+
+async def test_failure_of_what_another_replica_has_delivered_says_nothing_of_the_receiver(
+    database: Database,
+) -> None:
+    """A replica that was paused finds its request broken: the message is out, and the receiver is well."""
+    clock = FakeClock()
+    paused, other = StoredOutbox(database, clock, holder="a"), StoredOutbox(database, clock, holder="b")
+    async with database.write() as tx:
+        await know_receivers(tx, ["hook"], START)
+    await tell(database, OPENED)
+    [held] = await paused.lease_due("hook", limit=1, lease_s=LEASE_S)
+    await clock.advance(LEASE_S)
+    [again] = await other.lease_due("hook", limit=1, lease_s=LEASE_S)
+    await other.settle([Sent(delivery=again, at=clock.now(), answer="ok")])
+    late = Failed(
+        delivery=held,
+        at=clock.now(),
+        next_try_at=clock.now() + MINUTE,
+        refusal=Refusal.RETRY,
+        error="connection reset",
+    )
+    await paused.settle([late])
+    async with database.read() as tx:
+        (receiver,) = await receiver_rows(tx)
+    assert (receiver.troubled_since, receiver.error) == (None, None)
