@@ -11,10 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.policy import Records
 from monitor.drift.widespread import Spread
+from monitor.notify.delivery import Sent
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.enrol import enrol
 from monitor.store.ledger import Ledger
+from monitor.store.outbox import StoredOutbox, know_receivers, remind
 from monitor.store.replicas import (
     FORGOTTEN_AFTER,
     GONE_AFTER,
@@ -28,7 +30,8 @@ from monitor.store.replicas import (
     watching_since,
 )
 from monitor.store.tables import alerts, connections, deliveries, discoveries, posters
-from tests.fakes.stored import NOW, SECOND, begin, claim_all, stepped, tell, work
+from tests.fakes.clock import FakeClock
+from tests.fakes.stored import NOW, SECOND, Story, begin, claim_all, stepped, tell, work
 from tests.servers.process import wait_until
 from tests.unit.drift.build import broken
 
@@ -161,6 +164,13 @@ class SlowDatabase(Database):
             await self.go.wait()
 
 
+async def blocked(database: Database) -> bool:
+    """Return whether some transaction waits for another."""
+    async with database.read() as tx:
+        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return bool(await tx.scalar(waiting))
+
+
 async def test_alert_committed_while_its_connection_ends_does_not_stay(
     shared: Database, postgres: str
 ) -> None:
@@ -188,15 +198,35 @@ async def test_alert_committed_while_its_connection_ends_does_not_stay(
                 now=NOW,
             )
         )
-
-        async def blocked() -> bool:
-            async with shared.read() as tx:
-                waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-                return bool(await tx.scalar(waiting))
-
-        await wait_until(blocked, what="the end to wait for the commit")
+        await wait_until(lambda: blocked(shared), what="the end to wait for the commit")
         slow.go.set()
         await asyncio.gather(keeping, ending)
     async with shared.read() as tx:
         assert await tx.scalar(select(func.count()).select_from(alerts)) == 1
         assert await tx.scalar(select(alerts.c.resolution)) == "unconfigured"
+
+
+async def test_replicas_remind_once(shared: Database, postgres: str) -> None:
+    """Both see that a reminder is due; the one that waits for its turn sees that it is queued."""
+    story = Story(shared)
+    await begin(shared, "a")
+    async with shared.write() as tx:
+        await know_receivers(tx, ["hook"], NOW)
+    await story.sync(broken(1))
+    outbox = StoredOutbox(shared, FakeClock(NOW))
+    [opened] = await outbox.lease_due("hook", limit=1, lease_s=30)
+    await outbox.settle([Sent(delivery=opened, at=NOW, answer="ok")])
+    later = NOW + timedelta(minutes=5)
+
+    async def reminded(database: Database, who: Replica) -> int:
+        async with database.write() as tx:
+            assert await take_turn(tx, who, later)
+            return await remind(tx, {"hook": timedelta(minutes=5)}, later)
+
+    async with SlowDatabase(postgres) as slow:
+        first = asyncio.create_task(reminded(slow, OLD))
+        await slow.reached.wait()
+        second = asyncio.create_task(reminded(shared, Replica(id="b", digest="old", config_at=NOW)))
+        await wait_until(lambda: blocked(shared), what="the second to wait for its turn")
+        slow.go.set()
+        assert [await first, await second] == [1, 0]
