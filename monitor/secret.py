@@ -2,6 +2,7 @@
 
 import codecs
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,10 +17,10 @@ FileStamp = tuple[int, int, int]
 def file_stamp(file: Path) -> FileStamp | None:
     """Return what changes whenever the file does; None if it is missing or unreadable."""
     try:
-        stat = file.stat()
+        found = file.stat()
     except OSError:
         return None
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 _AROUND = re.compile(r"\A[\s\u200b-\u200d\u2060\ufeff]+|[\s\u200b-\u200d\u2060\ufeff]+\Z")
@@ -45,6 +46,18 @@ def read_text(file: Path) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8 text") from None
+
+
+def _require_end(file: Path) -> None:
+    """Refuse a pipe, where reading may wait for ever, and a device, which may never end.
+
+    Raises:
+        OSError: There is no such file.
+        ValueError: It is one of them.
+    """
+    mode = file.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ValueError("is a pipe or a device")
 
 
 class Secret:
@@ -111,6 +124,7 @@ class Secret:
     def _read(self, file: Path, before_use: Callable[[str], object] | None = None) -> None:
         try:
             stamp = file_stamp(file)
+            _require_end(file)
             value = trimmed(read_text(file))
         except (OSError, ValueError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else f"it {exc}"

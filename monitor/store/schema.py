@@ -33,6 +33,8 @@ def look_into(file: Path, *, quietly: bool = False) -> str | None:
         StartError: It is another version's, another program's, or not complete.
         sqlite3.Error: It cannot be read.
     """
+    if file.exists() and not (file.is_file() or file.is_dir()):  # SQLite would wait for ever at a pipe
+        raise StartError(f"cannot open the store {file}: it is not a regular file")
     if is_too_short(file):
         exc = sqlite3.DatabaseError("file is not a database")
         exc.sqlite_errorcode = sqlite3.SQLITE_NOTADB

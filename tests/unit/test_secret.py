@@ -1,6 +1,7 @@
 """Secrets: read from files that change, and never shown."""
 
 import copy
+import os
 import pickle
 from pathlib import Path
 
@@ -111,6 +112,19 @@ def test_folder_for_a_file_is_a_start_error(tmp_path: Path) -> None:
     """A folder where the file should be is said to be one."""
     with pytest.raises(StartError, match="Is a directory"):
         Secret(file=tmp_path)
+
+
+def test_pipe_or_device_is_refused_unread(file: Path) -> None:
+    """No one waits for a pipe that nobody writes to, or reads a device without end, at a start or later."""
+    secret = Secret(file=file)
+    file.unlink()
+    os.mkfifo(file)
+    for unending in (file, Path("/dev/zero")):
+        with pytest.raises(StartError, match="is a pipe or a device"):
+            Secret(file=unending)
+    assert secret.refresh() is False
+    assert "is a pipe or a device" in (secret.refused or "")
+    assert secret.reveal() == VALUE
 
 
 def test_value_has_no_file_and_never_changes() -> None:

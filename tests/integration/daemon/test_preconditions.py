@@ -128,6 +128,13 @@ def postgres_without_driver(place: Place) -> None:
     place.patch.setitem(sys.modules, "psycopg", None)
 
 
+def pipe(place: Place) -> str:
+    """Return the path of a pipe that nobody writes to."""
+    path = place.folder / "pipe"
+    os.mkfifo(path)
+    return str(path)
+
+
 def key_file_is_a_folder(place: Place) -> None:
     """Put a folder where the key should be, as Docker does for a file that it does not find."""
     Path(place.key).unlink()
@@ -155,6 +162,14 @@ FAULTS: dict[str, tuple[Spoil, list[str]]] = {
     "store is a folder": (
         lambda place: (place.folder / "store.db").mkdir(),
         ["store.url: ", "unable to open", "store.db", "folder"],
+    ),
+    "store is a pipe": (
+        lambda place: os.mkfifo(place.folder / "store.db"),
+        ["store.url: ", "store.db", "not a regular file"],
+    ),
+    "secret is a pipe": (
+        lambda place: place.values.update(heartbeat={"url_file": pipe(place)}),
+        ["heartbeat.url_file: ", "is a pipe or a device"],
     ),
     "store is something else": (
         lambda place: place.put("store.db", "this is a letter, not a database; " * 100),

@@ -268,6 +268,14 @@ def _folder(file: Path) -> None:
     file.mkdir()
 
 
+def _pipe(file: Path) -> None:
+    os.mkfifo(file)
+
+
+def _device(file: Path) -> None:
+    file.symlink_to("/dev/zero")
+
+
 def _loop(file: Path) -> None:
     file.symlink_to(file)
 
@@ -309,6 +317,8 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (_truncated, "malformed; restore a backup", "malformed; restore a backup"),
         (_garbled, "malformed; restore a backup", "malformed; restore a backup"),
         (_folder, "unable to open database file: it is a folder", "it is a folder"),
+        (_pipe, "it is not a regular file", "it is not a regular file"),
+        (_device, "it is not a regular file", "it is not a regular file"),
         (_loop, "unable to open database file", "no store at"),
         (_locked, "database is locked; another program", None),
     ],
