@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -34,6 +33,7 @@ from monitor.cron import parse_cron
 from monitor.errors import StartError
 from monitor.http.address import Address
 from monitor.http.hosts import host_of
+from monitor.postgres import SCHEMES, PostgresUrl
 from monitor.secret import Secret, file_stamp, trimmed
 
 PROBLEM = "problem"
@@ -252,15 +252,12 @@ def _service_url(value: str) -> str:
 
 
 def _database_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        scheme, host, _ = parts.scheme, parts.hostname, parts.port
-        (host or "").encode("idna")  # as the resolver does
-    except ValueError:
-        scheme = host = ""
-    file = value.removeprefix("sqlite:///")
-    sqlite = file not in (value, "", ":memory:")
-    if not sqlite and not (scheme == "postgresql" and (host or "host=" in value)):
+    if value.startswith(SCHEMES):
+        try:
+            PostgresUrl.of(value)
+        except ValueError as exc:
+            raise problem(str(exc)) from None
+    elif value.removeprefix("sqlite:///") in (value, "", ":memory:"):
         raise problem('write it like "sqlite:///voicelink-monitor.db" or "postgresql://user@host/database"')
     return value
 

@@ -13,13 +13,14 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, event, insert, update
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from monitor.errors import StartError, StoreUnavailable
 from monitor.http.address import safe_url
 from monitor.http.redactor import Redactor
+from monitor.postgres import SCHEMES, PostgresUrl
 from monitor.secret import Secret
 from monitor.store.file import DaemonLock, log_of, make_private, require_file, require_folder
 from monitor.store.migrations import REVISIONS
@@ -33,6 +34,7 @@ from monitor.store.schema import (
 from monitor.store.tables import pulse
 from monitor.store.trouble import Trouble, advised, told_by, trouble_of
 
+_READERS = 4
 _LOG_SIZE = 4 * 2**20
 """Bytes that SQLite's write-ahead log keeps once what is in it has reached the database."""
 _EMPTYING_S = 0.5
@@ -46,25 +48,19 @@ class Database:
         url: `sqlite:///path` or `postgresql://…`.
 
     Raises:
-        StartError: The driver is an extra that is not installed, or an option in the URL has no such value.
+        StartError: The driver is an extra that is not installed, or the URL cannot be read.
     """
 
     def __init__(self, url: str) -> None:
         self.shown = safe_url(url)
         """The URL without user, password and options."""
         self._redactor = Redactor([Secret(url)])
-        plain = make_url(url)
-        driver = "sqlite+aiosqlite" if plain.get_backend_name() == "sqlite" else "postgresql+psycopg"
-        self._url = plain.set(drivername=driver)
-        try:
-            self._writer = _engine(self._url, pool_size=1, immediate=True)
-        except ImportError as exc:
-            wanted = "pip install 'voicelink-drift-monitor[postgres]'"
-            raise StartError(f"PostgreSQL needs an extra; run: {wanted}") from exc
-        except ArgumentError as exc:  # a port in the query that is none
-            said = self._redactor.hide_foreign(str(exc))
-            raise StartError(f"the store {self.shown} cannot be used: {said}") from exc
-        self._readers = _engine(self._url, pool_size=4, immediate=False)
+        self._file = None if url.startswith(SCHEMES) else make_url(url).set(drivername="sqlite+aiosqlite")
+        if self._file is not None:
+            self._writer = _embedded(self._file, pool_size=1, immediate=True)
+            self._readers = _embedded(self._file, pool_size=_READERS, immediate=False)
+        else:
+            self._writer, self._readers = _postgres(url, self.shown)
         self._turn = asyncio.Lock()
         self._lock: DaemonLock | None = None
         self._trouble: Trouble | None = None
@@ -80,12 +76,12 @@ class Database:
     @property
     def is_sqlite(self) -> bool:
         """Whether this is the embedded database."""
-        return self._url.get_backend_name() == "sqlite"
+        return self._file is not None
 
     @property
     def file(self) -> Path | None:
         """The SQLite file; None for PostgreSQL."""
-        return Path(self._url.database) if self.is_sqlite and self._url.database else None
+        return Path(self._file.database) if self._file is not None and self._file.database else None
 
     def lock(self) -> DaemonLock | None:
         """Lock a database that daemons cannot share; None for one that they can.
@@ -264,11 +260,24 @@ class Database:
         await self.close()
 
 
-def _engine(url: URL, *, pool_size: int, immediate: bool) -> AsyncEngine:
+def _embedded(url: URL, *, pool_size: int, immediate: bool) -> AsyncEngine:
     engine = create_async_engine(url, pool_size=pool_size, max_overflow=0)
-    if url.get_backend_name() == "sqlite":
-        _tune_sqlite(engine.sync_engine, immediate=immediate)
+    _tune_sqlite(engine.sync_engine, immediate=immediate)
     return engine
+
+
+def _postgres(url: str, shown: str) -> tuple[AsyncEngine, AsyncEngine]:
+    """Return the engine that writes, and the one that reads."""
+    try:
+        from monitor.store.postgresql import Postgres  # noqa: PLC0415 - an extra, and slow to import
+
+        postgres = Postgres(PostgresUrl.of(url))
+        return postgres.engine(1), postgres.engine(_READERS)
+    except ImportError as exc:
+        wanted = "pip install 'voicelink-drift-monitor[postgres]'"
+        raise StartError(f"PostgreSQL needs an extra; run: {wanted}") from exc
+    except ValueError as exc:
+        raise StartError(f"the store {shown} cannot be used: {exc}") from exc
 
 
 def _tune_sqlite(engine: Engine, *, immediate: bool) -> None:

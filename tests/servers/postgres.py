@@ -1,9 +1,11 @@
 """A real PostgreSQL for the whole test run, with a fresh database for each test that asks for one."""
 
+import contextlib
 import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -132,3 +134,37 @@ def run_postgres() -> Iterator[PostgresServer]:
             server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def run_pgbouncer(server: PostgresServer, mode: str, *, size: int) -> Iterator[int]:
+    """Run a pooler with so many connections in front of a server; give its port."""
+    folder = Path(tempfile.mkdtemp(prefix="voicelink-pgbouncer-"))
+    try:
+        port, config = free_port(), folder / "pgbouncer.ini"
+        config.write_text(
+            f"[databases]\n* = user={_SUPERUSER} host=127.0.0.1 port={server.port}\n"
+            f"[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={port}\nunix_socket_dir=\n"
+            f"auth_type=any\npool_mode={mode}\ndefault_pool_size={size}\n"
+        )
+        argv = [*_as_postgres(folder), *tied([require("pgbouncer"), "-q", config])]
+        with (
+            (folder / "log").open("ab") as output,
+            subprocess.Popen(argv, stdout=output, stderr=output) as run,
+        ):
+            try:
+                deadline = time.monotonic() + _START_S
+                while not _listens(port):
+                    assert run.poll() is None, f"PgBouncer ended: {(folder / 'log').read_text()[-2000:]}"
+                    assert time.monotonic() < deadline, "PgBouncer does not listen"
+                    time.sleep(_POLL_S)
+                yield port
+            finally:
+                run.terminate()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listens(port: int) -> bool:
+    with contextlib.closing(socket.socket()) as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

@@ -269,7 +269,7 @@ async def test_sqlite_survives_a_power_cut_and_waits_for_locks(tmp_path: Path) -
             "postgresql://drift:c4n4ry-1@127.0.0.1:1/d?connect_timeout=1&password=c4n4ry-3",
             "Connection refused",
         ),
-        ("postgresql://drift@127.0.0.1:1/d?connect_timeout=c4n4ry-2&passfile=c4n4ry-2", "bad value"),
+        ("postgresql://drift@127.0.0.1:1/d?connect_timeout=c4n4ry-2&passfile=c4n4ry-2", "whole number"),
         ("postgresql://drift:c4n4ry-1@127.0.0.1:1/d?port=c4n4ry-1", "cannot be used"),
     ],
 )

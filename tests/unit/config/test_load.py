@@ -442,7 +442,7 @@ def test_listen_is_host_and_port(listen: str, expected: Listen) -> None:
     [
         ("postgresql://u:p@h:1/d?password=x", f"postgresql://{STARS}:{STARS}@h:1/d"),
         ("postgresql://h/d", "postgresql://h/d"),
-        ("postgresql://u:1/2@h/d", "postgresql://…"),
+        ("postgresql://h/d?user=a@b", "postgresql://…"),
         ("sqlite:////var/lib/m.db", "sqlite:////var/lib/m.db"),
         ("sqlite:///m.db", "sqlite:///m.db"),
     ],

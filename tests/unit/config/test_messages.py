@@ -271,7 +271,15 @@ CASES = {
     ),
     "database host that is none": (
         '[store]\nurl = "postgresql://u:p@a..b/d"',
-        'store.url: write it like "sqlite:///voicelink-monitor.db"',
+        "store.url: its host name has an empty label",
+    ),
+    "database password with a slash": (
+        '[store]\nurl = "postgresql://u:p/w@h/d"',
+        'store.url: special characters in the user and the password are written percent-encoded: "/" as %2F',
+    ),
+    "database parameter that is unknown": (
+        '[store]\nurl = "postgres://h/d?pool=5"',
+        'store.url: unknown parameter "pool"',
     ),
     "no webhook address": (
         HOOK.split("url =")[0],

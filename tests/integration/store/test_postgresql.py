@@ -1,0 +1,66 @@
+"""A PostgreSQL reached in every way that its users know, and one that does not answer."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from monitor.store.database import Database
+from tests.servers.postgres import PostgresServer, run_pgbouncer
+from tests.servers.process import free_port
+
+LIMITS = text("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
+
+
+async def limits(database: Database) -> list[tuple[str, str]]:
+    """Return the limits of a statement that writes, and of one that reads."""
+    found = []
+    for transaction in (database.write, database.read):
+        async with transaction() as tx:
+            found.append(tuple((await tx.execute(LIMITS)).one()))
+    return found
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://postgres@{here}/{name}",
+        "postgresql://postgres@127.0.0.1:{nobody},{here}/{name}",
+        "postgresql://postgres@{here}/{name}?prepare_threshold=0",
+        "postgresql://postgres@{here}/{name}?prepare_threshold=none",
+        "postgresql://postgres:p@s%:!$w@{here}/{name}",
+        "postgresql:///{name}?host=127.0.0.1&port={port}&user=postgres",
+        "postgresql://postgres@{here}/{name}?connect_timeout=3&tcp_user_timeout=9000&sslmode=disable",
+        "postgresql://postgres@{here}/{name}?options=-c%20geqo=off",
+    ],
+)
+async def test_url_works(url: str, postgres: str, postgres_server: PostgresServer) -> None:
+    """What libpq and psycopg accept connects, migrates, reads and writes within limits."""
+    name, port = postgres.rpartition("/")[2], postgres_server.port
+    filled = url.format(here=f"127.0.0.1:{port}", port=port, name=name, nobody=free_port())
+    async with Database(filled) as database:
+        await database.migrate()
+        await database.check()
+        assert await limits(database) == [("10s", "5s")] * 2
+
+
+async def test_limits_are_those_of_the_url(postgres: str) -> None:
+    """Seconds, as for connect_timeout."""
+    async with Database(f"{postgres}?statement_timeout=60&lock_timeout=2") as database:
+        assert await limits(database) == [("1min", "2s")] * 2
+
+
+@pytest.mark.parametrize(("mode", "size"), [("session", 10), ("transaction", 2)])
+async def test_pooler_works_as_it_is(
+    mode: str, size: int, postgres: str, postgres_server: PostgresServer
+) -> None:
+    """Clients share connections: nothing is prepared for another one, and limits hold all the same."""
+    with run_pgbouncer(postgres_server, mode, size=size) as port:
+        url = postgres.replace(f":{postgres_server.port}/", f":{port}/")
+        async with Database(url) as one, Database(url) as other:
+            await one.migrate()
+            for _ in range(10):
+                await asyncio.gather(one.check(), other.check())
+                assert await limits(one) == await limits(other) == [("10s", "5s")] * 2
+            async with Database(postgres) as direct, direct.read() as tx:
+                assert (await tx.execute(text("SELECT count(*) FROM pg_prepared_statements"))).scalar() == 0
