@@ -252,12 +252,15 @@ def _service_url(value: str) -> str:
 
 
 def _database_url(value: str) -> str:
+    file = value.removeprefix("sqlite:///")
     if value.startswith(SCHEMES):
         try:
             PostgresUrl.of(value)
         except ValueError as exc:
             raise problem(str(exc)) from None
-    elif value.removeprefix("sqlite:///") in (value, "", ":memory:"):
+    elif file != value and "?" in file:
+        raise problem("a SQLite URL takes no options: leave out the question mark and what follows it")
+    elif file in (value, "", ":memory:"):
         raise problem('write it like "sqlite:///voicelink-monitor.db" or "postgresql://user@host/database"')
     return value
 

@@ -269,6 +269,14 @@ CASES = {
         '[store]\nurl = "sqlite:///:memory:"',
         'store.url: write it like "sqlite:///voicelink-monitor.db"',
     ),
+    "database in memory behind a query": (
+        '[store]\nurl = "sqlite:///:memory:?cache=shared"',
+        "store.url: a SQLite URL takes no options",
+    ),
+    "database with an option that SQLite ignores": (
+        '[store]\nurl = "sqlite:///m.db?mode=ro"',
+        "store.url: a SQLite URL takes no options",
+    ),
     "database host that is none": (
         '[store]\nurl = "postgresql://u:p@a..b/d"',
         "store.url: its host name has an empty label",
