@@ -109,7 +109,7 @@ CASES = {
     "no key": ('[[accounts]]\nname = "a"', "accounts[0].api_key_file: missing: give api_key or api_key_file"),
     "both keys": (
         ACCOUNT + 'api_key_file = "/dev/null"',
-        "accounts[0].api_key_file: secret file /dev/null is empty",
+        "accounts[0].api_key_file: secret file /dev/null cannot be read: it is a pipe or a device",
     ),
     "no secret file": (
         '[[accounts]]\nname = "a"\napi_key_file = "/no/such"',
