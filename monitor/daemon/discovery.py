@@ -11,7 +11,7 @@ from monitor.clock import Clock
 from monitor.config import AccountConfig
 from monitor.daemon.jobs import JobRunner
 from monitor.daemon.reload import ActiveConfig
-from monitor.errors import Outcome, OutOfResources, SyncError
+from monitor.errors import Outcome, OutOfResources, StoreUnavailable, SyncError
 from monitor.store.database import Database
 from monitor.store.discoveries import (
     claim_discoveries,
@@ -111,6 +111,8 @@ class Discovery:
         except OutOfResources as exc:
             self.announcer.internal_error("discovering connections", exc)
             return None
+        except StoreUnavailable:
+            return None  # it gave no slot; what follows says why
         except SyncError as exc:
             self.log.warning("discovery.failed", account=account.name, outcome=exc.outcome, error=str(exc))
             return exc.outcome

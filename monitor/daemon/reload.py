@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -33,6 +34,7 @@ from monitor.notify.drain import Drain
 from monitor.notify.log import LogReceiver
 from monitor.secret import FileStamp
 from monitor.shortage import Shortage
+from monitor.store.budgets import StoredSlots
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionState, Watch, load_records, watched
 from monitor.store.database import Database
@@ -195,7 +197,12 @@ class ActiveConfig:
     def _make(self, config: Config, former: _Made | None) -> _Made:
         """Build everything that can fail; what the former config has made is used again where it fits."""
         budgets = account_budgets(
-            config, self.clock, self.metrics.budget_wait, kept=former.budgets if former is not None else {}
+            config,
+            self.clock,
+            self.metrics.budget_wait,
+            kept=former.budgets if former is not None else {},
+            # One daemon has SQLite alone, and needs no store for its pace.
+            shared=None if self.database.is_sqlite else partial(StoredSlots, self.database, self.clock),
         )
         trusted = self.network.authorities.stamp(config.api.ca_file)
         if (

@@ -35,7 +35,7 @@ from monitor.drift.widespread import Spread
 from monitor.http.client import Network
 from monitor.notify.routing import Route
 from monitor.store.connections import ConnectionName
-from monitor.voicelink.budget import AccountBudget
+from monitor.voicelink.budget import AccountBudget, SharedSlots
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.connection import Connection, stable_hash
 from monitor.watch.discovery import Discovered, stretched
@@ -49,9 +49,22 @@ _LONGEST_HOLD = timedelta(minutes=5)
 
 
 def account_budgets(
-    config: Config, clock: Clock, on_wait: Callable[[str, float], None], *, kept: Mapping[str, AccountBudget]
+    config: Config,
+    clock: Clock,
+    on_wait: Callable[[str, float], None],
+    *,
+    kept: Mapping[str, AccountBudget],
+    shared: Callable[[str], SharedSlots] | None = None,
 ) -> dict[str, AccountBudget]:
-    """Return each account's budget; one that goes on keeps its pace and its pauses."""
+    """Return each account's budget; one that goes on keeps its pace and its pauses.
+
+    Args:
+        config: Names the accounts.
+        clock: The time.
+        on_wait: Told the account and the seconds that a request waited.
+        kept: The former ones.
+        shared: Gives the slots that an account's budget shares with other processes.
+    """
     budgets: dict[str, AccountBudget] = {}
     for account in config.accounts:
         name, rate = account.name, account.requests_per_minute
@@ -60,7 +73,10 @@ def account_budgets(
             budgets[name] = old
         else:
             budgets[name] = AccountBudget(
-                requests_per_minute=rate, clock=clock, on_wait=partial(on_wait, name)
+                requests_per_minute=rate,
+                clock=clock,
+                on_wait=partial(on_wait, name),
+                shared=shared(name) if shared is not None else None,
             )
     return budgets
 

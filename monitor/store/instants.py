@@ -16,6 +16,7 @@ from monitor.store.tables import (
     acceptances,
     actions,
     alerts,
+    budgets,
     changes,
     connections,
     deliveries,
@@ -30,6 +31,7 @@ from monitor.store.tables import (
     replicas,
     told,
 )
+from monitor.voicelink.budget import LONGEST_PAUSE_S
 
 _PAST = timedelta(0)
 """Of what has happened, and of looks: one too early does nothing."""
@@ -79,6 +81,8 @@ LONGEST_DELAYS: Mapping[Column[Any], timedelta] = {
     replicas.c.seen_at: _PAST,
     replicas.c.config_at: _PAST,
     fleet.c.since: _PAST,
+    budgets.c.next_at: timedelta(minutes=10),  # each replica takes one of a minute at the slowest pace
+    budgets.c.paused_until: timedelta(seconds=LONGEST_PAUSE_S),
     acceptances.c.asked_at: _PAST,
     actions.c.at: _PAST,
     pulse.c.at: _PAST,

@@ -361,6 +361,15 @@ fleet = Table(
     Column("version", BigInteger, nullable=False, default=0),
 )
 
+# The pace of an account's requests, which replicas share: its next free slot, and the end of a pause.
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("next_at", UtcDateTime, nullable=False),
+    Column("paused_until", UtcDateTime),
+)
+
 acceptances = Table(
     "acceptances",
     metadata,

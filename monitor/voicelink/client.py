@@ -100,6 +100,7 @@ class VoiceLinkClient:
         Raises:
             SyncError: With the outcome of the last try.
             OutOfResources: This process could not ask.
+            StoreUnavailable: The budget is shared, and gave no slot.
         """
         return await self._ask(self._sync_request(key, connection_id), key, budget)
 
@@ -110,6 +111,7 @@ class VoiceLinkClient:
             SyncError: With the outcome of the last try.
             DecodeError: The list cannot be read.
             OutOfResources: This process could not ask.
+            StoreUnavailable: The budget is shared, and gave no slot.
         """
         answer = await self._ask(self._list_request(key), key, budget)
         return decode_connections(answer.body)
@@ -145,7 +147,7 @@ class VoiceLinkClient:
                     return await self._try(request, key)
             except SyncError as exc:
                 if exc.outcome is Outcome.RATE_LIMITED:
-                    budget.pause(exc.retry_after_s)
+                    await budget.pause(exc.retry_after_s)
                 asked_s = exc.retry_after_s or 0.0
                 if not exc.outcome.transient or retries == RETRIES or asked_s > _PATIENCE_S:
                     raise

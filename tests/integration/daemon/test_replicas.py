@@ -274,3 +274,72 @@ async def test_what_only_one_of_two_configs_has_stays_as_it_is(
         assert {row.status for row in await group.rows(deliveries, receiver="hook")} == {"closed"}
         await group_of_new.database.close()
     assert old.log.of("internal.error") + new.log.of("internal.error") == []
+
+
+def paced(group: Group, *rates: int) -> Config:
+    """Return a config whose accounts have these budgets, which the interval exceeds."""
+    accounts = [
+        {
+            "name": account.name,
+            "api_key": account.key,
+            "requests_per_minute": rate,
+            "connections": [{"name": each.name, "id": each.id} for each in account.connections],
+        }
+        for account, rate in zip(group.simulator.world.accounts, rates, strict=True)
+    ]
+    return group.config(accounts=accounts)
+
+
+async def test_replicas_share_the_budget_of_an_account(postgres: str) -> None:
+    """Three of them ask no more often than one would, and no less."""
+    async with group_of(postgres, build_world(accounts=1, connections=30, numbers=1)) as group:
+        config = paced(group, 60)
+        await asyncio.gather(*(group.join(config) for _ in range(3)))
+        clock, before = SystemClock(), len(group.simulator.requests)
+        await clock.sleep(10)
+        asked = [seen.at for seen in group.simulator.requests]
+    assert len(asked) - before >= 7
+    # At 60 a minute no eight seconds have more than eight, and one at their edge.
+    window = timedelta(seconds=8)
+    assert max(sum(start <= at < start + window for at in asked) for start in asked) <= 9
+
+
+async def test_refusal_of_one_replica_pauses_all(postgres: str) -> None:
+    """After a 429 to one, none asks for that account; another account goes on."""
+    async with group_of(postgres, build_world(accounts=2, connections=80, numbers=1)) as group:
+        config = paced(group, 120, 120)
+        members = await asyncio.gather(*(group.join(config) for _ in range(2)))
+        first, second = (account.name for account in group.simulator.world.accounts)
+
+        def seen(account: str) -> list[int]:
+            return [each.status for each in group.simulator.requests if each.account == account]
+
+        async def both_wait() -> bool:
+            rows = await group.rows(connections, account=first)
+            return len({row.holder for row in rows if row.lease_until is not None}) == 2
+
+        await wait_until(both_wait, what="requests that wait in both")
+        group.simulator.do("fault", status=429, account=first, requests=1)
+        await wait_until(lambda: 429 in seen(first), what="the refusal")
+        clock = SystemClock()
+        await clock.sleep(1.5)
+        asked, others = len(seen(first)), len(seen(second))
+        await clock.sleep(5)
+        assert len(seen(first)) == asked
+        assert seen(first).count(429) == 1
+        assert len(seen(second)) >= others + 7
+        assert [member.log.of("internal.error") for member in members] == [[], []]
+
+
+async def test_account_without_free_slots_starves_no_other(postgres: str) -> None:
+    """Hundreds of its connections may wait: those of another account are synced as they are due."""
+    async with group_of(postgres, build_world(accounts=2, connections=600, numbers=1)) as group:
+        account = group.simulator.world.accounts[1]
+        del account.connections[2:]
+        config = paced(group, 1, 6000)
+        await asyncio.gather(*(group.join(config) for _ in range(2)))
+        before = len(group.simulator.requests)
+        await SystemClock().sleep(5)
+        asked = [seen.account for seen in group.simulator.requests[before:]]
+        assert asked.count(account.name) >= 2 * 3
+        assert asked.count(group.simulator.world.accounts[0].name) <= 2

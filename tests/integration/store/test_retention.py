@@ -48,6 +48,7 @@ PRUNED: dict[str, list[tuple[str, dict[str, Any], bool]]] = {
 """Rows of each table that retention prunes, and whether they go."""
 
 KEPT = {
+    "budgets": "one for each account that was ever configured",
     "discoveries": "while their account is discovered",
     "fleet": "one row",
     "replicas": "ten minutes beyond the replica",

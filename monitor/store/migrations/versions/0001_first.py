@@ -208,6 +208,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
+        "budgets",
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("next_at", UtcDateTime(), nullable=False),
+        sa.Column("paused_until", UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("account"),
+    )
+    op.create_table(
         "pulse",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("at", UtcDateTime(), nullable=False),
