@@ -159,7 +159,8 @@ class Housekeeping:
     async def _refresh_gauges(self) -> None:
         now, now_s = self.clock.now(), self.clock.monotonic()
         for connection in self.active.state.watchlist.connections.values():
-            self.announcer.maintenance(connection.identity, is_open=connection.maintenance(now).open)
+            if connection.windows:
+                self.announcer.maintenance(connection.identity, is_open=connection.maintenance(now).open)
         writes = self.database.writes
         quiet = writes == self._seen_writes and now_s - self._read_s < _OTHERS_WRITE_S
         if quiet and self.readiness.store_away is None:

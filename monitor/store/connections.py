@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, insert, select, update
+from sqlalchemy import Row, bindparam, case, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.failures import Streak
@@ -13,7 +13,7 @@ from monitor.drift.policy import Records
 from monitor.drift.snapshot import Counts
 from monitor.store.claims import streak_of
 from monitor.store.codec import Codec
-from monitor.store.tables import acceptances, connections, from_row, snapshots
+from monitor.store.tables import UtcDateTime, acceptances, connections, from_row, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ async def begin_watching(
     alone: bool = True,
     decides: bool = True,
 ) -> bool:
-    """Add new connections and bring known ones up to date; return whether any row had to change.
+    """Add new connections and bring known ones up to date; return whether what is watched changed.
 
     Where the rules differ from those that its policy last ran with, it runs at once. Other rows stay:
     `stop_watching` deletes those.
@@ -102,34 +102,67 @@ async def begin_watching(
         alone: Whether no other replica syncs what is overdue: it is then spread, so that starts cannot burst.
         decides: Whether known ones follow this config, not that of another replica.
     """
-    columns = [connections.c[name] for name in ("identity", "due_at", "wakes_at", *_WATCHED)]
+    columns = [connections.c[name] for name in ("identity", "due_at", "lease_until", "moved_at", *_WATCHED)]
     known = {row.identity: row for row in await tx.execute(select(*columns))}
-    has_records: set[str] = set()
-    if any(row.rules_digest != watch.rules_digest for watch in watches if (row := known.get(watch.identity))):
-        has_records = set((await tx.execute(select(snapshots.c.identity))).scalars())
-    new, moved = [], []
+    new, other, moved = [], [], []
     for watch in sorted(watches, key=lambda watch: watch.identity):
         values = {name: getattr(watch, name) for name in _WATCHED}
         row = known.get(watch.identity)
         if row is None:
             begun = {"identity": watch.identity, "watched_since": now, "due_at": watch.first_due_at}
             new.append(begun | values)
-        elif decides:
-            overdue = row.due_at <= now and alone
-            due_at = watch.first_due_at if overdue else min(row.due_at, watch.next_due_at)
-            looks = row.rules_digest != watch.rules_digest and watch.identity in has_records
-            changed = values | {"due_at": due_at, "wakes_at": now if looks else row.wakes_at}
-            if any(getattr(row, name) != value for name, value in changed.items()):
-                moved.append({"which": watch.identity} | changed)
-    if new:
-        await tx.execute(insert(connections), new)
-    if moved:
-        await tx.execute(update(connections).where(connections.c.identity == bindparam("which")), moved)
-    return bool(new or moved)
+            continue
+        if not decides:
+            continue
+        if any(getattr(row, name) != value for name, value in values.items()):
+            looks_at = now if row.rules_digest != watch.rules_digest else None
+            other.append({"which": watch.identity, "looks_at": looks_at} | values)
+        due_at = _due_at(watch, row, now, alone=alone)
+        if due_at != row.due_at:
+            moved.append({"which": watch.identity, "known_due_at": row.due_at, "due_at": due_at})
+    for statement, rows in ((insert(connections), new), (_BRING_UP_TO_DATE, other), (_MOVE_DUE, moved)):
+        if rows:
+            await tx.execute(statement, rows)
+    return bool(new or other)
+
+
+def _due_at(watch: Watch, row: Row[Any], now: datetime, *, alone: bool) -> datetime:
+    """Return when a known connection is due, though its interval may have changed."""
+    due_at: datetime = row.due_at
+    if row.moved_at is not None and row.moved_at > now:
+        return due_at  # a sync has planned it since
+    if due_at > now:
+        return min(due_at, watch.next_due_at)
+    is_held = row.lease_until is not None and row.lease_until > now
+    return watch.first_due_at if alone and not is_held else due_at
 
 
 _WATCHED = ("name", "account", "connection_id", "rules_digest")
 """What the config says of a connection, as far as it is stored."""
+
+# What a sync may write meanwhile stays as that says.
+_BRING_UP_TO_DATE = (
+    update(connections)
+    .where(connections.c.identity == bindparam("which"))
+    .values(
+        {name: bindparam(name) for name in _WATCHED}
+        | {
+            "wakes_at": case(
+                # Without records there is nothing to look at.
+                (
+                    select(snapshots.c.identity).where(snapshots.c.identity == bindparam("which")).exists(),
+                    func.coalesce(bindparam("looks_at", type_=UtcDateTime()), connections.c.wakes_at),
+                ),
+                else_=connections.c.wakes_at,
+            )
+        }
+    )
+)
+_MOVE_DUE = (
+    update(connections)
+    .where(connections.c.identity == bindparam("which"), connections.c.due_at == bindparam("known_due_at"))
+    .values(due_at=bindparam("due_at"))
+)
 
 
 async def stop_watching(tx: AsyncConnection, identities: Collection[str]) -> None:

@@ -77,6 +77,11 @@ class StoredLevel:
         self._holder = holder
         self._head = msgspec.json.Decoder(_Head)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes can use this store."""
+        return not self._database.is_sqlite
+
     async def hold(self, target: PostTarget, *, lease_s: float) -> bool:
         """Make this process the one that posts there; False if another process is."""
         now = self._clock.now()

@@ -64,8 +64,10 @@ async def store_time(tx: AsyncConnection) -> datetime:
 async def lock_fleet(tx: AsyncConnection) -> None:
     """Wait until no other replica decides anything for all, and let none until the transaction ends."""
     if tx.dialect.name == "postgresql":
-        await tx.execute(postgresql.insert(fleet).values(id=_ROW, version=0).on_conflict_do_nothing())
-        await tx.execute(select(fleet.c.id).where(fleet.c.id == _ROW).with_for_update())
+        row = select(fleet.c.id).where(fleet.c.id == _ROW).with_for_update()
+        if (await tx.execute(row)).first() is None:
+            await tx.execute(postgresql.insert(fleet).values(id=_ROW, version=0).on_conflict_do_nothing())
+            await tx.execute(row)
 
 
 async def take_turn(tx: AsyncConnection, me: Replica, now: datetime) -> bool:
@@ -97,7 +99,8 @@ async def report(
     if all(row.seen_at <= now - GONE_AFTER for row in rows):
         # Nobody watched: what looks stale now was not looked at.
         await tx.execute(update(fleet).values(since=now))
-    await _want(tx, me, wants)
+    if (me.id, me.digest) not in {(row.id, row.digest) for row in rows}:
+        await _want(tx, me, wants)
     this = {"seen_at": now, "config_at": me.config_at, "digest": me.digest, "gone": False}
     upsert = postgresql.insert(replicas).values(id=me.id, **this)
     await tx.execute(upsert.on_conflict_do_update(index_elements=[replicas.c.id], set_=this))
@@ -151,10 +154,12 @@ async def watch_moved(tx: AsyncConnection) -> None:
 
 async def _want(tx: AsyncConnection, me: Replica, wants: Mapping[Wanted, Collection[str]]) -> None:
     known = select(watchlists.c.name).where(watchlists.c.digest == me.digest).limit(1)
+    if (await tx.execute(known)).first() is not None:
+        return
     rows = [
         {"digest": me.digest, "kind": kind, "name": name} for kind, names in wants.items() for name in names
     ]
-    if rows and (await tx.execute(known)).first() is None:
+    if rows:
         await tx.execute(insert(watchlists), rows)
 
 

@@ -59,7 +59,9 @@ async def backlog(bench: Bench) -> Measured:
     async with AsyncExitStack() as stack:
         source, url = await stack.enter_async_context(provider(numbers=1))
         extra = _RECEIVER.format(url=url)
-        child, _ = await stack.enter_async_context(daemon(bench, url, fleet, extra=extra, database=database))
+        child, _ = await stack.enter_async_context(
+            daemon(bench, url, fleet, extra=extra, store=f"sqlite:///{database}")
+        )
         before = await child.usage()
         await until(lambda: _received(source, many), f"{many} deliveries")
         after = await child.usage()

@@ -70,22 +70,22 @@ async def provider(
 
 @asynccontextmanager
 async def daemon(
-    bench: Bench, url: str, *fleets: Fleet, extra: str = "", database: Path | None = None
+    bench: Bench, url: str, *fleets: Fleet, extra: str = "", store: str | None = None
 ) -> AsyncIterator[tuple[Child, str]]:
     """Run a daemon; give it and the URL of its page once it is ready."""
     name = uuid4().hex
     config = bench.folder / f"{name}.toml"
-    database = database or bench.folder / f"{name}.db"
-    config.write_text(config_text(url, fleets, database, extra))
+    store = store or f"sqlite:///{bench.folder / name}.db"
+    await asyncio.to_thread(config.write_text, config_text(url, fleets, store, extra))
     async with started("daemon", str(config)) as child:
         yield child, await child.ask("url")
 
 
-def config_text(url: str, fleets: tuple[Fleet, ...], database: Path, extra: str) -> str:
+def config_text(url: str, fleets: tuple[Fleet, ...], store: str, extra: str) -> str:
     """Return a config: one account for each ten connections, so that no budget is in the way."""
     lines = [
         f'[api]\nbase_url = "{url}/api/v2"',
-        f'[store]\nurl = "sqlite:///{database}"',
+        f'[store]\nurl = "{store}"',
         '[web]\nlisten = "127.0.0.1:0"',
         extra,
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import insert, update
 
 from monitor.config import load_config
+from monitor.daemon.build import build
 from monitor.drift.plausibility import Guard
 from monitor.drift.policy import Records, judge, step
 from monitor.drift.rules import Rules
@@ -15,12 +16,13 @@ from monitor.drift.snapshot import Counts
 from monitor.simulator import build_world
 from monitor.simulator.answer import envelope, render
 from monitor.store.codec import Codec
-from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
 from monitor.store.tables import connections, snapshots
 from monitor.voicelink.decode import decode_sync
+from monitor.web.server import bind
 from tests.bench.row import Measured
 from tests.bench.setting import Bench, Fleet, config_text, cpu_s, daemon, provider, synced, watch
+from tests.fakes.log import FakeLog
 
 _MIB = 1024 * 1024
 
@@ -39,17 +41,17 @@ async def memory(bench: Bench) -> Measured:
 async def start(bench: Bench) -> Measured:
     """From starting the process to ready, with 1,000,000 stored numbers (wall time)."""
     fleet = Fleet(name="f1ee7", connections=bench.count(1000, 10))
-    database = bench.folder / "stored.db"
+    store = f"sqlite:///{bench.folder}/stored.db"
     async with provider(numbers=1) as (_, url):
         bench.progress("storing a million numbers", 0.0)
         config = bench.folder / "stored.toml"
-        await asyncio.to_thread(config.write_text, config_text(url, (fleet,), database, ""))
-        await _store(config, database)
+        await asyncio.to_thread(config.write_text, config_text(url, (fleet,), store, ""))
+        await fill(config, store, numbers=1000)
         times_s = []
         for _ in range(bench.count(3, 1)):
             bench.progress("starting", 0.5)
             started_s = time.monotonic()
-            async with daemon(bench, url, fleet, database=database) as (child, _page):
+            async with daemon(bench, url, fleet, store=store) as (child, _page):
                 times_s.append(time.monotonic() - started_s)
                 used_s = (await child.usage()).cpu_s
     return Measured(value=min(times_s), detail=f"best of {len(times_s)}; {used_s:.2f} s of CPU")
@@ -79,32 +81,31 @@ async def _idle(bench: Bench) -> tuple[float, int]:
     return cpu_s(before, after) / (after.at_s - before.at_s), after.rss_bytes
 
 
-async def _store(config_file: Path, file: Path) -> None:
-    """Make a store as it is when every connection was synced once."""
+async def fill(config_file: Path, store: str, *, numbers: int) -> None:
+    """Make a store as it is when every connection was synced once, to be synced again in an hour."""
     now = datetime.now(UTC)
     config = await asyncio.to_thread(load_config, config_file, {})
-    snapshot = await decode_sync(envelope(render(next(build_world(1, 1000).connections()))))
+    snapshot = await decode_sync(envelope(render(next(build_world(1, numbers).connections()))))
     codec = Codec()
     verdict = judge(Records(), snapshot, Guard(), now)
     done = step(Records(), Rules(), now, scope="bench", verdict=verdict)
     blob, counts = codec.pack_records(done.records), codec.pack(done.counts or Counts())
-    watches = [
-        Watch(
-            identity=connection.identity,
-            name=connection.name,
-            account=account.name,
-            connection_id=connection.id,
-            first_due_at=now + timedelta(hours=1),
-            next_due_at=now + timedelta(hours=1),
-        )
-        for account in config.accounts
-        for connection in account.connections
-    ]
-    async with Database(f"sqlite:///{file}") as database:
+    async with Database(store) as database:
         await database.migrate()
-        async with database.write() as tx:
-            await begin_watching(tx, watches, now)
-            await tx.execute(update(connections).values(counts=counts, applied_at=now, succeeded_at=now))
-            await tx.execute(
-                insert(snapshots), [{"identity": watch.identity, "records": blob} for watch in watches]
-            )
+        with bind("127.0.0.1", 0) as sock:
+            parts = build(config, sock=sock, log=FakeLog().logger, database=database)
+            await parts.active.start()
+            applied = {
+                "counts": counts,
+                "applied_at": now,
+                "succeeded_at": now,
+                "due_at": now + timedelta(hours=1),
+            }
+            async with database.write() as tx:
+                written = update(connections).values(applied).returning(connections.c.identity)
+                identities = (await tx.execute(written)).scalars()
+                await tx.execute(
+                    insert(snapshots), [{"identity": identity, "records": blob} for identity in identities]
+                )
+            await parts.presence.leave()
+            await parts.active.close()

@@ -64,9 +64,9 @@ def member(index: int = 1, *, kind: Kind = Kind.DRIFT, opened_at: datetime = STA
 class FakeLevel:
     """What `monitor.notify.alertmanager.Level` promises, for one URL.
 
-    `away`: every call raises `StoreUnavailable`. `elsewhere`: another process posts. `errors` are what was
-    recorded of failures since the last success; `forgotten`, the receivers and URLs that all others were
-    forgotten for.
+    `away`: every call raises `StoreUnavailable`. `elsewhere`: another process posts. `is_shared`: one may.
+    `errors` are what was recorded of failures since the last success; `forgotten`, the receivers and URLs
+    that all others were forgotten for.
     """
 
     clock: Clock
@@ -74,6 +74,7 @@ class FakeLevel:
     sets: dict[tuple[str, str], LabelSet] = field(default_factory=dict)
     away: bool = False
     elsewhere: bool = False
+    is_shared: bool = False
     released: bool = False
     errors: list[str] = field(default_factory=list)
     forgotten: list[tuple[str, list[str]]] = field(default_factory=list)

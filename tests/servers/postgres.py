@@ -114,8 +114,8 @@ def _as_postgres(folder: Path) -> list[str]:
 
 
 @contextmanager
-def run_postgres() -> Iterator[PostgresServer]:
-    """Run a server in a temporary folder; it and the folder are gone afterwards."""
+def run_postgres(*options: str) -> Iterator[PostgresServer]:
+    """Run a server with these settings (`name=value`) in a temporary folder; both are gone afterwards."""
     # Not below pytest's own folders: those let nobody but the user of the test run in.
     folder = Path(tempfile.mkdtemp(prefix="voicelink-postgres-"))
     try:
@@ -126,6 +126,7 @@ def run_postgres() -> Iterator[PostgresServer]:
         subprocess.run(initdb, check=True, cwd=folder, stdout=subprocess.DEVNULL)
         argv = [*prefix, *tied([require_postgresql("postgres"), "-D", data, "-p", str(port), "-F"])]
         argv += ["-c", "listen_addresses=127.0.0.1", "-k", str(folder)]
+        argv += [part for option in options for part in ("-c", option)]
         server = PostgresServer(port=port, argv=argv, folder=folder)
         try:
             server.start()

@@ -92,6 +92,11 @@ class LabelMoves:
 class Level(Protocol):
     """What a poster needs of the store. Any method may raise `StoreUnavailable`."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether another process may post there once the lease is over."""
+        ...
+
     async def hold(self, target: PostTarget, *, lease_s: float) -> bool:
         """Make this process the one that posts there, for so long; False: another one is."""
         ...

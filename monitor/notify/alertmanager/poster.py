@@ -2,8 +2,9 @@
 
     hold the lease -> read the state -> settle the labels -> post it all -> record that it was accepted
 
-Only then is the state read again: a post never overtakes a newer one. Without the store, what was
-last read is posted on, so that nothing expires. After a failure it backs off from 1 s to `resend_interval`.
+Only then is the state read again: a post never overtakes a newer one. Without the store, what was last read
+is posted on, so that nothing expires; where another process may take over, only as long as the lease holds:
+what has ended since must not fire again. After a failure it backs off from 1 s to `resend_interval`.
 """
 
 import asyncio
@@ -45,6 +46,7 @@ class Poster(Turns):
         self._receiver = receiver
         self._target = target
         self._level = parts.level
+        self._lease_s = 2 * receiver.timeout_s + LEASE_MARGIN_S
         self._rng = parts.rng
         self._metrics = parts.metrics
         self._log = parts.log.bind(receiver=target.receiver, url=target.url)
@@ -98,13 +100,18 @@ class Poster(Turns):
 
     async def _hold(self) -> bool:
         """Take or renew the lease; renewed when a third of it is over, before each request and at rest."""
-        lease_s = 2 * self._receiver.timeout_s + LEASE_MARGIN_S
         now_s = self._clock.monotonic()
-        if self._held_s is not None and now_s - self._held_s < lease_s / 3:
+        if self._held_s is not None and now_s - self._held_s < self._lease_s / 3:
             return True
-        held = await self._level.hold(self._target, lease_s=lease_s)
+        held = await self._level.hold(self._target, lease_s=self._lease_s)
         self._held_s = now_s if held else None
         return held
+
+    def _holds_without_store(self) -> bool:
+        """Whether no other process can have taken over, as far as this one can tell by itself."""
+        if not self._level.is_shared:
+            return True
+        return self._held_s is not None and self._clock.monotonic() - self._held_s < self._lease_s
 
     async def _look(self) -> LevelState | None:
         """Return what is to be posted now; None if another process posts, or there is nothing to go by."""
@@ -120,6 +127,8 @@ class Poster(Turns):
             state = await self._settle(await self._level.read(self._target))
         except StoreUnavailable as exc:
             self._store_failed(exc, "reading what is open")
+            if not self._holds_without_store():
+                self._state = None
         else:
             self._state = state
             self._store_away = False
@@ -170,7 +179,7 @@ class Poster(Turns):
         try:
             held = await self._hold()
         except StoreUnavailable:
-            held = True  # what we cannot reach, the others hardly can: better twice than not at all
+            held = self._holds_without_store()
         if not held:
             raise LeaseLost("another process posts here now")
         try:

@@ -609,6 +609,22 @@ async def test_poster_goes_on_from_memory_without_the_store() -> None:
         assert alertmanager.last == {"01": "12:03:00"}
 
 
+async def test_poster_that_others_may_replace_goes_on_from_memory_until_its_lease_is_over() -> None:
+    """What has ended meanwhile, as another process knows, must not fire again for as long as it is away."""
+    world = World()
+    world.level.is_shared = True
+    world.level.put(member(1))
+    async with world.running() as alertmanager:
+        await world.clock.advance(50)
+        world.level.away = True
+        await world.clock.advance(250)
+        assert alertmanager.at == [0, 60]
+        world.level.away = False
+        world.level.end("e1")
+        await world.clock.advance(60)
+        assert alertmanager.last == {"01": "12:05:00"}
+
+
 async def test_poster_leaves_it_to_the_process_that_holds_the_lease() -> None:
     """Of several replicas one posts; another takes over when that one is gone."""
     world = World()

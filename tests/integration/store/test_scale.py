@@ -1,0 +1,131 @@
+"""What the store is asked to do does not grow with what is watched, only with what happens to it."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.drift.widespread import Spread
+from monitor.store.claims import claim_due, next_due_at
+from monitor.store.codec import Codec
+from monitor.store.connections import begin_watching
+from monitor.store.database import Database
+from monitor.store.enrol import enrol
+from monitor.store.replicas import Replica
+from monitor.store.tables import connections, fleet
+from tests.fakes.stored import LEASE, ME, MINUTE, NOW, SECOND, begin, claim_all, tell, watch
+
+MANY = 100_000
+_FILL = text(
+    "INSERT INTO connections (identity, name, account, watched_since, due_at, lease_until, epoch,"
+    " settled, held, failures, same_kind, answers) "
+    "SELECT 'c' || i, 'c' || i, 'acme', :now, CAST(:now AS timestamptz) + i * interval '1 second',"
+    " CASE WHEN i % 1000 = 0 THEN CAST(:now AS timestamptz) + interval '1 minute' END, 0,"
+    " true, 0, 0, 0, 0 FROM generate_series(1, :many) AS i"
+)
+
+
+@contextmanager
+def recorded(tx: AsyncConnection) -> Iterator[list[tuple[str, Any]]]:
+    """Give the statements that are run meanwhile, with their values."""
+    statements: list[tuple[str, Any]] = []
+
+    def record(*call: Any) -> None:
+        statements.append((call[2], call[3]))
+
+    connection = tx.sync_connection
+    event.listen(connection, "before_cursor_execute", record)
+    yield statements
+    event.remove(connection, "before_cursor_execute", record)
+
+
+@pytest.fixture
+async def shared(postgres: str) -> AsyncIterator[Database]:
+    """Return a database that replicas can share."""
+    async with Database(postgres) as opened:
+        await opened.migrate()
+        yield opened
+
+
+async def test_claims_and_the_next_due_instant_are_found_by_index(shared: Database) -> None:
+    """With 100,000 connections, whether none of them is due or all are, and whatever is left to others."""
+    async with shared.write() as tx:
+        await tx.execute(_FILL, {"now": NOW, "many": MANY})
+        await tx.execute(text("ANALYZE connections"))
+        for leaving in ((), ("c1", "c2")):
+            for at in (NOW, NOW + timedelta(days=7)):
+                with recorded(tx) as statements:
+                    await claim_due(tx, at, limit=256, lease=LEASE, leaving=leaving)
+                    await next_due_at(tx, leaving=leaving)
+                for statement, values in statements:
+                    plan = await tx.exec_driver_sql(f"EXPLAIN {statement}", values)
+                    assert "Seq Scan" not in "\n".join(row[0] for row in plan)
+
+
+async def test_start_and_reload_write_only_rows_that_differ(database: Database) -> None:
+    """Where nothing has changed nothing is written; one new name is one row."""
+    watches = [watch(name, NOW + MINUTE) for name in "abcdef"]
+    async with database.write() as tx:
+        assert await begin_watching(tx, watches, NOW)
+        with recorded(tx) as statements:
+            assert not await begin_watching(tx, watches, NOW)
+            assert not [said for said, _ in statements if not said.startswith("SELECT")]
+        with recorded(tx) as statements:
+            assert await begin_watching(tx, [replace(watches[0], name="other"), *watches[1:]], NOW)
+            [(said, values)] = [each for each in statements if not each[0].startswith("SELECT")]
+            assert said.startswith("UPDATE")
+            assert str(values).count("other") == 1
+        names = (await tx.execute(select(connections.c.name).order_by(connections.c.identity))).scalars()
+        assert list(names) == ["other", *(f"name of {name}" for name in "bcdef")]
+
+
+async def test_sync_that_ends_while_a_config_starts_keeps_what_it_planned(database: Database) -> None:
+    """The look at the config is older: by it the connection would be due once more at once."""
+    await begin(database, "a", due_at=NOW + 9 * MINUTE)
+    async with database.write() as tx:
+        await tx.execute(update(connections).values(moved_at=NOW + SECOND))
+        assert not await begin_watching(tx, [watch("a", NOW + MINUTE)], NOW)
+        assert await next_due_at(tx) == NOW + 9 * MINUTE
+        await begin_watching(tx, [watch("a", NOW + 2 * MINUTE)], NOW + SECOND)
+        assert await next_due_at(tx) == NOW + 2 * MINUTE
+
+
+async def test_connection_that_is_being_synced_is_not_put_off(database: Database) -> None:
+    """It is overdue until its sync is written down; should its holder die, it is due at once."""
+    await begin(database, "a", due_at=NOW)
+    await claim_all(database)
+    async with database.write() as tx:
+        await begin_watching(tx, [watch("a", NOW + MINUTE)], NOW + SECOND)
+        assert (await tx.execute(select(connections.c.due_at))).scalar_one() == NOW
+
+
+async def test_replicas_look_again_only_when_what_is_watched_has_changed(shared: Database) -> None:
+    """An instant that one of them moves is no reason: they would make each other look for ever."""
+
+    async def version(who: Replica, due_at: Any, *identities: str) -> int:
+        await enrol(
+            shared,
+            Codec(),
+            me=who,
+            watches=[watch(identity, due_at) for identity in identities],
+            discovering=(),
+            ask_again=False,
+            vanished=(),
+            listed=(),
+            receivers=["log"],
+            routes=tell("log"),
+            spread=Spread(),
+            now=NOW,
+        )
+        async with shared.read() as tx:
+            return int((await tx.execute(select(fleet.c.version))).scalar_one())
+
+    first = await version(ME, NOW + 9 * MINUTE, "a", "b")
+    assert await version(ME, NOW + MINUTE, "a", "b") == first
+    assert await version(replace(ME, id="other"), NOW + SECOND, "a", "b") == first
+    assert await version(ME, NOW + SECOND, "a", "b", "c") > first
