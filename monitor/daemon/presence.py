@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from monitor.clock import Clock, StoreClock
 from monitor.daemon.jobs import JobRunner
 from monitor.daemon.reload import ActiveConfig
@@ -43,11 +45,9 @@ class Presence:
         Raises:
             StoreUnavailable: The database did not answer.
         """
-        if not isinstance(self.clock, StoreClock):
-            return
-        async with self.database.read() as tx:
-            self.clock.seen(await store_time(tx))
-        self.metrics.clock_offset(self.clock.offset_s)
+        if not self.database.is_sqlite:
+            async with self.database.read() as tx:
+                await self._take_over_clock(tx)
 
     def start(self) -> None:
         """Begin to report."""
@@ -64,11 +64,16 @@ class Presence:
             async with self.database.write() as tx:
                 await leave(tx, self.active.state.replica.id, self.clock.now())
 
+    async def _take_over_clock(self, tx: AsyncConnection) -> None:
+        if isinstance(self.clock, StoreClock):
+            self.clock.seen(await store_time(tx))
+            self.metrics.clock_offset(self.clock.offset_s)
+
     async def _report(self) -> None:
-        await self.follow_clock()
         state = self.active.state
         wants = wants_of(state.watchlist.connections, state.watchlist.discovering, self.active.receivers)
         async with self.database.write() as tx:
+            await self._take_over_clock(tx)
             found = await report(tx, state.replica, wants, self.clock.now())
         self.metrics.replicas(found.live)
         if found.freed or len(found.wants) > 1:

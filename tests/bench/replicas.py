@@ -74,7 +74,7 @@ async def _statements(bench: Bench, *, replicas: int) -> float:
         await synced(source, fleet, bench.count(3, 1))
         _ask(store, "SELECT pg_stat_statements_reset()")
         before = await _total(source, fleet)
-        await watch(bench, bench.pick(20.0, 5.0), f"{replicas} replicas")
+        await watch(bench, bench.pick(20.0, 2.0), f"{replicas} replicas")
         syncs = await _total(source, fleet) - before
         calls = sum(row[1] for row in _ask(store, _STATEMENTS))
     return calls / max(syncs, 1)

@@ -1,6 +1,6 @@
-"""The table: a row for each goal of "Speed and size to reach" in DESIGN.md, and two for drains."""
+"""The table: a row for each goal of "Speed and size to reach" in DESIGN.md, for drains and for replicas."""
 
-from tests.bench import delivery, loop, size, syncs
+from tests.bench import delivery, loop, replicas, size, syncs
 from tests.bench.row import Row
 
 ROWS = (
@@ -15,5 +15,10 @@ ROWS = (
     Row(name="idle-cpu", title="idle, of a core", unit="%", goal=1, run=size.idle_cpu),
     Row(name="idle-memory", title="idle, resident", unit="MiB", goal=120, run=size.idle_memory),
     Row(name="backlog", title="drain of 1,000 deliveries", unit="s", goal=None, run=delivery.backlog),
+    Row(name="replica-idle", title="idle, 10,000 connections", unit="%", goal=5, run=replicas.idle_cpu),
+    Row(name="statements", title="statements per sync", unit="", goal=3, run=replicas.statements),
+    Row(
+        name="fleet", title="those of 3 replicas / of 1", unit="x", goal=1.5, run=replicas.statements_of_three
+    ),
     Row(name="turn", title="drain's turn, 100,000 / 1,000 pending", unit="x", goal=1.5, run=delivery.turn),
 )

@@ -8,8 +8,8 @@ from tests.bench.row import Row
 from tests.bench.rows import ROWS
 from tests.bench.setting import Bench
 
-_TWINS = {"scrape-stall", "idle-memory"}
-"""They run what the row before them runs."""
+_TWINS = {"scrape-stall", "idle-memory", "statements"}
+"""They run what another row runs."""
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS if row.name not in _TWINS])
