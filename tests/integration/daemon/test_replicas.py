@@ -343,3 +343,35 @@ async def test_account_without_free_slots_starves_no_other(postgres: str) -> Non
         asked = [seen.account for seen in group.simulator.requests[before:]]
         assert asked.count(account.name) >= 2 * 3
         assert asked.count(group.simulator.world.accounts[0].name) <= 2
+
+
+async def test_gauges_of_all_replicas_follow_a_step_of_the_policy_alone(group: Group) -> None:
+    """The end of an ignore rule, which one of them sees without a sync, is in the metrics of each."""
+    ends_at = datetime.now(UTC) + timedelta(seconds=12)
+    config = group.config(
+        schedule={"interval": "1h", "recheck_interval": "1h"},
+        drift={"confirm_syncs": 1, "keep_firing_for": "0s"},
+        ignore=[{"connection": "conn-0002", "reason": "spare", "until": ends_at}],
+    )
+    group.simulator.do("remove_routing", numbers=2, connection="conn-0002")
+    members = [await group.join(config) for _ in range(2)]
+    for identity in members[0].parts.active.state.watchlist.connections:
+        await members[0].parts.schedule.sync_now(identity)
+
+    async def shown(value: float) -> bool:
+        for member in members:
+            _, pieces = await member.parts.metrics.render(accept="")
+            lines = b"".join(pieces).decode().splitlines()
+            ignored = [
+                float(line.split()[1])
+                for line in lines
+                if line.startswith("voicelink_ignored_numbers{") and "conn-0002" in line
+            ]
+            if sum(ignored) != value:
+                return False
+        return True
+
+    await wait_until(lambda: shown(2), what="what is ignored, everywhere", timeout_s=11)
+    synced = {row.identity: row.synced_at for row in await group.rows(connections)}
+    await wait_until(lambda: shown(0), what="the end of it, everywhere", timeout_s=30)
+    assert {row.identity: row.synced_at for row in await group.rows(connections)} == synced
