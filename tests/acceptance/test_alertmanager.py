@@ -349,3 +349,31 @@ async def test_login_is_sent_and_never_shown(
     requests = await webhook_sink.wait_for(2)
     assert {request.headers["Authorization"] for request in requests} == {header}
     assert {request.path for request in requests} == {"/am/api/v2/alerts"}
+
+
+async def test_end_arrives_soon_when_the_replica_that_posts_is_killed(
+    provider: RunProvider,
+    run_daemon: RunDaemon,
+    alertmanager: StartAlertmanager,
+    webhook_sink: WebhookSink,
+    postgres: str,
+) -> None:
+    """Another replica posts there in its place, long before the alert would expire."""
+    api, manager = await provider(), await alertmanager(quick_route(webhook_sink))
+    receiver = to(manager.url, expire_after="10m", timeout="30s")
+    config = settings(api, receivers=[receiver], store={"url": postgres})
+    poster, other = run_daemon(config), run_daemon(config)
+    await poster.start()
+    numbers = breaks(2)(api)
+    await until_firing(manager, 2)
+    await other.start()
+    await posts(poster, 1)
+    assert other.events("delivery.sent", receiver="am") == []
+    await poster.kill()
+    mend(api, numbers)
+
+    async def ended() -> bool:
+        return await firing(manager) == []
+
+    await wait_until(ended, what="the ends", timeout_s=20)
+    assert other.events("delivery.sent", receiver="am")
