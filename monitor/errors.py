@@ -5,6 +5,7 @@ MonitorError
 ├── StartError             the environment prevents a start (port taken, store locked): exit 2
 ├── StoreError
 │   ├── StoreUnavailable   the database is down, full or locked: count it, try again
+│   │   └── Superseded     a newer version of this program has changed it: do nothing any more
 │   └── LeaseLost          another process has taken over this work: drop the result
 ├── UnknownName            a user asked for something that does not exist: say so
 ├── Refused                a user asked for something that is not possible now: say why
@@ -111,6 +112,10 @@ class StoreUnavailable(StoreError):  # noqa: N818 - named for the state it repor
     def __init__(self, message: str, reason: str = "see store.failed in the log") -> None:
         self.reason = reason
         super().__init__(message)
+
+
+class Superseded(StoreUnavailable):
+    """A newer version of this program has changed the database: this one must not act any more."""
 
 
 class LeaseLost(StoreError):  # noqa: N818 - named for what happened

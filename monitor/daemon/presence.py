@@ -40,7 +40,7 @@ class Presence:
     _seen: tuple[frozenset[str], int] | None = field(init=False, default=None)
 
     async def follow_clock(self) -> None:
-        """Take over the database's clock.
+        """Take over the database's clock; give up a database that only a newer version can use.
 
         Raises:
             StoreUnavailable: The database did not answer.
@@ -66,7 +66,10 @@ class Presence:
 
     async def _take_over_clock(self, tx: AsyncConnection) -> None:
         if isinstance(self.clock, StoreClock):
-            self.clock.seen(await store_time(tx))
+            now, is_ours = await store_time(tx)
+            if not is_ours:
+                self.database.give_up()
+            self.clock.seen(now)
             self.metrics.clock_offset(self.clock.offset_s)
 
     async def _report(self) -> None:

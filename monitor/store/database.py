@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from sqlalchemy import Connection, Engine, event, insert, update
 from sqlalchemy.engine import URL, make_url
@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
-from monitor.errors import StartError, StoreUnavailable
+from monitor.errors import StartError, StoreUnavailable, Superseded
 from monitor.http.address import safe_url
 from monitor.http.redactor import Redactor
 from monitor.postgres import SCHEMES, PostgresUrl
@@ -231,7 +231,18 @@ class Database:
         except (SQLAlchemyError, OSError) as exc:
             raise await self._unavailable("read from", exc) from exc
 
+    def give_up(self) -> NoReturn:
+        """Read and write nothing any more: a newer version of this program has changed the schema.
+
+        Raises:
+            Superseded: As from now on whatever is asked of it.
+        """
+        self._trouble = Trouble.SUPERSEDED
+        raise Superseded(self._trouble, self._trouble)
+
     def _require_file(self) -> None:
+        if self._trouble is Trouble.SUPERSEDED:
+            raise Superseded(self._trouble, self._trouble)
         if self._trouble is not None:
             raise StoreUnavailable(self._trouble, self._trouble)
 

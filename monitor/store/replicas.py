@@ -12,10 +12,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import column, delete, func, insert, select, table, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.store.migrations import REVISIONS
 from monitor.store.tables import connections, deliveries, discoveries, fleet, posters, replicas, watchlists
 
 GONE_AFTER = timedelta(seconds=15)
@@ -24,6 +25,11 @@ FORGOTTEN_AFTER = timedelta(minutes=10)
 """What a replica wants is wanted for so long after it was last seen."""
 
 _ROW = 1
+_LOOK = select(
+    func.clock_timestamp().label("at"),
+    select(column("version_num")).select_from(table("alembic_version")).scalar_subquery().label("revision"),
+    select(fleet.c.oldest).scalar_subquery().label("oldest"),
+)
 
 
 class Wanted(StrEnum):
@@ -55,10 +61,15 @@ class Presence:
     freed: bool
 
 
-async def store_time(tx: AsyncConnection) -> datetime:
-    """Return what the database's clock shows; PostgreSQL only."""
-    found: datetime = (await tx.execute(select(func.clock_timestamp()))).scalar_one()
-    return found
+async def store_time(tx: AsyncConnection) -> tuple[datetime, bool]:
+    """Return what the database's clock shows, and whether this program can use its schema.
+
+    PostgreSQL only.
+    """
+    row = (await tx.execute(_LOOK)).one()
+    return row.at, row.revision == REVISIONS[-1] or (
+        row.revision not in REVISIONS and row.oldest in REVISIONS
+    )
 
 
 async def lock_fleet(tx: AsyncConnection) -> None:
@@ -130,12 +141,12 @@ async def leave(tx: AsyncConnection, me: str, now: datetime) -> None:
 
 async def free_what_they_held(tx: AsyncConnection, holders: Collection[str], now: datetime) -> None:
     """Free every lease of these replicas. The next holder raises the epoch, so that a late commit fails."""
-    for table in (connections, deliveries, discoveries, posters):
-        held = table.c.holder.in_(holders), table.c.lease_until.is_not(None)
+    for each in (connections, deliveries, discoveries, posters):
+        held = each.c.holder.in_(holders), each.c.lease_until.is_not(None)
         free: dict[str, Any] = {"lease_until": None}
-        if table is deliveries:
+        if each is deliveries:
             free["due_at"] = now  # a lease moved it on
-        await tx.execute(update(table).where(*held).values(**free))
+        await tx.execute(update(each).where(*held).values(**free))
 
 
 async def wanted_by_others(tx: AsyncConnection, me: str, kind: Wanted) -> set[str]:

@@ -352,13 +352,15 @@ watchlists = Table(
 )
 
 # What all replicas share, in one row: since when some replica has been watching without a gap, and a number
-# that moves whenever what is watched does. Its lock is their turn to decide for all.
+# that moves whenever what is watched does. Its lock is their turn to decide for all. A migration writes the
+# oldest revision whose program may go on; nothing: only its own.
 fleet = Table(
     "fleet",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("since", UtcDateTime),
     Column("version", BigInteger, nullable=False, default=0),
+    Column("oldest", Text),
 )
 
 # The pace of an account's requests, which replicas share: its next free slot, and the end of a pause.

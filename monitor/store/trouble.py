@@ -24,12 +24,15 @@ class Trouble(StrEnum):
     CROWDED = "the database accepts no more connections"
     NOT_SERVING = "the database is starting, recovering or shutting down"
     FORBIDDEN = "the database does not permit it"
+    SLOW = "the database takes too long"
+    CONFLICT = "another program changes the same rows"
     OTHER = "see store.failed in the log"
 
     REMOVED = "the store file was removed while running: put it back, or restart the monitor"
     REPLACED = "the store file was replaced while running: restart the monitor to use the new one"
     OVERWRITTEN = "the store file was overwritten while running: stop the monitor, restore a backup, start it"
     LOG_REMOVED = "the store's write-ahead log was removed while running: restart the monitor"
+    SUPERSEDED = "the store was upgraded by a newer version of this program: run that version"
     LOCK_REMOVED = "the store's lock file was removed or replaced while running"
 
 
@@ -50,10 +53,12 @@ _POSTGRESQL = {
     "08": Trouble.UNREACHABLE,
     "25006": Trouble.READ_ONLY,
     "28": Trouble.FORBIDDEN,
+    "40": Trouble.CONFLICT,
     "42501": Trouble.FORBIDDEN,
     "53100": Trouble.FULL,
     "53300": Trouble.CROWDED,
     "55P03": Trouble.BUSY,
+    "57014": Trouble.SLOW,
     "57P": Trouble.NOT_SERVING,
     "58030": Trouble.DISK,
     "XX001": Trouble.DAMAGED,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from monitor.clock import rfc3339
-from monitor.errors import DeliveryError, LeaseLost, Refusal, StoreUnavailable, out_of_resources
+from monitor.errors import DeliveryError, LeaseLost, Refusal, StoreUnavailable, Superseded, out_of_resources
 from monitor.notify.alertmanager.labels import reconcile, slices
 from monitor.notify.alertmanager.level import LabelSet, LevelState, PostTarget
 from monitor.notify.alertmanager.receiver import AlertmanagerReceiver
@@ -126,6 +126,8 @@ class Poster(Turns):
             self._marker = await self._level.marker()
             state = await self._settle(await self._level.read(self._target))
         except StoreUnavailable as exc:
+            if isinstance(exc, Superseded):
+                self._state = None
             self._store_failed(exc, "reading what is open")
             if not self._holds_without_store():
                 self._state = None

@@ -10,4 +10,6 @@ down_revision = ${repr(down_revision)}
 
 def upgrade() -> None:
     """Apply it."""
-    ${upgrades if upgrades else "pass"}
+    # The oldest revision whose running program may go on with what this leaves; NULL: none.
+    op.execute("UPDATE fleet SET oldest = NULL")
+    ${upgrades if upgrades else ""}

@@ -9,19 +9,24 @@ from typing import Any
 
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from sqlalchemy import Table, func, select
+from sqlalchemy import Table, func, select, text, update
 
 from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.daemon.app import Daemon
 from monitor.daemon.build import Parts, build
+from monitor.daemon.presence import INTERVAL
 from monitor.simulator import Simulator, World, build_world
 from monitor.store.database import Database
-from monitor.store.tables import alerts, connections, deliveries, replicas
+from monitor.store.migrations import REVISIONS
+from monitor.store.tables import alerts, connections, deliveries, fleet, replicas
+from monitor.store.trouble import Trouble
 from monitor.web.server import bind
 from tests.fakes.log import FakeLog
+from tests.servers.postgres import PostgresServer
 from tests.servers.process import wait_until
 from tests.servers.webhook import WebhookSink
+from tests.servers.wire import Wire
 
 
 class ShiftedClock(SystemClock):
@@ -191,6 +196,48 @@ async def test_replica_with_a_wrong_clock_leaves_nothing_that_waits(group: Group
     await wrong.die()
     await group.join()
     await group.synced(within_s=20)
+
+
+@pytest.mark.parametrize("oldest", [None, REVISIONS[-1]])
+async def test_replica_notices_a_newer_schema(group: Group, oldest: str | None) -> None:
+    """It goes on only if the migration says that its version can; else it does nothing and says why."""
+    member = await group.join()
+    await group.synced()
+    async with group.database.write() as tx:
+        await tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        await tx.execute(update(fleet).values(oldest=oldest))
+    if oldest is not None:
+        await member.parts.clock.sleep(2 * INTERVAL.total_seconds())
+        await group.synced()
+        assert member.parts.readiness.not_ready() is None
+        return
+    await wait_until(
+        lambda: Trouble.SUPERSEDED in (member.parts.readiness.not_ready() or ""), what="the reason"
+    )
+    before = await group.rows(connections)
+    await member.parts.clock.sleep(3)
+    assert await group.rows(connections) == before
+    assert member.log.of("internal.error") == []
+
+
+async def test_replica_whose_database_hangs_says_so_and_goes_on(
+    group: Group, postgres_server: PostgresServer
+) -> None:
+    """Nobody refuses anything: it is not ready, counts and logs it, and is well again by itself."""
+    async with Wire(postgres_server.port) as wire:
+        url = group.url.replace(f":{postgres_server.port}/", f":{wire.port}/")
+        member = await group.join(group.config(store={"url": f"{url}?statement_timeout=1&connect_timeout=1"}))
+        await group.synced()
+        wire.flows.clear()
+        await wait_until(
+            lambda: Trouble.UNREACHABLE in (member.parts.readiness.not_ready() or ""),
+            what="the reason",
+            timeout_s=15,
+        )
+        assert member.log.of("store.failed")
+        wire.flows.set()
+        await wait_until(lambda: member.parts.readiness.not_ready() is None, what="the end")
+        await group.synced()
 
 
 async def test_staleness_goes_on_while_a_replica_starts(group: Group) -> None:

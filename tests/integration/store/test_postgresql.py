@@ -5,9 +5,12 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
+from monitor.errors import StoreUnavailable
 from monitor.store.database import Database
+from monitor.store.trouble import Trouble
 from tests.servers.postgres import PostgresServer, run_pgbouncer
 from tests.servers.process import free_port
+from tests.servers.wire import Wire
 
 LIMITS = text("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
 
@@ -64,3 +67,39 @@ async def test_pooler_works_as_it_is(
                 assert await limits(one) == await limits(other) == [("10s", "5s")] * 2
             async with Database(postgres) as direct, direct.read() as tx:
                 assert (await tx.execute(text("SELECT count(*) FROM pg_prepared_statements"))).scalar() == 0
+
+
+async def test_silent_database_is_given_up(postgres: str, postgres_server: PostgresServer) -> None:
+    """One that hangs fails reads, writes and new connections in time, and is used again when it answers."""
+    async with Wire(postgres_server.port) as wire:
+        url = postgres.replace(f":{postgres_server.port}/", f":{wire.port}/")
+        async with Database(f"{url}?statement_timeout=1&connect_timeout=2") as database:
+            await database.migrate()
+            await limits(database)
+            wire.flows.clear()
+            for _ in range(2):  # on an open connection, then on a new one
+                for transaction in (database.read, database.write):
+                    async with asyncio.timeout(6):
+                        with pytest.raises(StoreUnavailable) as caught:
+                            async with transaction() as tx:
+                                await tx.execute(LIMITS)
+                    assert caught.value.reason == Trouble.UNREACHABLE
+            wire.flows.set()
+            await limits(database)
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [("SELECT pg_sleep(60)", Trouble.SLOW), ("LOCK TABLE acceptances", Trouble.BUSY)],
+)
+async def test_statement_that_waits_too_long_is_ended(postgres: str, statement: str, reason: Trouble) -> None:
+    """The server ends it and says why; the connection is fit for use."""
+    async with Database(f"{postgres}?statement_timeout=2&lock_timeout=1") as database:
+        await database.migrate()
+        async with Database(postgres) as other, other.write() as held:
+            await held.execute(text("LOCK TABLE acceptances"))
+            with pytest.raises(StoreUnavailable) as caught:
+                async with database.write() as tx:
+                    await tx.execute(text(statement))
+        assert caught.value.reason == reason
+        await database.check()

@@ -205,6 +205,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("since", UtcDateTime(), nullable=True),
         sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("oldest", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
