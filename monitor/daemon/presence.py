@@ -10,6 +10,7 @@ from monitor.clock import Clock, StoreClock
 from monitor.daemon.jobs import JobRunner
 from monitor.daemon.reload import ActiveConfig
 from monitor.metrics import Metrics
+from monitor.store import replicas as store
 from monitor.store.database import Database
 from monitor.store.enrol import wants_of
 from monitor.store.replicas import leave, report, store_time
@@ -75,9 +76,12 @@ class Presence:
     async def _report(self) -> None:
         state = self.active.state
         wants = wants_of(state.watchlist.connections, state.watchlist.discovering, self.active.receivers)
-        async with self.database.write() as tx:
+
+        async def write(tx: AsyncConnection) -> store.Presence:
             await self._take_over_clock(tx)
-            found = await report(tx, state.replica, wants, self.clock.now())
+            return await report(tx, state.replica, wants, self.clock.now())
+
+        found = await self.database.transact(write)
         self.metrics.replicas(found.live)
         if found.freed or len(found.wants) > 1:
             self.on_moved()

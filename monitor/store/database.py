@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, event, insert, update
 from sqlalchemy.engine import URL, make_url
@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
-from monitor.errors import StartError, StoreUnavailable, Superseded
+from monitor.errors import Conflict, StartError, StoreUnavailable, Superseded
 from monitor.http.address import safe_url
 from monitor.http.redactor import Redactor
 from monitor.postgres import SCHEMES, PostgresUrl
@@ -34,7 +34,11 @@ from monitor.store.schema import (
 from monitor.store.tables import pulse
 from monitor.store.trouble import Trouble, advised, told_by, trouble_of
 
+T = TypeVar("T")
+
 _READERS = 4
+_TRIES = 4
+"""How often a transaction is begun that meets another one's deadlock."""
 _LOG_SIZE = 4 * 2**20
 """Bytes that SQLite's write-ahead log keeps once what is in it has reached the database."""
 _EMPTYING_S = 0.5
@@ -217,6 +221,22 @@ class Database:
             except (SQLAlchemyError, OSError) as exc:
                 raise await self._unavailable("write to", exc) from exc
 
+    async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Run what writes many rows in one transaction, again if it and another one were in each other's way.
+
+        Args:
+            work: Leaves nothing behind but what it writes, and what it returns.
+
+        Raises:
+            StoreUnavailable: The write failed; nothing of it is kept.
+        """
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(Conflict):
+                async with self.write() as tx:
+                    return await work(tx)
+        async with self.write() as tx:
+            return await work(tx)
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Run a block of queries that sees one state of the database.
@@ -254,7 +274,8 @@ class Database:
             trouble = refusal or trouble
         words = self._redactor.hide_foreign(told_by(exc))
         said = words if trouble == Trouble.OTHER else f"{trouble} ({words})"
-        return StoreUnavailable(f"cannot {doing} the store: {said}", trouble)
+        failed = Conflict if trouble == Trouble.CONFLICT else StoreUnavailable
+        return failed(f"cannot {doing} the store: {said}", trouble)
 
     async def close(self) -> None:
         """Close every connection, once the writer is done."""

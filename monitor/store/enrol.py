@@ -99,7 +99,8 @@ async def enrol(
         StoreUnavailable: The database did not accept it; nothing has changed.
     """
     mine = {watch.identity for watch in watches}
-    async with database.write() as tx:
+
+    async def write(tx: AsyncConnection) -> Enrolled:
         if not database.is_sqlite:
             await report(tx, me, wants_of(mine, discovering, receivers), now)
         decides = await take_turn(tx, me, now)
@@ -133,6 +134,8 @@ async def enrol(
             foreign=frozenset(state.identity for state in states) - mine,
             removed=removed,
         )
+
+    return await database.transact(write)
 
 
 async def _remove(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import bindparam, delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.policy import Records, Step
 from monitor.drift.snapshot import Counts
@@ -96,7 +97,8 @@ class Ledger:
             wakes_at=step.wakes_at if step is not None else record.at,
             at=record.at,
         )
-        async with self._database.write() as tx:
+
+        async def write(tx: AsyncConnection) -> None:
             await save(tx, record.claim, state, record.result)
             if step is not None:
                 await add_changes(tx, record.connection, record.claim.sync_id, step.changes, record.at)
@@ -108,6 +110,8 @@ class Ledger:
                 )
             if record.acceptances:
                 await tx.execute(delete(acceptances).where(acceptances.c.id.in_(record.acceptances)))
+
+        await self._database.transact(write)
 
 
 # Statements of every sync are built once: building one takes longer than running it.

@@ -165,7 +165,8 @@ class StoredOutbox:
         """
         now = self._clock.now()
         until = now + timedelta(seconds=lease_s)
-        async with self._database.write() as tx:
+
+        async def lease(tx: AsyncConnection) -> list[Delivery]:
             asked = {"receiver": receiver, "now": now, "most": limit + _LOOK_PAST}
             due = list((await tx.execute(_DUE, asked)).scalars())
             first = (await _first_in_line(tx, due))[:limit]
@@ -174,7 +175,9 @@ class StoredOutbox:
             if leased:
                 ids = [delivery.id for delivery in leased]
                 await tx.execute(_LEASE, {"ids": ids, "until": until, "by": self._holder})
-        return leased
+            return leased
+
+        return await self._database.transact(lease)
 
     async def next_due_at(self, receiver: str) -> datetime | None:
         """Return when `lease_due` will next find something."""
@@ -185,7 +188,8 @@ class StoredOutbox:
     async def settle(self, results: Sequence[Result]) -> None:
         """Record how the tries ended, in one transaction."""
         accepted = [result for result in results if isinstance(result, Sent)]
-        async with self._database.write() as tx:
+
+        async def write(tx: AsyncConnection) -> None:
             left: list[int] = []
             counted: list[Result] = []
             for result in results:
@@ -209,6 +213,8 @@ class StoredOutbox:
                     .where(receivers.c.name == result.delivery.receiver)
                     .values(**_health(result))
                 )
+
+        await self._database.transact(write)
 
 
 async def _first_in_line(tx: AsyncConnection, due: Sequence[int]) -> list[int]:

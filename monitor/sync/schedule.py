@@ -230,22 +230,25 @@ class Schedule:
                 self._due_at = await next_due_at(tx, leaving=self.active.foreign)
             if not self._is_due(now):
                 return ()
-        claims: Sequence[Claim] = ()
+
+        async def write(tx: AsyncConnection) -> tuple[Sequence[Claim], datetime | None]:
+            await self._write_ended(tx, ended, now)
+            if renewing:
+                await renew(tx, running, now + LEASE, holder=self.active.replica.id)
+            claims: Sequence[Claim] = ()
+            if not self._closing:
+                claims = await claim_due(
+                    tx,
+                    now,
+                    limit=self.batch,
+                    lease=LEASE,
+                    holder=self.active.replica.id,
+                    leaving=self.active.foreign,
+                )
+            return claims, await next_due_at(tx, leaving=self.active.foreign)
+
         try:
-            async with self.database.write() as tx:
-                await self._write_ended(tx, ended, now)
-                if renewing:
-                    await renew(tx, running, now + LEASE, holder=self.active.replica.id)
-                if not self._closing:
-                    claims = await claim_due(
-                        tx,
-                        now,
-                        limit=self.batch,
-                        lease=LEASE,
-                        holder=self.active.replica.id,
-                        leaving=self.active.foreign,
-                    )
-                self._due_at = await next_due_at(tx, leaving=self.active.foreign)
+            claims, self._due_at = await self.database.transact(write)
         except Exception:
             self._ended[:0] = ended
             self._singly = True  # one row that is never accepted must not hold up all the others

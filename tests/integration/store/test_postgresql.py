@@ -1,9 +1,12 @@
 """A PostgreSQL reached in every way that its users know, and one that does not answer."""
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.errors import StoreUnavailable
 from monitor.store.database import Database
@@ -103,3 +106,45 @@ async def test_statement_that_waits_too_long_is_ended(postgres: str, statement: 
                     await tx.execute(text(statement))
         assert caught.value.reason == reason
         await database.check()
+
+
+async def test_deadlocked_transactions_both_succeed(postgres: str) -> None:
+    """The database gives one of them up; it runs again, and nothing is reported."""
+    async with Database(postgres) as one, Database(postgres) as other:
+        await one.migrate()
+        async with one.write() as tx:
+            await tx.execute(text("INSERT INTO fleet (id, version) VALUES (1, 0), (2, 0)"))
+        met, tries = asyncio.Barrier(2), 0
+
+        async def move(tx: AsyncConnection, ids: Sequence[int]) -> None:
+            nonlocal tries
+            tries += 1
+            first = tries <= 2
+            for each in ids:
+                await tx.execute(text("UPDATE fleet SET version = version + 1 WHERE id = :id"), {"id": each})
+                if first and each == ids[0]:
+                    await met.wait()
+
+        await asyncio.gather(
+            one.transact(lambda tx: move(tx, (1, 2))), other.transact(lambda tx: move(tx, (2, 1)))
+        )
+        assert tries == 3
+        async with one.read() as tx:
+            assert list((await tx.execute(text("SELECT version FROM fleet"))).scalars()) == [2, 2]
+
+
+async def test_conflict_that_does_not_end_is_reported(postgres: str) -> None:
+    """After some tries, with its reason; and any other error at once."""
+    tried = []
+
+    async def fail(tx: AsyncConnection, sql: str) -> None:
+        tried.append(sql)
+        await tx.execute(text(sql))
+
+    conflict = "DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40001'; END $$"
+    for sql, reason, tries in ((conflict, Trouble.CONFLICT, 4), ("SELECT nothing", Trouble.OTHER, 1)):
+        tried.clear()
+        with pytest.raises(StoreUnavailable) as caught:
+            async with Database(postgres) as database:
+                await database.transact(partial(fail, sql=sql))
+        assert (caught.value.reason, len(tried)) == (reason, tries)
