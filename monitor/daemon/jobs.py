@@ -41,7 +41,9 @@ _LATE = 0.02
 _MOST_LATE_S = 30.0
 """How late a reminder may be: a part of its interval. A look for them goes through all that is firing."""
 _LONGEST_COMMIT = timedelta(seconds=5)
-"""What a replica wrote may be seen so much later than it says."""
+"""What a replica wrote is seen so much later than it says, at most; nearly always."""
+_EVERY_ROW_S = 60.0
+"""Now and then replicas read every row, for what was seen later than that."""
 
 
 @dataclass(eq=False)
@@ -131,6 +133,7 @@ class Housekeeping:
     _reminded_s: float = field(init=False, default=-math.inf)
     _seen_writes: int = field(init=False, default=-1)
     _followed_at: datetime | None = field(init=False, default=None)
+    _followed_all_s: float = field(init=False, default=-math.inf)
 
     def __post_init__(self) -> None:
         self._read_s = self.clock.monotonic()
@@ -250,19 +253,22 @@ class Housekeeping:
     async def _follow_replicas(self) -> None:
         """Show what other replicas found: every one exports every connection, so a lost one makes no gap."""
         connections = self.active.state.watchlist.connections
-        now, since = self.clock.now(), self._followed_at
+        now, now_s, since = self.clock.now(), self.clock.monotonic(), self._followed_at
+        every_row = now_s - self._followed_all_s >= _EVERY_ROW_S
+        moved_since = None if since is None or every_row else since - _LONGEST_COMMIT
         try:
             async with self.database.read() as tx:
-                states = await watched(
-                    tx, self.codec, moved_since=since - _LONGEST_COMMIT if since is not None else None
-                )
+                states = await watched(tx, self.codec, moved_since=moved_since)
         except StoreUnavailable:
             return  # the job of the gauges counts and logs it
         self._followed_at = now
+        if moved_since is None:
+            self._followed_all_s = now_s
         for state in states:
             connection = connections.get(state.identity)
             if connection is not None:
                 self.announcer.follow(state, connection, now)
+        await self.active.show_numbers(states)
 
     async def _refresh_secrets(self) -> None:
         secrets, redactor = list(secrets_of(self.active.config)), self.active.network.redactor

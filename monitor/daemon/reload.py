@@ -303,23 +303,20 @@ class ActiveConfig:
         for state in enrolled.states:
             self.announcer.restore(state, connections[state.identity], now)
         self._warn_stretched(made.config, watchlist, discovered)
-        await self._show_numbers(made.config, watchlist)
+        self.announcer.show_numbers(shown=made.config.metrics.numbers)
+        # The store has accepted the config already: if it goes away now, the numbers come with their changes.
+        await self.show_numbers(enrolled.states)
         return watchlist
 
-    async def _show_numbers(self, config: Config, watchlist: Watchlist) -> None:
-        """Show one series per number where the user opted in, without waiting for a change.
-
-        The store has accepted the config already: if it goes away now, the numbers come with their changes.
-        """
-        self.announcer.show_numbers(shown=config.metrics.numbers)
-        if not config.metrics.numbers:
-            return
+    async def show_numbers(self, states: Sequence[ConnectionState]) -> None:
+        """Show one series per number where the user opted in, without waiting for a change."""
         try:
-            for identity in watchlist.connections:
+            for state in filter(self.announcer.lacks_numbers, states):
                 async with self.database.read() as tx:
-                    records = await load_records(tx, identity, self.codec)
+                    records = await load_records(tx, state.identity, self.codec)
                 if records.snapshot is not None:
-                    self.announcer.numbers(identity, records.snapshot.numbers.values())
+                    shown = records.snapshot.numbers.values()
+                    self.announcer.numbers(state.identity, state.digest, shown)
         except StoreUnavailable as exc:
             self.announcer.store.failed(exc, "reading the numbers to show")
 

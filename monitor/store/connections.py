@@ -44,6 +44,8 @@ class ConnectionState:
     watched_since: datetime
     vanished_at: datetime | None
     due_at: datetime
+    epoch: int
+    digest: str | None
     held: int
     held_reason: str | None
     applied_at: datetime | None

@@ -49,7 +49,10 @@ class Announcer:
         self._repeats = repeats or Repeats(log, SystemClock())
         self._numbers = False
         self._views: dict[str, ConnectionView] = {}
-        self._synced_at: dict[str, datetime] = {}
+        self._own: dict[str, tuple[int, datetime]] = {}
+        """The epoch of the last sync of each that this process made, and its instant."""
+        self._numbers_of: dict[str, str | None] = {}
+        """The digest of the answer whose numbers are shown."""
 
     def restore(self, state: ConnectionState, connection: Connection, now: datetime) -> None:
         """Show a connection as the store knows it; one that is shown already only changes its names."""
@@ -68,13 +71,10 @@ class Announcer:
         )
 
     def follow(self, state: ConnectionState, connection: Connection, now: datetime) -> None:
-        """Show a connection as the store knows it, unless this process has a newer sync of it."""
-        known_at = self._synced_at.get(state.identity)
-        if known_at is not None and (state.synced_at is None or state.synced_at < known_at):
-            self._synced_at[state.identity] = min(known_at, now)  # the clock may have been set back since
+        """Show a connection as the store knows it, unless it is to get a newer sync of this process."""
+        own = self._own.get(state.identity)
+        if own is not None and (state.synced_at is None or (state.epoch, state.synced_at) < own):
             return
-        if state.synced_at is not None:
-            self._synced_at[state.identity] = state.synced_at
         before = self._views.get(state.identity)
         view = ConnectionView(
             identity=state.identity,
@@ -97,13 +97,15 @@ class Announcer:
         """Say whether every number gets a series; those that are shown go when they are not to be."""
         self._numbers = shown
         if not shown:
+            self._numbers_of.clear()
             for view in list(self._views.values()):
                 if view.numbers:
                     self._show(replace(view, numbers=()))
 
     def forget(self, identity: str) -> None:
         """Drop every series of a connection that is no longer watched."""
-        self._synced_at.pop(identity, None)
+        self._own.pop(identity, None)
+        self._numbers_of.pop(identity, None)
         self.store.forget(identity)
         if self._views.pop(identity, None) is not None:
             self._metrics.remove_connection(identity)
@@ -122,10 +124,16 @@ class Announcer:
         if view is not None and view.maintenance is not is_open:
             self._show(replace(view, maintenance=is_open))
 
-    def numbers(self, identity: str, numbers: Iterable[Number]) -> None:
-        """Show one series per number, where the user opted in."""
+    def lacks_numbers(self, state: ConnectionState) -> bool:
+        """Whether each number is to have a series, and those shown are of another answer."""
+        known = self._numbers_of.get(state.identity)
+        return self._numbers and state.identity in self._views and state.digest != known
+
+    def numbers(self, identity: str, digest: str | None, numbers: Iterable[Number]) -> None:
+        """Show one series per number of the answer with this digest, where the user opted in."""
         view = self._views.get(identity)
         if self._numbers and view is not None:
+            self._numbers_of[identity] = digest
             shown = tuple((number.phone_number, number.state) for number in numbers)
             self._show(replace(view, numbers=shown))
 
@@ -138,7 +146,7 @@ class Announcer:
         if view is None:
             return  # a reload removed it while it was being synced
         streak = result.streak
-        self._synced_at[identity] = result.at
+        self._own[identity] = result.claim.epoch, result.at
         self._metrics.count_sync(identity, streak.outcome or Outcome.OK, result.duration_s)
         self._show(
             replace(

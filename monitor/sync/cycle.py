@@ -165,7 +165,7 @@ class Cycle:
             return self._unchanged(connection, result)
         counts = await self._keep(watchlist, connection, claim, stored, done, result)
         self.announcer.synced(connection, result, counts=counts)
-        self.announcer.numbers(claim.identity, judgement.snapshot.numbers.values())
+        self.announcer.numbers(claim.identity, digest, judgement.snapshot.numbers.values())
         self.announcer.changes(connection.names, claim.sync_id, done.changes)
         self.announcer.sync_completed(connection.names, result, len(done.changes), counts)
         return self._done(result, flush=False)

@@ -1,6 +1,7 @@
 """Syncs, policy and failures from the answer to the store, and what a reload does to them."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from monitor.simulator import SimulatedConnection
+from monitor.store.claims import flush
 from monitor.store.failures import failing
 from monitor.store.requests import accept
 from monitor.store.tables import acceptances
@@ -266,6 +268,45 @@ async def test_replica_shows_what_another_applied_just_before_its_own_sync(made:
         assert state.synced_at is not None
         connection = other.active.state.watchlist.connections[state.identity]
         (claim,) = (await claim_all(other.database, state.due_at)).values()
-        other.announcer.synced(connection, fresh(claim, at=state.synced_at))
-        other.announcer.follow(state, connection, state.synced_at)
+        result = fresh(claim, at=state.synced_at)
+        other.announcer.synced(connection, result)
+        async with other.database.write() as tx:
+            await flush(tx, [result])
+        other.announcer.follow(await made.standing(), connection, state.synced_at)
         assert other.announcer.views()[0].counts == state.counts
+
+
+async def test_replica_shows_what_another_applied_later_though_its_own_clock_was_ahead(
+    made: Rig, tmp_path: Path
+) -> None:
+    """Which sync is newer goes by the order of claims in the store, not by the clocks of two machines."""
+    async with rig(tmp_path) as other:
+        await other.configure("hook")
+        state = await made.standing()
+        connection = other.active.state.watchlist.connections[state.identity]
+        (claim,) = (await claim_all(other.database, state.due_at)).values()
+        ahead = replace(fresh(claim, at=state.due_at + timedelta(hours=1)), due_at=state.due_at)
+        other.announcer.synced(connection, ahead)
+        async with other.database.write() as tx:
+            await flush(tx, [ahead])
+        made.simulator.do("remove_routing", numbers=3)
+        await made.run()
+        state = await made.standing()
+        other.announcer.follow(state, connection, state.due_at)
+        assert other.announcer.views()[0].counts == state.counts
+
+
+async def test_replica_shows_each_number_as_another_applied_it(made: Rig, tmp_path: Path) -> None:
+    """Series of numbers follow the store too: two replicas never contradict each other for long."""
+    async with rig(tmp_path) as other:
+        await other.configure("hook", metrics__numbers="true")
+        (key,) = numbers(made, 1)
+        made.simulator.do("remove_routing", number=key)
+        await made.run()
+        state = await made.standing()
+        other.announcer.follow(
+            state, other.active.state.watchlist.connections[state.identity], made.clock.now()
+        )
+        await other.active.show_numbers([state])
+        shown = dict(other.announcer.views()[0].numbers)
+        assert shown[f"+{key}"] != "READY"
