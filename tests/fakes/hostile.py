@@ -33,10 +33,12 @@ PHRASES = (
     "",
 )
 
+# By index: hypothesis refuses to describe a strategy that holds texts so long.
+_PHRASE = st.integers(min_value=0, max_value=len(PHRASES) - 1).map(lambda place: PHRASES[place])
 TEXTS = st.one_of(
-    st.sampled_from(PHRASES),
+    _PHRASE,
     st.text(max_size=40),
-    st.builds("".join, st.lists(st.sampled_from(PHRASES), max_size=3)),
+    st.builds("".join, st.lists(_PHRASE, max_size=3)),
 )
 COUNTS = st.integers(min_value=0, max_value=10**7)
 AT = "2026-03-01T12:00:00.000Z"

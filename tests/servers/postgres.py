@@ -22,7 +22,7 @@ from tests.servers.process import free_port, tied
 from tests.servers.require import lacking, require, require_postgresql
 
 _SUPERUSER = "postgres"
-_START_S = 30.0
+_START_S = 90.0
 _POLL_S = 0.02
 
 

@@ -31,15 +31,15 @@ def free_port() -> int:
 
 @overload
 async def wait_until(
-    predicate: Callable[[], Awaitable[T]], timeout_s: float = 20.0, what: str = "it"
+    predicate: Callable[[], Awaitable[T]], timeout_s: float = 60.0, what: str = "it"
 ) -> T: ...
 
 
 @overload
-async def wait_until(predicate: Callable[[], T], timeout_s: float = 20.0, what: str = "it") -> T: ...
+async def wait_until(predicate: Callable[[], T], timeout_s: float = 60.0, what: str = "it") -> T: ...
 
 
-async def wait_until(predicate: Callable[[], Any], timeout_s: float = 20.0, what: str = "it") -> Any:
+async def wait_until(predicate: Callable[[], Any], timeout_s: float = 60.0, what: str = "it") -> Any:
     """Return the first true value of a predicate, which may be a coroutine function.
 
     For processes of their own, whose time no test can move: what is asserted is that it happens, not when.
@@ -108,7 +108,7 @@ class Process:
         """What it has written so far."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
-    async def start(self, timeout_s: float = 30.0) -> None:
+    async def start(self, timeout_s: float = 90.0) -> None:
         """Start it and wait until it is ready.
 
         Raises:
@@ -136,14 +136,14 @@ class Process:
         """Send it a signal: SIGSTOP freezes it, SIGCONT lets it go on."""
         os.kill(self.pid, number)
 
-    async def wait(self, timeout_s: float = 20.0) -> int:
+    async def wait(self, timeout_s: float = 60.0) -> int:
         """Return its exit code once it has ended by itself."""
         assert self._running is not None, "not started"
         code = await asyncio.to_thread(self._running.wait, timeout_s)
         self._running = None
         return code
 
-    async def stop(self, timeout_s: float = 20.0) -> int:
+    async def stop(self, timeout_s: float = 60.0) -> int:
         """Ask it to end (SIGTERM) and return its exit code."""
         self.signal(signal.SIGTERM)
         return await self.wait(timeout_s)
