@@ -1,20 +1,21 @@
 """`connections`: which connections are watched, and their state."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 import typer
 
 from monitor.cli.check_config import spoken
-from monitor.cli.shell import ConnectionOption, FormatOption, config_of, shell_of, store_of
+from monitor.cli.shell import ConnectionOption, FormatOption, config_of, shell_of, store_of, unseen
 from monitor.cli.terminal import Format, Terminal
+from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.errors import StartError
 from monitor.store.codec import Codec
-from monitor.store.connections import ConnectionState, watched
-from monitor.store.rows import connection_row
+from monitor.store.connections import watched
+from monitor.store.rows import ConnectionRow, connection_row
 
 _STATE = (
     "numbers",
@@ -76,22 +77,24 @@ def connections(
     elif rows:
         shown = [[row[key] for key in _COLUMNS.values()] for row in rows]
         shell.terminal.table(tuple(_COLUMNS), shown, spare=("account", "synced"))
-        for row in rows:
-            if row["error"]:
-                shell.terminal.note(f"{row['name']}: {row['error']}")
+    shown_names = {row["name"] for row in rows}
+    for line in unseen([row for row in known.values() if row.name in shown_names], SystemClock().now()):
+        shell.terminal.note(line)
 
 
-async def _states(config: Config, terminal: Terminal) -> list[ConnectionState]:
+async def _states(config: Config, terminal: Terminal) -> dict[str, ConnectionRow]:
+    """Return what the store knows of connections, by identity."""
     try:
         async with store_of(config) as database, database.read() as tx:
-            return await watched(tx, Codec())
+            states = await watched(tx, Codec())
+            return {state.identity: connection_row(state, maintenance=None) for state in states}
     except StartError as exc:
         terminal.note(f"showing only what is configured: {exc}")
-        return []
+        return {}
 
 
-def _rows(config: Config, states: Iterable[ConnectionState]) -> list[dict[str, Any]]:
-    known = {state.identity: state for state in states}
+def _rows(config: Config, stored: Mapping[str, ConnectionRow]) -> list[dict[str, Any]]:
+    known = dict(stored)
     rows = [
         _row(
             account.name,
@@ -113,11 +116,10 @@ def _rows(config: Config, states: Iterable[ConnectionState]) -> list[dict[str, A
 
 
 def _row(
-    account: str, name: str, connection_id: str | None, synced: str | None, state: ConnectionState | None
+    account: str, name: str, connection_id: str | None, synced: str | None, stored: ConnectionRow | None
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"name": name, "account": account, "connection_id": connection_id}
     row |= {"synced": synced, "discovered": synced is None}
-    if state is None:
+    if stored is None:
         return row | _UNKNOWN
-    stored = connection_row(state, maintenance=None)
     return row | {key: getattr(stored, key) for key in _STATE}

@@ -24,6 +24,7 @@ from monitor.cli.shell import (
     store_of,
     this_user,
     unknown_name,
+    unseen,
 )
 from monitor.cli.terminal import Format, instant
 from monitor.clock import SystemClock
@@ -37,7 +38,7 @@ from monitor.store.connections import watched
 from monitor.store.paging import Page
 from monitor.store.queries import alert_bodies, change_rows, delivery_rows, problems
 from monitor.store.requests import Dismissed, Retried, dismiss, retry
-from monitor.store.rows import Problem, ProblemStatus
+from monitor.store.rows import Problem, ProblemStatus, connection_row
 
 REFUSED = 1
 
@@ -46,9 +47,8 @@ REFUSED = 1
 class Listing:
     """A question to the store: what its rows are called, and how they look in a table.
 
-    `ask` takes a transaction, the config, and filters by name. `spare` columns are left out first where a
-    terminal is narrow; `instead` says below the table what must be known even so, given the rows and what was
-    left out.
+    `ask` takes a transaction, the config, and filters by name. `spare` columns go below their row where a
+    terminal is narrow. `aside` is said beside the rows, or their absence, given the filter by connection.
     """
 
     ask: Callable[..., Awaitable[Page[Any]]]
@@ -56,7 +56,7 @@ class Listing:
     nothing: str
     columns: tuple[str, ...]
     spare: tuple[str, ...]
-    instead: Callable[[Sequence[Any], frozenset[str]], Sequence[str]] = lambda _rows, _out: ()
+    aside: Callable[[AsyncConnection, str | None], Awaitable[Sequence[str]]] | None = None
 
 
 def drift(
@@ -72,7 +72,8 @@ def drift(
 
     Trouble is pending until enough syncs have confirmed it (or a maintenance window ends), then alerting, and
     ending while the number looks good again; an [[ignore]] rule makes it ignored. Removed and reconfigured
-    numbers are listed until they are accepted or return.
+    numbers are listed until they are accepted or return. Standard error says which connections cannot be
+    seen: of these, the numbers are listed as last seen.
 
     Exit codes:
       0  done
@@ -207,9 +208,7 @@ def _list(
         terminal.json(page.rows)
     elif page.rows:
         rows = [[_value(row, column) for column in listing.columns] for row in page.rows]
-        left_out = terminal.table(listing.columns, rows, spare=listing.spare)
-        for line in listing.instead(page.rows, left_out):
-            terminal.line(line)
+        terminal.table(listing.columns, rows, spare=listing.spare)
     for note in notes:
         terminal.note(note)
     if page.next is not None:
@@ -221,7 +220,10 @@ async def _ask(
 ) -> tuple[Page[Any], list[str]]:
     async with store_of(config) as database, database.read() as tx:
         page = await listing.ask(tx, config, limit=limit, **given)
-        return page, [] if page.rows else await _why_nothing(tx, config, listing, given)
+        notes = [] if page.rows else await _why_nothing(tx, config, listing, given)
+        if listing.aside is not None:
+            notes += await listing.aside(tx, given.get("connection"))
+        return page, notes
 
 
 async def _why_nothing(
@@ -285,13 +287,10 @@ async def _problems(tx: AsyncConnection, config: Config, **given: Any) -> Page[P
     return await problems(tx, codec, rules.get, SystemClock().now(), **given)
 
 
-def _to_do(rows: Sequence[Problem], out: frozenset[str]) -> list[str]:
-    """Return what to what to do about each state, where the table has no room to say it of each number."""
-    if "what to do" not in out:
-        return []
-    return [
-        f"{state}: {action}" for state, action in sorted({(row.state, row.action or "-") for row in rows})
-    ]
+async def _unseen(tx: AsyncConnection, connection: str | None) -> list[str]:
+    """Return a line for each connection of which the rows say how it was, not how it is."""
+    rows = [connection_row(each, maintenance=None) for each in await watched(tx, Codec())]
+    return unseen([row for row in rows if fnmatchcase(row.name, connection or "*")], SystemClock().now())
 
 
 _DRIFT = Listing(
@@ -299,8 +298,8 @@ _DRIFT = Listing(
     noun="numbers in trouble",
     nothing="no numbers are in trouble",
     columns=("connection", "number", "kind", "state", "issues", "status", "since", "what to do", "alert"),
-    spare=("alert", "kind", "what to do", "issues"),
-    instead=_to_do,
+    spare=("alert", "what to do", "issues", "kind"),
+    aside=_unseen,
 )
 _CHANGES = Listing(
     ask=lambda tx, _config, **given: change_rows(tx, **given),

@@ -2,7 +2,7 @@
 
 import os
 import pwd
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,11 +11,12 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.terminal import Format, Terminal
+from monitor.cli.terminal import Format, Terminal, instant
 from monitor.config import Config, find_config_file, load_config, parse_duration, secrets_of
 from monitor.errors import nearest
 from monitor.store.actions import COMMAND, Actor
 from monitor.store.database import Database
+from monitor.store.rows import ConnectionRow, SyncStatus, unknown_since
 
 FormatOption = Annotated[Format, typer.Option("--format", help="A table for people, or JSON only.")]
 ConnectionOption = Annotated[
@@ -106,6 +107,25 @@ def since_at(value: str | None, now: datetime) -> datetime | None:
             'use a duration like "2h", or a time like 2026-01-31T09:00:00Z', param_hint="--since"
         ) from None
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+_MOST_UNSEEN = 20
+
+
+def unseen(rows: Sequence[ConnectionRow], now: datetime) -> list[str]:
+    """Return a line for each connection of which the store says how it was, not how it is."""
+    lines = []
+    for row in rows:
+        since = unknown_since(row, now)
+        if since is not None:
+            why = row.error or (
+                "its last sync failed" if row.consecutive_failures else "no sync was made since"
+            )
+            lines.append(f"{row.name}: unknown since {instant(since)}: {why}")
+        elif row.status is SyncStatus.WAITING:
+            lines.append(f"{row.name}: unknown: not synced yet")
+    more = len(lines) - _MOST_UNSEEN
+    return [*lines[:_MOST_UNSEEN], f"and {more} more connections are unknown"] if more > 0 else lines
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:

@@ -98,7 +98,8 @@ def _show_drifting(looks: Sequence[Look], terminal: Terminal) -> None:
     ]
     if rows:
         terminal.line()
-        terminal.table(("connection", "number", "state", "issues", "what to do", ""), rows)
+        columns = ("connection", "number", "state", "issues", "what to do", "note")
+        terminal.table(columns, rows, spare=("what to do", "issues"))
     for look in looks:
         more = len(look.drifting) - _LISTED
         if more > 0:

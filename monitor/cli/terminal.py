@@ -1,17 +1,20 @@
 """What commands write: data on standard output, everything else on standard error."""
 
 import contextlib
+import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, TextIO
 
 import msgspec
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -25,7 +28,13 @@ _WIDE = 10_000
 _GAP = 3
 """Between two columns."""
 _READABLE = 30
-"""A column of sentences may be as narrow as this; one of names, numbers and instants is never broken."""
+"""A column of sentences may be as narrow as this before columns go below their row."""
+_NARROWEST = 8
+"""A column of names, where even that does not suffice."""
+_INDENT = 4
+"""Of what stands below its row."""
+_WHOLE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ|\+?\d+")
+"""An instant or a number; never broken."""
 
 _STYLES = {
     "critical": "bold red",
@@ -83,31 +92,38 @@ class Terminal:
 
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, spare: Sequence[str] = ()
-    ) -> frozenset[str]:
+    ) -> None:
         """Write a table; words that mean something have a colour.
 
         Args:
             columns: Their names.
             rows: A value for each column.
-            spare: Columns that are left out, in this order, where the terminal is too narrow for all.
-
-        Returns:
-            The columns that were left out.
+            spare: Columns that go below their row, in this order, where the terminal is too narrow for all.
         """
         cells = [[cell(self.redactor.hide_in(value)) for value in row] for row in rows]
         fits = [_Fit.of(name, [row[index] for row in cells]) for index, name in enumerate(columns)]
-        out = _left_out(fits, spare, self._console.width)
-        left = [index for index, name in enumerate(columns) if name not in out]
-        fold = _needed([fits[index] for index in left]) > self._console.width
-        shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
-        for index in left:
-            shown.add_column(columns[index], overflow="fold", no_wrap=not (fold or fits[index].wraps))
+        spared = _below(fits, spare, self._console.width)
+        below = [index for index, name in enumerate(columns) if name in spared]
+        beside = [index for index, name in enumerate(columns) if name not in spared]
+        widths = _widths([fits[index] for index in beside], self._console.width)
+
+        def grid(row: Sequence[Text] = ()) -> Table:
+            shown = Table(
+                box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False, show_header=not row
+            )
+            for index, width in zip(beside, widths, strict=True):
+                # Minimal and maximal: a column of a row stands below that of the row before.
+                shown.add_column(columns[index], overflow="fold", min_width=width, max_width=width)
+            if row:
+                shown.add_row(*(row[index] for index in beside))
+            return shown
+
+        self._print(grid())
         for row in cells:
-            shown.add_row(*(row[index] for index in left))
-        self._print(shown)
-        if out:
-            self.note(f"for a wider terminal, or --format json: {', '.join(out)}", style="dim")
-        return frozenset(out)
+            self._print(grid(row))
+            said = [Text.assemble((f"{columns[index]}: ", "dim"), row[index]) for index in below]
+            for line in _packed(said, self._console.width - _INDENT):
+                self._console.print(Padding(line, (0, 0, 0, _INDENT), expand=False))
 
     def line(self, text: str = "", style: str = "") -> None:
         """Write a line of data."""
@@ -168,31 +184,68 @@ class Terminal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fit:
-    """How wide a column is at the least; `wraps`: it holds sentences, which may go on in the next line."""
+    """How wide a column would be, and where its sentences go on in the next line; `whole`: never broken."""
 
     name: str
-    width: int
-    wraps: bool
+    natural: int
+    least: int
+    whole: bool
 
     @classmethod
     def of(cls, name: str, cells: Sequence[Text]) -> "_Fit":
-        natural = max((each.cell_len for each in cells), default=0)
-        wraps = natural > _READABLE and any(" " in each.plain for each in cells)
-        return cls(name=name, width=max(_READABLE if wraps else natural, cell_len(name)), wraps=wraps)
+        longest = max((each.cell_len for each in cells), default=0)
+        natural = max(longest, cell_len(name))
+        sentences = longest > _READABLE and any(" " in each.plain for each in cells)
+        whole = any(_WHOLE.fullmatch(each.plain) for each in cells)
+        return cls(
+            name=name,
+            natural=natural,
+            least=_READABLE if sentences else natural,
+            whole=whole and not sentences,
+        )
+
+    @property
+    def narrowest(self) -> int:
+        """Its width where names, too, are broken."""
+        return self.natural if self.whole else min(self.natural, _NARROWEST)
 
 
-def _left_out(fits: Sequence[_Fit], spare: Sequence[str], width: int) -> list[str]:
-    """Return the columns to leave out so that the others fit into a width, if leaving out can do it."""
-    out: list[str] = []
-    for name in spare:
-        if _needed([fit for fit in fits if fit.name not in out]) <= width:
-            break
-        out.append(name)
-    return out
+def _below(fits: Sequence[_Fit], spare: Sequence[str], width: int) -> list[str]:
+    """Return the columns to put below their row so that the others fit into a width."""
+    below: list[str] = []
+    stages = [(name, attrgetter("least")) for name in spare]
+    stages += [(fit.name, attrgetter("narrowest")) for fit in reversed(fits[1:]) if fit.name not in spare]
+    for name, least in stages:
+        if _needed([least(fit) for fit in fits if fit.name not in below]) > width:
+            below.append(name)
+    return below
 
 
-def _needed(fits: Sequence[_Fit]) -> int:
-    return sum(fit.width for fit in fits) + _GAP * (len(fits) - 1)
+def _widths(fits: Sequence[_Fit], width: int) -> list[int]:
+    """Return how wide columns are: sentences give way first, then names, instants and numbers never."""
+    widths = [fit.natural for fit in fits]
+    for floor in ([fit.least for fit in fits], [fit.narrowest for fit in fits]):
+        while _needed(widths) > width:
+            widest = max(range(len(fits)), key=lambda index: widths[index] - floor[index])
+            if widths[widest] <= floor[widest]:
+                break
+            widths[widest] -= 1
+    return widths
+
+
+def _packed(pieces: Sequence[Text], width: int) -> list[Text]:
+    """Return pieces in lines, none of them broken unless it is longer than a line."""
+    lines: list[Text] = []
+    for piece in pieces:
+        if lines and lines[-1].cell_len + 2 + piece.cell_len <= width:
+            lines[-1] = Text(", ").join([lines[-1], piece])
+        else:
+            lines.append(piece)
+    return lines
+
+
+def _needed(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
 
 
 def cell(value: Any) -> Text:

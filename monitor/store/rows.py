@@ -1,7 +1,7 @@
 """Rows that queries return; the same for the commands, the JSON API and the pages."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from monitor.drift.alert import Kind
@@ -27,11 +27,16 @@ class ProblemStatus(StrEnum):
     IGNORED = "ignored"
 
 
+GONE = "gone"
+"""The state of a removed number: the provider's own states are in capitals."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """One number in trouble: it drifts, or its removal or reconfiguration may alert.
 
-    `action` is the first thing to do. `since` is when a sync first saw it this way.
+    `action` is the first thing to do. `since` is when a sync first saw it this way. The state of a number
+    that is gone from the inventory is `GONE`, whatever it was before.
     """
 
     connection: str
@@ -222,6 +227,17 @@ def connection_row(standing: ConnectionState, *, maintenance: bool | None) -> Co
     )
 
 
+UNSEEN_AFTER = timedelta(minutes=5)
+"""A sync that is overdue for so long is not coming: whoever should make it is down, or stuck."""
+
+
+def unknown_since(row: ConnectionRow, now: datetime) -> datetime | None:
+    """Return since when a connection's numbers are unknown: its last sync failed, or none is made."""
+    if row.status is SyncStatus.FAILING or now - row.next_sync > UNSEEN_AFTER:
+        return row.last_success or row.watched_since
+    return None
+
+
 def trouble_row(
     whose: ConnectionName, track: Track, number: Number, rules: Rules | None, now: datetime
 ) -> Problem:
@@ -233,14 +249,15 @@ def trouble_row(
         status = ProblemStatus.PENDING
     else:
         status = ProblemStatus.ENDING if track.good or track.gone else ProblemStatus.ALERTING
+    gone = track.kind is Kind.NUMBER_REMOVED and track.back is None
     return Problem(
         connection=whose.name,
         account=whose.account,
         kind=track.kind,
         key=track.key,
         phone_number=number.phone_number,
-        state=number.state,
-        previous_state=track.previous_state,
+        state=GONE if gone else number.state,
+        previous_state=number.state if gone else track.previous_state,
         issues=number.issues,
         action=first_action(number),
         status=status,

@@ -12,6 +12,8 @@ import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.cli import records
+from monitor.cli.terminal import instant
 from monitor.drift.alert import Kind, Notice, Status, encode_body
 from monitor.drift.episodes import Track
 from monitor.drift.policy import Records
@@ -121,7 +123,7 @@ async def test_problems_say_how_each_stands(database: Database) -> None:
         (key(1), Kind.DRIFT, "NO_BOT", ProblemStatus.ALERTING),
         (key(2), Kind.DRIFT, "ROUTING_MISSING", ProblemStatus.ENDING),
         (key(3), Kind.DRIFT, "EXPIRED", ProblemStatus.PENDING),
-        (key(10), Kind.NUMBER_REMOVED, "READY", ProblemStatus.PENDING),
+        (key(10), Kind.NUMBER_REMOVED, "gone", ProblemStatus.PENDING),
     ]
     assert rows[0].action == "Fix NO_BOT"
     assert rows[0].alert_id is not None
@@ -559,3 +561,12 @@ async def test_connection_is_found_by_its_whole_name(database: Database) -> None
             await connection_named(tx, CODEC, lambda _: None, name) for name in ("acme", "Acme", "acm*", "")
         ]
     assert [row.name if row else None for row in found] == ["acme", None, None, None]
+
+
+async def test_drift_says_which_connections_cannot_be_seen(database: Database) -> None:
+    """Those that match the filter, beside the rows: what is listed of them is how it was."""
+    await watch(database, acme=Records(), beta=Records())
+    assert records._DRIFT.aside is not None
+    async with database.read() as tx:
+        lines = await records._DRIFT.aside(tx, "a*")
+    assert lines == [f"acme: unknown since {instant(START)}: no sync was made since"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from monitor.cli import records
 from monitor.cli.terminal import Terminal, cell, printable
 from monitor.secret import Secret
 
@@ -114,26 +115,53 @@ _ROW = (
 )
 
 
-@pytest.mark.parametrize(
-    ("width", "left_out"),
-    [
-        (200, set()),
-        (100, {"alert"}),
-        (60, {"alert", "what to do"}),
-    ],
-    ids=["wide", "narrow", "narrower"],
-)
-def test_tables_leave_out_what_is_spare_before_they_break_a_number(width: int, left_out: set[str]) -> None:
-    """Names, numbers, instants and identities stay whole; sentences wrap; what is missing is said."""
-    out, err = Screen(), io.StringIO()
-    gone = Terminal(out, err, width=width).table(_COLUMNS, [_ROW], spare=("alert", "what to do"))
-    shown = out.getvalue()
-    assert gone == left_out
-    assert "+918011223344" in shown
-    assert "2026-03-01 12:00:07Z" in shown
-    assert ("d48a2b2e2d174a072d893feb" in shown) is ("alert" not in left_out)
-    assert all(name in err.getvalue() for name in left_out)
-    assert all(len(re.sub("\x1b\\[[0-9;]*m", "", line)) <= width for line in shown.splitlines())
+def lines_of(out: Screen) -> list[str]:
+    """Return what a terminal shows, without colours."""
+    return re.sub("\x1b\\[[0-9;]*m", "", out.getvalue()).splitlines()
+
+
+@pytest.mark.parametrize("width", [200, 100, 80, 60, 40])
+def test_tables_lose_no_column_and_break_no_number(width: int) -> None:
+    """Numbers and instants stay whole; what has no room beside goes below its row, by its name."""
+    out = Screen()
+    Terminal(out, io.StringIO(), width=width).table(_COLUMNS, [_ROW, _ROW], spare=("alert", "what to do"))
+    lines = lines_of(out)
+    shown = "\n".join(lines)
+    assert all(len(line) <= width for line in lines)
+    assert shown.count("2026-03-01 12:00:07Z") == shown.count("+918011223344") == 2
+    if width > 60:  # below that, names are broken
+        assert all(name in shown for name in _COLUMNS)
+        assert shown.count("d48a2b2e2d174a072d893feb") == 2
+        assert " ".join(shown.split()).count("Create an active VoiceLink WebSocket") >= (width > 100)
+
+
+def test_columns_stand_below_each_other() -> None:
+    """Also where a row has more to say below."""
+    out = Screen()
+    rows = [("a", "+1", _ROW[2], "x", "y" * 30), ("acme-sales" * 3, "+918011223344", _ROW[2], "z" * 50, "y")]
+    Terminal(out, io.StringIO(), width=80).table(_COLUMNS, rows, spare=("alert", "what to do"))
+    assert len({line.index("2026-03-01") for line in lines_of(out) if "2026" in line}) == 1
+
+
+_LISTINGS = [records._DRIFT, records._CHANGES, records._ALERTS, records._DELIVERIES]
+
+
+@pytest.mark.parametrize("listing", _LISTINGS, ids=lambda each: each.noun)
+def test_no_list_loses_a_column_at_80_characters(listing: records.Listing) -> None:
+    """With ordinary values, every column of every list is there, and every value in one piece."""
+    values: dict[str, Any] = {name: name.upper().replace(" ", "_") for name in listing.columns}
+    values |= dict.fromkeys({"at", "since", "started", "queued"} & values.keys(), _ROW[2])
+    prose = {"what to do", "summary", "answer", "moved"} & values.keys()
+    values |= dict.fromkeys({"state", "issues", "was", "is"} & values.keys(), "NO_VOCOBASE_AGENT")
+    values |= dict.fromkeys({"alert", "delivery", "part of"} & values.keys(), "d48a2b2e2d174a072d893feb")
+    values |= dict.fromkeys({"number"} & values.keys(), "+918011223344") | dict.fromkeys(prose, _ROW[3])
+    out = Screen()
+    Terminal(out, io.StringIO(), width=80).table(
+        listing.columns, [[values[name] for name in listing.columns]], spare=listing.spare
+    )
+    shown = "\n".join(lines_of(out))
+    assert all(name in shown for name in listing.columns)
+    assert all(cell(values[name]).plain in shown for name in values.keys() - prose)
 
 
 def test_no_way_of_writing_shows_a_secret_of_the_config() -> None:
