@@ -31,6 +31,8 @@ ROW = connection_row(
         synced_at=NOW,
         succeeded_at=NOW - timedelta(minutes=1),
         duration_s=0.1,
+        epoch=1,
+        digest=None,
     ),
     maintenance=None,
 )
