@@ -30,7 +30,7 @@ from monitor.drift.instants import as_of
 from monitor.drift.moves import moves
 from monitor.drift.plausibility import Guard, Hold, believed, carry_over, hold, implausible
 from monitor.drift.rules import Rules
-from monitor.drift.snapshot import Change, Counts, Snapshot
+from monitor.drift.snapshot import Change, Counts, Number, Snapshot
 from monitor.drift.vocabulary import Vocabulary, count
 
 
@@ -65,11 +65,14 @@ class Step:
     at which the policy has something to do without a sync. `settled`: another sync with the same answer
     would change nothing. `counts` are those of the snapshot, if there is one. `names` are what clients, bots
     and agents are called now, or were before. `skipping`: answers have unreadable entries again and again,
-    since now.
+    since now. `came` are numbers that the snapshot before lacked or wrote otherwise, `went` the keys of those
+    that it had and this one lacks.
     """
 
     records: Records
     changes: tuple[Change, ...] = ()
+    came: tuple[Number, ...] = ()
+    went: tuple[str, ...] = ()
     opened: tuple[Track, ...] = ()
     moved: tuple[Track, ...] = ()
     ended: tuple[Ended, ...] = ()
@@ -130,8 +133,11 @@ def step(
     snapshot, skips = records.snapshot, records.skips
     names = snapshot.names if snapshot is not None else {}
     changes: tuple[Change, ...] = ()
+    came: tuple[Number, ...] = ()
+    went: tuple[str, ...] = ()
     if verdict is not None:
         changes = verdict.changes
+        came, went = _traffic(snapshot, verdict.snapshot)
         tracks = observe(tracks, records.snapshot, verdict.snapshot, verdict.changes, rules, now)
         if verdict.records.hold is not None:
             tracks = count_held(tracks, verdict.records.hold, verdict.snapshot, rules)
@@ -179,6 +185,8 @@ def step(
             skips=skips,
         ),
         changes=changes,
+        came=came,
+        went=went,
         opened=tuple(opened.values()),
         moved=tuple(_moved(stored, tracks)),
         ended=tuple(ended),
@@ -191,6 +199,17 @@ def step(
         names=names,
         skipping=records.skips < skips == rules.confirm_syncs,
     )
+
+
+def _traffic(before: Snapshot | None, after: Snapshot) -> tuple[tuple[Number, ...], tuple[str, ...]]:
+    """Return the numbers that came, or are written otherwise now, and the keys of those that went."""
+    known = before.numbers if before is not None else {}
+    came = (
+        number
+        for key, number in after.numbers.items()
+        if (was := known.get(key)) is None or was.phone_number != number.phone_number
+    )
+    return tuple(came), tuple(key for key in known if key not in after.numbers)
 
 
 def _is_ignored(track: Track, rules: Rules, now: datetime) -> bool:

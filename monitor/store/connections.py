@@ -13,6 +13,7 @@ from monitor.drift.policy import Records
 from monitor.drift.snapshot import Counts
 from monitor.store.claims import streak_of
 from monitor.store.codec import Codec
+from monitor.store.inventory import all_gone
 from monitor.store.tables import UtcDateTime, acceptances, connections, from_row, snapshots
 
 
@@ -167,8 +168,9 @@ _MOVE_DUE = (
 )
 
 
-async def stop_watching(tx: AsyncConnection, identities: Collection[str]) -> None:
+async def stop_watching(tx: AsyncConnection, identities: Collection[str], now: datetime) -> None:
     """Delete these connections' rows, snapshots and open acceptances; their history stays."""
+    await all_gone(tx, identities, now)
     for table in (acceptances, connections, snapshots):
         await tx.execute(delete(table).where(table.c.identity.in_(identities)))
 

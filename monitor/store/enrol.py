@@ -153,7 +153,7 @@ async def _remove(
     messages = messages_of(done.reports, scope=identity, watched=names, wording=spread.wording, now=now)
     await save_episodes(tx, identity, opened=(), moved=(), ended=done.ended, codec=codec)
     await save_alerts(tx, identity, messages, routes=routes, spread=spread, now=now)
-    await stop_watching(tx, [identity])
+    await stop_watching(tx, [identity], now)
 
 
 async def tell_missed_ends(tx: AsyncConnection, routes: Sequence[Route], now: datetime) -> int:

@@ -17,6 +17,7 @@ from monitor.store.claims import Claim, ConnectionUpdate, SyncResult, save
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
+from monitor.store.inventory import take_stock
 from monitor.store.tables import acceptances, connections, snapshots
 
 
@@ -101,6 +102,7 @@ class Ledger:
         async def write(tx: AsyncConnection) -> None:
             await save(tx, record.claim, state, record.result)
             if step is not None:
+                await take_stock(tx, identity, step.came, step.went, record.at)
                 await add_changes(tx, record.connection, record.claim.sync_id, step.changes, record.at)
                 await save_episodes(
                     tx, identity, opened=step.opened, moved=step.moved, ended=step.ended, codec=self._codec

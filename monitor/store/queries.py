@@ -19,6 +19,7 @@ from monitor.drift.snapshot import Number
 from monitor.store.actions import Action
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, connection_states
+from monitor.store.inventory import like
 from monitor.store.paging import LIMIT, Instant, Page, RowId, T, Text, cursor_of, page_of, parts_of
 from monitor.store.rows import (
     ActionRow,
@@ -220,11 +221,7 @@ async def change_rows(
     if since is not None:
         asked = asked.where(changes.c.at >= since)
     if connection is not None:
-        # LIKE has no [sets]: from the first one on it lets anything through, and `read` applies the glob.
-        known, bracket, _ = connection.partition("[")
-        escaped = known.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        pattern = escaped.replace("*", "%").replace("?", "_") + ("%" if bracket else "")
-        asked = asked.where(changes.c.connection.like(pattern, escape="\\"))
+        asked = asked.where(changes.c.connection.like(like(connection), escape="\\"))
 
     def read(row: Row[Any]) -> ChangeRow | None:
         if not _named(connection, [row.connection]):

@@ -6,7 +6,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Status
-from monitor.store.tables import PENDING, actions, alerts, changes, deliveries, episodes, told
+from monitor.store.tables import PENDING, actions, alerts, changes, deliveries, episodes, inventory, told
 
 BATCH = 1000
 """The most rows of a table that one transaction deletes, so that a sync never waits long."""
@@ -20,6 +20,7 @@ async def prune(tx: AsyncConnection, before: datetime) -> int:
     whole = alerts.alias()
     old = (
         (changes, changes.c.id, changes.c.at < before),
+        (inventory, inventory.c.key, inventory.c.gone_at < before),
         (actions, actions.c.id, actions.c.at < before),
         (episodes, episodes.c.id, episodes.c.ended_at < before),
         (
@@ -43,6 +44,8 @@ async def prune(tx: AsyncConnection, before: datetime) -> int:
     )
     deleted = 0
     for table, key, is_old in old:
-        done = await tx.execute(delete(table).where(key.in_(select(key).where(is_old).limit(BATCH))))
+        # A key alone may be that of a row that stays as well.
+        batch = key.in_(select(key).where(is_old).limit(BATCH))
+        done = await tx.execute(delete(table).where(batch, is_old))
         deleted += done.rowcount
     return deleted

@@ -133,6 +133,23 @@ snapshots = Table(
     Column("records", LargeBinary, nullable=False),
 )
 
+# Which connection has a number: a row for each number of each snapshot, and for each that is gone since.
+# `tail` is the key backwards, to find it by its last digits.
+_Digits = Text().with_variant(Text(collation="C"), "postgresql")
+
+inventory = Table(
+    "inventory",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("identity", Text, primary_key=True),
+    Column("phone_number", Text, nullable=False),
+    Column("tail", _Digits, nullable=False),
+    Column("gone_at", UtcDateTime),
+    Index("inventory_tail", "tail"),
+    Index("inventory_identity", "identity"),
+    Index("inventory_gone", "gone_at"),
+)
+
 changes = Table(
     "changes",
     metadata,
@@ -157,6 +174,7 @@ changes = Table(
     Column("depends_on", Json, nullable=False),
     Index("changes_at", "at"),
     Index("changes_identity", "identity", "id"),
+    Index("changes_key", "key", "id"),
 )
 
 alerts = Table(
@@ -208,6 +226,7 @@ episodes = Table(
     Column("track", LargeBinary, nullable=False),
     Index("episodes_alert", "alert_id"),
     Index("episodes_ended", "ended_at"),
+    Index("episodes_key", "key", "opened_at"),
 )
 
 PENDING, DELIVERED, DEAD, CLOSED = "pending", "delivered", "dead", "closed"

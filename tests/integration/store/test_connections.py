@@ -269,7 +269,7 @@ async def test_forgotten_connection_leaves_its_history(database: Database, codec
     await Ledger(database, codec).keep(work(claim, stepped(Records(), claim, broken(1))), tell("log"))
     before = await counted(database)
     async with database.write() as tx:
-        await stop_watching(tx, ["a"])
+        await stop_watching(tx, ["a"], NOW)
         await begin_watching(tx, [watch("b", name="name of a")], NOW)
         assert [row.identity for row in await watched(tx, codec)] == ["b"]
     assert await counted(database) == [*before[:-1], 0]

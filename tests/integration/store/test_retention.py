@@ -40,6 +40,11 @@ PRUNED: dict[str, list[tuple[str, dict[str, Any], bool]]] = {
         ("ended lately", {"ended_at": YOUNG}, False),
         ("open", {"ended_at": None}, False),
     ],
+    "inventory": [
+        ("gone long ago", {"gone_at": OLD}, True),
+        ("gone lately", {"gone_at": YOUNG}, False),
+        ("still there", {"gone_at": None}, False),
+    ],
     "told": [
         ("of an alert that is gone", {"alert_id": "gone", "ended_at": None}, True),
         ("of an alert that is kept", {"alert_id": "kept", "ended_at": OLD}, False),
@@ -150,5 +155,5 @@ async def test_connection_that_is_no_longer_watched_leaves_nothing_waiting(
     async with database.write() as tx:
         for identity in ("gone", "stays"):
             await add(tx, table, identity=identity)
-        await stop_watching(tx, ["gone"])
+        await stop_watching(tx, ["gone"], OLD)
         assert [row.identity for row in await tx.execute(select(table.c.identity))] == ["stays"]

@@ -10,6 +10,7 @@ down_revision = None
 
 # SQLite numbers rows by itself only in a column of the type INTEGER.
 _ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_DIGITS = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -86,6 +87,7 @@ def upgrade() -> None:
     )
     op.create_index("changes_at", "changes", ["at"], unique=False)
     op.create_index("changes_identity", "changes", ["identity", "id"], unique=False)
+    op.create_index("changes_key", "changes", ["key", "id"], unique=False)
     op.create_table(
         "connections",
         sa.Column("identity", sa.Text(), nullable=False),
@@ -193,6 +195,19 @@ def upgrade() -> None:
     )
     op.create_index("episodes_alert", "episodes", ["alert_id"], unique=False)
     op.create_index("episodes_ended", "episodes", ["ended_at"], unique=False)
+    op.create_index("episodes_key", "episodes", ["key", "opened_at"], unique=False)
+    op.create_table(
+        "inventory",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("phone_number", sa.Text(), nullable=False),
+        sa.Column("tail", _DIGITS, nullable=False),
+        sa.Column("gone_at", UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("key", "identity"),
+    )
+    op.create_index("inventory_gone", "inventory", ["gone_at"], unique=False)
+    op.create_index("inventory_identity", "inventory", ["identity"], unique=False)
+    op.create_index("inventory_tail", "inventory", ["tail"], unique=False)
     op.create_table(
         "failures",
         sa.Column("id", sa.Integer(), nullable=False),
