@@ -105,6 +105,9 @@ async def pull_in(tx: AsyncConnection, now: datetime) -> None:
     ran_ahead = select(connections.c.identity).where(connections.c.synced_at > now).limit(1)
     if (await tx.execute(ran_ahead)).first() is not None:
         await tx.execute(update(connections).values(rules_digest=None))
+    # Nothing delays a first try: only what was refused before may have to wait.
+    untried = (deliveries.c.attempts == 0, deliveries.c.lease_until.is_(None), deliveries.c.due_at > now)
+    await tx.execute(update(deliveries).where(*untried).values(due_at=now))
     by_table: dict[Table, dict[Column[Any], datetime]] = {}
     for column, delay in LONGEST_DELAYS.items():
         by_table.setdefault(column.table, {})[column] = now + delay

@@ -60,3 +60,18 @@ async def test_instant_beyond_its_delay_is_pulled_in(database: Database, table: 
             async with database.read() as tx:
                 found = (await tx.execute(select(column).order_by(*key))).scalars().all()
             assert found == [latest - SECOND, latest, latest], column
+
+
+async def test_message_that_was_never_tried_is_due_at_once(database: Database) -> None:
+    """An alert opened just before the clock was set back does not wait as long as one that was refused."""
+    untried = {"attempts": 0, "due_at": NOW + AHEAD, "lease_until": None}
+    async with database.write() as tx:
+        await tx.execute(insert(deliveries).values(row_of(deliveries, id="1", seq=1) | untried))
+        await tx.execute(
+            insert(deliveries).values(row_of(deliveries, id="2", seq=2) | untried | {"attempts": 1})
+        )
+    async with database.write() as tx:
+        await pull_in(tx, NOW)
+    async with database.read() as tx:
+        found = (await tx.execute(select(deliveries.c.due_at).order_by(deliveries.c.seq))).scalars().all()
+    assert found == [NOW, NOW + LONGEST_DELAYS[deliveries.c.due_at]]
