@@ -1,7 +1,7 @@
 """Says that this replica is there, and notices which others are: PostgreSQL only."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -38,7 +38,6 @@ class Presence:
     runner: JobRunner
     metrics: Metrics
     on_moved: Callable[[], None]
-    _seen: tuple[frozenset[str], int] | None = field(init=False, default=None)
 
     async def follow_clock(self) -> None:
         """Take over the database's clock; give up a database that only a newer version can use.
@@ -85,7 +84,6 @@ class Presence:
         self.metrics.replicas(found.live)
         if found.freed or len(found.wants) > 1:
             self.on_moved()
-        if self._seen != (found.wants, found.version):
+        if not found.is_like(self.active.presence):
             await self.active.follow()
-            self._seen = found.wants, found.version
             self.on_moved()

@@ -41,7 +41,7 @@ from monitor.store.database import Database
 from monitor.store.enrol import enrol
 from monitor.store.instants import pull_in
 from monitor.store.level import StoredLevel
-from monitor.store.replicas import Replica
+from monitor.store.replicas import Presence, Replica, fleet_version
 from monitor.sync.announce import Announcer
 from monitor.voicelink.budget import AccountBudget
 from monitor.voicelink.client import VoiceLinkClient
@@ -101,6 +101,8 @@ class ActiveConfig:
     shortage: Shortage
     network: Network
     replica_id: str = ""
+    presence: Presence | None = field(init=False, default=None)
+    """Of all replicas, as of when this one last took over what is watched; None: it must do so again."""
     _turn: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     _closing: set[asyncio.Task[None]] = field(init=False, default_factory=set)
 
@@ -263,8 +265,9 @@ class ActiveConfig:
         """Make the store agree with what a config wants, and show every connection."""
         now = self.clock.now()
         async with self.database.read() as tx:
+            version = await fleet_version(tx)  # first: what moves after it is looked at once more
             states = await watched(tx, self.codec)
-        discovered = _discovered(made.config, states, listed, now)
+        discovered, dropped = _discovered(made.config, states, listed, now)
         watchlist = self._watchlist(made, discovered)
         connections = watchlist.connections
         found = [one for each in discovered.values() for one in each]
@@ -288,11 +291,14 @@ class ActiveConfig:
             ask_again=ask_again,
             vanished=[one.id for one in found if one.vanished],
             listed=[one.id for one in found if not one.vanished],
+            dropped=dropped,
+            version=version,
             receivers=made.receivers.names,
             routes=watchlist.routes,
             spread=watchlist.spread,
             now=now,
         )
+        self.presence = enrolled.presence
         self.state.former |= enrolled.removed
         self.state.foreign = enrolled.foreign
         for identity in self.announcer.shown() - connections.keys():
@@ -444,10 +450,11 @@ def _discovered(
     states: Sequence[ConnectionState],
     listed: Mapping[str, Sequence[Listed]],
     now: datetime,
-) -> dict[str, list[Discovered]]:
-    """Return the connections to watch beside the configured ones, by account."""
+) -> tuple[dict[str, list[Discovered]], frozenset[str]]:
+    """Return the connections to watch beside the configured ones, by account; and those to drop."""
     taken = {connection.name for account in config.accounts for connection in account.connections}
     found: dict[str, list[Discovered]] = {}
+    dropped: set[str] = set()
     for account in config.accounts:
         if not account.discover:
             continue
@@ -461,7 +468,8 @@ def _discovered(
         ]
         found[account.name] = discover(known, listed.get(account.name), taken=taken, now=now)
         taken |= {one.name for one in found[account.name]}
-    return found
+        dropped |= {one.id for one in known} - {one.id for one in found[account.name]}
+    return found, frozenset(dropped)
 
 
 def changed_at_next_start(first: Config, config: Config) -> list[str]:

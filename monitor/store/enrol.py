@@ -1,7 +1,7 @@
 """Makes the store agree with a config: at a start, after a reload, when discovery found something."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -31,7 +31,7 @@ from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
 from monitor.store.discoveries import begin_discovering, discovery_identity
 from monitor.store.outbox import know_receivers
-from monitor.store.replicas import Replica, Wanted, report, take_turn, wanted_by_others, watch_moved
+from monitor.store.replicas import Presence, Replica, Wanted, report, take_turn, wanted_by_others, watch_moved
 from monitor.store.tables import CLOSED, alerts, deliveries, told
 from monitor.store.widespread import audience, lock_firing_causes
 
@@ -41,12 +41,13 @@ class Enrolled:
     """What the store holds afterwards.
 
     `foreign`: connections, by identity, that only other replicas want. `removed`: those that are no longer
-    watched.
+    watched. `presence`: of all replicas; None on SQLite, and where one has changed meanwhile what is watched.
     """
 
     states: Sequence[ConnectionState]
     foreign: frozenset[str]
     removed: Mapping[str, Watched]
+    presence: Presence | None
 
 
 def wants_of(
@@ -69,6 +70,8 @@ async def enrol(
     ask_again: bool,
     vanished: Collection[str],
     listed: Collection[str],
+    dropped: Collection[str] = (),
+    version: int = 0,
     receivers: Sequence[str],
     routes: Sequence[Route],
     spread: Spread,
@@ -90,6 +93,8 @@ async def enrol(
         ask_again: Whether these are to be asked at once.
         vanished: Identities of those that the provider no longer lists.
         listed: Identities of the discovered ones that it does list.
+        dropped: Identities of those that are to be watched no longer, as it has not listed them for so long.
+        version: The fleet's when all this was read from the store.
         receivers: Names of all receivers.
         routes: Of the receivers that get messages.
         spread: How alerts are joined, and what the config adds to messages.
@@ -101,8 +106,11 @@ async def enrol(
     mine = {watch.identity for watch in watches}
 
     async def write(tx: AsyncConnection) -> Enrolled:
+        presence = None
         if not database.is_sqlite:
-            await report(tx, me, wants_of(mine, discovering, receivers), now)
+            wants = wants_of(mine, discovering, receivers)
+            found = await report(tx, me, wants, now, anew=True, dropped=dropped)
+            presence = found if found.version == version else None
         decides = await take_turn(tx, me, now)
         others = {kind: await wanted_by_others(tx, me.id, kind) for kind in Wanted}
         foreign = others[Wanted.CONNECTION] - mine
@@ -127,12 +135,14 @@ async def enrol(
         if new_routes:
             await _tell_firing(tx, new_routes, now)
         if moved or removed:
-            await watch_moved(tx)
+            moved_to = await watch_moved(tx)
+            presence = replace(presence, version=moved_to) if presence is not None else None
             states = await watched(tx, codec)
         return Enrolled(
             states=[state for state in states if state.identity in mine],
             foreign=frozenset(state.identity for state in states) - mine,
             removed=removed,
+            presence=presence,
         )
 
     return await database.transact(write)

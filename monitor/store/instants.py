@@ -80,6 +80,7 @@ LONGEST_DELAYS: Mapping[Column[Any], timedelta] = {
     discoveries.c.due_at: _DISCOVERY,
     discoveries.c.lease_until: timedelta(minutes=2),
     discoveries.c.listed_at: _PAST,
+    replicas.c.started_at: _PAST,
     replicas.c.seen_at: _PAST,
     replicas.c.config_at: _PAST,
     fleet.c.since: _PAST,

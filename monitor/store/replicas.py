@@ -16,8 +16,18 @@ from sqlalchemy import column, delete, func, insert, select, table, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor import __version__
 from monitor.store.migrations import REVISIONS
-from monitor.store.tables import connections, deliveries, discoveries, fleet, posters, replicas, watchlists
+from monitor.store.tables import (
+    connections,
+    deliveries,
+    discoveries,
+    fleet,
+    from_row,
+    posters,
+    replicas,
+    watchlists,
+)
 
 GONE_AFTER = timedelta(seconds=15)
 """A replica that was not seen for so long holds nothing any more; epochs keep that safe if it comes back."""
@@ -60,6 +70,21 @@ class Presence:
     version: int
     freed: bool
 
+    def is_like(self, other: "Presence | None") -> bool:
+        """Whether there is nothing to look at since the other one."""
+        return other is not None and (self.wants, self.version) == (other.wants, other.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveReplica:
+    """A process that was seen lately: its version, and its config by a digest, active since `config_at`."""
+
+    id: str
+    started_at: datetime
+    version: str
+    digest: str
+    config_at: datetime
+
 
 async def store_time(tx: AsyncConnection) -> tuple[datetime, bool]:
     """Return what the database's clock shows, and whether this program can use its schema.
@@ -101,19 +126,51 @@ async def watching_since(tx: AsyncConnection) -> datetime | None:
     return found
 
 
+async def live_replicas(tx: AsyncConnection, now: datetime) -> list[LiveReplica]:
+    """Return the replicas that were seen lately, the oldest first; none on SQLite."""
+    rows = await tx.execute(
+        select(replicas)
+        .where(replicas.c.seen_at > now - GONE_AFTER)
+        .order_by(replicas.c.started_at, replicas.c.id)
+    )
+    return [from_row(LiveReplica, row) for row in rows]
+
+
+async def fleet_version(tx: AsyncConnection) -> int:
+    """Return the number that moves whenever what is watched does."""
+    return await tx.scalar(select(fleet.c.version)) or 0
+
+
 async def report(
-    tx: AsyncConnection, me: Replica, wants: Mapping[Wanted, Collection[str]], now: datetime
+    tx: AsyncConnection,
+    me: Replica,
+    wants: Mapping[Wanted, Collection[str]],
+    now: datetime,
+    *,
+    anew: bool = False,
+    dropped: Collection[str] = (),
 ) -> Presence:
-    """Write down that a replica is there and what it wants, and free what replicas hold that are gone."""
+    """Write down that a replica is there and what it wants, and free what replicas hold that are gone.
+
+    Args:
+        tx: A writing transaction.
+        me: The replica.
+        wants: What it wants.
+        now: The current instant.
+        anew: Whether that may be more than it wanted before.
+        dropped: Connections that discovery has told it to want no longer. Whatever else is missing from its
+            wants stays wanted: another replica with this config may have found it just now.
+    """
     await lock_fleet(tx)
     rows = list(await tx.execute(select(replicas)))
     if all(row.seen_at <= now - GONE_AFTER for row in rows):
         # Nobody watched: what looks stale now was not looked at.
         await tx.execute(update(fleet).values(since=now))
-    if (me.id, me.digest) not in {(row.id, row.digest) for row in rows}:
-        await _want(tx, me, wants)
+    is_new = (me.id, me.digest) not in {(row.id, row.digest) for row in rows}
+    if anew or is_new:
+        await _want(tx, me, wants, dropped)
     this = {"seen_at": now, "config_at": me.config_at, "digest": me.digest, "gone": False}
-    upsert = postgresql.insert(replicas).values(id=me.id, **this)
+    upsert = postgresql.insert(replicas).values(id=me.id, started_at=now, version=__version__, **this)
     await tx.execute(upsert.on_conflict_do_update(index_elements=[replicas.c.id], set_=this))
     others = [row for row in rows if row.id != me.id]
     gone = [row.id for row in others if not row.gone and row.seen_at <= now - GONE_AFTER]
@@ -121,13 +178,12 @@ async def report(
         await tx.execute(update(replicas).where(replicas.c.id.in_(gone)).values(gone=True))
         await free_what_they_held(tx, gone, now)
     forgotten = [row.id for row in others if row.seen_at <= now - FORGOTTEN_AFTER]
-    if forgotten:
+    if forgotten or is_new:
         await _forget(tx, forgotten)
-    version = (await tx.execute(select(fleet.c.version))).scalar_one()
     return Presence(
         live=1 + sum(row.seen_at > now - GONE_AFTER for row in others),
         wants=frozenset({me.digest, *(row.digest for row in others if row.id not in forgotten)}),
-        version=version,
+        version=await fleet_version(tx),
         freed=bool(gone),
     )
 
@@ -158,20 +214,30 @@ async def wanted_by_others(tx: AsyncConnection, me: str, kind: Wanted) -> set[st
     return set(found.scalars())
 
 
-async def watch_moved(tx: AsyncConnection) -> None:
-    """Let every replica look at what is watched."""
-    await tx.execute(update(fleet).values(version=fleet.c.version + 1))
+async def watch_moved(tx: AsyncConnection) -> int:
+    """Let every replica look at what is watched; return the fleet's new version."""
+    moved = update(fleet).values(version=fleet.c.version + 1).returning(fleet.c.version)
+    return (await tx.execute(moved)).scalar() or 0
 
 
-async def _want(tx: AsyncConnection, me: Replica, wants: Mapping[Wanted, Collection[str]]) -> None:
-    known = select(watchlists.c.name).where(watchlists.c.digest == me.digest).limit(1)
-    if (await tx.execute(known)).first() is not None:
-        return
-    rows = [
-        {"digest": me.digest, "kind": kind, "name": name} for kind, names in wants.items() for name in names
+async def _want(
+    tx: AsyncConnection, me: Replica, wants: Mapping[Wanted, Collection[str]], dropped: Collection[str]
+) -> None:
+    """Add what a config wants to what is known of it: it grows with what discovery finds."""
+    mine = watchlists.c.digest == me.digest
+    if dropped:
+        unwanted = watchlists.c.kind == Wanted.CONNECTION, watchlists.c.name.in_(dropped)
+        await tx.execute(delete(watchlists).where(mine, *unwanted))
+    rows = await tx.execute(select(watchlists.c.kind, watchlists.c.name).where(mine))
+    known = {(row.kind, row.name) for row in rows}
+    missing = [
+        {"digest": me.digest, "kind": kind, "name": name}
+        for kind, names in wants.items()
+        for name in names
+        if (kind, name) not in known
     ]
-    if rows:
-        await tx.execute(insert(watchlists), rows)
+    if missing:
+        await tx.execute(insert(watchlists), missing)
 
 
 async def _forget(tx: AsyncConnection, ids: Collection[str]) -> None:

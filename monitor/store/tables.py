@@ -350,11 +350,14 @@ discoveries = Table(
     Column("listed_at", UtcDateTime),
 )
 
-# Who runs on this database, and since when with which config; what a `gone` one held is free.
+# Who runs on this database: since when, which version, and since when with which config. What a `gone` one
+# held is free.
 replicas = Table(
     "replicas",
     metadata,
     Column("id", Text, primary_key=True),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("version", Text, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
     Column("config_at", UtcDateTime, nullable=False),
     Column("digest", Text, nullable=False),

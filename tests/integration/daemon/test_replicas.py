@@ -1,15 +1,15 @@
 """Several daemons on one PostgreSQL: what they share is decided once, whoever decides it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from sqlalchemy import Table, func, select, text, update
+from sqlalchemy import Engine, Table, event, func, select, text, update
 
 from monitor.clock import SystemClock
 from monitor.config import Config
@@ -19,7 +19,7 @@ from monitor.daemon.presence import INTERVAL
 from monitor.simulator import Simulator, World, build_world
 from monitor.store.database import Database
 from monitor.store.migrations import REVISIONS
-from monitor.store.tables import alerts, connections, deliveries, fleet, replicas
+from monitor.store.tables import alerts, connections, deliveries, fleet, receivers, replicas
 from monitor.store.trouble import Trouble
 from monitor.web.server import bind
 from tests.fakes.log import FakeLog
@@ -27,6 +27,22 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.process import wait_until
 from tests.servers.webhook import WebhookSink
 from tests.servers.wire import Wire
+
+_ENROLS = str(select(receivers.c.name))
+"""What is asked once whenever a config is taken into the store."""
+
+
+@contextmanager
+def recorded_everywhere() -> Iterator[list[str]]:
+    """Give the statements of all databases that are run meanwhile."""
+    statements: list[str] = []
+
+    def record(*call: Any) -> None:
+        statements.append(call[2])
+
+    event.listen(Engine, "before_cursor_execute", record)
+    yield statements
+    event.remove(Engine, "before_cursor_execute", record)
 
 
 class ShiftedClock(SystemClock):
@@ -178,6 +194,17 @@ async def test_replicas_may_start_together_on_an_empty_database(group: Group) ->
     assert [member.log.of("internal.error") + member.log.of("store.failed") for member in members] == [[]] * 3
     await group.leave()
     assert await group.rows(replicas) == []
+
+
+async def test_config_is_taken_into_the_store_once(group: Group) -> None:
+    """At a start, at a reload and when another replica has changed something; not again when each reports."""
+    with recorded_everywhere() as statements:
+        member = await group.join()
+        await group.join()
+        await member.parts.active.install(group.config(instance="other"))
+        await wait_until(lambda: statements.count(_ENROLS) == 4, what="two starts, a reload, its follower")
+        await member.parts.clock.sleep(1.2 * INTERVAL.total_seconds())
+        assert statements.count(_ENROLS) == 4
 
 
 @pytest.mark.parametrize("ahead_s", [300.0, -300.0])

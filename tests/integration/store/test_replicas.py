@@ -1,20 +1,22 @@
 """Replicas in the store: who is there, whose turn it is, and what one that is gone leaves."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor import __version__
 from monitor.drift.policy import Records
 from monitor.drift.widespread import Spread
 from monitor.notify.delivery import Sent
 from monitor.store.codec import Codec
 from monitor.store.database import Database
-from monitor.store.enrol import enrol
+from monitor.store.enrol import Enrolled, enrol
 from monitor.store.ledger import Ledger
 from monitor.store.outbox import StoredOutbox, know_receivers, remind
 from monitor.store.replicas import (
@@ -24,6 +26,7 @@ from monitor.store.replicas import (
     Replica,
     Wanted,
     leave,
+    live_replicas,
     report,
     take_turn,
     wanted_by_others,
@@ -31,7 +34,7 @@ from monitor.store.replicas import (
 )
 from monitor.store.tables import alerts, connections, deliveries, discoveries, posters
 from tests.fakes.clock import FakeClock
-from tests.fakes.stored import NOW, SECOND, Story, begin, claim_all, stepped, tell, work
+from tests.fakes.stored import NOW, SECOND, Story, begin, claim_all, stepped, tell, watch, work
 from tests.servers.process import wait_until
 from tests.unit.drift.build import broken
 
@@ -148,6 +151,66 @@ async def test_what_a_gone_replica_held_is_free(shared: Database) -> None:
     assert not (await seen(shared, NEW, later)).freed
 
 
+async def enrolled(
+    database: Database, who: Replica, *identities: str, dropped: Sequence[str] = ()
+) -> Enrolled:
+    """Let a replica watch these connections, some of which discovery may have found."""
+    return await enrol(
+        database,
+        Codec(),
+        me=who,
+        watches=[watch(identity, NOW) for identity in identities],
+        discovering=(),
+        ask_again=False,
+        vanished=(),
+        listed=(),
+        dropped=dropped,
+        receivers=["log"],
+        routes=tell("log"),
+        spread=Spread(),
+        now=NOW,
+    )
+
+
+async def test_what_discovery_found_is_wanted_like_what_the_config_names(shared: Database) -> None:
+    """A newer config without discovery ends it no earlier than anything else of the older one."""
+    await enrolled(shared, OLD, "a")
+    await enrolled(shared, OLD, "a", "found")
+    after = await enrolled(shared, NEW, "a")
+    assert (dict(after.removed), set(after.foreign)) == ({}, {"found"})
+    async with shared.write() as tx:
+        await leave(tx, OLD.id, NOW)
+    assert set((await enrolled(shared, NEW, "a")).removed) == {"found"}
+
+
+async def test_only_discovery_takes_back_what_it_has_found(shared: Database) -> None:
+    """A replica with the same config that has not heard of it yet ends nothing."""
+    twin = replace(OLD, id="b")
+    await enrolled(shared, twin, "a")
+    await enrolled(shared, OLD, "a", "found")
+    assert not (await enrolled(shared, twin, "a")).removed
+    assert set((await enrolled(shared, twin, "a", dropped=["found"])).removed) == {"found"}
+
+
+async def test_replicas_show_since_when_they_live_and_with_what(shared: Database) -> None:
+    """The oldest first; a reload changes the config alone, and one that is gone is not shown."""
+    later = NOW + GONE_AFTER - SECOND
+    await seen(shared, NEW)
+    await seen(shared, OLD, NOW + SECOND)
+    await seen(shared, replace(OLD, digest="newer", config_at=later), later)
+
+    async def live(at: datetime) -> list[tuple[str, datetime, str, datetime, str]]:
+        async with shared.read() as tx:
+            return [
+                (each.id, each.started_at, each.digest, each.config_at, each.version)
+                for each in await live_replicas(tx, at)
+            ]
+
+    old = ("a", NOW + SECOND, "newer", later, __version__)
+    assert await live(later) == [("b", NOW, "new", NOW + SECOND, __version__), old]
+    assert await live(NOW + GONE_AFTER) == [old]
+
+
 class SlowDatabase(Database):
     """A database whose next commit waits."""
 
@@ -182,22 +245,7 @@ async def test_alert_committed_while_its_connection_ends_does_not_stay(
             Ledger(slow, Codec()).keep(work(claim, stepped(Records(), claim, broken(1))), tell("log"))
         )
         await slow.reached.wait()
-        ending = asyncio.create_task(
-            enrol(
-                shared,
-                Codec(),
-                me=OLD,
-                watches=(),
-                discovering=(),
-                ask_again=False,
-                vanished=(),
-                listed=(),
-                receivers=["log"],
-                routes=tell("log"),
-                spread=Spread(),
-                now=NOW,
-            )
-        )
+        ending = asyncio.create_task(enrolled(shared, OLD))
         await wait_until(lambda: blocked(shared), what="the end to wait for the commit")
         slow.go.set()
         await asyncio.gather(keeping, ending)

@@ -275,6 +275,8 @@ def upgrade() -> None:
     op.create_table(
         "replicas",
         sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("started_at", UtcDateTime(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
         sa.Column("seen_at", UtcDateTime(), nullable=False),
         sa.Column("config_at", UtcDateTime(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
