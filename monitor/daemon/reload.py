@@ -34,7 +34,7 @@ from monitor.notify.drain import Drain
 from monitor.notify.log import LogReceiver
 from monitor.secret import FileStamp
 from monitor.shortage import Shortage
-from monitor.store.budgets import StoredSlots
+from monitor.store.budgets import StoredBudgets, StoredSlots
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionState, Watch, load_records, watched
 from monitor.store.database import Database
@@ -107,6 +107,7 @@ class ActiveConfig:
     _closing: set[asyncio.Task[None]] = field(init=False, default_factory=set)
 
     def __post_init__(self, first: Config) -> None:
+        self._budgets = StoredBudgets(self.database, self.clock)
         self._level = StoredLevel(self.database, self.codec, self.clock, holder=self.replica_id)
         # One for all configs, as it knows which lines still wait to be read.
         self._log_receiver = LogReceiver(self.log)
@@ -204,7 +205,7 @@ class ActiveConfig:
             self.metrics.budget_wait,
             kept=former.budgets if former is not None else {},
             # One daemon has SQLite alone, and needs no store for its pace.
-            shared=None if self.database.is_sqlite else partial(StoredSlots, self.database, self.clock),
+            shared=None if self.database.is_sqlite else partial(StoredSlots, self._budgets),
         )
         trusted = self.network.authorities.stamp(config.api.ca_file)
         if (

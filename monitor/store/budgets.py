@@ -3,29 +3,148 @@
 PostgreSQL only: SQLite has one daemon.
 """
 
-from dataclasses import dataclass
+import asyncio
+import math
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import Interval, func, literal, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Text, bindparam, column, func, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from monitor.clock import Clock
+from monitor.errors import StoreUnavailable
 from monitor.store.database import Database
 from monitor.store.tables import UtcDateTime, budgets
 
+_KNOWN_S = 0.5
+"""For so long nobody looks again which accounts are paused."""
 
-@dataclass(frozen=True, slots=True)
-class StoredSlots:
-    """The slots of one account, for all replicas.
+
+# Whoever is first moves the slots on; a pace that differs, during a rolling update, keeps its own distance.
+_wished = (
+    func.unnest(bindparam("accounts", type_=ARRAY(Text)), bindparam("next_at", type_=ARRAY(UtcDateTime)))
+    .table_valued(column("account", Text), column("next_at", UtcDateTime), name="wished")
+    .render_derived()
+)
+_made = insert(budgets).from_select(["account", "next_at"], select(_wished.c.account, _wished.c.next_at))
+_now = bindparam("now", type_=UtcDateTime())
+_TAKE = _made.on_conflict_do_update(
+    index_elements=[budgets.c.account],
+    set_={
+        "next_at": func.greatest(budgets.c.next_at, budgets.c.paused_until, _now)
+        + (_made.excluded.next_at - _now)
+    },
+).returning(budgets.c.account, budgets.c.next_at)
+_PAUSED = select(budgets.c.account, budgets.c.paused_until).where(budgets.c.paused_until > _now)
+
+
+@dataclass(eq=False, slots=True)
+class _Wish:
+    """Slots that a request waits for; `outcome` is when they begin, or why there are none."""
+
+    account: str
+    taken: timedelta
+    outcome: datetime | StoreUnavailable
+
+
+@dataclass(eq=False)
+class StoredBudgets:
+    """The budgets of all accounts, for all replicas.
+
+    What the requests of different accounts wish for at the same time costs one statement: who is first in
+    line takes the slots of all who have joined it by the time the database is free.
 
     Args:
         database: Shared.
         clock: The database's.
-        account: Its name in the config.
     """
 
     database: Database
     clock: Clock
+    _wishes: list[_Wish] = field(init=False, default_factory=list)
+    _turn: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+    _pauses: dict[str, datetime] = field(init=False, default_factory=dict)
+    _looked_s: float = field(init=False, default=-math.inf)
+
+    async def take(self, account: str, count: int, spacing_s: float) -> float:
+        """Take `count` slots of an account in a row and return the seconds until the first of them.
+
+        Raises:
+            StoreUnavailable: None was taken, as far as is known.
+        """
+        wish = _Wish(account, timedelta(seconds=count * spacing_s), self.clock.now())
+        self._wishes.append(wish)
+        try:
+            async with self._turn:
+                if wish in self._wishes:
+                    await self._grant()
+        finally:
+            if wish in self._wishes:
+                self._wishes.remove(wish)
+        if isinstance(wish.outcome, StoreUnavailable):
+            raise wish.outcome
+        return max((wish.outcome - self.clock.now()).total_seconds(), 0.0)
+
+    async def are_paused(self, account: str) -> bool:
+        """Return whether a replica had paused an account half a second ago.
+
+        Raises:
+            StoreUnavailable: That is not known.
+        """
+        if self.clock.monotonic() - self._looked_s > _KNOWN_S:
+            async with self.database.read() as tx:
+                rows = list(await tx.execute(_PAUSED, {"now": self.clock.now()}))
+            self._pauses = {row.account: row.paused_until for row in rows}
+            self._looked_s = self.clock.monotonic()
+        paused_until = self._pauses.get(account)
+        return paused_until is not None and paused_until > self.clock.now()
+
+    async def pause(self, account: str, seconds: float) -> None:
+        """Let no replica have a slot of an account for so long; a shorter pause does not end a longer one.
+
+        Raises:
+            StoreUnavailable: The others do not know.
+        """
+        now = self.clock.now()
+        made = insert(budgets).values(
+            account=account, next_at=now, paused_until=now + timedelta(seconds=seconds)
+        )
+        longest = func.greatest(budgets.c.paused_until, made.excluded.paused_until)
+        async with self.database.write() as tx:
+            await tx.execute(
+                made.on_conflict_do_update(index_elements=[budgets.c.account], set_={"paused_until": longest})
+            )
+
+    async def _grant(self) -> None:
+        """Take the slots of all who wish for some, or tell each of them why there are none."""
+        await self.clock.sleep(0)  # the requests of a tick begin at the same time
+        wishes: list[_Wish] = []
+        try:
+            async with self.database.autocommit() as connection:
+                wishes, now = list(self._wishes), self.clock.now()
+                until: dict[str, datetime] = {}
+                for wish in wishes:
+                    until[wish.account] = until.get(wish.account, now) + wish.taken
+                # In the order of accounts, so that no two replicas wait for each other.
+                accounts, next_at = zip(*sorted(until.items()), strict=True)
+                asked = {"now": now, "accounts": list(accounts), "next_at": list(next_at)}
+                ends = {row.account: row.next_at for row in await connection.execute(_TAKE, asked)}
+        except StoreUnavailable as exc:
+            # All of them: to ask again for each would take as long again.
+            wishes = wishes or self._wishes
+            for wish in wishes:
+                wish.outcome = exc
+        else:
+            for wish in reversed(wishes):
+                wish.outcome = ends[wish.account] = ends[wish.account] - wish.taken
+        self._wishes = [wish for wish in self._wishes if wish not in wishes]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSlots:
+    """The slots of one account, for all replicas."""
+
+    budgets: StoredBudgets
     account: str
 
     async def take(self, count: int, spacing_s: float) -> float:
@@ -34,31 +153,15 @@ class StoredSlots:
         Raises:
             StoreUnavailable: None was taken, as far as is known.
         """
-        taken, now = timedelta(seconds=count * spacing_s), self.clock.now()
-        first = func.greatest(budgets.c.next_at, budgets.c.paused_until, now, type_=UtcDateTime())
-        statement = (
-            insert(budgets)
-            .values(account=self.account, next_at=now + taken)
-            .on_conflict_do_update(
-                index_elements=[budgets.c.account], set_={"next_at": first + literal(taken, Interval())}
-            )
-            .returning(budgets.c.next_at)
-        )
-        async with self.database.write() as tx:
-            next_at: datetime = (await tx.execute(statement)).scalar_one()
-        return max((next_at - taken - self.clock.now()).total_seconds(), 0.0)
+        return await self.budgets.take(self.account, count, spacing_s)
 
     async def are_paused(self) -> bool:
-        """Return whether a replica has paused the account.
+        """Return whether a replica had paused the account half a second ago.
 
         Raises:
             StoreUnavailable: That is not known.
         """
-        row = select(budgets.c.account).where(
-            budgets.c.account == self.account, budgets.c.paused_until > self.clock.now()
-        )
-        async with self.database.read() as tx:
-            return (await tx.execute(row)).first() is not None
+        return await self.budgets.are_paused(self.account)
 
     async def pause(self, seconds: float) -> None:
         """Let no replica have a slot for so long; a shorter pause does not end a longer one.
@@ -66,12 +169,4 @@ class StoredSlots:
         Raises:
             StoreUnavailable: The others do not know.
         """
-        now = self.clock.now()
-        made = insert(budgets).values(
-            account=self.account, next_at=now, paused_until=now + timedelta(seconds=seconds)
-        )
-        longest = func.greatest(budgets.c.paused_until, made.excluded.paused_until)
-        async with self.database.write() as tx:
-            await tx.execute(
-                made.on_conflict_do_update(index_elements=[budgets.c.account], set_={"paused_until": longest})
-            )
+        await self.budgets.pause(self.account, seconds)

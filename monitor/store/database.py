@@ -238,6 +238,23 @@ class Database:
             return await work(tx)
 
     @asynccontextmanager
+    async def autocommit(self) -> AsyncIterator[AsyncConnection]:
+        """Run statements each of which is a transaction, without a `BEGIN` and `COMMIT` of its own.
+
+        PostgreSQL only; takes turns with `write`.
+
+        Raises:
+            StoreUnavailable: A statement failed; what those before it wrote is kept.
+        """
+        async with self._turn:
+            self._require_file()
+            try:
+                async with self._writer.connect() as connection:
+                    yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+            except (SQLAlchemyError, OSError) as exc:
+                raise await self._unavailable("write to", exc) from exc
+
+    @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Run a block of queries that sees one state of the database.
 

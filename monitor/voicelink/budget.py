@@ -26,7 +26,9 @@ _GRAIN_S = 1e-6
 _NOTICEABLE_S = 1e-3
 """Less than this is the program's own pace, not waiting."""
 _AHEAD_S = 1.0
-"""Shared slots are taken for no longer than this, and a pause by another process is seen after it."""
+"""Shared slots are taken for no longer than this, but for one."""
+_KNOWN_S = 0.5
+"""Whoever has waited for a slot for longer asks whether another process has paused the account meanwhile."""
 _PASSED_S = 0.1
 """A shared slot that nobody used in time is not saved up."""
 
@@ -43,7 +45,7 @@ class SharedSlots(Protocol):
         ...
 
     async def are_paused(self) -> bool:
-        """Return whether a process has paused the account.
+        """Return whether a process has paused the account, as of half a second ago at most.
 
         Raises:
             StoreUnavailable: That is not known.
@@ -138,7 +140,7 @@ class AccountBudget:
             wait_s = max(self._taken[0], self._paused_until_s) - self._clock.monotonic()
             if wait_s > _GRAIN_S:
                 await self._clock.sleep(wait_s)
-            elif self._clock.monotonic() - self._looked_s > _AHEAD_S:
+            elif self._clock.monotonic() - self._looked_s > _KNOWN_S:
                 if await shared.are_paused():
                     self._taken.clear()
                 self._looked_s = self._clock.monotonic()
