@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from datetime import datetime
 
 from structlog.typing import FilteringBoundLogger
 
@@ -72,6 +73,10 @@ def build_web(
         connection = active.watchlist.connections.get(identity)
         return connection.maintenance(clock.now()).open if connection is not None else None
 
+    def is_overdue(identity: str, seen_at: datetime) -> bool:
+        connection = active.watchlist.connections.get(identity)
+        return connection is not None and connection.is_overdue(seen_at, clock.now())
+
     def settings() -> WebSettings:
         web = config().web
         return WebSettings(
@@ -93,6 +98,7 @@ def build_web(
         clock=clock,
         rules_of=rules_of,
         maintenance_of=maintenance_of,
+        is_overdue=is_overdue,
         retention=lambda: config().store.retention,
     )
     pages = Pages(sources, actions)

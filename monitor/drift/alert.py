@@ -3,6 +3,7 @@
 The order of the fields is their order on the wire.
 """
 
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
@@ -165,6 +166,14 @@ class AlertBody(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
     url: str | None
     runbook_url: str | None
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long it fired, in seconds; None while it does."""
+        if self.resolved_at is None:
+            return None
+        length = datetime.fromisoformat(self.resolved_at) - datetime.fromisoformat(self.started_at)
+        return length.total_seconds()
 
 
 def encode_body(body: AlertBody) -> bytes:

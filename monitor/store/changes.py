@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, insert, literal, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.moves import depended
 from monitor.drift.snapshot import Change, ChangeKind
 from monitor.store.connections import ConnectionName
-from monitor.store.tables import Json, changes
+from monitor.store.tables import changes
 
 
 async def add_changes(
@@ -34,6 +34,7 @@ async def add_changes(
             "action_items": [{"code": item.code, "label": item.label} for item in change.number.action_items],
             "did_id": change.number.did_id,
             "client_id": change.number.dependencies.client_id,
+            "was_drifting": change.before is not None and change.before.drifting,
             "depended_on": was,
             "depends_on": now,
         }
@@ -74,24 +75,21 @@ class DriftMoves:
 async def drift_moves(
     tx: AsyncConnection, identity: str, since: datetime, *, limit: int = MOST_CHANGES
 ) -> DriftMoves:
-    """Return how numbers of a connection started and stopped drifting since an instant.
-
-    For a removed number only its issues tell whether it was drifting; one without any counts as ready.
-    """
+    """Return how numbers of a connection started and stopped drifting since an instant."""
     newest = (
         select(
             changes.c.at,
             changes.c.change,
             changes.c.state,
             changes.c.previous_state,
-            (changes.c.previous_issues != literal([], Json)).label("had_issues"),
+            changes.c.was_drifting,
         )
         .where(changes.c.identity == identity, changes.c.at >= since, changes.c.change.in_(_PROBLEM))
         .order_by(changes.c.id.desc())
         .limit(limit)
         .subquery()
     )
-    columns = (newest.c.at, newest.c.change, newest.c.state, newest.c.previous_state, newest.c.had_issues)
+    columns = (newest.c.at, newest.c.change, newest.c.state, newest.c.previous_state, newest.c.was_drifting)
     asked = select(*columns, func.count().label("numbers")).group_by(*columns).order_by(newest.c.at.desc())
     rows = list(await tx.execute(asked))
     if sum(row.numbers for row in rows) >= limit:
@@ -100,7 +98,7 @@ async def drift_moves(
     moves = []
     for row in rows:
         change = ChangeKind(row.change)
-        if change is not ChangeKind.REMOVED or row.had_issues:
+        if change is not ChangeKind.REMOVED or row.was_drifting:
             before = row.previous_state if change is not ChangeKind.APPEARED else None
             after = row.state if change is not ChangeKind.RESOLVED else None
             moves.append(DriftMove(at=row.at, before=before, after=after, numbers=row.numbers))

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.failures import Streak
 from monitor.errors import LeaseLost, Outcome
+from monitor.store.gaps import END_GAP
 from monitor.store.tables import UtcDateTime, connections, from_row, snapshots
 
 
@@ -21,7 +22,7 @@ class Claim:
 
     `sync_due`, `policy_due`: whether its next sync is due, and whether its policy has something to do even
     without one, as of `wakes_at`. `digest` is that of the applied body. `settled`: the same answer once more
-    would change nothing.
+    would change nothing. `succeeded_at` is when its last answer was applied.
     """
 
     identity: str
@@ -33,6 +34,7 @@ class Claim:
     digest: str | None
     settled: bool
     held: int
+    succeeded_at: datetime | None
     streak: Streak
 
     @property
@@ -46,6 +48,7 @@ class SyncResult:
     """How a sync ended: what every sync leaves behind, whether or not it changed anything.
 
     `applied`: the connection's snapshot is as new as this sync. `error` is what users read, without secrets.
+    `ends_gap`: the connection could not be seen until now.
     """
 
     claim: Claim
@@ -56,6 +59,7 @@ class SyncResult:
     error: str | None
     at: datetime
     duration_s: float
+    ends_gap: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +135,9 @@ async def free_leases(tx: AsyncConnection) -> None:
 
 async def flush(tx: AsyncConnection, results: Sequence[SyncResult]) -> None:
     """Record how syncs ended, in bulk; one whose epoch moved on is dropped in silence."""
+    ending = [_gap_values(result) for result in results if result.ends_gap]
+    if ending:
+        await tx.execute(END_GAP, ending)
     for applied in (True, False):
         rows = [_sync_values(result) for result in results if result.applied is applied]
         if rows:
@@ -168,6 +175,8 @@ async def save(tx: AsyncConnection, claim: Claim, state: ConnectionUpdate, resul
         values["counts"] = state.counts
     if result is not None:
         values |= _sync_values(result)
+        if result.ends_gap:
+            await tx.execute(END_GAP, _gap_values(result))
     done = await tx.execute(_setting(frozenset(values)), values)
     if done.rowcount != 1:
         raise LeaseLost(f"{claim.identity}: another process has taken this connection over")
@@ -206,7 +215,7 @@ _KEEP_RECORDS = (
 
 _CLAIM_COLUMNS = [
     *(connections.c[name] for name in ("identity", "epoch", "due_at", "wakes_at")),
-    *(connections.c[name] for name in ("digest", "settled", "held")),
+    *(connections.c[name] for name in ("digest", "settled", "held", "succeeded_at")),
     *(connections.c[name] for name in ("outcome", "failures", "same_kind", "answers")),
 ]
 
@@ -261,6 +270,10 @@ def _sync_values(result: SyncResult) -> dict[str, Any]:
     if result.applied:
         values |= {"digest": result.digest, "applied_at": result.at, "succeeded_at": result.at}
     return values
+
+
+def _gap_values(result: SyncResult) -> dict[str, Any]:
+    return _claimed(result.claim) | {"seen_at": result.at}
 
 
 def streak_of(row: Row[Any]) -> Streak:

@@ -1,4 +1,4 @@
-"""Retention: deletes old changes and actions, ended episodes and alerts, settled deliveries; nothing open."""
+"""Retention: deletes old changes, gaps, actions, ended episodes and alerts, settled deliveries."""
 
 from datetime import datetime
 
@@ -6,7 +6,17 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Status
-from monitor.store.tables import PENDING, actions, alerts, changes, deliveries, episodes, inventory, told
+from monitor.store.tables import (
+    PENDING,
+    actions,
+    alerts,
+    changes,
+    deliveries,
+    episodes,
+    gaps,
+    inventory,
+    told,
+)
 
 BATCH = 1000
 """The most rows of a table that one transaction deletes, so that a sync never waits long."""
@@ -21,6 +31,7 @@ async def prune(tx: AsyncConnection, before: datetime) -> int:
     old = (
         (changes, changes.c.id, changes.c.at < before),
         (inventory, inventory.c.key, inventory.c.gone_at < before),
+        (gaps, gaps.c.id, gaps.c.ended_at < before),
         (actions, actions.c.id, actions.c.at < before),
         (episodes, episodes.c.id, episodes.c.ended_at < before),
         (

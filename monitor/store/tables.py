@@ -169,12 +169,26 @@ changes = Table(
     Column("action_items", Json, nullable=False),
     Column("did_id", Json),
     Column("client_id", Json),
+    # Of a number that was there before: whether it was drifting.
+    Column("was_drifting", Boolean, nullable=False, default=False),
     # What the number depended on and depends on now, as far as the two differ.
     Column("depended_on", Json, nullable=False),
     Column("depends_on", Json, nullable=False),
     Index("changes_at", "at"),
     Index("changes_identity", "identity", "id"),
     Index("changes_key", "key", "id"),
+)
+
+# When a connection could not be seen: from the last applied answer to the next one.
+gaps = Table(
+    "gaps",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("identity", Text, nullable=False),
+    Column("began_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime, nullable=False),
+    Index("gaps_identity", "identity", "ended_at"),
+    Index("gaps_ended", "ended_at"),
 )
 
 alerts = Table(

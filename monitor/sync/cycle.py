@@ -253,7 +253,15 @@ class Cycle:
             error=error,
             at=now,
             duration_s=duration_s,
+            ends_gap=outcome is Outcome.OK and _is_blind(connection, claim, now),
         )
+
+
+def _is_blind(connection: Connection, claim: Claim, now: datetime) -> bool:
+    """Whether the connection could not be seen until now; see `store/gaps.py`."""
+    if claim.streak.failures or claim.held or claim.succeeded_at is None:
+        return True
+    return connection.is_overdue(claim.succeeded_at, now)
 
 
 def _quiet(claim: Claim) -> bool:

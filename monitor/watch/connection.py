@@ -15,6 +15,8 @@ from monitor.watch.maintenance import Maintenance, Window, maintenance
 
 _LONGEST_SPREAD = timedelta(seconds=30)
 _HASH_RANGE = 1 << 32
+_LATE = timedelta(seconds=30)
+"""A sync may be as late as this, whatever its interval: it takes time, and a restart too."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -70,6 +72,16 @@ class Connection:
             return soon
         regular = regular.astimezone(UTC)
         return min(soon, regular) if recheck else regular
+
+    def is_overdue(self, seen_at: datetime, now: datetime) -> bool:
+        """Return whether the sync planned after the last applied one is missing.
+
+        It may end as late as one interval, but at least 30 s, after it was due.
+        """
+        late = max(self.interval, _LATE)
+        if now <= seen_at + late:
+            return False
+        return now > self.next_due_at(seen_at, recheck=False) + late
 
     def maintenance(self, now: datetime) -> Maintenance:
         """Return its maintenance; computed again only when that changes."""

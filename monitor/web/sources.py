@@ -4,22 +4,28 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.exceptions import HTTPException
 
 from monitor.clock import Clock
+from monitor.store.availability import Availability, Span, Standing, availability
 from monitor.store.codec import Codec
+from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
 from monitor.store.queries import MaintenanceOf, RulesOf
+from monitor.store.rows import ConnectionRow, SyncStatus
 from monitor.web.problems import STORE_AWAY_RETRY_S
 from monitor.web.status import ReadinessSource, StatusSource
 
 _READERS = 2
 """Requests that read the store at once: the rest of the daemon reads there too, and comes first."""
 _WAIT_S = 10.0
+
+IsOverdue = Callable[[str, datetime], bool]
+"""Whether a connection, by its identity, ought to have been seen again since an instant."""
 
 BUSY = "too many requests are reading the store; try again in a moment"
 
@@ -28,8 +34,8 @@ BUSY = "too many requests are reading the store; try again in a moment"
 class Sources:
     """Everything that pages and API read from.
 
-    `rules_of` and `maintenance_of` answer by a connection's identity, as of now. `retention` is how long
-    changes are kept.
+    `rules_of`, `maintenance_of` and `is_overdue` answer by a connection's identity, as of now. `retention` is
+    how long changes are kept.
     """
 
     database: Database
@@ -39,6 +45,7 @@ class Sources:
     clock: Clock
     rules_of: RulesOf
     maintenance_of: MaintenanceOf
+    is_overdue: IsOverdue
     retention: Callable[[], timedelta]
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READERS), init=False)
 
@@ -61,3 +68,20 @@ class Sources:
                 yield tx
         finally:
             self._turns.release()
+
+    async def availability(
+        self, tx: AsyncConnection, owner: ConnectionName, row: ConnectionRow
+    ) -> dict[Span, Availability]:
+        """Return the availability of a connection whose row was read in the same transaction."""
+        blind_since = row.last_success or row.watched_since
+        seen = row.status is SyncStatus.OK and not (
+            row.last_success is None or self.is_overdue(owner.identity, row.last_success)
+        )
+        standing = Standing(
+            identity=owner.identity,
+            numbers=row.numbers or 0,
+            drifting=row.drifting or 0,
+            watched_since=row.watched_since,
+            blind_since=None if seen else blind_since,
+        )
+        return await availability(tx, standing, self.clock.now(), retention=self.retention())

@@ -9,6 +9,7 @@ import msgspec
 
 from monitor.clock import rfc3339
 from monitor.drift.alert import AlertBody, Kind, Severity
+from monitor.store.availability import Availability, Span
 from monitor.store.failures import FailingRow
 from monitor.store.paging import Page
 from monitor.store.rows import ConnectionRow, SyncStatus
@@ -78,13 +79,34 @@ class FiringAlert(msgspec.Struct, frozen=True, kw_only=True):
     part_of: str | None
 
 
+class EndedAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert that has ended, in short; `duration_s` is how long it fired."""
+
+    alert_id: str
+    kind: str
+    state: str | None
+    severity: Severity
+    summary: str
+    started_at: str
+    resolved_at: str
+    duration_s: float
+    resolution: str
+    part_of: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionDetail:
-    """One connection, with the alerts about it that are firing, and how it stands in those about failures."""
+    """One connection: its firing alerts, those that ended last, its failures, and how available it was.
+
+    `failing` is how it stands in alerts about failures, `ended_alerts` are those of 30 days, newest first.
+    `availability` is by span: over 24 hours, 7 days and 30 days.
+    """
 
     connection: ConnectionRow
     alerts: list[FiringAlert]
+    ended_alerts: list[EndedAlert]
     failing: list[FailingRow]
+    availability: dict[Span, Availability]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +147,20 @@ def status_of(status: MonitorStatus, not_ready: str | None) -> StatusAnswer:
 
 
 def detail_of(
-    row: ConnectionRow, alerts: Sequence[AlertBody], failing: Sequence[FailingRow]
+    row: ConnectionRow,
+    alerts: Sequence[AlertBody],
+    ended: Sequence[AlertBody],
+    failing: Sequence[FailingRow],
+    availability: dict[Span, Availability],
 ) -> ConnectionDetail:
     """Return a connection with its alerts in short."""
-    firing = [msgspec.convert(body, FiringAlert, from_attributes=True) for body in alerts]
-    return ConnectionDetail(connection=row, alerts=firing, failing=failing_of(row.name, failing))
+    return ConnectionDetail(
+        connection=row,
+        alerts=msgspec.convert(alerts, list[FiringAlert], from_attributes=True),
+        ended_alerts=msgspec.convert(ended, list[EndedAlert], from_attributes=True),
+        failing=failing_of(row.name, failing),
+        availability=availability,
+    )
 
 
 def failing_of(name: str, failing: Sequence[FailingRow]) -> list[FailingRow]:
@@ -155,6 +186,8 @@ def _plain(value: Any) -> Any:
         # What holds no instants stays as it is: msgspec writes it ten times faster than this takes it apart.
         case [first, *_] if _holds_instants(first):
             return [_plain(item) for item in value]
+        case dict() if _holds_instants(next(iter(value.values()), None)):
+            return {name: _plain(item) for name, item in value.items()}
         case _ if is_dataclass(value):
             return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
         case _:

@@ -150,8 +150,11 @@ def build_openapi(routes: Sequence[BaseRoute], version: str, *, root: str = "") 
 
 def _examples() -> dict[str, Any]:
     shown: dict[str, Any] = json.loads(_EXAMPLES.read_text())
-    alert = {field: shown["listAlerts"][field] for field in FiringAlert.__struct_fields__}
-    detail = {"connection": shown["listConnections"], "alerts": [alert], "failing": []}
+    alert = shown["listAlerts"]
+    detail = shown["getConnection"] | {
+        "connection": shown["listConnections"],
+        "alerts": [{field: alert[field] for field in FiringAlert.__struct_fields__}],
+    }
     lists = {
         name: {"items": [item], "next_cursor": None}
         for name, item in shown.items()

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import glob
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from monitor.drift.alert import AlertBody
 from monitor.drift.alert import Status as AlertStatus
 from monitor.errors import UnknownName, nearest
 from monitor.store import queries
+from monitor.store.availability import Span
 from monitor.store.paging import BadCursor
+from monitor.store.requests import owner_named
 from monitor.store.rows import ActionRow, ChangeRow, ConnectionRow, DeliveryRow, NumberRow
 from monitor.web.actions import Actions, actor_of
 from monitor.web.api import parameters as ask
@@ -39,6 +42,8 @@ from monitor.web.problems import API, BadRequest
 from monitor.web.sources import Sources
 
 _BUSY_RETRY_S = 2
+_ENDED = 20
+"""Ended alerts of a connection."""
 _SHOWN = 50
 """Characters of a made-up name that an answer repeats."""
 
@@ -139,16 +144,25 @@ class Api:
             return listing_of(await queries.connection_rows(tx, codec, maintenance_of, **asked.filters()))
 
     async def connection(self, name: ask.ConnectionName, _: Nothing) -> ConnectionDetail:
-        """One connection, with its firing alerts."""
+        """One connection, with its alerts, and how available its numbers were."""
         codec, maintenance_of = self.sources.codec, self.sources.maintenance_of
         async with self.sources.read() as tx:
+            owner = await owner_named(tx, name)
             row = await queries.connection_named(tx, codec, maintenance_of, name)
-            if row is None:
+            if owner is None or row is None:
                 raise HTTPException(HTTPStatus.NOT_FOUND, "no connection has this name")
-            firing = await queries.alert_bodies(
-                tx, connection=row.name, status=AlertStatus.FIRING, widespread=False
+            which: dict[str, Any] = {"connection": glob.escape(name), "widespread": False}
+            firing = await queries.alert_bodies(tx, status=AlertStatus.FIRING, **which)
+            ended = await queries.alert_bodies(
+                tx,
+                status=AlertStatus.RESOLVED,
+                since=self.sources.clock.now() - Span.MONTH.length,
+                limit=_ENDED,
+                **which,
             )
-        return detail_of(row, firing.rows, (await self.sources.status.status()).failing)
+            available = await self.sources.availability(tx, owner, row)
+        failing = (await self.sources.status.status()).failing
+        return detail_of(row, firing.rows, ended.rows, failing, available)
 
     async def numbers(self, asked: Annotated[ask.NumbersParameters, Query()]) -> Listing[NumberRow]:
         """The numbers of the applied snapshots, by connection and key."""

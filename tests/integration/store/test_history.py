@@ -68,3 +68,19 @@ async def test_history_of_a_flapping_connection_begins_later(database: Database)
         found = await drift_moves(tx, "a", NOW, limit=4)
     assert found.since == NOW + MINUTE
     assert {move.at for move in found.moves} == {NOW + 2 * MINUTE}
+
+
+async def test_removed_number_was_drifting_even_without_an_issue(database: Database) -> None:
+    """One that the provider only lists as drifting has none."""
+    await begin(database, "a")
+    records = Records()
+    listed = Number(key="1", phone_number="+1", state="LISTED", drifting=True)
+    for place, numbers in enumerate(([listed, number("2", "READY")], [number("2", "READY")])):
+        at = NOW + place * MINUTE
+        claim = (await claim_all(database, at))["a"]
+        done = stepped(records, claim, *numbers, at=at)
+        await Ledger(database, Codec()).keep(work(claim, done, at=at), tell())
+        records = done.records
+    async with database.read() as tx:
+        found = await drift_moves(tx, "a", NOW)
+    assert [(move.before, move.after) for move in found.moves] == [("LISTED", None), (None, "LISTED")]

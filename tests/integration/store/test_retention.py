@@ -45,6 +45,7 @@ PRUNED: dict[str, list[tuple[str, dict[str, Any], bool]]] = {
         ("gone lately", {"gone_at": YOUNG}, False),
         ("still there", {"gone_at": None}, False),
     ],
+    "gaps": [("ended long ago", {"ended_at": OLD}, True), ("ended lately", {"ended_at": YOUNG}, False)],
     "told": [
         ("of an alert that is gone", {"alert_id": "gone", "ended_at": None}, True),
         ("of an alert that is kept", {"alert_id": "kept", "ended_at": OLD}, False),

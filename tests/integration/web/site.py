@@ -198,6 +198,7 @@ class Site:
             clock=self.clock,
             rules_of=lambda _: self.rules,
             maintenance_of=lambda _: False,
+            is_overdue=lambda _, seen_at: self.clock.now() - seen_at > dt.timedelta(minutes=2),
             retention=lambda: dt.timedelta(days=90),
         )
         pages, metrics = Pages(self.sources, self.actions), Metrics(version="1.2.3")

@@ -81,6 +81,7 @@ def upgrade() -> None:
         sa.Column("action_items", sa.Text(), nullable=False),
         sa.Column("did_id", sa.Text(), nullable=True),
         sa.Column("client_id", sa.Text(), nullable=True),
+        sa.Column("was_drifting", sa.Boolean(), nullable=False),
         sa.Column("depended_on", sa.Text(), nullable=False),
         sa.Column("depends_on", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -215,6 +216,16 @@ def upgrade() -> None:
         sa.Column("records", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_table(
+        "gaps",
+        sa.Column("id", _ROW_ID, autoincrement=True, nullable=False),
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("began_at", UtcDateTime(), nullable=False),
+        sa.Column("ended_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("gaps_identity", "gaps", ["identity", "ended_at"], unique=False)
+    op.create_index("gaps_ended", "gaps", ["ended_at"], unique=False)
     op.create_table(
         "fleet",
         sa.Column("id", sa.Integer(), nullable=False),
