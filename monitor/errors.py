@@ -5,7 +5,7 @@ MonitorError
 ├── StartError             the environment prevents a start (port taken, store locked): exit 2
 ├── StoreError
 │   ├── StoreUnavailable   the database is down, full or locked: count it, try again
-│   │   ├── Conflict       two transactions were in each other's way: run this one again
+│   │   ├── Undone         a transaction was given up for another one's sake: run it again
 │   │   └── Superseded     a newer version of this program has changed it: do nothing any more
 │   └── LeaseLost          another process has taken over this work: drop the result
 ├── UnknownName            a user asked for something that does not exist: say so
@@ -115,8 +115,8 @@ class StoreUnavailable(StoreError):  # noqa: N818 - named for the state it repor
         super().__init__(message)
 
 
-class Conflict(StoreUnavailable):
-    """Two transactions were in each other's way, and this one was given up: it can run again at once."""
+class Undone(StoreUnavailable):
+    """A transaction was given up for another one's sake, or with its connection: it can run again at once."""
 
 
 class Superseded(StoreUnavailable):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.cli.shell import FormatOption, Shell, config_of, shell_of, store_of, this_user, unknown_name
 from monitor.cli.terminal import Format
@@ -67,10 +68,13 @@ async def _accept(shell: Shell, connection: str, numbers: Sequence[str] | None) 
             for row in found:
                 shell.terminal.note(f"could be accepted: {row.phone_number} ({row.kind})")
             raise typer.Exit(2) from None
-        async with database.write() as tx:
+
+        async def write(tx: AsyncConnection) -> None:
             keys = {row.key for row in taken} if numbers else None
             await ask_to_accept(tx, owner.identity, keys, now)
             named = [row.phone_number for row in taken] if numbers else None
             did = this_user().did(Action.ACCEPT, accepted(connection, named))
             await add_action(tx, did, now, logged=False)
+
+        await database.transact(write)
     return taken

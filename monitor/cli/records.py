@@ -262,13 +262,18 @@ async def _act(
     shell: Shell, act: Callable[..., Awaitable[Retried | Dismissed]], which: str, form: Format
 ) -> None:
     now = SystemClock().now()
-    async with store_of(config_of(shell)) as database, database.write() as tx:
+
+    async def write(tx: AsyncConnection) -> Retried | Dismissed:
         done = await act(tx, None if which == "all" else which, now)
         action, ids = (
             (Action.RETRY, done.retried) if isinstance(done, Retried) else (Action.DISMISS, done.dismissed)
         )
         if ids:
             await add_action(tx, this_user().did(action, which), now, logged=False)
+        return done
+
+    async with store_of(config_of(shell)) as database:
+        done = await database.transact(write)
     if form is Format.JSON:
         shell.terminal.json(done)
     elif isinstance(done, Retried):

@@ -6,7 +6,7 @@ The commands ask the same of the store, in the same words of `monitor.store.requ
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -123,9 +123,8 @@ class DaemonLifecycle:
         if taken:
             named = None if numbers is None else [row.phone_number for row in taken]
             did = by.did(Action.ACCEPT, accepted(name, named))
-            async with self._recording(did) as tx:
-                keys = None if numbers is None else {row.key for row in taken}
-                await accept(tx, owner.identity, keys, self.clock.now())
+            keys = None if numbers is None else {row.key for row in taken}
+            await self._perform(did, lambda tx: accept(tx, owner.identity, keys, self.clock.now()))
             self.syncs.look_now()
         return len(taken)
 
@@ -136,8 +135,11 @@ class DaemonLifecycle:
             Refused: There is no such delivery, it is not dead, has been overtaken, or its alert has ended.
             StoreUnavailable: The store is unavailable.
         """
-        async with self._recording(by.did(Action.RETRY, delivery_id)) as tx:
+
+        async def send_again(tx: AsyncConnection) -> None:
             _must_be_done(delivery_id, await retry(tx, delivery_id, self.clock.now()))
+
+        await self._perform(by.did(Action.RETRY, delivery_id), send_again)
         self.wake_drain()
 
     async def dismiss(self, delivery_id: str, by: Actor) -> None:
@@ -147,8 +149,11 @@ class DaemonLifecycle:
             Refused: There is no such delivery, or it is not dead.
             StoreUnavailable: The store is unavailable.
         """
-        async with self._recording(by.did(Action.DISMISS, delivery_id)) as tx:
+
+        async def close(tx: AsyncConnection) -> None:
             _must_be_done(delivery_id, await dismiss(tx, delivery_id, self.clock.now()))
+
+        await self._perform(by.did(Action.DISMISS, delivery_id), close)
 
     async def log_commands(self) -> None:
         """Log what commands have done since the last time: each action once, by one of the replicas.
@@ -156,25 +161,24 @@ class DaemonLifecycle:
         Raises:
             StoreUnavailable: The store is unavailable.
         """
-        async with self.database.write() as tx:
-            found = await take_unlogged(tx)
-        for did in found:
+        for did in await self.database.transact(take_unlogged):
             self._log_action(did)
 
-    @contextlib.asynccontextmanager
-    async def _recording(self, did: ActionRecord) -> AsyncIterator[AsyncConnection]:
-        """Give a transaction for an action and its record; what raises leaves neither."""
-        async with self.database.write() as tx:
-            yield tx
+    async def _perform(self, did: ActionRecord, work: Callable[[AsyncConnection], Awaitable[None]]) -> None:
+        """Do something in the store and record it, in one transaction; what raises leaves neither."""
+
+        async def write(tx: AsyncConnection) -> None:
+            await work(tx)
             await add_action(tx, did, self.clock.now(), logged=True)
+
+        await self.database.transact(write)
         self._log_action(did)
 
     async def _record(self, did: ActionRecord) -> None:
         """Record what was done outside the store, which must not fail for the lack of its record."""
         self._log_action(did)
         try:
-            async with self.database.write() as tx:
-                await add_action(tx, did, self.clock.now(), logged=True)
+            await self.database.transact(lambda tx: add_action(tx, did, self.clock.now(), logged=True))
         except StoreUnavailable as exc:
             self.store_failed(exc, "recording an action")
 

@@ -202,9 +202,8 @@ class Daemon:
         try:
             await self._parts.presence.follow_clock()
             if lock is not None:
-                async with database.write() as tx:
-                    await free_leases(tx)
-                    await free_delivery_leases(tx)
+                await database.transact(free_leases)
+                await database.transact(free_delivery_leases)
             await self._parts.active.start()
             await database.look()
         except StoreUnavailable as exc:

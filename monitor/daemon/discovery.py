@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.typing import FilteringBoundLogger
 
 from monitor.clock import Clock
@@ -76,9 +77,13 @@ class Discovery:
             rest = due_at - now if due_at is not None else DISCOVERY_INTERVAL
             return rest if self.database.is_sqlite else min(rest, _LONGEST_REST)
         me = self.active.state.replica.id
-        async with self.database.write() as tx:
-            claimed = await claim_discoveries(tx, watchlist.discovering, now, lease=LEASE, holder=me)
-        accounts = [account for account in config.accounts if account.name in claimed]
+        claimed = await self.database.transact(
+            lambda tx: claim_discoveries(tx, watchlist.discovering, now, lease=LEASE, holder=me)
+        )
+        # By name, as they are claimed: what locks rows in one order waits for no one in a circle.
+        accounts = sorted(
+            (account for account in config.accounts if account.name in claimed), key=lambda each: each.name
+        )
         answers = await asyncio.gather(*(self._list(account) for account in accounts))
         listed = {
             account.name: answer
@@ -88,7 +93,8 @@ class Discovery:
         if listed:
             await self.active.follow(listed)
         now = self.clock.now()
-        async with self.database.write() as tx:
+
+        async def settle(tx: AsyncConnection) -> None:
             for account, answer in zip(accounts, answers, strict=True):
                 outcome = Outcome.OK if isinstance(answer, list) else answer
                 # In a failure alert: more answers end it.
@@ -96,6 +102,8 @@ class Discovery:
                 well = outcome is Outcome.OK and not troubled
                 rest = DISCOVERY_INTERVAL if well else config.schedule.recheck_interval
                 await settle_discovery(tx, account.name, outcome, holder=me, due_at=now + rest, now=now)
+
+        await self.database.transact(settle)
         self.on_moved()
         return timedelta(0)
 

@@ -96,8 +96,7 @@ class Heartbeat:
             if not self.deliveries.alive:
                 return "delivery has stopped"
         try:
-            async with self.database.write() as tx:
-                await commit_pulse(tx, self.clock.now())
+            await self.database.transact(lambda tx: commit_pulse(tx, self.clock.now()))
         except StoreUnavailable as exc:
             return f"the store is not accepting writes: {exc.reason}"
         return self.store.reason()

@@ -5,9 +5,11 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from apscheduler.schedulers.base import BaseScheduler
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock, shown_by
 from monitor.config import secrets_of
@@ -203,11 +205,14 @@ class Housekeeping:
         async with self.database.read() as tx:
             ids = await widespread.due(tx, self.clock.now())
         for alert_id in ids:
-            async with self.database.write() as tx:
-                told = await widespread.look_at(
-                    tx, alert_id, watchlist.routes, watchlist.spread, self.clock.now()
-                )
-            if told:
+            look = partial(
+                widespread.look_at,
+                alert_id=alert_id,
+                routes=watchlist.routes,
+                spread=watchlist.spread,
+                now=self.clock.now(),
+            )
+            if await self.database.transact(look):
                 self.drain.wake()
 
     async def _look_at_store(self) -> None:
@@ -230,11 +235,13 @@ class Housekeeping:
         async with self.database.read() as tx:  # mostly for nothing: wait for no writer
             if not await due_reminders(tx, repeats, self.clock.now()):
                 return
-        async with self.database.write() as tx:
+
+        async def queue(tx: AsyncConnection) -> int:
             now = self.clock.now()
             decides = await take_turn(tx, self.active.state.replica, now)
-            reminded = await remind(tx, repeats, now) if decides else 0
-        if reminded:
+            return await remind(tx, repeats, now) if decides else 0
+
+        if await self.database.transact(queue):
             self.drain.wake()
 
     async def _tell_missed_ends(self) -> None:
@@ -243,11 +250,13 @@ class Housekeeping:
         async with self.database.read() as tx:
             if not await missed_ends(tx, routes):
                 return
-        async with self.database.write() as tx:
+
+        async def queue(tx: AsyncConnection) -> int:
             now = self.clock.now()
             await take_turn(tx, self.active.state.replica, now)
-            missed = await tell_missed_ends(tx, routes, now)
-        if missed:
+            return await tell_missed_ends(tx, routes, now)
+
+        if await self.database.transact(queue):
             self.drain.wake()
 
     async def _follow_replicas(self) -> None:
@@ -293,5 +302,4 @@ class Housekeeping:
         before = self.clock.now() - self.active.config.store.retention
         deleted = BATCH
         while deleted >= BATCH:
-            async with self.database.write() as tx:
-                deleted = await prune(tx, before)
+            deleted = await self.database.transact(partial(prune, before=before))

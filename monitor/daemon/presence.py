@@ -40,13 +40,13 @@ class Presence:
     on_moved: Callable[[], None]
 
     async def follow_clock(self) -> None:
-        """Take over the database's clock; give up a database that only a newer version can use.
+        """Take over the database's clock; use a database for as long as this version can.
 
         Raises:
-            StoreUnavailable: The database did not answer.
+            StoreUnavailable: The database did not answer, or only a newer version can use it.
         """
         if not self.database.is_sqlite:
-            async with self.database.read() as tx:
+            async with self.database.read(looks=True) as tx:
                 await self._take_over_clock(tx)
 
     def start(self) -> None:
@@ -61,18 +61,20 @@ class Presence:
             StoreUnavailable: The database did not answer; the others find out by themselves.
         """
         if not self.database.is_sqlite:
-            async with self.database.write() as tx:
-                await leave(tx, self.active.state.replica.id, self.clock.now())
+            me = self.active.state.replica.id
+            await self.database.transact(lambda tx: leave(tx, me, self.clock.now()))
 
     async def _take_over_clock(self, tx: AsyncConnection) -> None:
         if isinstance(self.clock, StoreClock):
             now, is_ours = await store_time(tx)
-            if not is_ours:
-                self.database.give_up()
+            self.database.use(usable=is_ours)
             self.clock.seen(now)
             self.metrics.clock_offset(self.clock.offset_s)
 
     async def _report(self) -> None:
+        if self.database.is_lost:
+            await self.follow_clock()
+            self.active.presence = None  # what it was may have been restored from a backup
         state = self.active.state
         wants = wants_of(state.watchlist.connections, state.watchlist.discovering, self.active.receivers)
 

@@ -238,8 +238,7 @@ class ActiveConfig:
         )
 
     async def _pull_in(self) -> None:
-        async with self.database.write() as tx:
-            await pull_in(tx, self.clock.now())
+        await self.database.transact(lambda tx: pull_in(tx, self.clock.now()))
 
     def _watchlist(self, made: _Made, discovered: Mapping[str, Sequence[Discovered]]) -> Watchlist:
         return build_watchlist(

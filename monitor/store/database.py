@@ -9,15 +9,16 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, event, insert, update
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
-from monitor.errors import Conflict, StartError, StoreUnavailable, Superseded
+from monitor.errors import StartError, StoreUnavailable, Superseded, Undone
 from monitor.http.address import safe_url
 from monitor.http.redactor import Redactor
 from monitor.postgres import SCHEMES, PostgresUrl
@@ -32,13 +33,13 @@ from monitor.store.schema import (
     usable_revision,
 )
 from monitor.store.tables import pulse
-from monitor.store.trouble import Trouble, advised, told_by, trouble_of
+from monitor.store.trouble import Trouble, advised, is_broken, told_by, trouble_of
 
 T = TypeVar("T")
 
 _READERS = 4
 _TRIES = 4
-"""How often a transaction is begun that meets another one's deadlock."""
+"""How often a transaction is begun that others get in the way of."""
 _LOG_SIZE = 4 * 2**20
 """Bytes that SQLite's write-ahead log keeps once what is in it has reached the database."""
 _EMPTYING_S = 0.5
@@ -74,7 +75,7 @@ class Database:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the open SQLite file is no longer the one at its path."""
+        """Whether nothing is read or written: the open file is not the one at its path, or see `use`."""
         return self._trouble is not None
 
     @property
@@ -107,8 +108,14 @@ class Database:
             await asyncio.to_thread(make_private, self.file)
         async with self._opening():
             await self._revision()
-            async with self._writer.begin() as connection:
-                await connection.run_sync(bring_up_to_date)
+            try:
+                async with self._writer.begin() as connection:
+                    await connection.run_sync(bring_up_to_date)
+            except DBAPIError as exc:
+                if self.is_sqlite or trouble_of(exc) != Trouble.BUSY:
+                    raise
+                holder = "another replica is upgrading it, or another program keeps its tables locked"
+                raise StartError(f"cannot upgrade the store {self.shown}: {holder}; try again later") from exc
 
     async def schema(self) -> str | None:
         """Return the revision of the schema; None for an empty database.
@@ -212,17 +219,24 @@ class Database:
         Raises:
             StoreUnavailable: The write failed; nothing of the block is kept.
         """
+        commits = False
         async with self._turn:
-            self._require_file()
+            self._require_usable()
             try:
                 async with self._writer.begin() as connection:
                     yield connection
+                    commits = True
                 self.writes += 1
             except (SQLAlchemyError, OSError) as exc:
-                raise await self._unavailable("write to", exc) from exc
+                failed = await self._unavailable("write to", exc)
+                if is_broken(exc) and not commits:
+                    failed = Undone(str(failed), failed.reason)
+                raise failed from exc
 
     async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Run what writes many rows in one transaction, again if it and another one were in each other's way.
+        """Run what writes in one transaction; again if it got in another one's way, or lost its connection.
+
+        All that the program writes goes through here: it cannot tell what another replica writes meanwhile.
 
         Args:
             work: Leaves nothing behind but what it writes, and what it returns.
@@ -231,7 +245,7 @@ class Database:
             StoreUnavailable: The write failed; nothing of it is kept.
         """
         for _ in range(_TRIES - 1):
-            with contextlib.suppress(Conflict):
+            with contextlib.suppress(Undone):
                 async with self.write() as tx:
                     return await work(tx)
         async with self.write() as tx:
@@ -247,7 +261,7 @@ class Database:
             StoreUnavailable: A statement failed; what those before it wrote is kept.
         """
         async with self._turn:
-            self._require_file()
+            self._require_usable()
             try:
                 async with self._writer.connect() as connection:
                     yield await connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -255,29 +269,33 @@ class Database:
                 raise await self._unavailable("write to", exc) from exc
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self, *, looks: bool = False) -> AsyncIterator[AsyncConnection]:
         """Run a block of queries that sees one state of the database.
+
+        Args:
+            looks: Whether it is to find out if the database can be used, and for this need not be.
 
         Raises:
             StoreUnavailable: The read failed.
         """
-        self._require_file()
+        if not looks:
+            self._require_usable()
         try:
             async with self._readers.connect() as connection:
                 yield connection
         except (SQLAlchemyError, OSError) as exc:
             raise await self._unavailable("read from", exc) from exc
 
-    def give_up(self) -> NoReturn:
-        """Read and write nothing any more: a newer version of this program has changed the schema.
+    def use(self, *, usable: bool) -> None:
+        """Use the database; or, while only a newer version of this program can, read and write nothing.
 
         Raises:
-            Superseded: As from now on whatever is asked of it.
+            Superseded: Only a newer one can, which from now on whatever is asked of it raises.
         """
-        self._trouble = Trouble.SUPERSEDED
-        raise Superseded(self._trouble, self._trouble)
+        self._trouble = None if usable else Trouble.SUPERSEDED
+        self._require_usable()
 
-    def _require_file(self) -> None:
+    def _require_usable(self) -> None:
         if self._trouble is Trouble.SUPERSEDED:
             raise Superseded(self._trouble, self._trouble)
         if self._trouble is not None:
@@ -291,7 +309,7 @@ class Database:
             trouble = refusal or trouble
         words = self._redactor.hide_foreign(told_by(exc))
         said = words if trouble == Trouble.OTHER else f"{trouble} ({words})"
-        failed = Conflict if trouble == Trouble.CONFLICT else StoreUnavailable
+        failed = Undone if trouble == Trouble.CONFLICT else StoreUnavailable
         return failed(f"cannot {doing} the store: {said}", trouble)
 
     async def close(self) -> None:
@@ -363,6 +381,6 @@ def _tune_sqlite(engine: Engine, *, immediate: bool) -> None:
 
 async def commit_pulse(tx: AsyncConnection, at: datetime) -> None:
     """Record the instant of a heartbeat, in the table's one row."""
-    done = await tx.execute(update(pulse).values(at=at))
-    if done.rowcount == 0:
-        await tx.execute(insert(pulse).values(id=1, at=at))
+    insert_into: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[tx.dialect.name]
+    row = insert_into(pulse).values(id=1, at=at)
+    await tx.execute(row.on_conflict_do_update(index_elements=[pulse.c.id], set_={"at": at}))

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Row, Select, and_, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock
@@ -43,6 +44,12 @@ _BY_KEY = and_(
 )
 _FORGET = delete(posted).where(_BY_KEY)
 _MOVE = update(posted).where(_BY_KEY)
+
+_ADD_POSTER = {
+    "sqlite": sqlite.insert(posters).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(posters).on_conflict_do_nothing(),
+}
+"""Two processes may see at once that no one has ever posted there."""
 
 _FIRING = alerts.c.status == Status.FIRING
 _ABOUT = case((episodes.c.scope == SCOPE, episodes.c.key), else_=episodes.c.scope)
@@ -93,23 +100,20 @@ class StoredLevel:
             known = (await tx.execute(select(free.label("free")).where(*_at(posters, target)))).first()
         if known is not None and not known.free:
             return False
-        async with self._database.write() as tx:
+
+        async def take(tx: AsyncConnection) -> bool:
             if known is None:
-                await tx.execute(
-                    insert(posters).values(receiver=target.receiver, url=target.url, refused=False, **values)
-                )
-                return True
+                new = {"receiver": target.receiver, "url": target.url, "refused": False}
+                await tx.execute(_ADD_POSTER[tx.dialect.name], new | values)
             done = await tx.execute(update(posters).where(*_at(posters, target), free).values(**values))
             return done.rowcount == 1
 
+        return await self._database.transact(take)
+
     async def release(self, target: PostTarget) -> None:
         """Let another process post there."""
-        async with self._database.write() as tx:
-            await tx.execute(
-                update(posters)
-                .where(*_at(posters, target), posters.c.holder == self._holder)
-                .values(lease_until=None)
-            )
+        mine = update(posters).where(*_at(posters, target), posters.c.holder == self._holder)
+        await self._database.transact(lambda tx: tx.execute(mine.values(lease_until=None)))
 
     async def read(self, target: PostTarget) -> LevelState:
         """Return the open episodes, the ended ones whose end is still posted, and what was posted of them."""
@@ -149,26 +153,26 @@ class StoredLevel:
 
     async def write(self, target: PostTarget, moves: LabelMoves) -> None:
         """Record what is about to be posted there."""
-        async with self._database.write() as tx:
-            if moves.gone:
-                await tx.execute(_FORGET, [_key(target, old) for old in moves.gone])
-            if moves.changed:
-                await tx.execute(
-                    _MOVE, [{**_key(target, moved), **_moving(moved)} for moved in moves.changed]
-                )
-            if moves.begun:
-                rows = [
-                    {
-                        "receiver": target.receiver,
-                        "url": target.url,
-                        "episode_id": begun.member_id,
-                        "fingerprint": begun.fingerprint,
-                        "labels": begun.labels,
-                        **_moving(begun),
-                    }
-                    for begun in moves.begun
-                ]
-                await tx.execute(insert(posted), rows)
+        gone = [_key(target, old) for old in moves.gone]
+        changed = [{**_key(target, moved), **_moving(moved)} for moved in moves.changed]
+        begun = [
+            {
+                "receiver": target.receiver,
+                "url": target.url,
+                "episode_id": begun.member_id,
+                "fingerprint": begun.fingerprint,
+                "labels": begun.labels,
+                **_moving(begun),
+            }
+            for begun in moves.begun
+        ]
+
+        async def write(tx: AsyncConnection) -> None:
+            for statement, rows in ((_FORGET, gone), (_MOVE, changed), (insert(posted), begun)):
+                if rows:
+                    await tx.execute(statement, rows)
+
+        await self._database.transact(write)
 
     async def accepted(self, target: PostTarget, *, read_at: datetime, at: datetime) -> None:
         """Record that the URL is working, and accepted everything read at an instant."""
@@ -189,7 +193,8 @@ class StoredLevel:
             ill = (await tx.execute(select(posters.c.url).where(troubled).union(lost))).first()
         if news is None and ill is None:
             return
-        async with self._database.write() as tx:
+
+        async def write(tx: AsyncConnection) -> None:
             await tx.execute(delete(posted).where(told))
             await tx.execute(update(posted).where(waiting).values(accepted_at=at))
             await tx.execute(
@@ -198,6 +203,8 @@ class StoredLevel:
                 .values(troubled_since=None, refused=False, refused_in_row=0, error=None)
             )
             await _note_receiver(tx, target.receiver, delivered_at=at)
+
+        await self._database.transact(write)
 
     async def failed(self, target: PostTarget, error: DeliveryError, at: datetime) -> None:
         """Record why the URL did not accept a post, unless that is recorded already."""
@@ -211,7 +218,8 @@ class StoredLevel:
         }
         if row is not None and row.troubled_since and all(getattr(row, name) == said[name] for name in said):
             return
-        async with self._database.write() as tx:
+
+        async def write(tx: AsyncConnection) -> None:
             await tx.execute(
                 update(posters)
                 .where(*_at(posters, target))
@@ -219,14 +227,19 @@ class StoredLevel:
             )
             await _note_receiver(tx, target.receiver)
 
+        await self._database.transact(write)
+
     async def forget_others(self, receiver: str, urls: Sequence[str]) -> None:
         """Forget what was posted to URLs that this receiver no longer has, and by removed receivers."""
         configured = select(receivers.c.name)
-        async with self._database.write() as tx:
+
+        async def write(tx: AsyncConnection) -> None:
             for table in (posted, posters):
                 elsewhere = and_(table.c.receiver == receiver, table.c.url.not_in(urls))
                 await tx.execute(delete(table).where(or_(elsewhere, table.c.receiver.not_in(configured))))
             await _note_receiver(tx, receiver)
+
+        await self._database.transact(write)
 
 
 async def _rows(tx: AsyncConnection, query: Select[Any]) -> AsyncIterator[Row[Any]]:

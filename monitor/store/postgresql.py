@@ -18,6 +18,10 @@ _MARGIN_S = 2
 _POOL_S = 10
 
 
+class SilenceError(psycopg.OperationalError, TimeoutError):
+    """The server has not said anything for too long."""
+
+
 class Link(psycopg.AsyncConnection[Any]):
     """A connection that is given up when its server has been silent for too long."""
 
@@ -40,7 +44,7 @@ class Link(psycopg.AsyncConnection[Any]):
                     heard_s = now_s
                 elif now_s - heard_s > self.silent_s:
                     self.pgconn.finish()
-                    raise psycopg.OperationalError(f"the database has not answered for {self.silent_s:g} s")
+                    raise SilenceError(f"the database has not answered for {self.silent_s:g} s")
                 wanted = gen.send(ready)
         except StopIteration as done:
             found: RV = done.value

@@ -1,9 +1,11 @@
 """Whose tables a database has, and whether this version of the program can use them."""
 
 import contextlib
+import math
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, inspect, text
 
@@ -76,11 +78,25 @@ def bring_up_to_date(connection: Connection) -> None:
     Raises:
         StartError: It is another version's, another program's, or not complete.
     """
-    if connection.dialect.name == "postgresql":
-        # Replicas that start together must not migrate together.
+    with _unhurried(connection) if connection.dialect.name == "postgresql" else contextlib.nullcontext():
+        if usable_revision(connection) != REVISIONS[-1]:
+            upgrade(connection)
+
+
+@contextlib.contextmanager
+def _unhurried(connection: Connection) -> Iterator[None]:
+    """Let statements take as long as they need, and no other replica migrate meanwhile.
+
+    Waiting for locks keeps its limit: a table that is in use is not waited for with all others behind.
+    """
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    link: Any = connection.connection.driver_connection
+    silent_s, link.silent_s = link.silent_s, math.inf
+    try:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7466951)")
-    if usable_revision(connection) != REVISIONS[-1]:
-        upgrade(connection)
+        yield
+    finally:
+        link.silent_s = silent_s
 
 
 def _require_ours(tables: Collection[str], revision: str | None, *, shared: bool) -> str | None:

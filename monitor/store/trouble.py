@@ -97,6 +97,13 @@ def trouble_of(exc: BaseException) -> str:
     return Trouble.UNREACHABLE if lost or isinstance(cause, OSError) else Trouble.OTHER
 
 
+def is_broken(exc: BaseException) -> bool:
+    """Whether an open connection broke, and not by falling silent: a new one may work at once."""
+    return (
+        isinstance(exc, DBAPIError) and exc.connection_invalidated and not isinstance(exc.orig, TimeoutError)
+    )
+
+
 def told_by(exc: BaseException) -> str:
     """Return the driver's message only: statements and parameters may hold phone numbers."""
     lack = out_of_resources(exc)

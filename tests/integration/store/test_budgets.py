@@ -35,10 +35,10 @@ class Counted(Database):
             yield connection
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self, *, looks: bool = False) -> AsyncIterator[AsyncConnection]:
         """Count."""
         self.asked += 1
-        async with super().read() as tx:
+        async with super().read(looks=looks) as tx:
             yield tx
 
 

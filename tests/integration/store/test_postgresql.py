@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.errors import StoreUnavailable
+from monitor.errors import StartError, StoreUnavailable
 from monitor.store.database import Database
 from monitor.store.trouble import Trouble
 from tests.servers.postgres import PostgresServer, run_pgbouncer
@@ -148,3 +148,71 @@ async def test_conflict_that_does_not_end_is_reported(postgres: str) -> None:
             async with Database(postgres) as database:
                 await database.transact(partial(fail, sql=sql))
         assert (caught.value.reason, len(tried)) == (reason, tries)
+
+
+END_THIS = "SELECT pg_terminate_backend(pg_backend_pid())"
+END_AT_COMMIT = (
+    (
+        "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$"
+    ),
+    (
+        "CREATE CONSTRAINT TRIGGER die AFTER INSERT ON pulse DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION die()"
+    ),
+)
+
+
+async def test_transaction_whose_connection_breaks_runs_again(postgres: str) -> None:
+    """Before its commit, it left nothing behind; of one that was to be committed no one knows that."""
+    async with Database(postgres) as database, Database(postgres) as other:
+        await database.migrate()
+        tried = 0
+
+        async def write(tx: AsyncConnection) -> None:
+            nonlocal tried
+            tried += 1
+            await tx.execute(text("INSERT INTO pulse (id, at) VALUES (:id, now())"), {"id": tried})
+            if tried == 1:
+                await tx.execute(text(END_THIS))
+
+        await database.transact(write)
+        assert tried == 2
+        async with other.write() as tx:
+            for statement in END_AT_COMMIT:
+                await tx.execute(text(statement))
+        with pytest.raises(StoreUnavailable):
+            await database.transact(write)
+        assert tried == 3
+
+
+SLOW = (
+    (
+        "CREATE FUNCTION wait() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF to_regclass('told') IS NOT NULL THEN PERFORM pg_sleep(3.5); END IF; END $$"
+    ),
+    "CREATE EVENT TRIGGER wait ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION wait()",
+)
+"""Makes the last table of the schema take longer to create than a statement may, and a server be silent."""
+
+
+async def test_migration_may_take_as_long_as_it_needs(postgres: str) -> None:
+    """Only other statements have a limit; afterwards these have it again."""
+    async with Database(postgres) as other, other.write() as tx:
+        for statement in SLOW:
+            await tx.execute(text(statement))
+    async with Database(f"{postgres}?statement_timeout=1") as database:
+        await database.migrate()
+        await database.check()
+        assert await limits(database) == [("1s", "5s")] * 2
+
+
+async def test_migration_does_not_wait_for_locks_for_ever(postgres: str) -> None:
+    """It says who may have them: another replica that migrates, or a program that uses a table."""
+    async with Database(postgres) as other, other.write() as tx:
+        await tx.execute(text("SELECT pg_advisory_xact_lock(7466951)"))
+        async with Database(f"{postgres}?lock_timeout=1") as database:
+            with pytest.raises(StartError, match="another replica is upgrading it"):
+                await database.migrate()
+    async with Database(postgres) as database:
+        await database.migrate()
