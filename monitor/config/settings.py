@@ -180,7 +180,7 @@ class AlertsConfig(values.Section):
     external_url: values.PageUrl = None
     """URL of the status page, for links in alerts."""
     runbook_base_url: values.PageUrl = None
-    """Base URL of the runbooks, for links in alerts."""
+    """Base URL of the runbooks, for links in alerts; by default those that the monitor shows itself."""
     labels: Annotated[dict[str, values.Text], AfterValidator(_label_names)] = Field(default_factory=dict)
     """Labels added to every alert."""
 

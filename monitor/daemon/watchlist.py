@@ -272,11 +272,13 @@ def route_of(receiver: ReceiverConfig) -> Route:
 
 
 def wording_of(config: Config) -> Wording:
-    """Return what the config adds to every alert."""
+    """Return what the config adds to every alert: without another place for runbooks, the monitor's own."""
+    external_url = _without_slash(config.alerts.external_url)
+    own_runbooks = f"{external_url}/runbooks" if external_url else None
     return Wording(
         instance=config.instance,
-        external_url=_without_slash(config.alerts.external_url),
-        runbook_base_url=_without_slash(config.alerts.runbook_base_url),
+        external_url=external_url,
+        runbook_base_url=_without_slash(config.alerts.runbook_base_url) or own_runbooks,
         labels=config.alerts.labels,
         max_listed_numbers=config.alerts.max_listed_numbers,
     )

@@ -16,6 +16,7 @@ from tests.servers.webhook import Answer, Received, WebhookSink
 # The first run on a machine makes the base image too.
 pytestmark = pytest.mark.timeout(1800)
 
+ROOT = Path(__file__).parents[2]
 API_KEY = "rg_live_image_test"
 PARTS = ("clients", "dids", "available_dids", "bots", "routing", "local_phone_numbers", "warnings", "drift")
 
@@ -126,12 +127,15 @@ def test_image_configuration_is_what_a_cluster_needs(image: Image) -> None:
 
 
 def test_image_holds_the_program_compiled_and_nothing_that_built_it(image: Image) -> None:
-    """Every module of ours has its bytecode, what is bundled its licence; pip and the sources are gone."""
+    """Modules have their bytecode, packages a licence, pages their files; pip and the sources are gone."""
     [packages] = (image.root / "opt/venv/lib").glob("python3.*/site-packages")
     modules = {path.stem for path in (packages / "monitor").glob("*.py")}
     compiled = {path.name.split(".")[0] for path in (packages / "monitor/__pycache__").glob("*.pyc")}
     assert "__init__" in modules
     assert compiled == modules
+    for kind in ("runbooks", "templates", "static"):
+        there = {path.name for path in (packages / "monitor/web" / kind).iterdir()}
+        assert there == {path.name for path in (ROOT / "monitor/web" / kind).iterdir()}
     assert not [path.name for name in ("pip", "hatchling") for path in packages.glob(f"{name}*")]
     assert not (image.root / "src").exists()
     listed = (image.root / "usr/share/doc/voicelink-monitor/licenses.txt").read_text()

@@ -32,6 +32,7 @@ from monitor.web.pages.filters import (
     page_number,
     text,
 )
+from monitor.web.pages.runbooks import runbook_page, runbooks_page
 from monitor.web.pages.site import Pages, PageView
 from monitor.web.pages.templates import sync_state
 from monitor.web.sources import Sources
@@ -60,6 +61,8 @@ def page_routes(pages: Pages) -> APIRouter:
         ("/connections/{name}", connection_page),
         ("/alerts", alerts_page),
         ("/changes", changes_page),
+        ("/runbooks", runbooks_page),
+        ("/runbooks/{name}", runbook_page),
     ):
         router.add_route(path, functools.partial(pages.answer, ask=ask), methods=["GET", "HEAD"])
     return router

@@ -1,6 +1,7 @@
 """The runbooks: one for every alert, at the link that its alert carries."""
 
 import re
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,13 @@ import pytest
 import monitor
 from monitor.cli.catalog import CATALOG
 from monitor.config.keys import leaves
+from monitor.config.load import read_config
 from monitor.config.settings import Config
+from monitor.daemon.watchlist import wording_of
 from monitor.drift.alert import Kind
 from monitor.metrics import Metrics
+from monitor.web.pages.runbooks import runbooks
+from tests.fakes.clock import START
 from tests.integration.deploy.shipped import DEPLOY, RULE_FILES, RUNBOOK_URL, RUNBOOKS, alert_names
 
 PAGES = sorted(RUNBOOKS.glob("*/README.md"))
@@ -40,10 +45,30 @@ def test_page_links_to_what_exists(page: Path) -> None:
         assert {(page.parent / link).resolve() for link in links} == set(PAGES)
 
 
-@pytest.mark.parametrize("config", ["compose/config.toml", "kubernetes/base/config.toml"])
-def test_shipped_configs_link_to_the_runbooks(config: str) -> None:
-    """An alert of a shipped deployment leads to its page."""
-    assert f'runbook_base_url = "{RUNBOOK_URL}"' in (DEPLOY / config).read_text()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_page_is_the_one_that_the_monitor_carries(page: Path) -> None:
+    """What the repository shows is what `/runbooks` shows: edit one, and copy it over the other."""
+    carried = files("monitor.web") / "runbooks" / f"{page.parent.name}.md"
+    assert carried.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+
+
+def test_monitor_carries_no_other_page() -> None:
+    """A runbook that is deleted here is deleted there."""
+    assert set(runbooks()) == {page.parent.name for page in PAGES}
+
+
+@pytest.mark.parametrize(
+    ("config", "base"),
+    [
+        ("compose/config.toml", "http://127.0.0.1:8790/runbooks"),
+        ("kubernetes/base/config.toml", RUNBOOK_URL),
+    ],
+)
+def test_shipped_configs_link_to_the_runbooks(config: str, base: str) -> None:
+    """An alert of a shipped deployment leads to its page: the monitor's own, where its address is known."""
+    loaded = read_config(DEPLOY / config, {}, now=START).config  # but for its secrets, which are not here
+    assert loaded is not None
+    assert wording_of(loaded).runbook_base_url == base
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
