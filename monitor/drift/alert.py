@@ -31,6 +31,10 @@ class Kind(StrEnum):
         return self in (Kind.DRIFT, Kind.NUMBER_REMOVED, Kind.RECONFIGURED)
 
 
+GONE = "gone"
+"""The state of a number that the inventory no longer holds; the provider's own are in capitals."""
+
+
 class Notice(StrEnum):
     """Why a message is sent: the `change` of an alert body."""
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from monitor.drift.advice import Subject, first_step
 from monitor.drift.alert import (
+    GONE,
     Action,
     AlertBody,
     AlertNumber,
@@ -112,7 +113,7 @@ def body(
         acknowledged=None,
         actions=actions,
         labels=dict(wording.labels),
-        url=f"{wording.external_url}/alerts#{alert.id}" if wording.external_url else None,
+        url=f"{wording.external_url}/alerts/{alert.id}" if wording.external_url else None,
         runbook_url=f"{wording.runbook_base_url}/{kind.value}" if wording.runbook_base_url else None,
     )
 
@@ -352,11 +353,12 @@ def _number(track: Track, *, firing: bool) -> AlertNumber:
     if number is None:
         raise ValueError("only tracks of numbers are listed")
     current = track.back if track.back and firing else number
+    gone = track.kind is Kind.NUMBER_REMOVED and track.back is None
     return AlertNumber(
         key=number.key,
         phone_number=number.phone_number,
-        state=current.state,
-        previous_state=track.previous_state if current.state == number.state else number.state,
+        state=GONE if gone else current.state,
+        previous_state=track.previous_state if current.state == number.state and not gone else number.state,
         issues=list(current.issues),
         action_items=[NumberAction(code=item.code, label=item.label) for item in current.action_items],
         did_id=number.did_id,

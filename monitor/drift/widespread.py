@@ -313,7 +313,7 @@ def _body(
         acknowledged=None,
         actions=actions,
         labels=dict(wording.labels),
-        url=f"{wording.external_url}/alerts#{alert.id}" if wording.external_url else None,
+        url=f"{wording.external_url}/alerts/{alert.id}" if wording.external_url else None,
         runbook_url=f"{wording.runbook_base_url}/{cause.kind.value}" if wording.runbook_base_url else None,
     )
 

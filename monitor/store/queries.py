@@ -5,15 +5,16 @@ the `after` of the page that follows. A filter by connection is a glob of names.
 """
 
 import types
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import Row, Select, literal, or_, select, tuple_
+from sqlalchemy import Row, Select, func, literal, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import AlertBody, Kind, Severity, Status, decode_body
+from monitor.drift.naming import moved
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Number
 from monitor.store.actions import Action
@@ -26,6 +27,7 @@ from monitor.store.rows import (
     ChangeRow,
     ConnectionRow,
     DeliveryRow,
+    Happening,
     NumberRow,
     Problem,
     ProblemStatus,
@@ -200,6 +202,22 @@ async def connection_named(
     return connection_row(standing, maintenance=maintenance_of(identity)) if standing else None
 
 
+def _of_changes(
+    asked: Select[Any],
+    *,
+    connection: str | None,
+    since: datetime | None,
+    **given: str | None,
+) -> Select[Any]:
+    """Return a question about changes, narrowed as far as the database can."""
+    asked = asked.where(*(changes.c[name] == value for name, value in _given(**given).items()))
+    if since is not None:
+        asked = asked.where(changes.c.at >= since)
+    if connection is not None:
+        asked = asked.where(changes.c.connection.like(like(connection), escape="\\"))
+    return asked
+
+
 async def change_rows(
     tx: AsyncConnection,
     *,
@@ -215,13 +233,10 @@ async def change_rows(
     Raises:
         BadCursor: `after` is not a valid cursor.
     """
-    asked = select(changes).order_by(changes.c.id.desc()).filter_by(**_given(change=change))
+    asked = select(changes).order_by(changes.c.id.desc())
+    asked = _of_changes(asked, connection=connection, since=since, change=change)
     if after is not None:
         asked = asked.where(changes.c.id < parts_of(after, tuple[RowId])[0])
-    if since is not None:
-        asked = asked.where(changes.c.at >= since)
-    if connection is not None:
-        asked = asked.where(changes.c.connection.like(like(connection), escape="\\"))
 
     def read(row: Row[Any]) -> ChangeRow | None:
         if not _named(connection, [row.connection]):
@@ -231,6 +246,119 @@ async def change_rows(
         return found if _in_state(state, found.state or "", either) else None
 
     return await _scan(tx, asked, read, limit, cursor=lambda row: cursor_of(row.id))
+
+
+_ALIKE = (
+    changes.c.at,
+    changes.c.sync_id,
+    changes.c.connection,
+    changes.c.change,
+    changes.c.state,
+    changes.c.previous_state,
+)
+"""What the changes of a happening have in common."""
+_ISSUES = (changes.c.issues, changes.c.previous_issues)
+_INSTANTS = 50
+"""Instants looked at together."""
+
+
+async def happenings(
+    tx: AsyncConnection,
+    *,
+    connection: str | None = None,
+    state: str | None = None,
+    change: str | None = None,
+    since: datetime | None = None,
+    sync_id: str | None = None,
+    shown: int = 20,
+    limit: int = LIMIT,
+    after: str | None = None,
+) -> Page[Happening]:
+    """Return recorded changes, those of one sync that are alike as one, newest first; filters as above.
+
+    The database counts them, however many there are. Those of an instant are never on two pages.
+
+    Args:
+        sync_id: Only what this sync found.
+        shown: How many numbers each holds at most.
+
+    Raises:
+        BadCursor: `after` is not a valid cursor.
+    """
+    given: dict[str, Any] = {"connection": connection, "since": since, "change": change, "sync_id": sync_id}
+    before = parts_of(after, tuple[Instant])[0] if after is not None else None
+    found: list[Happening] = []
+    while len(found) <= limit:
+        asked = _of_changes(select(changes.c.at), **given).group_by(changes.c.at)
+        if before is not None:
+            asked = asked.where(changes.c.at < literal(before, UtcDateTime))
+        instants = list((await tx.scalars(asked.order_by(changes.c.at.desc()).limit(_INSTANTS))).all())
+        if not instants:
+            break
+        found += await _happenings_at(tx, instants, given, state, shown)
+        before = instants[-1]
+    rows = found[:limit]
+    rows += [each for each in found[limit:] if each.at == rows[-1].at]
+    return Page(rows=rows, next=cursor_of(rows[-1].at) if len(found) > len(rows) else None)
+
+
+async def _happenings_at(
+    tx: AsyncConnection, instants: Sequence[datetime], given: Mapping[str, Any], state: str | None, shown: int
+) -> list[Happening]:
+    """Return what happened at these instants, the newest first."""
+
+    def wanted(row: Row[Any]) -> bool:
+        either = (*row.issues, *row.previous_issues, row.previous_state or "")
+        return _named(given["connection"], [row.connection]) and _in_state(state, row.state or "", either)
+
+    texts = (changes.c.depended_on, changes.c.depends_on, changes.c.action_items)
+    counted = select(
+        *_ALIKE,
+        *_ISSUES,
+        func.count().label("many"),
+        func.max(changes.c.id).label("last"),
+        *(func.min(text).label(f"least_{text.name}") for text in texts),
+        *(func.max(text).label(f"most_{text.name}") for text in texts),
+    ).group_by(*_ALIKE, *_ISSUES)
+    place = func.row_number().over(partition_by=(*_ALIKE, *_ISSUES), order_by=changes.c.key)
+    ranked = select(*_ALIKE, *_ISSUES, changes.c.key, changes.c.phone_number, place.label("place"))
+    at = changes.c.at.in_(instants)
+    ranked_rows = _of_changes(ranked.where(at), **given).subquery()
+    members: dict[tuple[Any, ...], list[tuple[str, str]]] = {}
+    for row in await tx.execute(select(ranked_rows).where(ranked_rows.c.place <= shown)):
+        if wanted(row):
+            members.setdefault(row[: len(_ALIKE)], []).append((row.key, row.phone_number))
+    groups: dict[tuple[Any, ...], list[Row[Any]]] = {}
+    for row in await tx.execute(_of_changes(counted.where(at), **given)):
+        if wanted(row):
+            groups.setdefault(row[: len(_ALIKE)], []).append(row)
+    newest = sorted(
+        groups.items(), key=lambda item: (item[0][0], max(row.last for row in item[1])), reverse=True
+    )
+    return [_happening(rows, sorted(members[alike])[:shown]) for alike, rows in newest]
+
+
+def _happening(rows: Sequence[Row[Any]], members: Sequence[tuple[str, str]]) -> Happening:
+    first = rows[0]
+    alike = all(
+        row.least_depended_on == row.most_depended_on == first.least_depended_on
+        and row.least_depends_on == row.most_depends_on == first.least_depends_on
+        for row in rows
+    )
+    items = first.least_action_items
+    return Happening(
+        id=max(row.last for row in rows),
+        at=first.at,
+        sync_id=first.sync_id,
+        connection=first.connection,
+        change=first.change,
+        state=first.state,
+        previous_state=first.previous_state,
+        many=sum(row.many for row in rows),
+        members=tuple(members),
+        moved=moved(first.least_depended_on, first.least_depends_on) if alike else "",
+        action=(items[0]["label"] or items[0]["code"]) if items else None,
+    )
 
 
 async def action_rows(
@@ -312,6 +440,16 @@ async def alert_bodies(
         return body if wanted else None
 
     return await _scan(tx, asked, read, limit, cursor=lambda row: cursor_of(row.started_at, row.id))
+
+
+async def delivery_counts(tx: AsyncConnection, alert_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return how many messages there are about each of these alerts, by status."""
+    asked = select(deliveries.c.alert_id, deliveries.c.status, func.count().label("many"))
+    asked = asked.where(deliveries.c.alert_id.in_(alert_ids))
+    found: dict[str, dict[str, int]] = {alert_id: {} for alert_id in alert_ids}
+    for row in await tx.execute(asked.group_by(deliveries.c.alert_id, deliveries.c.status)):
+        found[row.alert_id][row.status] = row.many
+    return found
 
 
 async def delivery_rows(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from monitor.drift.alert import Kind
+from monitor.drift.alert import GONE, Kind
 from monitor.drift.episodes import Track, silent
 from monitor.drift.naming import Value, moved
 from monitor.drift.rules import Rules
@@ -25,10 +25,6 @@ class ProblemStatus(StrEnum):
     ALERTING = "alerting"
     ENDING = "ending"
     IGNORED = "ignored"
-
-
-GONE = "gone"
-"""The state of a removed number: the provider's own states are in capitals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +97,27 @@ class ChangeRow:
     def moved(self) -> str:
         """What the number lost, gained or had switched off, in words."""
         return moved(self.depended_on, self.depends_on)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """The same difference in `many` numbers of a connection, found by one sync.
+
+    `members` are keys and phone numbers, the first of them; `moved` says what all of them lost, gained or had
+    switched off alike. `id` is that of the last change.
+    """
+
+    id: int
+    at: datetime
+    sync_id: str
+    connection: str
+    change: str
+    state: str | None
+    previous_state: str | None
+    many: int
+    members: tuple[tuple[str, str], ...]
+    moved: str
+    action: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,9 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import bcrypt
 import pytest
@@ -84,9 +86,8 @@ async def test_drift_appears_on_the_open_page(
         await daemon.until_firing({"drift": 1})
         await expect(who.page.locator(".badge")).to_contain_text("1", timeout=30_000)
         await who.page.get_by_role("link", name="ROUTING_MISSING").click()
-        await expect(who.page.locator(".card.aimed")).to_contain_text(
-            "3 numbers ROUTING_MISSING", timeout=30_000
-        )
+        await expect(who.page.locator("h1")).to_contain_text("3 numbers ROUTING_MISSING", timeout=30_000)
+        await expect(who.page.get_by_role("heading", name="First step")).to_be_visible()
 
 
 async def test_lost_monitor_is_said_on_the_open_page(
@@ -114,6 +115,15 @@ async def test_times_are_the_readers_with_utc_at_hand(
         await expect(who.page.locator(since)).to_have_attribute("title", utc)
         await who.page.get_by_role("button", name="Show times in UTC").click()
         await expect(who.page.locator(since)).to_have_text(utc)
+        at = datetime.fromisoformat(await who.page.locator(since).get_attribute("datetime") or "")
+    # Where it is another day now than in UTC, the heading says that day.
+    zone = "Pacific/Kiritimati" if at.hour >= 10 else "Pacific/Pago_Pago"
+    async with reader(chrome, daemon, timezone_id=zone) as who:
+        await who.page.goto("/changes")
+        there = at.astimezone(ZoneInfo(zone))
+        await expect(who.page.locator(".day")).to_contain_text(f"{there:%-d %B %Y}")
+        await who.page.get_by_role("button", name="Show times in UTC").click()
+        await expect(who.page.locator(".day")).to_have_text(f"{at:%Y-%m-%d} UTC")
     async with reader(chrome, daemon, java_script_enabled=False) as who:
         await who.page.goto("/")
         await expect(who.page.locator(since)).to_have_text(utc)

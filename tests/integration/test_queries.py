@@ -40,6 +40,7 @@ from monitor.store.queries import (
     connection_named,
     connection_rows,
     delivery_rows,
+    happenings,
     numbers,
     problems,
 )
@@ -252,6 +253,31 @@ async def test_changes_are_newest_first(
     await record_changes(database)
     assert [row.change for row in await asked(database, change_rows, **filters)] == found
 
+    happened = await asked(database, happenings, **filters)
+    assert [(each.change, each.many) for each in happened] == [(change, 1) for change in found]
+
+
+async def test_happening_counts_all_numbers_not_those_shown(database: Database) -> None:
+    """Sixty lost their bot in a sync, two of them more than that: one happening of sixty, found by either."""
+    one = ConnectionName(identity=ACME, name="acme", account="acme")
+    worse = [broken(place, issues=("NO_BOT", "EXPIRED")) for place in (58, 59)]
+    after = [*(broken(place) for place in range(58)), *worse]
+    lost = [Change(ChangeKind.APPEARED, each.key, ready(0), each) for each in after]
+    for place in range(3):
+        async with database.write() as tx:
+            await add_changes(tx, one, f"sync-{place}", lost, START + place * MINUTE)
+    async with database.read() as tx:
+        [newest, *_] = (page := await happenings(tx, limit=2)).rows
+        following = await happenings(tx, limit=2, after=page.next)
+        [found] = (await happenings(tx, state="expired", sync_id="sync-1")).rows
+        [whole] = (await happenings(tx, sync_id="sync-1", shown=100)).rows
+    assert (newest.sync_id, newest.many, len(newest.members)) == ("sync-2", 60, 20)
+    assert [each.key for each in after][:20] == [key for key, _ in newest.members]
+    assert [each.sync_id for each in (*page.rows, *following.rows)] == ["sync-2", "sync-1", "sync-0"]
+    assert following.next is None
+    assert (found.many, [key for key, _ in found.members]) == (2, [each.key for each in worse])
+    assert (whole.many, len(whole.members)) == (60, 60)
+
 
 async def test_changes_keep_the_providers_values(database: Database) -> None:
     """Ids keep their type, lists their order, instants their zone."""
@@ -413,6 +439,7 @@ PAGED: dict[str, tuple[Callable[..., Awaitable[Page[Any]]], tuple[Any, ...]]] = 
     "change_rows": (change_rows, ()),
     "connection_rows": (connection_rows, (CODEC, lambda _: None)),
     "delivery_rows": (delivery_rows, ()),
+    "happenings": (happenings, ()),
     "numbers": (numbers, (CODEC,)),
     "problems": (problems, (CODEC, lambda _: None, START)),
 }
@@ -423,7 +450,7 @@ def test_every_query_is_among_the_paged_ones() -> None:
     """A new query is tried with an empty store, a full one and bad cursors too."""
     found = inspect.getmembers(queries, inspect.iscoroutinefunction)
     own = {name for name, each in found if each.__module__ == queries.__name__ and not name.startswith("_")}
-    assert own == PAGED.keys() | {"connection_named"}
+    assert own == PAGED.keys() | {"connection_named", "delivery_counts"}
 
 
 @pytest.mark.parametrize("name", PAGED)

@@ -145,7 +145,7 @@ def _letter(
         annotations=annotations(posted, member, wording),
         starts_at=rfc3339(member.opened_at),
         ends_at=rfc3339(ends_at),
-        generator_url=f"{wording.external_url}/alerts#{member.told_as}" if wording.external_url else None,
+        generator_url=f"{wording.external_url}/alerts/{member.told_as}" if wording.external_url else None,
     )
     lasting = msgspec.json.encode((alert.labels, alert.annotations, alert.starts_at, alert.generator_url))
     return Letter(

@@ -1,16 +1,29 @@
 """The drawings and the timeline of the pages, as values: colours, bars, history, days. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
+from zlib import crc32
 
+from monitor.drift.alert import GONE
+from monitor.drift.vocabulary import OTHER
 from monitor.store.changes import DriftMove
-from monitor.store.rows import ChangeRow
+from monitor.store.rows import Happening
 
-COLOURS = 5
-"""States that get a colour of their own; the style knows `s0` to `s4`, and `sx` for the rest."""
 REST = "sx"
+"""The colour of states that are shown together, and of what is no state of the provider's."""
+_COLOURS = {
+    "NO_BOT": "s0",
+    "ROUTING_MISSING": "s1",
+    "NO_VOCOBASE_AGENT": "s2",
+    "EXPIRED": "s3",
+    OTHER: REST,
+    GONE: REST,
+}
+_FURTHER = ("s4", "s5", "s6")
+READY, UNKNOWN = "ready", "unknown"
 
 BUCKETS = 84
 """Columns of a history: of seven days, two hours each."""
@@ -44,23 +57,22 @@ class History:
     states: tuple[str, ...]
 
 
-def colours(drifting: Iterable[Mapping[str, int]]) -> dict[str, str]:
-    """Return the colour of each state that numbers drift in, the most frequent first."""
-    totals: dict[str, int] = {}
-    for counts in drifting:
-        for state, count in counts.items():
-            totals[state] = totals.get(state, 0) + count
-    order = sorted((state for state in totals if totals[state]), key=lambda state: (-totals[state], state))
-    return {state: f"s{place}" if place < COLOURS else REST for place, state in enumerate(order)}
+def colour(state: str) -> str:
+    """Return the colour of a state, a class of the style: the same on every page, whatever else there is."""
+    return _COLOURS.get(state) or _FURTHER[crc32(state.encode(errors="replace")) % len(_FURTHER)]
 
 
-def state_bar(total: int, drifting: Mapping[str, int], colour_of: Mapping[str, str]) -> list[Part]:
-    """Return the bar of a connection: what drifts, worst first, then what is ready."""
-    found = sorted((item for item in drifting.items() if item[1]), key=lambda item: (-item[1], item[0]))
-    ready = total - sum(drifting.values())
-    pieces = [(colour_of.get(state, REST), count) for state, count in found]
-    pieces += [("ready", ready)] if ready > 0 else []
+def state_bar(total: int, drifting: Mapping[str, int], *, rest: str = READY) -> list[Part]:
+    """Return the bar of a connection: what drifts, worst first, then the rest, ready or unknown."""
+    pieces = [(colour(state), count) for state, count in most_first(drifting)]
+    others = total - sum(drifting.values())
+    pieces += [(rest, others)] if others > 0 else []
     return _stacked(pieces, max(total, 1))
+
+
+def most_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return the states that numbers are in, the most frequent first."""
+    return sorted((item for item in counts.items() if item[1]), key=lambda item: (-item[1], item[0]))
 
 
 def history(
@@ -101,17 +113,20 @@ def _undo(held: dict[str, int], move: DriftMove) -> None:
 
 
 def _drawn(at_worst: Sequence[Mapping[str, int]], drifting: Mapping[str, int], since: datetime) -> History:
-    colour_of = colours([*at_worst, drifting])
+    totals: Counter[str] = Counter()
+    for held in (*at_worst, drifting):
+        totals.update(held)
+    states = tuple(state for state, _ in most_first(totals))
     peak = max(map(_total, at_worst))
     columns = tuple(
         Column(
             place=place,
             total=_total(held),
-            parts=tuple(_stacked([(colour_of[s], held[s]) for s in colour_of if held.get(s)], max(peak, 1))),
+            parts=tuple(_stacked([(colour(s), held[s]) for s in states if held.get(s)], max(peak, 1))),
         )
         for place, held in enumerate(at_worst)
     )
-    return History(since=since, peak=peak, columns=columns, states=tuple(colour_of))
+    return History(since=since, peak=peak, columns=columns, states=states)
 
 
 def _stacked(pieces: Iterable[tuple[str, int]], whole: int) -> list[Part]:
@@ -128,32 +143,16 @@ def _total(held: Mapping[str, int]) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happened:
-    """The same difference in some numbers of a connection, found by one sync."""
-
-    first: ChangeRow
-    rows: tuple[ChangeRow, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
     """What happened on one day of UTC, newest first."""
 
     date: str
-    happened: tuple[Happened, ...]
+    happened: tuple[Happening, ...]
 
 
-def timeline(rows: Sequence[ChangeRow]) -> list[Day]:
-    """Return changes by day and sync; `rows` are newest first."""
+def timeline(rows: Sequence[Happening]) -> list[Day]:
+    """Return what happened by day; `rows` are newest first."""
     return [
-        Day(date=date, happened=tuple(_happened(list(found))))
+        Day(date=date, happened=tuple(found))
         for date, found in groupby(rows, key=lambda row: row.at.strftime("%Y-%m-%d"))
     ]
-
-
-def _happened(rows: Sequence[ChangeRow]) -> list[Happened]:
-    groups: dict[tuple[str | None, ...], list[ChangeRow]] = {}
-    for row in rows:
-        alike = (row.sync_id, row.at.isoformat(), row.connection, row.change, row.state, row.previous_state)
-        groups.setdefault(alike, []).append(row)
-    return [Happened(first=group[0], rows=tuple(reversed(group))) for group in groups.values()]

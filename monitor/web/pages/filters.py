@@ -75,6 +75,7 @@ def change_filters(query: Mapping[str, str]) -> dict[str, str | None]:
         "state": text(query, "state"),
         "change": choice(query, "change", ChangeKind),
         "since": choice(query, "since", Span),
+        "sync_id": text(query, "sync"),
     }
 
 

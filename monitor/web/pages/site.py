@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from monitor.errors import Refused, StoreUnavailable, UnknownName
 from monitor.store.paging import BadCursor
@@ -31,12 +31,16 @@ REFUSED = (HTTPException, BadCursor, UnknownName, Refused, StoreUnavailable)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageView:
-    """A page to be rendered. `refreshes`: it shows the present, so an open page updates itself."""
+    """A page to be rendered. `refreshes`: it shows the present, so an open page updates itself.
 
-    template: str
+    `redirect` is the path of the page that has come in its place, without the root.
+    """
+
+    template: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
     code: HTTPStatus = HTTPStatus.OK
     refreshes: bool = False
+    redirect: str | None = None
 
 
 Ask = Callable[[Sources, MonitorStatus, Request], Awaitable[PageView]]
@@ -72,6 +76,8 @@ class Pages:
     async def render(self, request: Request, status: MonitorStatus, view: PageView) -> Response:
         """Return a view in its frame."""
         settings, user = self.actions.settings(), user_of(request)
+        if view.redirect is not None:
+            return RedirectResponse(settings.root + view.redirect, HTTPStatus.PERMANENT_REDIRECT)
         values = {
             "status": status,
             "now": self.sources.clock.now(),

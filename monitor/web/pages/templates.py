@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from monitor.metrics import ConnectionView
 from monitor.notify.wording import moves, shared
 from monitor.store.rows import SyncStatus
+from monitor.web.pages.chart import colour, most_first, state_bar
 from monitor.web.status import sync_status
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
@@ -29,7 +30,10 @@ def build_templates() -> Environment:
     templates.filters |= {"shared": shared, "moves": moves}
     templates.globals |= {
         "age": age,
+        "colour": colour,
         "link": link,
+        "most_first": most_first,
+        "state_bar": state_bar,
         "sync_state": sync_state,
         "sync_words": sync_words,
     }

@@ -19,7 +19,25 @@ function tellTimes(root) {
     time.textContent = utc ? time.dataset.utc : local;
     time.title = utc ? local : time.dataset.utc;
   }
+  for (const days of root.querySelectorAll(".days")) tellDays(days, utc);
   for (const each of root.querySelectorAll(".scripted")) each.hidden = false;
+}
+
+// The server knows days of UTC alone; below a heading stands what happened on that day of the reader's.
+function tellDays(days, utc) {
+  const format = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
+  const level = days.firstElementChild.tagName;
+  const parts = [];
+  for (const item of days.querySelectorAll("ol.timeline > li")) {
+    const at = item.querySelector("time").dateTime;
+    const day = utc ? `${at.slice(0, 10)} UTC` : format.format(new Date(at));
+    if (parts.at(-2)?.textContent !== day) {
+      const heading = Object.assign(document.createElement(level), { className: "day", textContent: day });
+      parts.push(heading, Object.assign(document.createElement("ol"), { className: "timeline" }));
+    }
+    parts.at(-1).append(item);
+  }
+  days.replaceChildren(...parts);
 }
 
 function offerZones() {
@@ -32,18 +50,6 @@ function offerZones() {
   });
   show();
   button.hidden = false;
-}
-
-// An alert links here by its id. One that is on another page by now has a page of its own.
-function findAlert() {
-  const id = decodeURIComponent(location.hash.slice(1));
-  if (!id) return;
-  const card = document.getElementById(id);
-  if (card?.matches(".card")) {
-    card.classList.add("aimed");
-  } else if (!card && location.pathname.endsWith("/alerts") && !location.search) {
-    location.replace(`?alert=${encodeURIComponent(id)}`);
-  }
 }
 
 function isInUse(main) {
@@ -80,7 +86,6 @@ function swap(fresh) {
   main.replaceChildren(...next.childNodes);
   document.getElementById("head").replaceChildren(...fresh.getElementById("head").childNodes);
   document.title = fresh.title;
-  findAlert();
   if (focused) main.querySelector(focused)?.focus({ preventScroll: true });
   scrollTo(...place);
 }
@@ -128,7 +133,5 @@ function forgetDone() {
 forgetDone();
 tellTimes(document);
 offerZones();
-findAlert();
-addEventListener("hashchange", findAlert);
 const seconds = Number(document.body.dataset.refresh);
 if (seconds) stayFresh(seconds);

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 from hypothesis import given, settings
+from sqlalchemy import insert, select, update
 
 from monitor.drift.alert import AlertBody, Kind, Severity
 from monitor.drift.policy import Records
@@ -20,8 +21,10 @@ from monitor.store.actions import Action, Actor, add_action
 from monitor.store.database import Database
 from monitor.store.failures import FailingRow
 from monitor.store.ledger import Ledger
+from monitor.store.tables import connections, deliveries
 from monitor.web.app import SECURITY_HEADERS
-from monitor.web.pages.routes import RECENT
+from monitor.web.pages.alerts import DELIVERIES
+from monitor.web.pages.routes import ACTIONS, CHANGES
 from monitor.web.pages.templates import build_templates, path
 from monitor.web.status import MonitorStatus, ReceiverStatus
 from tests.fakes.alerts import BODY
@@ -107,6 +110,88 @@ async def test_overview_puts_the_worst_first(site: Site) -> None:
     assert order == sorted(order)
     assert "<h1>2 of 9 numbers drifting</h1>" in page
     assert "EXPIRED" not in page
+
+
+async def test_overview_shows_what_cannot_be_seen_as_unknown(site: Site) -> None:
+    """Failing, stale, or all while the store is away: grey and since when, not ready; what drifted stays."""
+    good = replace(VIEW, name="good", counts=Counts(states={"READY": 5}))
+    failing = replace(VIEW, name="failing", up=False, consecutive_failures=1)
+    stale = FailingRow(
+        alert_id="a",
+        kind=Kind.SYNC_STALE,
+        name="good",
+        since=START,
+        cause="",
+        flaps=0,
+        good_since=None,
+        ends_at=None,
+    )
+    site.daemon.shown = replace(site.daemon.shown, connections=[good, failing])
+    async with site.serve():
+        page = await text(site, "/")
+        site.daemon.shown = replace(site.daemon.shown, connections=[good], failing=[stale])
+        blind = await text(site, "/")
+        site.daemon.shown = replace(site.daemon.shown, store_ok=False, failing=[])
+        away = await text(site, "/")
+    assert [page.count(f'class="{rest}" x=') for rest in ("ready", "unknown")] == [1, 1]
+    assert "<h1>2 of 14 numbers drifting</h1>" in page
+    assert "<b>5</b> ready, 7 unknown" in page
+    assert "unknown since <time" in page
+    for each in (blind, away):
+        assert "<h1>5 of 5 numbers unknown</h1>" in each
+        assert 'class="ready"' not in each
+
+
+async def test_overview_orders_by_what_hurts(site: Site) -> None:
+    """Firing and critical, then how many numbers drift, then what cannot be seen; the biggest alert leads."""
+    quiet = replace(VIEW, counts=Counts(states={"READY": 9}))
+    drifting = {name: replace(VIEW, name=name) for name in ("d2", "critical")}
+    drifting["d90"] = replace(VIEW, name="d90", counts=Counts(states={"X": 90}, drifting={"X": 90}))
+    views = [replace(quiet, name="well"), replace(quiet, name="blind", up=False), *drifting.values()]
+    alerts = [
+        msgspec.structs.replace(
+            _alert(Severity.WARNING, f"of {many}"),
+            numbers_total=many,
+            started_at=f"2026-03-01T11:{many:02}:00Z",
+        )
+        for many in (40, 50, *range(3, 23))
+    ]
+    critical = msgspec.structs.replace(_alert(Severity.CRITICAL, "bad"), connections=["critical"])
+    site.daemon.shown = replace(site.daemon.shown, connections=views, alerts=[*alerts, critical])
+    async with site.serve():
+        page = await text(site, "/")
+    names = re.findall(r'<p class="name"><a href="/connections/([^"]+)"', page)
+    assert names == ["critical", "d90", "d2", "blind", "well"]
+    said = re.findall(r'<li class="alert .*?">(of \d+|bad)</a>', page, re.DOTALL)
+    assert said[:3] == ["bad", "of 50", "of 40"]
+    assert (len(said), "of 3" in said) == (20, False)
+
+
+async def test_connection_that_cannot_be_seen_is_unknown(site: Site) -> None:
+    """Its numbers are as last seen, and nothing says that they are ready."""
+    await sync(site, number("100", "NO_BOT"), number("200"))
+    async with site.database.write() as tx:
+        await tx.execute(update(connections).values(failures=3, outcome="timeout"))
+    async with site.serve():
+        page, every = await text(site, PAGE), await text(site, f"{PAGE}?show=all")
+    for each in (page, every):
+        assert "Unknown since <time" in each
+        assert 'class="ready"' not in each
+    assert "was READY" in every
+
+
+async def test_removed_number_is_gone(site: Site) -> None:
+    """Not READY, which it was before; on the page of its connection and of its alert."""
+    records = await sync(site, number("100"), number("200"))
+    await site.clock.advance(60)
+    await sync(site, number("200"), before=records)
+    async with site.serve():
+        page = await text(site, PAGE)
+        [alert] = re.findall(r'href="(/alerts/[0-9a-f]+)"', page)[:1]
+        alone = await text(site, alert)
+    for each in (page, alone):
+        assert "<b>gone</b>" in each
+        assert "<b>READY</b>" not in each
 
 
 async def test_overview_of_a_new_connection_claims_nothing(site: Site) -> None:
@@ -279,18 +364,60 @@ async def test_connection_draws_its_history(site: Site) -> None:
     assert "resolved" in page
 
 
-async def test_alerts_show_members_and_deliveries(site: Site) -> None:
-    """An alert has its own anchor, its numbers, what to do, and how telling goes."""
+async def test_alert_has_a_page_of_its_own(site: Site) -> None:
+    """The list says what to do and leads there; the page has its numbers and how telling goes."""
     await sync(site, number("100", "NO_BOT", todo="Make a bot"))
     async with site.serve():
-        page = await text(site, "/alerts")
-        [alert_id] = re.findall(r'<article class="card warning" id="([^"]+)"', page)
-        alone = await text(site, f"/alerts?alert={alert_id}")
-        nothing = await text(site, "/alerts?alert=none")
-    for word in ("+100", "Make a bot", "hook", "not tried yet", "1 not delivered"):
+        listed = await text(site, "/alerts")
+        [alert_id] = re.findall(r'<article class="card warning" id="([^"]+)"', listed)
+        page = await text(site, f"/alerts/{alert_id}")
+        moved = await site.client.get(f"/alerts?alert={alert_id}")
+        nothing = await text(site, "/alerts/none", 404)
+    for word in ("Make a bot", "1 message not delivered", f'href="/alerts/{alert_id}"', "+100"):
+        assert word in listed
+    for word in ("First step", "Make a bot", "+100", "hook", "not tried yet", "1 not delivered"):
         assert word in page
-    assert f'id="{alert_id}"' in alone
+    assert (moved.status_code, moved.headers["location"]) == (308, f"/alerts/{alert_id}")
     assert "No alert has the id “none”" in nothing
+
+
+async def test_alert_counts_all_deliveries_not_those_shown(site: Site) -> None:
+    """Of three messages on pages of two, three are counted."""
+    await sync(site, number("100", "NO_BOT"))
+    async with site.database.write() as tx:
+        one = (await tx.execute(select(deliveries))).one()._mapping
+        copies = [{**one, "id": f"d{place}", "seq": 100 + place} for place in range(DELIVERIES)]
+        await tx.execute(insert(deliveries), copies)
+    async with site.serve():
+        page = await text(site, f"/alerts/{one['alert_id']}")
+        [further] = re.findall(r'href="([^"]+)" rel="next"', page)
+        second = await text(site, unescape(further).partition("#")[0])
+    for each in (page, second):
+        assert f'{DELIVERIES + 1} deliveries, <span class="bad">{DELIVERIES + 1} not delivered' in each
+    assert second.count("not tried yet") == 1
+
+
+async def test_alerts_are_filtered_and_the_biggest_leads(site: Site) -> None:
+    """By status, severity, kind and connection; of one severity, the one of most numbers is first."""
+    records = await sync(site, number("1", "NO_BOT"), number("2", "NO_BOT"), number("3", "GONE_BAD"))
+    await site.clock.advance(3600)
+    await sync(site, *(number(str(key)) for key in (1, 2)), number("3", "GONE_BAD"), before=records)
+    await begin(site.database, "b", due_at=START, now=START)
+    claim = (await claim_all(site.database, site.clock.now()))["b"]
+    many = stepped(Records(), claim, number("8", "NO_BOT"), number("9", "NO_BOT"), at=site.clock.now())
+    await Ledger(site.database, CODEC).keep(work(claim, many, at=site.clock.now()), tell("hook"))
+    async with site.serve():
+
+        async def shown(query: str) -> list[str]:
+            page = await text(site, f"/alerts?{query}")
+            return re.findall(r'aria-label="name of ([^"]*?)[,"-]', page)
+
+        everything = ["b: 2 numbers NO_BOT", "a: 1 number GONE_BAD", "a: 2 numbers NO_BOT "]
+        assert await shown("") == everything
+        assert await shown("status=firing") == everything[:2]
+        assert await shown("status=resolved&kind=drift") == everything[2:]
+        assert await shown("connection=*a&severity=warning") == everything[1:]
+        assert await shown("kind=reconfigured") == await shown("severity=info") == []
 
 
 async def test_changes_are_filtered(site: Site) -> None:
@@ -324,8 +451,8 @@ async def test_changes_are_filtered(site: Site) -> None:
         ("/changes?connection=zzz&state=X", "No changes are recorded from or to “X”."),
         ("/changes?connection=name*&since=24h", '<li class="appeared">'),
         ("/alerts?connection=zzz", "No connection matches “<b>zzz</b>”."),
-        ("/alerts?connection=acme-*", "No alerts are firing for these connections."),
-        ("/alerts?connection=name*", "No alerts have ended for these connections yet."),
+        ("/alerts?connection=acme-*", "No such alerts are firing."),
+        ("/alerts?connection=name*", "No such alerts have ended yet."),
         (f"{PAGE}?state=EXPIRED", "No number in trouble is in state “EXPIRED”."),
         (f"{PAGE}?state=EXPIRED&show=ignored", "No ignored number is in state “EXPIRED”."),
         (f"{PAGE}?state=EXPIRED&show=all", "No number is in state “EXPIRED”."),
@@ -355,13 +482,22 @@ async def test_filters_that_only_together_match_nothing_say_so(site: Site) -> No
 
 async def test_changes_are_paged(site: Site) -> None:
     """What does not fit is on the next page, with the same filter."""
-    await sync(site, *(number(f"{place:03d}", "NO_BOT") for place in range(250)))
+    records = await sync(site, *(number(f"{place:03d}", "NO_BOT") for place in range(250)))
+    for place in range(CHANGES):
+        await site.clock.advance(60)
+        one = number("000", "READY" if place % 2 == 0 else "NO_BOT")
+        rest = [number(f"{other:03d}", "NO_BOT") for other in range(1, 250)]
+        records = await sync(site, one, *rest, before=records)
     async with site.serve():
         first = await text(site, "/changes?state=NO_BOT")
         [following] = re.findall(r'href="([^"]+)" rel="next"', first)
         second = await text(site, unescape(following))
-    assert "200 numbers" in first
-    assert "50 numbers" in second
+        [rest] = re.findall(r'href="(/changes\?sync=[^"]+)"', second)
+        whole = await text(site, unescape(rest))
+    assert first.count('<p class="when dim">') == CHANGES
+    assert "250 numbers" in second
+    assert ">230 more<" in second
+    assert whole.count('<li class="number">') == 250
     assert "state=NO_BOT" in following
 
 
@@ -411,8 +547,9 @@ async def test_nothing_recorded_is_said_in_words(site: Site) -> None:
 @given(alert=hostile_bodies())
 def test_no_alert_brings_markup(alert: AlertBody) -> None:
     """Whatever states, names and summaries hold is text: no tag, attribute or address is theirs."""
-    page = build_templates().get_template("alerts.html").render(_frame(alert))
-    assert foreign(page) == []
+    for template in ("alerts.html", "alert.html"):
+        page = build_templates().get_template(template).render(_frame(alert))
+        assert foreign(page) == []
 
 
 EVIL = "\"><script>alert(1)</script><img src=x onerror=y>'"
@@ -462,12 +599,12 @@ async def test_changes_page_shows_what_people_did(site: Site) -> None:
         async with site.database.write() as tx:
             signal = Actor(user=None, address="signal")
             await add_action(tx, signal.did(Action.RELOAD, "config"), START, logged=True)
-            for place in range(RECENT):
+            for place in range(ACTIONS):
                 await add_action(tx, who.did(Action.SYNC, f"acme-{place}"), START, logged=True)
         first = await text(site, "/changes")
         order = [first.index(word) for word in (">acme-19<", ">acme-1<", ">acme-0<")]
         assert order == sorted(order)
-        assert (first.count("192.0.2.7"), ">reload<" in first) == (RECENT, False)
+        assert (first.count("192.0.2.7"), ">reload<" in first) == (ACTIONS, False)
         [further] = re.findall(r'href="(/changes\?actions_after=[^"#]*)#actions" rel="next"', first)
         second = await text(site, unescape(further))
         assert [word in second for word in (">reload<", ">signal<", ">acme-0<", 'rel="next"')] == [
@@ -721,17 +858,26 @@ def _frame(alert: AlertBody) -> dict[str, object]:
         "lifecycle": False,
         "user": None,
         "firing": [alert] if firing else [],
-        "firing_next": None,
+        "found": 1,
+        "page": 1,
+        "pages": 1,
         "recent": [] if firing else [alert],
         "recent_next": None,
-        "told": {},
+        "unsent": {alert.alert_id: 1},
         "dead": [],
-        "alert_id": None,
-        "connection": None,
+        "dead_total": 0,
+        "given": dict.fromkeys(("status", "kind", "severity", "connection", "part_of")),
+        "filtered": False,
         "part_of": None,
-        "given": {"connection": None, "part_of": None},
         "unmatched": False,
+        "kinds": [],
+        "severities": [],
         "paged": False,
+        "alert": alert,
+        "sent": [],
+        "sent_next": None,
+        "told": 0,
+        "after": None,
         "done": None,
     }
 

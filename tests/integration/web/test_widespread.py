@@ -20,11 +20,11 @@ async def test_parts_are_behind_their_widespread_alert(site: Site) -> None:
         listed = await text(site, f"/alerts?part_of={wide.id}")
         assert [part for part in parts if f'id="{part}"' in listed] == parts
         assert listed.count('<article class="card') == len(parts) == 4
-        one = await text(site, f"/alerts?alert={parts[0]}")
-        assert f'href="/alerts?alert={wide.id}"' in one
+        one = await text(site, f"/alerts/{parts[0]}")
+        assert f'href="/alerts/{wide.id}"' in one
 
         connection = await text(site, "/connections/name of c6")
-        assert f'href="/alerts#{wide.id}"' in connection
+        assert f'href="/alerts/{wide.id}"' in connection
         assert connection.count('<li class="alert ') == 1
 
 

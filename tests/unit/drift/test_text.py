@@ -117,7 +117,7 @@ def test_body_is_the_contracts() -> None:
         "acknowledged": None,
         "actions": [{"code": "NO_BOT", "label": "Fix NO_BOT", "numbers": 3}],
         "labels": {"team": "voice"},
-        "url": f"https://monitor.example.com/alerts#{watch.records.alerts[0].id}",
+        "url": f"https://monitor.example.com/alerts/{watch.records.alerts[0].id}",
         "runbook_url": "https://runbooks.example.com/drift",
     }
     assert list(found)[:5] == ["alert_id", "kind", "change", "status", "resolution"]

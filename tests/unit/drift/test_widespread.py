@@ -213,7 +213,7 @@ def test_a_body_adds_up_its_parts() -> None:
     assert (body.numbers_total, body.numbers_listed, body.numbers_added, body.numbers_ended) == (3, 3, 3, 0)
     assert body.actions == [Action(code="NO_BOT", label="Assign a bot", numbers=3)]
     assert body.first_step == "Assign a bot; all 3 numbers are on bot Greeter (93)."
-    assert (body.instance, body.url, body.runbook_url) == ("prod", "https://m/alerts#w", "https://r/drift")
+    assert (body.instance, body.url, body.runbook_url) == ("prod", "https://m/alerts/w", "https://r/drift")
     assert body.labels == {"a": "b"}
 
 

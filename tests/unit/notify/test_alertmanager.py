@@ -112,7 +112,7 @@ def test_alert_of_a_drifting_number_has_the_labels_of_the_contract() -> None:
         },
         "startsAt": "2026-03-01T12:00:00.000Z",
         "endsAt": "2026-03-01T12:31:00.000Z",
-        "generatorURL": "https://monitor.example.com/alerts#a1",
+        "generatorURL": "https://monitor.example.com/alerts/a1",
     }
 
 
@@ -143,7 +143,7 @@ def test_part_of_a_widespread_alert_is_labelled_and_linked_with_that_one() -> No
     """Grouped by it, all parts are one notification, whose link leads to what people are told of."""
     [alert] = alerts_of(settle(state_of(replace(member(), told_as="w1"))))
     assert alert["labels"]["alert_id"] == "w1"
-    assert alert["generatorURL"] == "https://monitor.example.com/alerts#w1"
+    assert alert["generatorURL"] == "https://monitor.example.com/alerts/w1"
 
 
 def test_episode_posted_without_an_alert_id_keeps_its_labels() -> None:
