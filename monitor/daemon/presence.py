@@ -83,6 +83,7 @@ class Presence:
             return await report(tx, state.replica, wants, self.clock.now())
 
         found = await self.database.transact(write)
+        state.live = found.live
         self.metrics.replicas(found.live)
         if found.freed or len(found.wants) > 1:
             self.on_moved()

@@ -5,11 +5,13 @@ PostgreSQL only: SQLite has one daemon.
 
 import asyncio
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import Text, bindparam, column, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock
 from monitor.errors import StoreUnavailable
@@ -110,34 +112,38 @@ class StoredBudgets:
             account=account, next_at=now, paused_until=now + timedelta(seconds=seconds)
         )
         longest = func.greatest(budgets.c.paused_until, made.excluded.paused_until)
-        async with self.database.write() as tx:
-            await tx.execute(
-                made.on_conflict_do_update(index_elements=[budgets.c.account], set_={"paused_until": longest})
-            )
+        upsert = made.on_conflict_do_update(
+            index_elements=[budgets.c.account], set_={"paused_until": longest}
+        )
+        await self.database.transact(lambda tx: tx.execute(upsert), autocommit=True)
 
     async def _grant(self) -> None:
         """Take the slots of all who wish for some, or tell each of them why there are none."""
         await self.clock.sleep(0)  # the requests of a tick begin at the same time
-        wishes: list[_Wish] = []
+
+        async def take(connection: AsyncConnection) -> dict[_Wish, datetime]:
+            wishes, now = list(self._wishes), self.clock.now()
+            until: dict[str, datetime] = {}
+            for wish in wishes:
+                until[wish.account] = until.get(wish.account, now) + wish.taken
+            # In the order of accounts, so that no two replicas wait for each other.
+            accounts, next_at = zip(*sorted(until.items()), strict=True)
+            asked = {"now": now, "accounts": list(accounts), "next_at": list(next_at)}
+            until = {row.account: row.next_at for row in await connection.execute(_TAKE, asked)}
+            begins: dict[_Wish, datetime] = {}
+            for wish in reversed(wishes):
+                begins[wish] = until[wish.account] = until[wish.account] - wish.taken
+            return begins
+
+        outcomes: Mapping[_Wish, datetime | StoreUnavailable]
         try:
-            async with self.database.autocommit() as connection:
-                wishes, now = list(self._wishes), self.clock.now()
-                until: dict[str, datetime] = {}
-                for wish in wishes:
-                    until[wish.account] = until.get(wish.account, now) + wish.taken
-                # In the order of accounts, so that no two replicas wait for each other.
-                accounts, next_at = zip(*sorted(until.items()), strict=True)
-                asked = {"now": now, "accounts": list(accounts), "next_at": list(next_at)}
-                ends = {row.account: row.next_at for row in await connection.execute(_TAKE, asked)}
+            outcomes = await self.database.transact(take, autocommit=True)
         except StoreUnavailable as exc:
             # All of them: to ask again for each would take as long again.
-            wishes = wishes or self._wishes
-            for wish in wishes:
-                wish.outcome = exc
-        else:
-            for wish in reversed(wishes):
-                wish.outcome = ends[wish.account] = ends[wish.account] - wish.taken
-        self._wishes = [wish for wish in self._wishes if wish not in wishes]
+            outcomes = dict.fromkeys(self._wishes, exc)
+        for wish, outcome in outcomes.items():
+            wish.outcome = outcome
+        self._wishes = [wish for wish in self._wishes if wish not in outcomes]
 
 
 @dataclass(frozen=True, slots=True)

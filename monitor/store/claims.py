@@ -1,9 +1,10 @@
 """Claims: what is due, who holds it, how its sync ended, and what it leaves."""
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Integer, Row, Update, bindparam, case, func, insert, or_, select, update
@@ -119,13 +120,12 @@ async def next_due_at(tx: AsyncConnection, *, leaving: Collection[str] = ()) -> 
 
 async def renew(tx: AsyncConnection, claims: Collection[Claim], until: datetime, *, holder: str = "") -> None:
     """Extend the leases of these claims."""
-    values = {"lease_until": until, "holder": holder}
-    await tx.execute(_BY_CLAIM.values(values), [_claimed(claim) for claim in claims])
+    await tx.execute(_BY_CLAIM.values(lease_until=until, holder=holder), _in_order(map(_claimed, claims)))
 
 
 async def release(tx: AsyncConnection, claims: Collection[Claim], due_at: datetime) -> None:
     """Give claims back unfinished, to be due again at an instant."""
-    await tx.execute(_BY_CLAIM.values(lease_until=None, due_at=due_at), [_claimed(claim) for claim in claims])
+    await tx.execute(_BY_CLAIM.values(lease_until=None, due_at=due_at), _in_order(map(_claimed, claims)))
 
 
 async def free_leases(tx: AsyncConnection) -> None:
@@ -135,19 +135,16 @@ async def free_leases(tx: AsyncConnection) -> None:
 
 async def flush(tx: AsyncConnection, results: Sequence[SyncResult]) -> None:
     """Record how syncs ended, in bulk; one whose epoch moved on is dropped in silence."""
-    ending = [_gap_values(result) for result in results if result.ends_gap]
-    if ending:
+    if ending := _in_order(_gap_values(result) for result in results if result.ends_gap):
         await tx.execute(END_GAP, ending)
-    for applied in (True, False):
-        rows = [_sync_values(result) for result in results if result.applied is applied]
-        if rows:
-            await tx.execute(_setting(frozenset(rows[0])), rows)
+    if rows := _in_order(map(_sync_values, results)):
+        await tx.execute(_setting(frozenset(rows[0])), rows)
 
 
 async def flush_singly(tx: AsyncConnection, results: Sequence[SyncResult]) -> list[SyncResult]:
     """Do as `flush`, one by one; return those that the database never accepts, however often it is asked."""
     refused = []
-    for result in results:
+    for result in sorted(results, key=lambda result: result.claim.identity):
         try:
             async with tx.begin_nested():
                 await flush(tx, [result])
@@ -206,7 +203,15 @@ _WAKES_AT = case(
 def _setting(values: frozenset[str]) -> Update:
     """Return the statement that sets these columns of a claimed connection."""
     columns: dict[str, Any] = {name: bindparam(name) for name in values if name in connections.c}
-    return _BY_CLAIM.values(columns | ({"wakes_at": _WAKES_AT} if "new_wakes_at" in values else {}))
+    new = {"wakes_at": _WAKES_AT} | {
+        name: func.coalesce(bindparam(f"new_{name}", type_=connections.c[name].type), connections.c[name])
+        for name in _APPLIED
+    }
+    return _BY_CLAIM.values(columns | {name: value for name, value in new.items() if f"new_{name}" in values})
+
+
+_APPLIED = ("digest", "applied_at", "succeeded_at")
+"""What a sync that applied nothing leaves as it was."""
 
 
 _KEEP_RECORDS = (
@@ -254,8 +259,14 @@ def _claimed(claim: Claim) -> dict[str, Any]:
     return {"which": claim.identity, "held_epoch": claim.epoch}
 
 
+def _in_order(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows to update in the order of identity, in which every transaction locks them."""
+    return sorted(rows, key=itemgetter("which"))
+
+
 def _sync_values(result: SyncResult) -> dict[str, Any]:
-    values = _claimed(result.claim) | {
+    applied = (result.digest, result.at, result.at) if result.applied else (None, None, None)
+    return _claimed(result.claim) | {
         "lease_until": None,
         "due_at": result.due_at,
         "outcome": result.streak.outcome,
@@ -266,10 +277,8 @@ def _sync_values(result: SyncResult) -> dict[str, Any]:
         "synced_at": result.at,
         "moved_at": result.at,
         "duration_s": result.duration_s,
+        **{f"new_{name}": value for name, value in zip(_APPLIED, applied, strict=True)},
     }
-    if result.applied:
-        values |= {"digest": result.digest, "applied_at": result.at, "succeeded_at": result.at}
-    return values
 
 
 def _gap_values(result: SyncResult) -> dict[str, Any]:

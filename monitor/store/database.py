@@ -213,17 +213,22 @@ class Database:
             yield (await connection.get_raw_connection()).driver_connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
         """Run a block in one transaction, one at a time.
+
+        Args:
+            autocommit: Each statement is a transaction by itself, and costs no `BEGIN` and `COMMIT`.
+                PostgreSQL only.
 
         Raises:
             StoreUnavailable: The write failed; nothing of the block is kept.
         """
         commits = False
+        engine = self._writer.execution_options(isolation_level="AUTOCOMMIT") if autocommit else self._writer
         async with self._turn:
             self._require_usable()
             try:
-                async with self._writer.begin() as connection:
+                async with engine.begin() as connection:
                     yield connection
                     commits = True
                 self.writes += 1
@@ -233,40 +238,26 @@ class Database:
                     failed = Undone(str(failed), failed.reason)
                 raise failed from exc
 
-    async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def transact(
+        self, work: Callable[[AsyncConnection], Awaitable[T]], *, autocommit: bool = False
+    ) -> T:
         """Run what writes in one transaction; again if it got in another one's way, or lost its connection.
 
         All that the program writes goes through here: it cannot tell what another replica writes meanwhile.
 
         Args:
             work: Leaves nothing behind but what it writes, and what it returns.
+            autocommit: As of `write`. What was written may then be written twice.
 
         Raises:
             StoreUnavailable: The write failed; nothing of it is kept.
         """
         for _ in range(_TRIES - 1):
             with contextlib.suppress(Undone):
-                async with self.write() as tx:
+                async with self.write(autocommit=autocommit) as tx:
                     return await work(tx)
-        async with self.write() as tx:
+        async with self.write(autocommit=autocommit) as tx:
             return await work(tx)
-
-    @asynccontextmanager
-    async def autocommit(self) -> AsyncIterator[AsyncConnection]:
-        """Run statements each of which is a transaction, without a `BEGIN` and `COMMIT` of its own.
-
-        PostgreSQL only; takes turns with `write`.
-
-        Raises:
-            StoreUnavailable: A statement failed; what those before it wrote is kept.
-        """
-        async with self._turn:
-            self._require_usable()
-            try:
-                async with self._writer.connect() as connection:
-                    yield await connection.execution_options(isolation_level="AUTOCOMMIT")
-            except (SQLAlchemyError, OSError) as exc:
-                raise await self._unavailable("write to", exc) from exc
 
     @asynccontextmanager
     async def read(self, *, looks: bool = False) -> AsyncIterator[AsyncConnection]:

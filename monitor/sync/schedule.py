@@ -142,7 +142,12 @@ class Schedule:
         instants = [self._due_at, self.failures.due_at(now), *(done.due_at for _, done in self._ended)]
         soonest = min((at for at in instants if at is not None and (overdue or at > now)), default=None)
         latest = now + _LONGEST_REST
-        return max(min(soonest or latest, latest), now + _SHORTEST_REST)
+        return max(min(soonest or latest, latest), now + self._shortest_rest)
+
+    @property
+    def _shortest_rest(self) -> timedelta:
+        """How soon a tick may follow another: replicas together tick no more often than one would."""
+        return min(_SHORTEST_REST * self.active.live, _LONGEST_REST)
 
     def rest(self) -> timedelta:
         """Return how long after a tick that begins now the next one is to come."""
@@ -157,10 +162,13 @@ class Schedule:
         # One whose last sync only waits to be written down can be synced: it would have to wait for a second.
         waiting = [entry for entry in self._ended if entry[0].identity == identity]
         self._ended = [entry for entry in self._ended if entry[0].identity != identity]
+
+        async def write(tx: AsyncConnection) -> Claim | None:
+            await self._write_ended(tx, waiting, now)
+            return await claim_one(tx, identity, now, lease=LEASE, holder=self.active.replica.id)
+
         try:
-            async with self.database.write() as tx:
-                await self._write_ended(tx, waiting, now)
-                claim = await claim_one(tx, identity, now, lease=LEASE, holder=self.active.replica.id)
+            claim = await self.database.transact(write)
         except Exception:
             self._ended[:0] = waiting
             raise
@@ -294,7 +302,7 @@ class Schedule:
         self._ended.append((claim, done))
         if done.due_at is None or self._closing or self._turn.locked():
             return  # a tick that runs looks at what has ended before it says when the next is to come
-        at = max(done.due_at, self.clock.now() + _SHORTEST_REST)
+        at = max(done.due_at, self.clock.now() + self._shortest_rest)
         if shown_by(self.machine, self.clock, at) < self.scheduler.get_job(TICK).next_run_time:
             self._tick_at(at)
 

@@ -38,15 +38,16 @@ class Watchlist:
 class ActiveState:
     """What is active now: the watchlist, which a reload replaces, and what goes with it.
 
-    `replica` is this process among those of its database. `foreign` are connections, by identity, that only
-    others want. `former` are the names of connections that were watched once, for alerts that end with them.
-    `troubled` are the identities in a failure alert that have not been good for enough
-    syncs since. `fresh_s` is when this process last got a snapshot of each, or began to watch it, by the
-    monotonic clock.
+    `replica` is this process among those of its database, and `live` how many of them there are. `foreign`
+    are connections, by identity, that only others want. `former` are the names of connections that were
+    watched once, for alerts that end with them. `troubled` are the identities in a failure alert that have
+    not been good for enough syncs since. `fresh_s` is when this process last got a snapshot of each, or began
+    to watch it, by the monotonic clock.
     """
 
     watchlist: Watchlist
     replica: Replica
+    live: int = 1
     foreign: frozenset[str] = frozenset()
     troubled: frozenset[str] = frozenset()
     former: dict[str, Watched] = field(default_factory=dict)

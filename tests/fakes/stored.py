@@ -1,10 +1,11 @@
 """Connections, steps and alerts as the cycle hands them to the store."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Notice
@@ -168,3 +169,17 @@ class Story:
         async with self.database.read() as tx:
             rows = await tx.execute(select(episodes.c.key, episodes.c.resolution))
         return {row.key: row.resolution for row in rows}
+
+
+@contextmanager
+def recorded(tx: AsyncConnection) -> Iterator[list[tuple[str, Any]]]:
+    """Give the statements that are run meanwhile, with their values."""
+    statements: list[tuple[str, Any]] = []
+
+    def record(*call: Any) -> None:
+        statements.append((call[2], call[3]))
+
+    connection = tx.sync_connection
+    event.listen(connection, "before_cursor_execute", record)
+    yield statements
+    event.remove(connection, "before_cursor_execute", record)

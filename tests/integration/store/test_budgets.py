@@ -25,13 +25,13 @@ class Counted(Database):
         self.free.set()
 
     @asynccontextmanager
-    async def autocommit(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
         """Count, wait until it is free, and refuse while away."""
         self.asked += 1
         await self.free.wait()
         if self.away:
             raise StoreUnavailable("the database is stopped")
-        async with super().autocommit() as connection:
+        async with super().write(autocommit=autocommit) as connection:
             yield connection
 
     @asynccontextmanager

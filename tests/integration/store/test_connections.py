@@ -24,6 +24,7 @@ from tests.fakes.stored import (
     claim_all,
     fresh,
     look_again,
+    recorded,
     stepped,
     tell,
     watch,
@@ -129,6 +130,24 @@ async def test_flush_writes_how_syncs_went(database: Database) -> None:
     assert (well.streak.answers, failed.streak.failures) == (1, 1)
     again = await claim_all(database, NOW + MINUTE)
     assert (again["a"].digest, again["b"].digest) == ("d1", None)
+
+
+async def test_rows_of_many_claims_are_written_in_the_order_of_identity(database: Database) -> None:
+    """However their syncs ended: two replicas that write the same rows wait for each other in one order."""
+    identities = "abcdef"
+    await begin(database, *identities)
+    held = await claim_all(database)
+    claims = [held[identity] for identity in "fbdace"]
+    outcomes = [Outcome.OK, Outcome.TIMEOUT, Outcome.HELD] * 2
+    async with database.write() as tx:
+        with recorded(tx) as statements:
+            await renew(tx, claims, NOW + LEASE)
+            await flush(tx, [fresh(claim, outcome=how) for claim, how in zip(claims, outcomes, strict=True)])
+            await release(tx, claims, NOW)
+    for _, rows in statements:
+        values = [row.values() if isinstance(row, dict) else row for row in rows]
+        assert [value for row in values for value in row if value in set(identities)] == list(identities)
+    assert len(statements) == 3
 
 
 async def test_flush_of_a_stale_epoch_is_dropped(database: Database) -> None:

@@ -14,8 +14,7 @@ from monitor.store.database import Database
 from monitor.store.inventory import find, like, matching, take_stock
 from monitor.store.retention import prune
 from monitor.store.tables import inventory
-from tests.fakes.stored import MINUTE, NOW, SECOND, Story, begin, number, watch
-from tests.integration.store.test_scale import recorded
+from tests.fakes.stored import MINUTE, NOW, SECOND, Story, begin, number, recorded, watch
 
 ACME, OTHER = "918011223344", "918055663344"
 

@@ -219,9 +219,9 @@ class SlowDatabase(Database):
         self.reached, self.go = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
         """Wait before the commit."""
-        async with super().write() as tx:
+        async with super().write(autocommit=autocommit) as tx:
             yield tx
             self.reached.set()
             await self.go.wait()

@@ -1,14 +1,12 @@
 """What the store is asked to do does not grow with what is watched, only with what happens to it."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import select, text, update
 
 from monitor.drift.widespread import Spread
 from monitor.store.claims import claim_due, next_due_at
@@ -18,7 +16,7 @@ from monitor.store.database import Database
 from monitor.store.enrol import enrol
 from monitor.store.replicas import Replica
 from monitor.store.tables import connections, fleet
-from tests.fakes.stored import LEASE, ME, MINUTE, NOW, SECOND, begin, claim_all, tell, watch
+from tests.fakes.stored import LEASE, ME, MINUTE, NOW, SECOND, begin, claim_all, recorded, tell, watch
 
 MANY = 100_000
 _FILL = text(
@@ -28,20 +26,6 @@ _FILL = text(
     " CASE WHEN i % 1000 = 0 THEN CAST(:now AS timestamptz) + interval '1 minute' END, 0,"
     " true, 0, 0, 0, 0 FROM generate_series(1, :many) AS i"
 )
-
-
-@contextmanager
-def recorded(tx: AsyncConnection) -> Iterator[list[tuple[str, Any]]]:
-    """Give the statements that are run meanwhile, with their values."""
-    statements: list[tuple[str, Any]] = []
-
-    def record(*call: Any) -> None:
-        statements.append((call[2], call[3]))
-
-    connection = tx.sync_connection
-    event.listen(connection, "before_cursor_execute", record)
-    yield statements
-    event.remove(connection, "before_cursor_execute", record)
 
 
 @pytest.fixture

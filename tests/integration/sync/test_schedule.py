@@ -2,20 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Uptime
 from monitor.drift.failures import FailureRules
 from monitor.drift.text import Wording
 from monitor.drift.widespread import Spread
-from monitor.errors import Outcome, StoreUnavailable
+from monitor.errors import Outcome, StoreUnavailable, Undone
 from monitor.http.redactor import Redactor
 from monitor.metrics import Metrics
 from monitor.store.claims import Claim
@@ -35,15 +36,21 @@ from tests.fakes.stored import ME, begin, fresh
 
 
 class Unwilling(Database):
-    """A database that can be away."""
+    """A database that can be away, or give up as many transactions as another one is in the way of."""
 
     away = False
+    conflicts = 0
 
-    def write(self) -> Any:
+    @asynccontextmanager
+    async def write(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
         """Refuse while away."""
         if self.away:
             raise StoreUnavailable("the disk is full")
-        return super().write()
+        async with super().write(autocommit=autocommit) as tx:
+            yield tx
+            if self.conflicts:
+                self.conflicts -= 1
+                raise Undone("deadlock detected")
 
 
 class FakeCycle:
@@ -242,6 +249,26 @@ async def test_sync_now_without_the_store_loses_nothing(house: House) -> None:
     house.database.away = False
     await house.tick(1)
     assert await house.synced() == {"a": 1, "b": 1}
+
+
+async def test_sync_now_is_not_put_off_by_another_transaction(house: House) -> None:
+    """One that was in the way is run again: what waited is written down once, and one sync begins."""
+    await house.tick()
+    house.database.conflicts = 1
+    assert await house.schedule.sync_now("a") is True
+    await house.tick(1)
+    assert (await house.synced(), house.cycle.doubled) == ({"a": 2, "b": 1}, [])
+
+
+async def test_replicas_together_tick_no_more_often_than_one(house: House) -> None:
+    """Each leaves the others their share of the ticks, but never rests for longer than a second."""
+    now, rests = house.clock.now(), []
+    await house.tick()
+    for live in (1, 3, 100):
+        house.schedule.active.live = live
+        house.schedule.look_now()
+        rests.append((house.schedule.next_tick_at(now, overdue=True) - now).total_seconds())
+    assert rests == [0.1, 0.3, 1.0]
 
 
 async def test_lost_claim_is_given_back(house: House) -> None:

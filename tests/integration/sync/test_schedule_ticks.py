@@ -66,7 +66,7 @@ async def test_sync_that_wants_a_recheck_brings_the_next_tick_forward(tmp_path: 
             await begin_watching(tx, [watch], clock.now())
         schedule = Schedule(
             scheduler=scheduler,
-            active=cast("Any", SimpleNamespace(replica=ME, foreign=())),
+            active=cast("Any", SimpleNamespace(replica=ME, live=1, foreign=())),
             database=database,
             cycle=_Quick(soon),
             failures=cast("Any", _CountedFleet()),
@@ -97,7 +97,7 @@ async def test_tick_that_took_longer_than_its_rest_is_followed_by_the_next(tmp_p
         await database.migrate()
         schedule = Schedule(
             scheduler=scheduler,
-            active=cast("Any", SimpleNamespace(replica=ME, foreign=())),
+            active=cast("Any", SimpleNamespace(replica=ME, live=1, foreign=())),
             database=database,
             cycle=cast("Any", None),
             failures=cast("Any", fleet),
@@ -123,7 +123,7 @@ async def test_tick_that_comes_while_closing_does_nothing(tmp_path: Path) -> Non
         await database.migrate()
         schedule = Schedule(
             scheduler=AsyncIOScheduler(),
-            active=cast("Any", SimpleNamespace(replica=ME, foreign=())),
+            active=cast("Any", SimpleNamespace(replica=ME, live=1, foreign=())),
             database=database,
             cycle=_Quick(clock.now()),
             failures=cast("Any", fleet),
