@@ -6,6 +6,7 @@ MonitorError
 ├── StoreError
 │   ├── StoreUnavailable   the database is down, full or locked: count it, try again
 │   │   ├── Undone         a transaction was given up for another one's sake: run it again
+│   │   ├── InDoubt        whether it was committed is not known: free what it may have leased
 │   │   └── Superseded     a newer version of this program has changed it: do nothing any more
 │   └── LeaseLost          another process has taken over this work: drop the result
 ├── UnknownName            a user asked for something that does not exist: say so
@@ -117,6 +118,10 @@ class StoreUnavailable(StoreError):  # noqa: N818 - named for the state it repor
 
 class Undone(StoreUnavailable):
     """A transaction was given up for another one's sake, or with its connection: it can run again at once."""
+
+
+class InDoubt(StoreUnavailable):
+    """The database has not said whether it committed a transaction."""
 
 
 class Superseded(StoreUnavailable):

@@ -78,7 +78,8 @@ class Discovery:
             return rest if self.database.is_sqlite else min(rest, _LONGEST_REST)
         me = self.active.state.replica.id
         claimed = await self.database.transact(
-            lambda tx: claim_discoveries(tx, watchlist.discovering, now, lease=LEASE, holder=me)
+            lambda tx: claim_discoveries(tx, watchlist.discovering, now, lease=LEASE, holder=me),
+            leases_until=now + LEASE,
         )
         # By name, as they are claimed: what locks rows in one order waits for no one in a circle.
         accounts = sorted(

@@ -13,7 +13,7 @@ from monitor.metrics import Metrics
 from monitor.store import replicas as store
 from monitor.store.database import Database
 from monitor.store.enrol import wants_of
-from monitor.store.replicas import leave, report, store_time
+from monitor.store.replicas import free_what_they_held, leave, report, store_time
 
 INTERVAL = timedelta(seconds=3)
 """A replica counts as gone when it missed five of these."""
@@ -78,14 +78,20 @@ class Presence:
         state = self.active.state
         wants = wants_of(state.watchlist.connections, state.watchlist.discovering, self.active.receivers)
 
+        doubtful = frozenset(self.database.doubtful)
+
         async def write(tx: AsyncConnection) -> store.Presence:
             await self._take_over_clock(tx)
-            return await report(tx, state.replica, wants, self.clock.now())
+            found = await report(tx, state.replica, wants, self.clock.now())
+            if doubtful:
+                await free_what_they_held(tx, [state.replica.id], self.clock.now(), until=doubtful)
+            return found
 
         found = await self.database.transact(write)
         state.live = found.live
+        self.database.doubtful -= doubtful
         self.metrics.replicas(found.live)
-        if found.freed or len(found.wants) > 1:
+        if found.freed or doubtful or len(found.wants) > 1:
             self.on_moved()
         if not found.is_like(self.active.presence):
             await self.active.follow()

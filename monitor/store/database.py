@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
-from monitor.errors import StartError, StoreUnavailable, Superseded, Undone
+from monitor.errors import InDoubt, StartError, StoreUnavailable, Superseded, Undone
 from monitor.http.address import safe_url
 from monitor.http.redactor import Redactor
 from monitor.postgres import SCHEMES, PostgresUrl
@@ -72,6 +72,8 @@ class Database:
         self._kept_writes = -1
         self.writes = 0
         """How many transactions this process has written."""
+        self.doubtful: set[datetime] = set()
+        """When leases end that this process may hold without knowing of them."""
 
     @property
     def is_lost(self) -> bool:
@@ -236,10 +238,16 @@ class Database:
                 failed = await self._unavailable("write to", exc)
                 if is_broken(exc) and not commits:
                     failed = Undone(str(failed), failed.reason)
+                elif failed.reason == Trouble.UNREACHABLE and commits:
+                    failed = InDoubt(str(failed), failed.reason)
                 raise failed from exc
 
     async def transact(
-        self, work: Callable[[AsyncConnection], Awaitable[T]], *, autocommit: bool = False
+        self,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        *,
+        autocommit: bool = False,
+        leases_until: datetime | None = None,
     ) -> T:
         """Run what writes in one transaction; again if it got in another one's way, or lost its connection.
 
@@ -248,16 +256,23 @@ class Database:
         Args:
             work: Leaves nothing behind but what it writes, and what it returns.
             autocommit: As of `write`. What was written may then be written twice.
+            leases_until: When leases end that it takes. If it remains in doubt whether it took them, they are
+                `doubtful`.
 
         Raises:
-            StoreUnavailable: The write failed; nothing of it is kept.
+            StoreUnavailable: The write failed; as far as is known, nothing of it is kept.
         """
-        for _ in range(_TRIES - 1):
-            with contextlib.suppress(Undone):
-                async with self.write(autocommit=autocommit) as tx:
-                    return await work(tx)
-        async with self.write(autocommit=autocommit) as tx:
-            return await work(tx)
+        try:
+            for _ in range(_TRIES - 1):
+                with contextlib.suppress(Undone):
+                    async with self.write(autocommit=autocommit) as tx:
+                        return await work(tx)
+            async with self.write(autocommit=autocommit) as tx:
+                return await work(tx)
+        except InDoubt:
+            if leases_until is not None:
+                self.doubtful.add(leases_until)
+            raise
 
     @asynccontextmanager
     async def read(self, *, looks: bool = False) -> AsyncIterator[AsyncConnection]:

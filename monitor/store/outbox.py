@@ -177,7 +177,7 @@ class StoredOutbox:
                 await tx.execute(_LEASE, {"ids": ids, "until": until, "by": self._holder})
             return leased
 
-        return await self._database.transact(lease)
+        return await self._database.transact(lease, leases_until=until)
 
     async def next_due_at(self, receiver: str) -> datetime | None:
         """Return when `lease_due` will next find something."""

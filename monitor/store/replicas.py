@@ -195,10 +195,16 @@ async def leave(tx: AsyncConnection, me: str, now: datetime) -> None:
     await _forget(tx, [me])
 
 
-async def free_what_they_held(tx: AsyncConnection, holders: Collection[str], now: datetime) -> None:
-    """Free every lease of these replicas. The next holder raises the epoch, so that a late commit fails."""
+async def free_what_they_held(
+    tx: AsyncConnection, holders: Collection[str], now: datetime, *, until: Collection[datetime] | None = None
+) -> None:
+    """Free every lease of these replicas, or those that end at these instants.
+
+    The next holder raises the epoch, so that a late commit fails.
+    """
     for each in (connections, deliveries, discoveries, posters):
-        held = each.c.holder.in_(holders), each.c.lease_until.is_not(None)
+        ends = each.c.lease_until
+        held = each.c.holder.in_(holders), ends.is_not(None) if until is None else ends.in_(until)
         free: dict[str, Any] = {"lease_until": None}
         if each is deliveries:
             free["due_at"] = now  # a lease moved it on

@@ -168,7 +168,7 @@ class Schedule:
             return await claim_one(tx, identity, now, lease=LEASE, holder=self.active.replica.id)
 
         try:
-            claim = await self.database.transact(write)
+            claim = await self.database.transact(write, leases_until=now + LEASE)
         except Exception:
             self._ended[:0] = waiting
             raise
@@ -256,7 +256,7 @@ class Schedule:
             return claims, await next_due_at(tx, leaving=self.active.foreign)
 
         try:
-            claims, self._due_at = await self.database.transact(write)
+            claims, self._due_at = await self.database.transact(write, leases_until=now + LEASE)
         except Exception:
             self._ended[:0] = ended
             self._singly = True  # one row that is never accepted must not hold up all the others

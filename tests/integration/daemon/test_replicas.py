@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy import Engine, Table, event, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.daemon.app import Daemon
 from monitor.daemon.build import Parts, build
 from monitor.daemon.presence import INTERVAL
+from monitor.errors import InDoubt
 from monitor.simulator import Simulator, World, build_world
 from monitor.store.database import Database
 from monitor.store.migrations import REVISIONS
-from monitor.store.tables import alerts, connections, deliveries, fleet, receivers, replicas
+from monitor.store.tables import alerts, connections, deliveries, discoveries, fleet, receivers, replicas
 from monitor.store.trouble import Trouble
 from monitor.web.server import bind
 from tests.fakes.log import FakeLog
@@ -80,6 +82,20 @@ class ShiftedScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler h
         return values | {name: at - self._ahead for name, at in wrong.items()}
 
 
+class Deaf(Database):
+    """A database that commits, but whose answer to that may be lost."""
+
+    hears = True
+
+    @asynccontextmanager
+    async def write(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
+        """Lose the answer."""
+        async with super().write(autocommit=autocommit) as tx:
+            yield tx
+        if not self.hears:
+            raise InDoubt("the connection broke", Trouble.UNREACHABLE)
+
+
 class Member:
     """One replica, in this process."""
 
@@ -126,7 +142,9 @@ class Group:
         }
         return Config.model_validate(values | sections)
 
-    async def join(self, config: Config | None = None, *, ahead_s: float = 0.0) -> Member:
+    async def join(
+        self, config: Config | None = None, *, ahead_s: float = 0.0, database: Database | None = None
+    ) -> Member:
         """Start one more."""
         log = FakeLog()
         sock = self._stack.enter_context(bind("127.0.0.1", 0))
@@ -136,6 +154,7 @@ class Group:
             log=log.logger,
             clock=ShiftedClock(ahead_s),
             scheduler=ShiftedScheduler(ahead_s),
+            database=database,
         )
         await self._stack.enter_async_context(Daemon(parts).running())
         return Member(parts, log)
@@ -293,6 +312,39 @@ async def test_replica_whose_database_hangs_says_so_and_goes_on(
         wire.flows.set()
         await wait_until(lambda: member.parts.readiness.not_ready() is None, what="the end")
         await group.synced()
+
+
+async def test_what_was_leased_without_an_answer_does_not_wait(
+    group: Group, webhook_sink: WebhookSink
+) -> None:
+    """A database that stops at a commit leaves leases that no one knows of: they end once it is back."""
+    database = Deaf(group.url)
+    hook = {"name": "hook", "type": "webhook", "url": webhook_sink.url, "timeout": "60s"}
+    account = group.simulator.world.accounts[0]
+    accounts = [{"name": account.name, "api_key": account.key, "discover": True, "requests_per_minute": 6000}]
+    await group.join(group.config(receivers=[hook], accounts=accounts), database=database)
+    await group.synced()
+    async with group.database.write() as tx:
+        await tx.execute(update(discoveries).values(due_at=func.now()))
+    group.simulator.do("remove_routing", numbers=2, connection="conn-0002")
+    await wait_until(lambda: group.firing("drift"), what="the alert")
+    database.hears = False
+
+    async def leased() -> bool:
+        tables = connections, deliveries, discoveries
+        rows = [await group.rows(table) for table in tables]
+        return all(any(row.lease_until is not None for row in found) for found in rows)
+
+    await wait_until(leased, what="leases that no one knows of")
+    database.hears = True
+    await group.synced(within_s=20)
+    await webhook_sink.wait_for(1, timeout_s=20)
+
+    async def asked() -> bool:
+        [row] = await group.rows(discoveries)
+        return row.lease_until is None and row.due_at > row.listed_at + timedelta(minutes=1)
+
+    await wait_until(asked, what="the list of connections", timeout_s=20)
 
 
 async def test_staleness_goes_on_while_a_replica_starts(group: Group) -> None:
