@@ -42,6 +42,7 @@ class Notice(StrEnum):
     UPDATED = "updated"
     RESOLVED = "resolved"
     REMINDER = "reminder"
+    ACKNOWLEDGED = "acknowledged"
 
 
 class Status(StrEnum):
@@ -127,7 +128,7 @@ class AlertChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
-    """Who took on a firing alert. `at` is RFC 3339 UTC."""
+    """Who took on a firing alert, None if no one had to say it. `at` is RFC 3339 UTC."""
 
     by: str | None
     at: str
@@ -135,7 +136,10 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AlertBody(msgspec.Struct, frozen=True, kw_only=True):
-    """The alert body of the contract. Instants are RFC 3339 UTC strings with a `Z`."""
+    """The alert body of the contract. Instants are RFC 3339 UTC strings with a `Z`.
+
+    `acknowledgement_ended` is the acknowledgement that a rise of the severity ended since the last message.
+    """
 
     alert_id: str
     kind: Kind
@@ -166,6 +170,7 @@ class AlertBody(msgspec.Struct, frozen=True, kw_only=True):
     widespread: bool
     part_of: str | None
     acknowledged: Acknowledgement | None
+    acknowledgement_ended: Acknowledgement | None
     actions: list[Action]
     labels: dict[str, str]
     url: str | None
@@ -204,4 +209,28 @@ def merged(newer: AlertBody, older: AlertBody, *, most: int = 50) -> AlertBody:
         numbers_ended=newer.numbers_ended + older.numbers_ended,
         changes_total=newer.changes_total + older.changes_total,
         changes=[*newer.changes, *older.changes][:most],
+        acknowledgement_ended=newer.acknowledgement_ended
+        or (older.acknowledgement_ended if newer.acknowledged is None else None),
     )
+
+
+def without_news(body: AlertBody) -> AlertBody:
+    """Return what is so now; what moved since the last message is told by updates alone."""
+    return msgspec.structs.replace(
+        body, changes=[], changes_total=0, numbers_added=0, numbers_ended=0, acknowledgement_ended=None
+    )
+
+
+def with_acknowledgement(body: AlertBody, known: Acknowledgement | None, before: Severity) -> AlertBody:
+    """Return a body that says who has taken its alert on. An acknowledgement ends when the severity rises.
+
+    Args:
+        body: The alert after a step.
+        known: Its acknowledgement before that.
+        before: Its severity before that.
+    """
+    if known is None:
+        return body
+    if body.severity.rank > before.rank:
+        return msgspec.structs.replace(body, acknowledged=None, acknowledgement_ended=known)
+    return msgspec.structs.replace(body, acknowledged=known, updated_at=max(body.updated_at, known.at))

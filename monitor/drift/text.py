@@ -111,6 +111,7 @@ def body(
         widespread=False,
         part_of=None,
         acknowledged=None,
+        acknowledgement_ended=None,
         actions=actions,
         labels=dict(wording.labels),
         url=f"{wording.external_url}/alerts/{alert.id}" if wording.external_url else None,

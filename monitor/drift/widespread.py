@@ -26,6 +26,7 @@ import xxhash
 
 from monitor.drift.advice import Subject, first_step
 from monitor.drift.alert import (
+    Acknowledgement,
     Action,
     AlertBody,
     AlertChange,
@@ -35,6 +36,7 @@ from monitor.drift.alert import (
     Resolution,
     Severity,
     Status,
+    with_acknowledgement,
 )
 from monitor.drift.naming import names_of
 from monitor.drift.text import Wording, counted, duration, ending, headline, in_states, instant, shared
@@ -146,6 +148,7 @@ class Widespread:
     severity: Severity
     version: int
     told: Told | None
+    acknowledged: Acknowledgement | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +235,8 @@ def look(
         version=alert.version + (notice is not None or heard_first),
     )
     body = _body(after, parts, notice, ways, spread.wording, now, alone)
+    body = with_acknowledgement(body, alert.acknowledged, alert.severity)
+    after = replace(after, acknowledged=body.acknowledged)
     if notice is not None:
         tallies = {part.body.alert_id: part.tally.counts for part in firing}
         said = Told(at=now, digest=digest, tallies=tallies, resolutions=tuple(dict.fromkeys(ways)))
@@ -311,6 +316,7 @@ def _body(
         widespread=True,
         part_of=None,
         acknowledged=None,
+        acknowledgement_ended=None,
         actions=actions,
         labels=dict(wording.labels),
         url=f"{wording.external_url}/alerts/{alert.id}" if wording.external_url else None,

@@ -33,6 +33,7 @@ _TYPES = {
     Tone.CRITICAL: "failure",
     Tone.WARNING: "warning",
     Tone.INFO: "info",
+    Tone.ACKNOWLEDGED: "info",
     Tone.RECOVERED: "success",
     Tone.CLOSED: "info",
 }

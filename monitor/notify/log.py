@@ -22,6 +22,7 @@ _EVENTS = {
     Notice.UPDATED: "alert.updated",
     Notice.RESOLVED: "alert.resolved",
     Notice.REMINDER: "alert.updated",  # its `change` still says reminder
+    Notice.ACKNOWLEDGED: "alert.acknowledged",
 }
 
 _LEVELS = {
@@ -32,7 +33,7 @@ _LEVELS = {
 
 
 class LogReceiver:
-    """Writes `alert.opened`, `alert.updated`, `alert.resolved`.
+    """Writes `alert.opened`, `alert.updated`, `alert.acknowledged`, `alert.resolved`.
 
     Args:
         log: Where to.
@@ -75,7 +76,7 @@ class LogReceiver:
 
 
 def level_of(body: Mapping[str, Any]) -> int:
-    """Return the log level of an alert body: info once it is over, else by its severity."""
-    if body["status"] == Status.RESOLVED:
+    """Return the log level of an alert body: info once it is over or someone sees to it, else by severity."""
+    if body["status"] == Status.RESOLVED or body["change"] == Notice.ACKNOWLEDGED:
         return logging.INFO
     return _LEVELS[Severity(body["severity"])]

@@ -2,7 +2,8 @@
 
 An alert is one PagerDuty alert, by `dedup_key`. `opened`, `updated` and `reminder` are triggers: the later
 ones add details to the open incident and page no one again (if it was closed by hand, they open a new one,
-because the problem persists). `resolved` is a resolve.
+because the problem persists). `acknowledged` is an acknowledge: PagerDuty no longer escalates, for as long as
+its service is set to; a later trigger does not end that. `resolved` is a resolve.
 
 What PagerDuty shows: the first trigger's summary stays the incident's title; details, links and client come
 from the triggers. A resolve closes the incident whatever the cause; nothing of its payload is shown on the
@@ -30,7 +31,7 @@ from monitor.http.address import Address
 from monitor.http.redactor import Redactor
 from monitor.notify.delivery import Delivery, body_of
 from monitor.notify.http import post, require_taken
-from monitor.notify.wording import Message, clip, compose, labels, links, one_line, units, when
+from monitor.notify.wording import Message, acknowledged, clip, compose, labels, links, one_line, units, when
 from monitor.secret import Secret
 
 MAX_SUMMARY = 1024
@@ -40,6 +41,14 @@ MAX_FIELD = 255
 MAX_URL = 2000
 
 _MOST_ITEMS = 1000
+
+_ACTIONS = {
+    Notice.OPENED: "trigger",
+    Notice.UPDATED: "trigger",
+    Notice.REMINDER: "trigger",
+    Notice.ACKNOWLEDGED: "acknowledge",
+    Notice.RESOLVED: "resolve",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +107,7 @@ def render(body: AlertBody) -> dict[str, Any]:
 def _event(body: AlertBody, items: int) -> dict[str, Any]:
     message = compose(body, max_items=items)
     event: dict[str, Any] = {
-        "event_action": "resolve" if body.change is Notice.RESOLVED else "trigger",
+        "event_action": _ACTIONS[body.change],
         "dedup_key": dedup_key(body.alert_id),
         "client": one_line(f"VoiceLink drift monitor {body.instance}", MAX_FIELD),
         "payload": _payload(body, message),
@@ -141,6 +150,7 @@ def _details(body: AlertBody, message: Message) -> dict[str, Any]:
     """Return the incident's table of details, which event rules can read."""
     members = [*message.members, *filter(None, [message.more_line])]
     details = {
+        "acknowledged": acknowledged(message.taken_on) if message.taken_on else None,
         "what_to_do": list(message.to_do),
         "how_it_ended": message.ending,
         "likely_cause": message.cause,

@@ -2,17 +2,18 @@
 
 What is queued when an alert changes:
 
-| the receiver | opened | updated | resolved |
-| --- | --- | --- | --- |
-| accepted a message about this alert, or has one pending | | updated | resolved, if it wants those |
-| did not, and its filters match | opened | opened | |
-| did not, and they don't | | | |
+| the receiver | opened | updated | acknowledged | resolved |
+| --- | --- | --- | --- | --- |
+| accepted a message about it, or has one pending | | updated | acknowledged | resolved, if it wants those |
+| did not, and its filters match | opened | opened | | |
+| did not, and they don't | | | | |
 
 So people who were paged hear of the end, even if the alert left the filters since. Reminders are planned
 elsewhere, by each receiver's `repeat_interval`.
 
 What was pending may be refused, so a message is settled when it is about to be sent: the first one that a
-receiver gets says `opened`, and the end of what it never heard of is not sent.
+receiver gets says `opened`, and that what it never heard of was acknowledged, or ended, is not sent. Nor is a
+reminder once the alert is acknowledged.
 """
 
 from collections.abc import Collection, Iterable
@@ -56,22 +57,28 @@ def _notice(body: AlertBody, route: Route, *, known: bool) -> Notice | None:
     match body.change:
         case Notice.RESOLVED:
             return Notice.RESOLVED if known and route.send_resolved else None
-        case Notice.UPDATED if known:
-            return Notice.UPDATED
+        case Notice.UPDATED | Notice.ACKNOWLEDGED if known:
+            return body.change
         case Notice.OPENED | Notice.UPDATED:
             return Notice.OPENED if not known and matches(body, route) else None
-        case Notice.REMINDER:
+        case Notice.ACKNOWLEDGED | Notice.REMINDER:
             return None
 
 
-def sent_as(notice: Notice, *, told: bool) -> Notice | None:
+def sent_as(notice: Notice, *, told: bool, acknowledged: bool = False, tried: bool = False) -> Notice | None:
     """Return what a queued message says when it is sent; None: nothing.
 
     Args:
         notice: What it was queued as.
         told: Whether the receiver has accepted a message about the alert.
+        acknowledged: Whether the alert is, by now.
+        tried: The receiver may have got it already: it says the same on every try.
     """
-    if notice is Notice.RESOLVED:
+    if notice is Notice.REMINDER and told and acknowledged:
+        return None
+    if tried:
+        return notice
+    if notice in (Notice.RESOLVED, Notice.ACKNOWLEDGED):
         return notice if told else None
     if not told:
         return Notice.OPENED

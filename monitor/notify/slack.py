@@ -17,6 +17,7 @@ answers: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhoo
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import httpx
@@ -27,7 +28,18 @@ from monitor.drift.alert import AlertBody
 from monitor.http.redactor import Redactor
 from monitor.notify.delivery import Delivery, body_of
 from monitor.notify.http import post, require_taken
-from monitor.notify.wording import Message, Tone, clip, compose, instant, links, units, when
+from monitor.notify.wording import (
+    Message,
+    TakenOn,
+    Tone,
+    acknowledged,
+    clip,
+    compose,
+    instant,
+    links,
+    units,
+    when,
+)
 from monitor.secret import Secret
 
 MAX_SECTION = 3000
@@ -41,6 +53,7 @@ _MARKS = {
     Tone.CRITICAL: "🔴",
     Tone.WARNING: "🟠",
     Tone.INFO: "🔵",
+    Tone.ACKNOWLEDGED: "👀",
     Tone.RECOVERED: "✅",
     Tone.CLOSED: "⚪",
 }
@@ -84,10 +97,20 @@ class SlackReceiver:
 def render(body: AlertBody) -> dict[str, Any]:
     """Return the message of an alert body; `text` is what notifications and screen readers get."""
     message = compose(body)
+    if message.taken_on is not None and message.brief:
+        line = _acknowledged(message, message.taken_on)
+        return {"text": line, "blocks": [_section(" ".join([line, *_pages(message)]))]}
     return {
         "text": _escaped(f"{_MARKS[message.tone]} {message.title}", MAX_TEXT),
         "blocks": list(_blocks(message)),
     }
+
+
+def _acknowledged(message: Message, taken_on: TakenOn) -> str:
+    """Return the one line that a channel reads when someone has taken an alert on."""
+    note = f' - "{taken_on.note}"' if taken_on.note else ""
+    said = f"{_MARKS[message.tone]} Acknowledged by {taken_on.by}: {message.headline}{note}"
+    return _escaped(said, MAX_SECTION // 4)
 
 
 def _blocks(message: Message) -> Iterator[dict[str, Any]]:
@@ -96,6 +119,8 @@ def _blocks(message: Message) -> Iterator[dict[str, Any]]:
     yield {"type": "header", "text": {"type": "plain_text", "text": header, "emoji": False}}
     if header.endswith("…") and not title.endswith("…"):
         yield _section(_escaped(message.headline, MAX_SECTION))
+    if message.taken_on is not None:
+        yield _section(acknowledged(message.taken_on, _date, partial(_escaped, limit=MAX_SECTION // 4)))
     if message.to_do:
         yield _section(_paragraph("What to do", message.to_do))
     if message.ending:
@@ -107,9 +132,12 @@ def _blocks(message: Message) -> Iterator[dict[str, Any]]:
         yield _section(_bulleted(news, message.changes))
     if message.members:
         yield _section(_paragraph(message.members_title, message.members, more=message.more, url=message.url))
-    pages = [f"<{_address(url)}|{name}>" for name, url in links(message) if _fits(url)]
-    yield _context([when(message, _date), *pages])
+    yield _context([when(message, _date), *_pages(message)])
     yield _context([_escaped(", ".join(message.facts), MAX_SECTION)])
+
+
+def _pages(message: Message) -> list[str]:
+    return [f"<{_address(url)}|{name}>" for name, url in links(message) if _fits(url)]
 
 
 def _section(text: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Puts an alert body into the sentences that all receivers for people share (pure).
 
 Written for someone it has just woken: first what to do, then what the numbers have in common, what changed
-since the last message, which numbers, since when, and finally how it ended. Text from outside is cleaned to
-single lines here; a receiver adds only the markup of its own format.
+since the last message, which numbers, since when, and finally how it ended. That someone has taken it on is a
+line. Text from outside is cleaned to single lines here; a receiver adds only the markup of its own format.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from monitor.drift.alert import Action, AlertBody, AlertChange, AlertNumber, Kind, Notice, Resolution
+from monitor.drift.alert import (
+    Acknowledgement,
+    Action,
+    AlertBody,
+    AlertChange,
+    AlertNumber,
+    Kind,
+    Notice,
+    Resolution,
+)
 from monitor.drift.naming import in_common, moved, names_of
 from monitor.drift.text import counted, duration
 from monitor.http.text import clean
@@ -33,6 +42,8 @@ class Tone(StrEnum):
     CRITICAL = "critical"
     WARNING = "warning"
     INFO = "info"
+    ACKNOWLEDGED = "acknowledged"
+    """Someone has taken it on."""
     RECOVERED = "recovered"
     CLOSED = "closed"
     """Over, but not known to have recovered."""
@@ -42,8 +53,9 @@ class Tone(StrEnum):
 class Message:
     """An alert in words.
 
-    `tag` and `headline` are the title. `changed` says what is new since the last message, `changes` how
-    numbers moved. `members` are lines about numbers, or names of connections; `more` counts those not shown.
+    `tag` and `headline` are the title. `brief`: all that is new is that someone has taken it on. `changed`
+    says what is new since the last message, `changes` how numbers moved. `members` are lines about numbers,
+    or names of connections; `more` counts those not shown.
     `first_seen_at` is set only if it was well before the alert. Texts from outside hold no line breaks or
     control characters and are of bounded length; the URLs are as given.
     """
@@ -51,6 +63,8 @@ class Message:
     tone: Tone
     tag: str
     headline: str
+    brief: bool
+    taken_on: "TakenOn | None"
     to_do: tuple[str, ...]
     cause: str | None
     changed: str | None
@@ -78,17 +92,29 @@ class Message:
         return f"and {self.more:,} more" if self.more else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenOn:
+    """Who has acknowledged an alert that is still open, when, and what they said about it."""
+
+    by: str
+    at: datetime
+    note: str
+
+
 def compose(body: AlertBody, *, max_items: int = MAX_ITEMS) -> Message:
     """Return an alert body in words, with at most `max_items` members listed."""
     started_at = datetime.fromisoformat(body.started_at)
     ended_at = datetime.fromisoformat(body.resolved_at) if body.resolved_at else None
-    shown = tuple(clip(line, MAX_LINE) for line in _member_lines(body, max_items))
+    brief = body.change is Notice.ACKNOWLEDGED
+    shown = () if brief else tuple(clip(line, MAX_LINE) for line in _member_lines(body, max_items))
     return Message(
         tone=_tone(body),
         tag=_tag(body),
         headline=one_line(body.summary, MAX_HEADLINE) or f"{body.kind.value} alert",
-        to_do=() if ended_at else tuple(_to_do(body)),
-        cause=_cause(body),
+        brief=brief,
+        taken_on=taken_on(body.acknowledged) if body.acknowledged and not body.resolution else None,
+        to_do=() if ended_at or brief else tuple(_to_do(body)),
+        cause=None if brief else _cause(body),
         changed=_changed(body),
         changes=tuple(moves(body)) if body.change is Notice.UPDATED else (),
         ending=ending(body.kind, body.resolution) if body.resolution else None,
@@ -96,7 +122,7 @@ def compose(body: AlertBody, *, max_items: int = MAX_ITEMS) -> Message:
         if _lists_numbers(body)
         else "Connections",
         members=shown,
-        more=_total(body) - len(shown),
+        more=0 if brief else _total(body) - len(shown),
         started_at=started_at,
         first_seen_at=_first_seen_at(body),
         ended_at=ended_at,
@@ -110,6 +136,7 @@ def compose(body: AlertBody, *, max_items: int = MAX_ITEMS) -> Message:
 def plain_text(message: Message) -> str:
     """Return a message as plain text, without its title."""
     parts = [
+        acknowledged(message.taken_on) if message.taken_on else None,
         _listed("What to do:", message.to_do),
         message.ending,
         message.cause,
@@ -135,6 +162,29 @@ def when(message: Message, show: Callable[[datetime], str] = instant) -> str:
     if message.ended_at is None:
         return f"Open since {show(message.started_at)}{first}."
     return f"Open from {show(message.started_at)} to {show(message.ended_at)}, {message.lasted}{first}."
+
+
+def taken_on(known: Acknowledgement) -> TakenOn:
+    """Return an acknowledgement with its texts cleaned."""
+    return TakenOn(
+        by=one_line(known.by or "", MAX_NAME) or "a user",
+        at=datetime.fromisoformat(known.at),
+        note=one_line(known.note or "", MAX_STEP),
+    )
+
+
+def acknowledged(
+    taken: TakenOn, show: Callable[[datetime], str] = instant, quoted: Callable[[str], str] = str
+) -> str:
+    """Return who has taken an alert on, when, and what they said.
+
+    Args:
+        taken: The acknowledgement.
+        show: Writes an instant.
+        quoted: Writes what users have written.
+    """
+    note = f": {quoted(taken.note)}" if taken.note else "."
+    return f"Acknowledged by {quoted(taken.by)} at {show(taken.at)}{note}"
 
 
 def links(message: Message) -> list[tuple[str, str]]:
@@ -167,6 +217,8 @@ def units(text: str) -> int:
 
 
 def _tone(body: AlertBody) -> Tone:
+    if body.change is Notice.ACKNOWLEDGED:
+        return Tone.ACKNOWLEDGED
     match body.resolution:
         case None:
             return Tone(body.severity.value)
@@ -187,6 +239,8 @@ def _tag(body: AlertBody) -> str:
             return f"{severity}, update"
         case Notice.REMINDER:
             return f"{severity}, still open"
+        case Notice.ACKNOWLEDGED:
+            return f"{severity}, acknowledged"
         case Notice.RESOLVED:
             return "RESOLVED" if _tone(body) is Tone.RECOVERED else "CLOSED"
 
@@ -255,6 +309,15 @@ def _names(body: AlertBody) -> dict[str, str]:
 def _changed(body: AlertBody) -> str | None:
     if body.change is not Notice.UPDATED:
         return None
+    ended = body.acknowledgement_ended
+    if ended is None:
+        return _moved_on(body)
+    rose = f"the severity rose to {body.severity}, which ends the acknowledgement by {taken_on(ended).by}"
+    return f"{rose}; {_moved_on(body)}"
+
+
+def _moved_on(body: AlertBody) -> str:
+    """Return in short what is new about the members."""
     if not body.kind.about_numbers:
         return "other connections or other causes."
     moves = []
@@ -427,8 +490,6 @@ def _facts(body: AlertBody) -> Iterator[str]:
     yield f"severity {body.severity}"
     if body.account:
         yield f"account {one_line(body.account, MAX_NAME)}"
-    if body.acknowledged:
-        yield f"acknowledged by {one_line(body.acknowledged.by or 'a user', MAX_NAME)}"
     yield f"monitor {one_line(body.instance, MAX_NAME)}"
     yield from (f"{name}={value}" for name, value in labels(body).items())
 

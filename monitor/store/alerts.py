@@ -9,14 +9,25 @@ import msgspec
 from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.drift.alert import AlertBody, Kind, Notice, Severity, Status, decode_body, encode_body
+from monitor.drift.alert import (
+    AlertBody,
+    Kind,
+    Notice,
+    Severity,
+    Status,
+    decode_body,
+    encode_body,
+    with_acknowledgement,
+)
 from monitor.drift.alerts import Report
 from monitor.drift.episodes import Ended, Episode, Track
 from monitor.drift.naming import NO_NAMES
 from monitor.drift.text import Watched, Wording
 from monitor.drift.text import body as body_of
 from monitor.drift.widespread import Spread
+from monitor.errors import UnknownName
 from monitor.notify.routing import Route
+from monitor.store.acknowledgements import NOBODY, acknowledgement_of
 from monitor.store.codec import Codec
 from monitor.store.deliveries import tell
 from monitor.store.tables import alerts, episodes
@@ -102,8 +113,13 @@ async def save_alerts(
     """
     for message in sorted(messages, key=lambda message: lock_order(message.body)):
         report, alert = message.report, message.report.alert
-        where = await place(tx, report, message.body, spread, now)
-        body = message.body
+        known, body = None, message.body
+        if report.notice is not Notice.OPENED:
+            # Locked: someone may be acknowledging it.
+            this = select(alerts).where(alerts.c.id == alert.id).with_for_update()
+            known = (await tx.execute(this)).one()
+            body = with_acknowledgement(body, acknowledgement_of(known), Severity(known.severity))
+        where = await place(tx, report, body, known, spread, now)
         if where is not None:
             body = msgspec.structs.replace(body, part_of=where.part_of)
         values: dict[str, Any] = {
@@ -115,8 +131,9 @@ async def save_alerts(
             "resolution": report.resolution,
             "body": encode_body(body),
             **(where.values if where is not None else {}),
+            **(NOBODY if body.acknowledged is None else {}),
         }
-        if report.notice is Notice.OPENED:
+        if known is None:
             begun = {"id": alert.id, "scope": scope, "kind": alert.kind, "started_at": alert.started_at}
             begun |= {"account": body.account, "state": body.state or ""}
             await tx.execute(insert(alerts).values(**begun, **values))
@@ -126,6 +143,33 @@ async def save_alerts(
             await follow(tx, body, joined=where.joined, routes=routes, spread=spread, now=now)
         elif report.notice is not None:
             await tell(tx, body, routes, now, most_listed=spread.wording.max_listed_numbers)
+
+
+async def alert_named(tx: AsyncConnection, text: str) -> str:
+    """Return the id of the alert that a user means: all of it, or its beginning, if only one begins so.
+
+    Of several, the only one that fires.
+
+    Raises:
+        UnknownName: None is called so, or several are.
+    """
+    text = text.strip().lower()
+    begins = alerts.c.id.startswith(text, autoescape=True)
+    asked = select(alerts.c.id, alerts.c.status).where(begins).order_by(alerts.c.id).limit(_MOST_MEANT)
+    found = list(await tx.execute(asked)) if text else []
+    for meant in (
+        [row for row in found if row.id == text],
+        found,
+        [row for row in found if row.status == Status.FIRING],
+    ):
+        if len(meant) == 1:
+            return str(meant[0].id)
+    if not found:
+        raise UnknownName("no alert has this id")
+    raise UnknownName(f"several alerts have an id that begins with {text}; give more of it")
+
+
+_MOST_MEANT = 100
 
 
 async def firing(tx: AsyncConnection) -> list[AlertBody]:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock
-from monitor.drift.alert import Status
+from monitor.drift.alert import Acknowledgement, Status
 from monitor.drift.failures import REFUSALS, SCOPE
 from monitor.errors import DeliveryError, Refusal
 from monitor.notify.alertmanager.level import LabelMoves, LabelSet, LevelState, Member, PostTarget
@@ -34,6 +34,7 @@ class _Head(msgspec.Struct, frozen=True):
     common: dict[str, int | str] = {}
     common_names: dict[str, str] = {}
     first_step: str = ""
+    acknowledged: Acknowledgement | None = None
 
 
 _BY_KEY = and_(
@@ -65,6 +66,16 @@ _MEMBERS = (
     .outerjoin(alerts, alerts.c.id == episodes.c.alert_id)
 )
 """Episodes, with the names of the connection that each is about."""
+
+
+_still_open = episodes.c.ended_at.is_(None)
+_MARKER = select(
+    select(func.count()).where(_still_open).scalar_subquery(),
+    select(func.max(episodes.c.opened_at)).where(_still_open).scalar_subquery(),
+    select(func.max(episodes.c.ended_at)).scalar_subquery(),
+    select(func.count(alerts.c.acknowledged_at)).where(_FIRING).scalar_subquery(),
+    select(func.max(alerts.c.acknowledged_at)).where(_FIRING).scalar_subquery(),
+)
 
 
 class StoredLevel:
@@ -127,6 +138,7 @@ class StoredLevel:
             for which in (~ended, and_(ended, episodes.c.id.in_(was_posted))):
                 async for row in _rows(tx, _MEMBERS.where(which)):
                     head = heads.get(row.alert_id, _Head())
+                    told = heads.get(row.told_as, head)
                     members[row.id] = from_row(
                         Member,
                         row,
@@ -135,6 +147,7 @@ class StoredLevel:
                         common=head.common,
                         common_names=head.common_names,
                         first_step=head.first_step,
+                        acknowledged=told.acknowledged,
                     )
             sets = [
                 from_row(LabelSet, row, member_id=row.episode_id)
@@ -143,13 +156,9 @@ class StoredLevel:
         return LevelState(read_at=self._clock.now(), members=members, sets=sets)
 
     async def marker(self) -> object:
-        """Return a value that changes when episodes open or end."""
+        """Return a value that changes when episodes open or end, or their alerts are acknowledged."""
         async with self._database.read() as tx:
-            still_open = await tx.execute(
-                select(func.count(), func.max(episodes.c.opened_at)).where(episodes.c.ended_at.is_(None))
-            )
-            last_end = await tx.execute(select(func.max(episodes.c.ended_at)))
-            return tuple(still_open.one()), last_end.scalar()
+            return tuple((await tx.execute(_MARKER)).one())
 
     async def write(self, target: PostTarget, moves: LabelMoves) -> None:
         """Record what is about to be posted there."""

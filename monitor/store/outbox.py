@@ -25,7 +25,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock
-from monitor.drift.alert import Notice, Status, decode_body, encode_body
+from monitor.drift.alert import Notice, Status, decode_body, encode_body, without_news
 from monitor.drift.failures import REFUSALS
 from monitor.errors import Refusal
 from monitor.notify.delivery import Dead, Delivery, Failed, Postponed, Result, Sent
@@ -93,6 +93,12 @@ _told = (
     .exists()
 )
 
+_acknowledged = (
+    select(alerts.c.id)
+    .where(alerts.c.id == deliveries.c.alert_id, alerts.c.acknowledged_at.is_not(None))
+    .exists()
+)
+
 SUPERSEDED = _same_line.where(_other.c.seq > deliveries.c.seq).exists()
 """Whether a newer message about a delivery's alert was queued for the same receiver."""
 
@@ -128,6 +134,7 @@ _MESSAGES = (
         deliveries,
         _waiting.where(_other.c.seq > deliveries.c.seq).exists().label("superseded"),
         _told.label("told"),
+        _acknowledged.label("acknowledged"),
     )
     .where(deliveries.c.seq.in_(_seqs))
     .order_by(deliveries.c.due_at, deliveries.c.seq)
@@ -241,10 +248,13 @@ async def _first_in_line(tx: AsyncConnection, due: Sequence[int]) -> list[int]:
 async def _settled(tx: AsyncConnection, row: Row[Any], now: datetime) -> Delivery | None:
     """Return a message as it is to be sent; None, and close it, if it need not be."""
     notice = Notice(row.change)
-    says = notice if row.attempts else sent_as(notice, told=row.told)
+    says = sent_as(notice, told=row.told, acknowledged=row.acknowledged, tried=row.attempts > 0)
     this = update(deliveries).where(deliveries.c.seq == row.seq)
     if says is None:
-        unsent = "not sent: the receiver has accepted nothing about this alert"
+        why = (
+            "the alert is acknowledged" if row.told else "the receiver has accepted nothing about this alert"
+        )
+        unsent = f"not sent: {why}"
         await tx.execute(this.values(status=CLOSED, finished_at=now, answer=unsent))
         await leave_line(tx, [row.seq])
         return None
@@ -452,7 +462,8 @@ async def free_delivery_leases(tx: AsyncConnection) -> None:
 async def remind(tx: AsyncConnection, repeats: Mapping[str, timedelta], now: datetime) -> int:
     """Queue reminders for receivers whose last message about a firing alert is old enough.
 
-    None is queued while a message about the alert still waits. A reminder has the alert's current body.
+    None is queued while a message about the alert still waits, nor once it is acknowledged. A reminder has
+    the alert's current body.
 
     Args:
         tx: A writing transaction.
@@ -464,11 +475,7 @@ async def remind(tx: AsyncConnection, repeats: Mapping[str, timedelta], now: dat
     """
     due = await due_reminders(tx, repeats, now)
     for receiver, body in due:
-        # What moves is told by updates; a reminder says what is still so.
-        current = msgspec.structs.replace(
-            decode_body(body), changes=[], changes_total=0, numbers_added=0, numbers_ended=0
-        )
-        await add_deliveries(tx, current, [(receiver, Notice.REMINDER)], now)
+        await add_deliveries(tx, without_news(decode_body(body)), [(receiver, Notice.REMINDER)], now)
     return len(due)
 
 
@@ -489,6 +496,7 @@ _TO_REMIND = (
     select(alerts.c.body)
     .select_from(alerts)
     .join(deliveries, deliveries.c.seq == _last)
-    .where(alerts.c.status == Status.FIRING, deliveries.c.created_at <= bindparam("told_until"))
+    .where(alerts.c.status == Status.FIRING, alerts.c.acknowledged_at.is_(None))
+    .where(deliveries.c.created_at <= bindparam("told_until"))
     .where(~select(_other.c.seq).where(*_about, _other.c.status == PENDING).exists())
 )

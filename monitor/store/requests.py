@@ -8,10 +8,24 @@ from typing import Any
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.drift.alert import Kind, Notice, Status
-from monitor.errors import UnknownName
+from monitor.drift.alert import (
+    Acknowledgement,
+    Kind,
+    Notice,
+    Status,
+    decode_body,
+    encode_body,
+    with_acknowledgement,
+    without_news,
+)
+from monitor.drift.text import instant
+from monitor.errors import Refused, UnknownName
+from monitor.http.text import clean
+from monitor.store.acknowledgements import acknowledgement_of
+from monitor.store.alerts import alert_named
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
+from monitor.store.deliveries import add_deliveries, heard
 from monitor.store.outbox import SUPERSEDED
 from monitor.store.tables import (
     CLOSED,
@@ -22,8 +36,14 @@ from monitor.store.tables import (
     connections,
     deliveries,
     from_row,
+    receivers,
     snapshots,
 )
+from monitor.store.widespread import locked
+
+MAX_NOTE = 500
+MAX_BY = 100
+"""Characters of what a user says, and of a user's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +69,20 @@ class Dismissed:
 
     dismissed: tuple[str, ...]
     refused: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledged:
+    """A firing alert that someone has taken on; of a part, the widespread alert that it belongs to.
+
+    `already`: someone had before, and nothing has changed. `told` are the receivers that now hear of it.
+    """
+
+    alert_id: str
+    summary: str
+    acknowledged: Acknowledgement
+    already: bool
+    told: tuple[str, ...] = ()
 
 
 async def owner_named(tx: AsyncConnection, name: str) -> ConnectionName | None:
@@ -92,6 +126,54 @@ async def accept(tx: AsyncConnection, identity: str, keys: Collection[str] | Non
     rows = [{"identity": identity, "key": key, "asked_at": now} for key in asked]
     await tx.execute(insert(acceptances), rows)
     await tx.execute(update(connections).where(connections.c.identity == identity).values(wakes_at=now))
+
+
+async def acknowledge(
+    tx: AsyncConnection, alert: str, *, by: str | None, note: str | None, now: datetime
+) -> Acknowledged:
+    """Take on a firing alert: who has accepted a message about it is told once, and reminded no more.
+
+    Args:
+        tx: A writing transaction.
+        alert: Its id, or the beginning of it.
+        by: Who does.
+        note: What they say, kept on one line of `MAX_NOTE` characters.
+        now: The current instant.
+
+    Raises:
+        UnknownName: No alert is called so, or several are.
+        Refused: It has ended.
+    """
+    alert_id = await alert_named(tx, alert)
+    whole = await tx.scalar(select(alerts.c.part_of).where(alerts.c.id == alert_id))
+    alert_id = whole or alert_id
+    row = await locked(tx, alert_id)
+    if row is None or row.status != Status.FIRING:
+        raise Refused(f"alert {alert_id} has ended: there is nothing to acknowledge")
+    body, known = decode_body(row.body), acknowledgement_of(row)
+    if known is not None:
+        return Acknowledged(alert_id=alert_id, summary=body.summary, acknowledged=known, already=True)
+    made = Acknowledgement(
+        by=clean(by or "", MAX_BY) or None, at=instant(now), note=clean(note or "", MAX_NOTE) or None
+    )
+    body = with_acknowledgement(body, made, body.severity)
+    await tx.execute(
+        update(alerts)
+        .where(alerts.c.id == alert_id)
+        .values(
+            acknowledged_at=now,
+            acknowledged_by=made.by,
+            acknowledged_note=made.note,
+            body=encode_body(body),
+        )
+    )
+    configured = set((await tx.execute(select(receivers.c.name))).scalars())
+    told = sorted(configured & await heard(tx, alert_id))
+    planned = [(receiver, Notice.ACKNOWLEDGED) for receiver in told]
+    await add_deliveries(tx, without_news(body), planned, now)
+    return Acknowledged(
+        alert_id=alert_id, summary=body.summary, acknowledged=made, already=False, told=tuple(told)
+    )
 
 
 async def retry(tx: AsyncConnection, delivery_id: str | None, now: datetime) -> Retried:

@@ -208,6 +208,10 @@ alerts = Table(
     Column("resolved_at", UtcDateTime),
     Column("resolution", Text),
     Column("body", LargeBinary, nullable=False),
+    # Who has taken it on, when, and what they said; nobody: no instant.
+    Column("acknowledged_at", UtcDateTime),
+    Column("acknowledged_by", Text),
+    Column("acknowledged_note", Text),
     # Of a part: the widespread alert that it belongs to. `record` is a part's tally, or what the last message
     # of a widespread alert said.
     Column("part_of", Text),
@@ -334,6 +338,8 @@ posters = Table(
     Column("url", Text, primary_key=True),
     Column("holder", Text, nullable=False),
     Column("lease_until", UtcDateTime),
+    # When a user last asked for a post at once.
+    Column("asked_at", UtcDateTime),
     Column("troubled_since", UtcDateTime),
     Column("refused", Boolean, nullable=False, default=False),
     Column("refused_in_row", Integer, nullable=False, default=0),

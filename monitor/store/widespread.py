@@ -30,6 +30,7 @@ from monitor.drift.widespread import (
     look,
 )
 from monitor.notify.routing import Route, matches
+from monitor.store.acknowledgements import NOBODY, acknowledgement_of
 from monitor.store.deliveries import heard, tell, told_or_tried
 from monitor.store.tables import alerts
 
@@ -97,29 +98,41 @@ async def lock_firing_causes(tx: AsyncConnection) -> None:
 
 
 async def place(
-    tx: AsyncConnection, report: Report, body: AlertBody, spread: Spread, now: datetime
+    tx: AsyncConnection,
+    report: Report,
+    body: AlertBody,
+    known: Row[Any] | None,
+    spread: Spread,
+    now: datetime,
 ) -> Place | None:
-    """Return which widespread alert this one belongs to, with its tally after the report; None: to none."""
+    """Return which widespread alert this one belongs to, with its tally after the report; None: to none.
+
+    Args:
+        tx: A writing transaction.
+        report: The alert after a step.
+        body: What it says.
+        known: Its row; None if it opens.
+        spread: How alerts are joined.
+        now: The current instant.
+    """
     cause = cause_of(body)
     if cause is None:
         return None
-    joined = report.notice is Notice.OPENED
     part_of: str | None = None
     tally = Tally()
-    if not joined:
-        row = (await tx.execute(select(alerts).where(alerts.c.id == body.alert_id))).first()
-        if row is not None and row.part_of is not None:
+    if known is not None:
+        if known.part_of is not None:
             # The cause as it opened: the account may have another name by now.
-            await lock_causes(tx, [_cause(row)])
-            part_of = row.part_of
-            tally = msgspec.msgpack.decode(row.record, type=Tally) if row.record else tally
+            await lock_causes(tx, [_cause(known)])
+            part_of = known.part_of
+            tally = msgspec.msgpack.decode(known.record, type=Tally) if known.record else tally
     elif spread.on:
         await lock_causes(tx, [cause])
         part_of = await _joinable(tx, cause, body.alert_id, spread, now)
     if part_of is None:
         return None
     tally = tally.after(body, report.alert.shown_digest, told=report.notice is not None)
-    return Place(part_of=part_of, tally=tally, joined=joined)
+    return Place(part_of=part_of, tally=tally, joined=known is None)
 
 
 async def follow(
@@ -177,6 +190,15 @@ async def follow(
     await tx.execute(update(alerts).where(alerts.c.id == alert_id).values(**moved))
     if unheard or at_once(alert, part, others_fire=await _any_fires(tx, alert_id)):
         await _look(tx, alert, unheard, routes, spread, now)
+
+
+async def locked(tx: AsyncConnection, alert_id: str) -> Row[Any] | None:
+    """Return an alert of any kind as it stands, and keep it so until the end of the transaction."""
+    this = select(alerts).where(alerts.c.id == alert_id)
+    row = (await tx.execute(this)).first()
+    if row is not None and row.widespread:
+        await lock_causes(tx, [_cause(row)])
+    return (await tx.execute(this.with_for_update())).first()
 
 
 async def next_look_at(tx: AsyncConnection) -> datetime | None:
@@ -289,6 +311,7 @@ def _values(looked: Look) -> dict[str, Any]:
         "body": encode_body(body),
         "record": msgspec.msgpack.encode(alert.told),
         "tells_at": looked.tells_at,
+        **(NOBODY if alert.acknowledged is None else {}),
     }
 
 
@@ -305,6 +328,7 @@ def _widespread(row: Row[Any]) -> Widespread:
         severity=Severity(row.severity),
         version=row.version,
         told=msgspec.msgpack.decode(row.record, type=Told) if row.record else None,
+        acknowledged=acknowledgement_of(row),
     )
 
 

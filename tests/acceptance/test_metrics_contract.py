@@ -111,6 +111,7 @@ _ALERT_FIELDS = _words("""
 alert_id kind change status resolution severity summary instance connection account state started_at
 updated_at resolved_at version numbers_total numbers_listed numbers numbers_added numbers_ended
 connections common common_names changes_total changes first_step widespread part_of acknowledged
+acknowledgement_ended
 actions labels url runbook_url
 """)
 

@@ -62,6 +62,7 @@ BODY = AlertBody(
     widespread=False,
     part_of=None,
     acknowledged=None,
+    acknowledgement_ended=None,
     actions=[Action(code="NO_BOT", label="Assign a bot", numbers=1)],
     labels={"team": "voice"},
     url="https://monitor.example.com/alerts",

@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 
 from monitor.drift.alert import (
+    Acknowledgement,
     Action,
     AlertBody,
     AlertChange,
@@ -59,6 +60,9 @@ NUMBERS = st.builds(
     flaps=COUNTS,
 )
 
+ACKNOWLEDGEMENTS = st.none() | st.builds(
+    Acknowledgement, by=st.none() | TEXTS, at=st.just(AT), note=st.none() | TEXTS
+)
 DEPENDENCIES = st.dictionaries(
     st.sampled_from(["client_id", "bot_id", "routing_target", "agent_id"]), st.none() | COUNTS | TEXTS
 )
@@ -115,7 +119,8 @@ def hostile_bodies(draw: st.DrawFn) -> AlertBody:
         first_step=draw(TEXTS),
         widespread=draw(st.booleans()),
         part_of=draw(st.none() | TEXTS),
-        acknowledged=None,
+        acknowledged=draw(ACKNOWLEDGEMENTS),
+        acknowledgement_ended=draw(ACKNOWLEDGEMENTS),
         actions=draw(st.lists(ACTIONS, max_size=4)) * draw(st.sampled_from([1, 10])),
         labels=draw(st.dictionaries(TEXTS, TEXTS, max_size=15)),
         url=draw(

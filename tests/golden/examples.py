@@ -2,11 +2,20 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
-from monitor.drift.alert import AlertBody, Kind, Notice, Resolution, Severity
+from monitor.drift.alert import (
+    Acknowledgement,
+    AlertBody,
+    Kind,
+    Notice,
+    Resolution,
+    Severity,
+    with_acknowledgement,
+    without_news,
+)
 from monitor.drift.alerts import Alert, Report
 from monitor.drift.episodes import Ended, Track
 from monitor.drift.failures import FailureRecords, FailureRules, Health, ReceiverHealth, Streak, step
@@ -145,6 +154,21 @@ def reminder() -> AlertBody:
     later = START + 6 * HOUR
     body = msgspec.structs.replace(opened_six(), change=Notice.REMINDER)
     return msgspec.structs.replace(body, updated_at=later.isoformat(timespec="milliseconds")[:-6] + "Z")
+
+
+def taken_on(body: AlertBody, change: Notice = Notice.ACKNOWLEDGED, note: str | None = None) -> AlertBody:
+    """The same once someone has acknowledged it, five minutes after it opened."""
+    at = (datetime.fromisoformat(body.started_at) + 5 * MINUTE).isoformat(timespec="milliseconds")
+    known = Acknowledgement(by="asha", at=at.replace("+00:00", "Z"), note=note)
+    body = body if change is Notice.UPDATED else without_news(body)
+    return with_acknowledgement(msgspec.structs.replace(body, change=change), known, body.severity)
+
+
+def acknowledgement_ended() -> AlertBody:
+    """What was acknowledged gets worse."""
+    body = severity_risen()
+    known = taken_on(body).acknowledged
+    return with_acknowledgement(body, known, Severity.WARNING)
 
 
 def recovered() -> AlertBody:
@@ -393,6 +417,11 @@ EXAMPLES: Mapping[str, Callable[[], AlertBody]] = {
     "drift_severity_risen": severity_risen,
     "drift_flapping": flapping,
     "drift_reminder": reminder,
+    "acknowledged": lambda: taken_on(opened_six()),
+    "acknowledged_with_note": lambda: taken_on(opened_six(), note="rolling back <!channel> the *bot*"),
+    "acknowledged_outage": lambda: taken_on(api_unavailable(), note="VoiceLink is on it"),
+    "acknowledged_updated": lambda: taken_on(updated(), Notice.UPDATED, note="rolling back the bot"),
+    "acknowledgement_ended": acknowledgement_ended,
     "resolved_recovered": recovered,
     "resolved_ignored": ignored,
     "resolved_removed": removed,

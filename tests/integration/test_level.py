@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
-from monitor.drift.alert import Kind, Resolution
+from monitor.drift.alert import Acknowledgement, AlertBody, Kind, Resolution, encode_body
 from monitor.drift.episodes import Ended, Track
 from monitor.drift.failures import SCOPE
 from monitor.drift.text import Wording
@@ -116,24 +117,34 @@ async def test_read_returns_open_episodes_with_the_names_of_their_connections(da
     assert state.members["e1"].opened_at == START
 
 
+async def put_alert(database: Database, body: AlertBody, **values: Any) -> None:
+    """Commit a firing alert."""
+    values |= {"scope": SCOPE_OF_ACME, "kind": "drift", "status": "firing", "severity": "warning"}
+    values |= {"version": 1, "started_at": START, "updated_at": START, "part_of": body.part_of}
+    async with database.write() as tx:
+        await tx.execute(delete(alerts).where(alerts.c.id == body.alert_id))
+        await tx.execute(insert(alerts).values(id=body.alert_id, body=encode_body(body), **values))
+
+
+async def test_read_knows_who_has_taken_on_what_people_are_told_of(database: Database) -> None:
+    """Of a part, that is the widespread alert."""
+    known = Acknowledgement(by="asha", at=BODY.started_at, note=None)
+    await begin(database, member(1).track)
+    await put_alert(database, msgspec.structs.replace(BODY, part_of="w1"))
+    await put_alert(database, msgspec.structs.replace(BODY, alert_id="w1", widespread=True))
+    assert (await level_of(database).read(ONE)).members["e1"].acknowledged is None
+    body = msgspec.structs.replace(BODY, alert_id="w1", widespread=True, acknowledged=known)
+    await put_alert(database, body)
+    assert (await level_of(database).read(ONE)).members["e1"].acknowledged == known
+    await put_alert(database, msgspec.structs.replace(BODY, acknowledged=known))
+    assert (await level_of(database).read(ONE)).members["e1"].acknowledged == known
+
+
 async def test_read_knows_what_the_numbers_of_an_alert_share(database: Database) -> None:
     """The likely cause comes from the alert; a single number is alone, and shares nothing with itself."""
     await begin(database, member(1).track)
     for many, alone in ((2, False), (1, True)):
-        body = msgspec.structs.replace(BODY, numbers_total=many)
-        values = {"scope": SCOPE_OF_ACME, "kind": "drift", "status": "firing", "severity": "warning"}
-        async with database.write() as tx:
-            await tx.execute(alerts.delete())
-            await tx.execute(
-                insert(alerts).values(
-                    id="a1",
-                    version=1,
-                    started_at=START,
-                    updated_at=START,
-                    body=msgspec.json.encode(body),
-                    **values,
-                )
-            )
+        await put_alert(database, msgspec.structs.replace(BODY, numbers_total=many))
         state = await level_of(database).read(ONE)
         read = state.members["e1"]
         assert (read.common, read.alone) == ({"client_id": 415}, alone)
@@ -227,7 +238,7 @@ async def test_lease_lets_one_process_post_until_it_is_gone(database: Database) 
     assert await second.hold(ONE, lease_s=60)
 
 
-async def test_marker_changes_when_an_episode_opens_or_ends(database: Database) -> None:
+async def test_marker_changes_when_an_episode_opens_or_ends_or_is_acknowledged(database: Database) -> None:
     """A replica sees what another one committed without reading it all."""
     level, track = level_of(database), member(1).track
     seen = [await level.marker()]
@@ -236,7 +247,11 @@ async def test_marker_changes_when_an_episode_opens_or_ends(database: Database) 
     assert await level.marker() == seen[-1]
     await end(database, track)
     seen.append(await level.marker())
-    assert len(set(map(str, seen))) == 3
+    for acknowledged_at in (None, START, START + MINUTE, None):
+        await put_alert(database, BODY, acknowledged_at=acknowledged_at)
+        seen.append(await level.marker())
+    assert len(set(map(str, seen))) == 5
+    assert seen[-1] == seen[2] == seen[3]
 
 
 async def test_url_or_receiver_that_is_configured_no_more_is_forgotten(database: Database) -> None:

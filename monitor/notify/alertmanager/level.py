@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from monitor.drift.alert import Kind, Resolution, Severity
+from monitor.drift.alert import Acknowledgement, Kind, Resolution, Severity
 from monitor.drift.episodes import Track
 from monitor.errors import DeliveryError
 
@@ -27,6 +27,7 @@ class Member:
 
     `told_as` is the alert that people are told of: the widespread one, if the episode's own is a part of it.
     `common`, `common_names` and `first_step` are its alert's while that fires; `alone`: it has one number.
+    `acknowledged` is who has taken on what people are told of.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Member:
     common: Mapping[str, int | str] = field(default_factory=dict)
     common_names: Mapping[str, str] = field(default_factory=dict)
     first_step: str = ""
+    acknowledged: Acknowledgement | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +112,7 @@ class Level(Protocol):
         ...
 
     async def marker(self) -> object:
-        """Return a value that changes when any process opens or ends an episode; cheap."""
+        """Return a value that changes when an episode opens, ends or is acknowledged anywhere; cheap."""
         ...
 
     async def write(self, target: PostTarget, moves: LabelMoves) -> None:

@@ -17,7 +17,7 @@ from monitor.drift.snapshot import Number
 from monitor.drift.text import Wording, counted, headline
 from monitor.notify.alertmanager.labels import ALERT_NAMES, by_member, clean
 from monitor.notify.alertmanager.level import LabelSet, LevelState, Member
-from monitor.notify.wording import ending, instant, one_line
+from monitor.notify.wording import acknowledged, ending, instant, one_line, taken_on
 
 MAX_BATCH = 500
 MAX_BATCH_BYTES = 1_000_000
@@ -165,6 +165,9 @@ def annotations(posted: LabelSet, member: Member, wording: Wording) -> dict[str,
     if posted.ended_at is not None:
         # An episode that goes on under other labels was replaced, not resolved.
         texts["resolution"] = member.resolution.value if member.resolution is not None else "replaced"
+    elif member.acknowledged is not None:
+        # An annotation, as labels are what an alert is known by.
+        texts["acknowledged"] = acknowledged(taken_on(member.acknowledged))
     if wording.runbook_base_url:
         texts["runbook_url"] = f"{wording.runbook_base_url}/{member.kind.value}"
     return {name: clean(text) for name, text in texts.items()}

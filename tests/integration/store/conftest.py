@@ -7,6 +7,8 @@ import pytest
 
 from monitor.store.codec import Codec
 from monitor.store.database import Database
+from tests.fakes.post import Post
+from tests.fakes.stored import begin, tell
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -30,3 +32,12 @@ async def database(url: str) -> AsyncIterator[Database]:
 def codec() -> Codec:
     """Return a codec."""
     return Codec()
+
+
+@pytest.fixture
+async def post(database: Database) -> Post:
+    """Return a receiver with nothing to tell it yet."""
+    await begin(database, "a")
+    made = Post(database)
+    await made.configure(*tell("hook"))
+    return made

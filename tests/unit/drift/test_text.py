@@ -115,6 +115,7 @@ def test_body_is_the_contracts() -> None:
         "widespread": False,
         "part_of": None,
         "acknowledged": None,
+        "acknowledgement_ended": None,
         "actions": [{"code": "NO_BOT", "label": "Fix NO_BOT", "numbers": 3}],
         "labels": {"team": "voice"},
         "url": f"https://monitor.example.com/alerts/{watch.records.alerts[0].id}",

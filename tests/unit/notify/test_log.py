@@ -37,6 +37,12 @@ from tests.fakes.log import FakeLog
         pytest.param(
             msgspec.structs.replace(BODY, change=Notice.REMINDER), "alert.updated", "error", id="reminder"
         ),
+        pytest.param(
+            msgspec.structs.replace(BODY, change=Notice.ACKNOWLEDGED),
+            "alert.acknowledged",
+            "info",
+            id="acknowledged",
+        ),
         pytest.param(resolved(), "alert.resolved", "info", id="resolved"),
     ],
 )

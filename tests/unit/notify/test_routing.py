@@ -34,6 +34,10 @@ def body(change: Notice = Notice.OPENED, **fields: Any) -> AlertBody:
         pytest.param(Notice.RESOLVED, True, OTHERS, Notice.RESOLVED, id="end-past-the-filter"),
         pytest.param(Notice.RESOLVED, False, ALL, None, id="no-end-of-what-was-never-told"),
         pytest.param(Notice.RESOLVED, True, QUIET, None, id="end-not-wanted"),
+        pytest.param(Notice.ACKNOWLEDGED, True, ALL, Notice.ACKNOWLEDGED, id="acknowledged"),
+        pytest.param(Notice.ACKNOWLEDGED, True, OTHERS, Notice.ACKNOWLEDGED, id="taken-on-past-the-filter"),
+        pytest.param(Notice.ACKNOWLEDGED, True, QUIET, Notice.ACKNOWLEDGED, id="acknowledged-is-no-end"),
+        pytest.param(Notice.ACKNOWLEDGED, False, ALL, None, id="acknowledged-opens-nothing"),
         pytest.param(Notice.REMINDER, True, ALL, None, id="reminders-are-planned-elsewhere"),
         pytest.param(Notice.REMINDER, False, ALL, None, id="reminder-opens-nothing"),
     ],
@@ -122,14 +126,28 @@ def test_receiver_hears_each_alert_open_once_and_end(
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("queued", Notice)
 def test_message_says_what_the_receiver_can_follow(queued: Notice, *, told: bool) -> None:
-    """Its first message says `opened`, no later one does, and nothing ends that never began."""
+    """Its first message says `opened`, no later one does; what never began is not taken on, nor ends."""
     said = sent_as(queued, told=told)
-    if queued is Notice.RESOLVED:
+    if queued in (Notice.RESOLVED, Notice.ACKNOWLEDGED):
         assert said is (queued if told else None)
     elif not told:
         assert said is Notice.OPENED
     else:
         assert said is (Notice.UPDATED if queued is Notice.OPENED else queued)
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("tried", [True, False])
+@pytest.mark.parametrize("queued", Notice)
+def test_message_of_an_acknowledged_alert_says_the_same_unless_it_reminds(
+    queued: Notice, *, tried: bool, told: bool
+) -> None:
+    """A reminder to who knows of the alert is not sent any more, however often it was tried; all else is."""
+    said = sent_as(queued, told=told, acknowledged=True, tried=tried)
+    if queued is Notice.REMINDER and told:
+        assert said is None
+    else:
+        assert said is (queued if tried else sent_as(queued, told=told))
 
 
 def test_end_reaches_whoever_accepted_anything() -> None:

@@ -6,9 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 
+import msgspec
 import pytest
 
-from monitor.drift.alert import AlertBody, Kind, Notice, Resolution
+from monitor.drift.alert import Acknowledgement, AlertBody, Kind, Notice, Resolution
 from monitor.drift.alerts import Report
 from monitor.drift.text import Watched, Wording
 from monitor.notify import pagerduty, slack
@@ -20,7 +21,9 @@ from tests.fakes import level
 from tests.unit.drift.build import HOUR, SCOPE, START, broken, member, ready, report_of, told
 
 WATCHED = {SCOPE: Watched(name="acme-sales", account="acme"), "id-2": Watched(name="acme-x", account="acme")}
-OPEN = [notice for notice in Notice if notice is not Notice.RESOLVED]
+OPEN = [notice for notice in Notice if notice not in (Notice.RESOLVED, Notice.ACKNOWLEDGED)]
+ASHA = Acknowledgement(by="asha", at="2026-03-01T12:05:00.000Z", note="rolling back")
+TAKEN_ON = "Acknowledged by asha at 2026-03-01 12:05 UTC: rolling back"
 PAIRS = list(product(Kind, Resolution))
 
 HEADLINES: Mapping[Kind, str] = {
@@ -83,11 +86,20 @@ def body_of(kind: Kind, notice: Notice, resolution: Resolution | None = None) ->
     return told(report(kind, notice, resolution), START + HOUR, wording=wording, watched=WATCHED)
 
 
-def description(kind: Kind, resolution: Resolution | None) -> dict[str, str]:
+def description(
+    kind: Kind, resolution: Resolution | None, acknowledged: Acknowledgement | None = None
+) -> dict[str, str]:
     """Return the annotations that Alertmanager gets of an episode."""
     at = START + HOUR if resolution else None
     track = report(kind, Notice.OPENED, None).members[0]
-    each = replace(level.member(kind=kind), track=track, resolution=resolution, ended_at=at)
+    each = replace(
+        level.member(kind=kind),
+        track=track,
+        resolution=resolution,
+        ended_at=at,
+        acknowledged=acknowledged,
+    )
+    assert "acknowledged" not in labels_of(each, Wording())
     posted = LabelSet(member_id=each.id, labels=labels_of(each, Wording()), changed_at=START, ended_at=at)
     return annotations(posted, each, Wording())
 
@@ -125,6 +137,60 @@ def test_open_alert_says_what_happened_and_what_to_do(kind: Kind, notice: Notice
     assert "how_it_ended" not in event["payload"]["custom_details"]
     for text in (message.title, plain_text(message), slack.render(body)["text"], event["payload"]["summary"]):
         assert_says(text.replace(message.headline, ""), kind, None)
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("by", ["asha", None])
+def test_acknowledged_alert_is_said_in_a_line(kind: Kind, by: str | None) -> None:
+    """Who, what and why at every receiver for people, and nothing that they know already."""
+    known = msgspec.structs.replace(ASHA, by=by)
+    body = msgspec.structs.replace(body_of(kind, Notice.ACKNOWLEDGED), acknowledged=known)
+    message, who = compose(body), by or "a user"
+    assert (message.to_do, message.members, message.more, message.changed) == ((), (), 0, None)
+    assert message.tone is Tone.ACKNOWLEDGED
+    assert message.tag.endswith("acknowledged") or kind is Kind.TEST
+    assert plain_text(message).startswith(TAKEN_ON.replace("asha", who))
+    event, rendered = pagerduty.render(body), slack.render(body)
+    assert (event["event_action"], event["dedup_key"]) == ("acknowledge", body.alert_id)
+    assert event["payload"]["custom_details"]["acknowledged"] == TAKEN_ON.replace("asha", who)
+    assert rendered["text"] == f'👀 Acknowledged by {who}: {body.summary} - "rolling back"'
+    [block] = rendered["blocks"]
+    assert block["text"]["text"].startswith(rendered["text"])
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("notice", OPEN)
+def test_alert_that_someone_has_taken_on_says_so_in_every_message(kind: Kind, notice: Notice) -> None:
+    """Before what is to be done, which stays."""
+    body = msgspec.structs.replace(body_of(kind, notice), acknowledged=ASHA)
+    message = compose(body)
+    assert plain_text(message).startswith(f"{TAKEN_ON}\n\nWhat to do:")
+    assert pagerduty.render(body)["payload"]["custom_details"]["acknowledged"] == TAKEN_ON
+    said = json.dumps(slack.render(body)["blocks"], ensure_ascii=False)
+    assert (
+        "Acknowledged by asha at <!date^1772366700^{date_short_pretty} {time}|2026-03-01 12:05 UTC>" in said
+    )
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_update_says_that_worse_ended_the_acknowledgement(kind: Kind) -> None:
+    """Whoever took it on, and everyone who relied on that, must know that it needs a look again."""
+    body = msgspec.structs.replace(body_of(kind, Notice.UPDATED), acknowledgement_ended=ASHA)
+    message = compose(body)
+    said = f"the severity rose to {body.severity}, which ends the acknowledgement by asha; "
+    assert message.changed == said + str(compose(body_of(kind, Notice.UPDATED)).changed)
+    assert said in plain_text(message)
+    assert said in json.dumps(slack.render(body))
+    assert pagerduty.render(body)["payload"]["custom_details"]["since_the_last_message"] == message.changed
+
+
+@pytest.mark.parametrize(("kind", "resolution"), [*product(Kind, [None, Resolution.RECOVERED])])
+def test_alertmanager_says_who_has_taken_it_on_in_an_annotation(
+    kind: Kind, resolution: Resolution | None
+) -> None:
+    """While it is open, and without another label: to Alertmanager that would be another alert."""
+    assert description(kind, resolution, ASHA).get("acknowledged") == (None if resolution else TAKEN_ON)
+    assert "acknowledged" not in description(kind, resolution)
 
 
 @pytest.mark.parametrize(("kind", "resolution"), PAIRS)

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from monitor.drift.alert import AlertBody
+from monitor.drift.alert import Acknowledgement, AlertBody, Notice
 from monitor.notify.slack import MAX_SECTION, render
-from tests.fakes.alerts import BODY, NUMBER
+from tests.fakes.alerts import AT, BODY, NUMBER
 from tests.fakes.hostile import hostile_bodies
 from tests.golden.examples import EXAMPLES
 from tests.golden.renderings import kept, rendered
@@ -58,6 +58,17 @@ def test_slack_escapes_what_comes_from_outside(state: str, shown: str) -> None:
     fallback, header, *_ = texts = list(texts_of(render(body)))
     assert all(text.endswith(f"acme: 1 number {shown}") for text in (fallback, header))
     assert any(f"+918011223344: {shown}" in text for text in texts)
+
+
+@pytest.mark.parametrize("change", [Notice.ACKNOWLEDGED, Notice.UPDATED])
+def test_slack_escapes_what_users_write(change: Notice) -> None:
+    """Neither a name nor a note mentions anyone, and no note is longer than a section."""
+    known = Acknowledgement(by="<!here>", at=AT, note="<!channel> " + "&" * 5000)
+    message = render(msgspec.structs.replace(BODY, change=change, acknowledged=known))
+    assert (list(problems_of(message)), foreign_sequences(message)) == ([], [])
+    [said] = [text for text in list(texts_of(message))[1:] if "Acknowledged by" in text]
+    assert "&lt;!here&gt;" in said
+    assert "&lt;!channel&gt; &amp;" in said
 
 
 def test_slack_cuts_no_entity_in_two() -> None:

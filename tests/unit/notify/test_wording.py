@@ -13,6 +13,7 @@ from monitor.notify.wording import (
     MAX_LINE,
     Message,
     Tone,
+    acknowledged,
     clip,
     compose,
     one_line,
@@ -70,14 +71,14 @@ def test_message_is_bounded_and_clean(body: AlertBody) -> None:
     """Whatever the provider writes: single lines, of bounded length, that all count up."""
     told = compose(body)
     lines = [told.headline, *told.to_do, *told.members, *told.changes, *told.facts, told.cause or ""]
-    lines.append(told.changed or "")
+    lines += [told.changed or "", acknowledged(told.taken_on) if told.taken_on else ""]
     assert all(line.isprintable() for line in lines)
     assert units(told.headline) <= MAX_HEADLINE
     assert all(units(line) <= MAX_LINE for line in told.members)
     assert len(told.members) <= MAX_ITEMS
     assert len(told.changes) <= MAX_CHANGES + 1
     if body.kind.about_numbers and not body.widespread:
-        assert len(told.members) + told.more == body.numbers_total
+        assert len(told.members) + told.more == (0 if told.brief else body.numbers_total)
     assert len(plain_text(told)) < 20_000
 
 
