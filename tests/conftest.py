@@ -13,10 +13,13 @@ from tests.servers.process import running
 from tests.servers.prometheus import Alertmanager, Config, Prometheus
 from tests.servers.webhook import WebhookSink
 
+_LONGEST_FIRST = ("world", "acceptance", "integration", "unit")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the worlds: they take longest, and files go to whichever process is free."""
-    items.sort(key=lambda item: "world" not in item.path.parts)
+    """Begin with the files that take longest: the next one goes to whichever process is free."""
+    root = Path(__file__).parent
+    items.sort(key=lambda item: _LONGEST_FIRST.index(item.path.relative_to(root).parts[0]))
 
 
 class StartPrometheus(Protocol):

@@ -13,7 +13,7 @@ import sys
 import warnings
 from asyncio import base_events
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
@@ -146,20 +146,39 @@ def bury(loops: list[VirtualLoop]) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for loop in loops:
-                tasks = asyncio.all_tasks(loop)
-                loop._ready.clear()
-                loop._scheduled.clear()
-                loop.close()
-                for task in tasks:
-                    task._log_destroy_pending = False  # type: ignore[attr-defined]
-                    _end(task.get_coro())
-                tasks.clear()
-            loops.clear()
-            _end_greenlets()
+            with _grave():
+                while loops:
+                    _end_tasks(loops.pop())
+                _end_greenlets()
+                gc.collect()
             gc.collect()
     finally:
         sys.unraisablehook = hook
+
+
+@contextlib.contextmanager
+def _grave() -> Iterator[None]:
+    """Have what the dead begin while they clean up wait here, not in the loop of whoever comes next."""
+    loop = VirtualLoop(Elapsed())
+    asyncio._set_running_loop(loop)
+    try:
+        yield
+        _end_tasks(loop)
+    finally:
+        asyncio._set_running_loop(None)
+
+
+def _end_tasks(loop: VirtualLoop) -> None:
+    """End what is left of a process, and what that leaves in its turn."""
+    ended: set[asyncio.Task[Any]] = set()
+    while left := asyncio.all_tasks(loop) - ended:
+        for task in left:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            _end(task.get_coro())
+        ended |= left
+    loop._ready.clear()
+    loop._scheduled.clear()
+    loop.close()
 
 
 def _end(coroutine: Any) -> None:

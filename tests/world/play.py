@@ -214,9 +214,8 @@ class Stage:
 
     def _bury(self) -> None:
         self._gone(self.world.ends_s)
-        for process in self._dead:
-            for failure in process.loop.failures:
-                self._problem(f"a task failed: {failure}")
+        for failure in [failure for process in self._dead for failure in process.loop.failures]:
+            self._problem(f"a task failed: {failure}")
         Process.bury(self._dead)
 
     def _begin(self, event: AnyEvent) -> None:

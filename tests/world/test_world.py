@@ -1,9 +1,12 @@
 """Ten worlds drawn by seeds, and those that once broke a promise."""
 
+import asyncio
+import gc
+
 import pytest
 
 from tests.world.__main__ import tell
-from tests.world.events import Break, Garble, Refuse, Remove, Restart, World
+from tests.world.events import Break, Garble, Kill, Refuse, Remove, Restart, World
 from tests.world.model import check
 from tests.world.plan import plan
 from tests.world.play import play
@@ -57,6 +60,21 @@ def test_receivers_believe_what_is_true(seed: int) -> None:
 def test_world_that_broke_a_promise_breaks_none_now(name: str) -> None:
     """What was found once stays away."""
     _hold_to_promises(BROKE[name])
+
+
+def test_killed_processes_leave_nothing_behind() -> None:
+    """What was cut off in its work does not go on, or clean up, while something else is tested."""
+    kills = [Kill(at_s=310.0 + 20 * index, after_steps=20 + 7 * index, down_s=5) for index in range(5)]
+    world = World(
+        seed=1, connections=(12,), accounts=(0,), interval_s=60, quiet=((420, 440),), events=(*kills,)
+    )
+    before = _pending_tasks()
+    play(world)
+    assert _pending_tasks() == before
+
+
+def _pending_tasks() -> list[asyncio.Task[object]]:
+    return [each for each in gc.get_objects() if isinstance(each, asyncio.Task) and not each.done()]
 
 
 def _hold_to_promises(world: World) -> None:
