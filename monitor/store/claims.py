@@ -119,8 +119,9 @@ async def next_due_at(tx: AsyncConnection, *, leaving: Collection[str] = ()) -> 
 
 
 async def renew(tx: AsyncConnection, claims: Collection[Claim], until: datetime, *, holder: str = "") -> None:
-    """Extend the leases of these claims."""
-    await tx.execute(_BY_CLAIM.values(lease_until=until, holder=holder), _in_order(map(_claimed, claims)))
+    """Extend the leases of these claims, but for those given back while this was waiting for its turn."""
+    still_held = _BY_CLAIM.where(connections.c.lease_until.is_not(None))
+    await tx.execute(still_held.values(lease_until=until, holder=holder), _in_order(map(_claimed, claims)))
 
 
 async def release(tx: AsyncConnection, claims: Collection[Claim], due_at: datetime) -> None:

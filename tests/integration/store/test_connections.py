@@ -97,6 +97,16 @@ async def test_renewed_lease_lasts(database: Database) -> None:
     assert set(await claim_all(database, NOW + 3 * LEASE)) == {later.identity}
 
 
+async def test_claim_that_was_given_back_is_not_renewed(database: Database) -> None:
+    """Its sync may be written down just before: no one would give it back a second time."""
+    await begin(database, "a")
+    claim = (await claim_all(database))["a"]
+    async with database.write() as tx:
+        await flush(tx, [fresh(claim)])
+        await renew(tx, [claim], NOW + 2 * LEASE)
+    assert set(await claim_all(database, NOW + LEASE)) == {"a"}
+
+
 async def test_claim_that_is_given_back_is_due_again(database: Database) -> None:
     """Nothing was done, so nothing is recorded but when it is due."""
     await begin(database, "a")
