@@ -174,6 +174,7 @@ class Daemon:
             )
             if parts.active.config.warnings:
                 parts.log.warning("config.warnings", warnings=parts.active.config.warnings)
+            parts.readiness.store_answered()
             parts.readiness.started.set()
             try:
                 yield parts.web.address

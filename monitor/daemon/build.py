@@ -188,7 +188,8 @@ def build(
         clock=clock,
         log=log,
     )
-    readiness = Readiness(schedule, shortage, health)
+    readiness = Readiness(schedule, shortage, health, clock)
+    metrics.hide_connections_while(lambda: readiness.store_lost)
     status = StoreStatus(active=state, database=database, codec=codec, announcer=announcer)
 
     def on_moved() -> None:

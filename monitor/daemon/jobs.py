@@ -35,7 +35,6 @@ from monitor.store.retention import BATCH, prune
 from monitor.sync.announce import Announcer
 from monitor.sync.failures import FailureWatch
 
-_STORE_LOST_S = 30.0
 _LOOK_AT_STORE_S = 10.0
 _OTHERS_WRITE_S = 5.0
 """Commands and other replicas change the store too, without a word to this process."""
@@ -130,15 +129,11 @@ class Housekeeping:
     _troubles: set[tuple[str, datetime | None, bool, int]] = field(init=False, default_factory=set)
     _widespread_at: datetime | None = field(init=False, default=None)
     _commanded: bool = field(init=False, default=False)
-    _read_s: float = field(init=False)
     _counted_s: float = field(init=False, default=-math.inf)
     _reminded_s: float = field(init=False, default=-math.inf)
     _seen_writes: int = field(init=False, default=-1)
     _followed_at: datetime | None = field(init=False, default=None)
     _followed_all_s: float = field(init=False, default=-math.inf)
-
-    def __post_init__(self) -> None:
-        self._read_s = self.clock.monotonic()
 
     def start(self) -> None:
         """Begin; once more after a clock was set back."""
@@ -167,7 +162,7 @@ class Housekeeping:
             if connection.windows:
                 self.announcer.maintenance(connection.identity, is_open=connection.maintenance(now).open)
         writes = self.database.writes
-        quiet = writes == self._seen_writes and now_s - self._read_s < _OTHERS_WRITE_S
+        quiet = writes == self._seen_writes and self.readiness.unread_for_s < _OTHERS_WRITE_S
         if quiet and self.readiness.store_away is None:
             return
         try:
@@ -180,11 +175,10 @@ class Housekeeping:
                 self._commanded = await any_unlogged(tx)
         except StoreUnavailable as exc:
             self.announcer.store.failed(exc, "reading the gauges")
-            self.readiness.store_away = exc.reason
-            self.metrics.show_connections(shown=now_s - self._read_s < _STORE_LOST_S)
+            self.readiness.store_failed(exc.reason)
             return
-        self.readiness.store_away, self._read_s, self._seen_writes = None, now_s, writes
-        self.metrics.show_connections(shown=True)
+        self.readiness.store_answered()
+        self._seen_writes = writes
         self.metrics.set_alerts_firing(
             {(kind, severity): counted.get((kind, severity), 0) for kind in Kind for severity in Severity}
         )
@@ -221,7 +215,7 @@ class Housekeeping:
             await self.database.look()
         except StoreUnavailable as exc:
             if self.database.is_lost:
-                self.readiness.store_away = exc.reason
+                self.readiness.store_failed(exc.reason)
             raise
 
     async def _remind(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from monitor import __version__
+from monitor.clock import Clock
 from monitor.drift.alert import AlertBody, Kind
 from monitor.errors import StoreUnavailable
 from monitor.shortage import Shortage
@@ -14,6 +15,7 @@ from monitor.store.database import Database
 from monitor.store.failures import FailingRow, failing
 from monitor.store.health import StoreHealth
 from monitor.store.outbox import backlogs, receiver_rows
+from monitor.store.trouble import Trouble
 from monitor.sync.announce import Announcer
 from monitor.sync.schedule import Schedule
 from monitor.watch.watchlist import ActiveState
@@ -23,24 +25,69 @@ from monitor.web.status import MonitorStatus, ReceiverStatus
 class Readiness:
     """Whether the monitor does its work.
 
-    `started` is set at the end of the start, `store_away` by the jobs that read the gauges and look at the
-    store's file: why it cannot be used, None if it can.
+    `started` is set at the end of the start. The jobs that read the gauges and look at the store's file say
+    when they could and why they could not; a store that just does not answer is missed by whoever asks.
+
+    Args:
+        schedule: Must run.
+        shortage: Tells what this process lacks.
+        store: Must keep what syncs find.
+        clock: The time.
+        away_after_s: After so long without an answer the store counts as unavailable.
+        lost_after_s: After so long, what was read from it is too old to be shown.
     """
 
-    def __init__(self, schedule: Schedule, shortage: Shortage, store: StoreHealth) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        shortage: Shortage,
+        store: StoreHealth,
+        clock: Clock,
+        *,
+        away_after_s: float = 15.0,
+        lost_after_s: float = 30.0,
+    ) -> None:
         self._schedule = schedule
         self._shortage = shortage
         self._store = store
+        self._clock = clock
+        self.away_after_s, self.lost_after_s = away_after_s, lost_after_s
+        self._away: str | None = None
+        self._read_s = clock.monotonic()
         self.started = asyncio.Event()
-        self.store_away: str | None = None
+
+    def store_answered(self) -> None:
+        """Say that everything could be read from the store."""
+        self._away, self._read_s = None, self._clock.monotonic()
+
+    def store_failed(self, reason: str) -> None:
+        """Say why it cannot be used."""
+        self._away = reason
+
+    @property
+    def unread_for_s(self) -> float:
+        """For how many seconds the store has not been read."""
+        return self._clock.monotonic() - self._read_s
+
+    @property
+    def store_away(self) -> str | None:
+        """Why the store cannot be used; None if it can."""
+        silent = self.started.is_set() and self.unread_for_s >= self.away_after_s
+        return self._away or (Trouble.UNREACHABLE if silent else None)
+
+    @property
+    def store_lost(self) -> bool:
+        """Whether what was read from the store last is too old to be shown."""
+        return self.unread_for_s >= self.lost_after_s
 
     def not_ready(self) -> str | None:
         """Return why the monitor does not do its work, or None."""
         lacking = self._shortage.reason()
         if lacking is not None:
             return lacking
-        if self.store_away is not None:
-            return f"the store is unavailable: {self.store_away}"
+        away = self.store_away
+        if away is not None:
+            return f"the store is unavailable: {away}"
         unkept = self._store.reason()
         if unkept is not None:
             return unkept

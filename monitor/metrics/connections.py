@@ -111,7 +111,7 @@ class ConnectionFamilies:
 
     def __init__(self, *, max_number_series: int) -> None:
         self.max_number_series = max_number_series
-        self.shown = True
+        self.hidden: Callable[[], bool] = lambda: False
         self._series: dict[str, _Series] = {}
         self._identities: dict[str, str] = {}  # by name
 
@@ -169,7 +169,7 @@ class ConnectionFamilies:
         syncs = [_labelled(SYNCS, one.connection, "outcome", one.syncs) for one in self._series.values()]
         yield SYNCS, _encode("".join(syncs))
         yield CHANGES, b"".join([series.render_changes() for series in self._series.values()])
-        if not self.shown:
+        if self.hidden():
             return
         for family, line in _VOLATILE:
             yield family, _encode("".join([line(one.connection, one.view) for one in self._series.values()]))

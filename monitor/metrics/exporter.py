@@ -192,9 +192,9 @@ class Metrics:
         """Drop all series of a connection, its counters included."""
         self._connections.remove(identity)
 
-    def show_connections(self, shown: bool) -> None:
-        """Show or hide the connections' gauges: without the store they would be stale. Counters stay."""
-        self._connections.shown = shown
+    def hide_connections_while(self, lost: Callable[[], bool]) -> None:
+        """Leave out the connections' gauges while the store is lost: they would be stale. Counters stay."""
+        self._connections.hidden = lost
 
     def limit_number_series(self, max_number_series: int) -> None:
         """Change the cap on `voicelink_number_state`, after a reload."""

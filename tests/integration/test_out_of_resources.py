@@ -321,7 +321,7 @@ async def test_readiness_names_the_lack() -> None:
     """Whoever asks is told what to give the monitor more of."""
     shortage = no_shortage()
     schedule: Any = Ticking()
-    readiness = Readiness(schedule, shortage, health_on(FakeLog()))
+    readiness = Readiness(schedule, shortage, health_on(FakeLog()), FakeClock())
     readiness.started.set()
     assert readiness.not_ready() is None
     shortage.met(OutOfResources(LACKS["EMFILE"][1]), "sync")

@@ -205,12 +205,13 @@ async def test_hidden_connections_keep_their_counters() -> None:
     """A replica without the store shows no gauges of connections, and its own counters go on."""
     metrics = build()
     metrics.set_connection(VIEW)
-    metrics.show_connections(shown=False)
+    lost = True
+    metrics.hide_connections_while(lambda: lost)
     assert {name for name, _ in of(await scrape(metrics), "acme-sales")} == {
         "voicelink_syncs_total",
         "voicelink_changes_total",
     }
-    metrics.show_connections(shown=True)
+    lost = False
     assert (await scrape(metrics))[key("voicelink_up", connection="acme-sales")] == 1
 
 

@@ -1,6 +1,7 @@
 """Several daemons on one PostgreSQL: what they share is decided once, whoever decides it."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -101,6 +102,12 @@ class Member:
 
     def __init__(self, parts: Parts, log: FakeLog) -> None:
         self.parts, self.log = parts, log
+
+    async def metric(self, name: str) -> list[float]:
+        """Return the values of a metric's series."""
+        _, pieces = await self.parts.metrics.render(accept="")
+        lines = b"".join(pieces).decode().splitlines()
+        return [float(line.split()[-1]) for line in lines if re.match(rf"{name}[ {{]", line)]
 
     async def die(self) -> None:
         """Do nothing any more, and tell no one."""
@@ -238,12 +245,7 @@ async def test_replica_with_a_wrong_clock_leaves_nothing_that_waits(group: Group
     wrong = await group.join(ahead_s=ahead_s)
     for _ in range(2):
         await group.synced(within_s=10)
-    _, pieces = await wrong.parts.metrics.render(accept="")
-    [offset] = [
-        float(line.split()[1])
-        for line in b"".join(pieces).decode().splitlines()
-        if line.startswith("voicelink_monitor_clock_offset_seconds ")
-    ]
+    [offset] = await wrong.metric("voicelink_monitor_clock_offset_seconds")
     assert offset == pytest.approx(ahead_s, abs=5)
     await wrong.die()
     await group.join()
@@ -297,21 +299,34 @@ async def test_replica_rests_while_only_a_newer_version_can_use_the_schema(
 async def test_replica_whose_database_hangs_says_so_and_goes_on(
     group: Group, postgres_server: PostgresServer
 ) -> None:
-    """Nobody refuses anything: it is not ready, counts and logs it, and is well again by itself."""
+    """Nobody refuses anything: it is not ready, shows no old gauges, counts and logs it, and recovers."""
     async with Wire(postgres_server.port) as wire:
         url = group.url.replace(f":{postgres_server.port}/", f":{wire.port}/")
-        member = await group.join(group.config(store={"url": f"{url}?statement_timeout=1&connect_timeout=1"}))
+        member = await group.join(group.config(store={"url": f"{url}?statement_timeout=3&connect_timeout=1"}))
+        readiness, clock = member.parts.readiness, member.parts.clock
+        readiness.away_after_s, readiness.lost_after_s = 2.0, 4.0
         await group.synced()
+        [counted] = await member.metric("voicelink_monitor_store_errors_total")
+        assert len(await member.metric("voicelink_up")) == 2
         wire.flows.clear()
-        await wait_until(
-            lambda: Trouble.UNREACHABLE in (member.parts.readiness.not_ready() or ""),
-            what="the reason",
-            timeout_s=15,
-        )
-        assert member.log.of("store.failed")
+        since_s = clock.monotonic()
+
+        async def hidden() -> bool:
+            return not await member.metric("voicelink_up")
+
+        await wait_until(lambda: Trouble.UNREACHABLE in (readiness.not_ready() or ""), what="the reason")
+        not_ready_s = clock.monotonic() - since_s
+        assert member.log.of("store.failed") == []  # no statement has been given up so far
+        await wait_until(hidden, what="no more gauges")
+        hidden_s = clock.monotonic() - since_s
+        await wait_until(lambda: member.log.of("store.failed"), what="the failure")
+        assert await member.metric("voicelink_monitor_store_errors_total") > [counted]
         wire.flows.set()
-        await wait_until(lambda: member.parts.readiness.not_ready() is None, what="the end")
+        await wait_until(lambda: readiness.not_ready() is None, what="the end")
         await group.synced()
+        assert len(await member.metric("voicelink_up")) == 2
+    assert not_ready_s < 5
+    assert hidden_s < 8
 
 
 async def test_what_was_leased_without_an_answer_does_not_wait(
