@@ -240,7 +240,13 @@ def rules_of(config: Config, connection: str) -> Rules:
         alerting=frozenset(alerting),
         any_reconfiguration=config.drift.reconfigured == "alert",
         ignores=tuple(
-            Ignore(number=rule.number or "*", issue=rule.issue, state=rule.state, until=rule.until)
+            Ignore(
+                number=rule.number or "*",
+                issue=rule.issue,
+                state=rule.state,
+                until=rule.until,
+                reason=rule.reason,
+            )
             for rule in config.ignore
             if fnmatchcase(connection, rule.connection or "*")
         ),

@@ -20,6 +20,7 @@ class Ignore:
     issue: str | None = None
     state: str | None = None
     until: datetime | None = None
+    reason: str = ""
 
     def covers(self, number: Number, now: datetime) -> bool:
         """Whether the rule holds now and names this number, in this state."""

@@ -34,11 +34,17 @@ class Route:
 
     def passes(self, severity: Severity, connections: Collection[str]) -> bool:
         """Return whether something so severe about these connections, if any, passes the filters."""
+        return self.obstacle(severity, connections) is None
+
+    def obstacle(self, severity: Severity, connections: Collection[str]) -> str | None:
+        """Return which filter keeps something so severe about these connections away; None if it passes."""
         if severity.rank < self.min_severity.rank:
-            return False
+            return f"severity {severity} is below its min_severity {self.min_severity}"
         if not connections or not self.connections:
-            return True
-        return any(fnmatchcase(connection, glob) for connection in connections for glob in self.connections)
+            return None
+        if any(fnmatchcase(connection, glob) for connection in connections for glob in self.connections):
+            return None
+        return f"none of its connections globs matches ({', '.join(self.connections)})"
 
 
 def plan(body: AlertBody, routes: Iterable[Route], already: Collection[str]) -> list[tuple[str, Notice]]:
@@ -91,8 +97,13 @@ def matches(body: AlertBody, route: Route) -> bool:
     A test passes them all. An alert about a failing receiver, whose name is its `state`, is not sent to that
     receiver. An alert without connections passes the `connections` filter.
     """
+    return kept_from(body, route) is None
+
+
+def kept_from(body: AlertBody, route: Route) -> str | None:
+    """Return why a receiver is not told of an alert, as `matches` decides it; None if it is."""
     if body.kind is Kind.TEST:
-        return True
+        return None
     if body.kind is Kind.RECEIVER_FAILING and body.state == route.receiver:
-        return False
-    return route.passes(body.severity, body.connections)
+        return "the alert says that this receiver is failing"
+    return route.obstacle(body.severity, body.connections)

@@ -1,0 +1,205 @@
+"""Explains why a number or an alert paged, or did not: in sentences with figures (pure).
+
+The verdict of a number is the first of these that holds for one of its problems:
+
+    pages      an alert about it is open, and the filters of some receiver let it through
+    filtered   an alert about it is open, and no receiver's filters do
+    pending    the problem is not confirmed yet
+    silenced   it is confirmed or not, and a rule, a silence or a maintenance window keeps it quiet
+    ended      the number is gone, and nothing is open about it
+    ready      the number is ready, and nothing is open about it
+
+An alert is `ended` once it is resolved, `silenced` where all its numbers are quiet by now, and else `pages`
+or `filtered`. `next_at` is the next instant at which something moves, if the provider goes on answering the
+same: a sync, the end of a rule or window, or of `keep_firing_for`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from monitor.drift.alert import Kind
+from monitor.drift.episodes import Track, silent
+from monitor.drift.facts import (
+    UNKNOWN,
+    AlertFacts,
+    NumberFacts,
+    QuietKind,
+    Syncs,
+    Terms,
+    covering,
+    quiet_of,
+    window,
+)
+from monitor.drift.foresight import in_hold, moves_at
+from monitor.drift.naming import listed
+from monitor.drift.phrases import WORDS, about_end, about_receivers, about_syncs, due, span, times, when
+from monitor.drift.rules import Rules
+from monitor.drift.text import counted, ending
+
+
+class Verdict(StrEnum):
+    """What an explanation comes to."""
+
+    PAGES = "pages"
+    FILTERED = "filtered"
+    PENDING = "pending"
+    SILENCED = "silenced"
+    ENDED = "ended"
+    READY = "ready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why something paged or did not. `subject` is the phone number, or the alert's id."""
+
+    subject: str
+    verdict: Verdict
+    sentences: tuple[str, ...]
+    next_at: datetime | None
+
+
+def explain_number(facts: NumberFacts, now: datetime) -> Explanation:
+    """Return why a number paged, or did not."""
+    terms = facts.terms or UNKNOWN
+    rules = terms.rules_at(now)
+    return Explanation(
+        subject=facts.phone_number,
+        verdict=_verdict(facts, rules, now),
+        sentences=tuple(_about_number(facts, terms, rules, now)),
+        next_at=moves_at(
+            facts.records,
+            [facts.key],
+            terms.rules_at,
+            terms.guard,
+            facts.syncs.due_at if facts.syncs is not None else None,
+            now,
+        ),
+    )
+
+
+def standing(track: Track, rules: Rules, now: datetime) -> Verdict | None:
+    """Return what one problem comes to; None while it is being closed without ever having alerted."""
+    if silent(track, rules, now):
+        return None if track.good or track.gone else Verdict.SILENCED
+    if track.episode is not None:
+        return Verdict.PAGES
+    if track.good or track.gone:
+        return None
+    return Verdict.SILENCED if rules.muted and track.seen >= rules.confirm_syncs else Verdict.PENDING
+
+
+def _verdict(facts: NumberFacts, rules: Rules, now: datetime) -> Verdict:
+    found = set()
+    for track in facts.tracks:
+        verdict = standing(track, rules, now)
+        if verdict is Verdict.PAGES and track.episode is not None:
+            verdict = routed(facts.alerts.get(track.episode.alert_id))
+        found.add(verdict)
+    held = facts.records.hold
+    if held is not None and in_hold(held, facts.key):
+        found.add(Verdict.PENDING)
+    found.add(Verdict.READY if facts.number is not None else Verdict.ENDED)
+    return next(verdict for verdict in Verdict if verdict in found)
+
+
+def routed(alert: AlertFacts | None) -> Verdict:
+    """Return whether the filters of some receiver let an alert through; the log is no one's pager."""
+    people = [each for each in (alert.heard if alert is not None else ()) if not each.own_log]
+    return Verdict.FILTERED if people and all(each.filtered for each in people) else Verdict.PAGES
+
+
+def _about_number(facts: NumberFacts, terms: Terms, rules: Rules, now: datetime) -> Iterator[str]:
+    yield _state(facts, now)
+    if facts.terms is None and facts.syncs is not None:
+        yield f"This config does not watch {facts.connection}: its rules are not known here."
+    if facts.syncs is not None:
+        yield from about_syncs(facts.syncs, terms, now)
+    yield from _about_hold(facts, terms, now)
+    for track in facts.tracks:
+        yield from _about_track(track, facts.syncs, rules, now)
+    yield from _about_quiet(facts, terms, rules, now)
+    for alert_id in dict.fromkeys(track.episode.alert_id for track in facts.tracks if track.episode):
+        if alert_id in facts.alerts:
+            yield from _about_alert(facts.alerts[alert_id])
+    past = facts.past
+    if past is not None and not any(track.episode for track in facts.tracks):
+        how = ending(past.kind, past.resolution, span(past.ended_at - past.opened_at))
+        yield f"It was in alert {past.alert_id} from {when(past.opened_at)} to {when(past.ended_at)}: {how}."
+
+
+def _state(facts: NumberFacts, now: datetime) -> str:
+    number, since = facts.number, facts.since
+    long = f" since {when(since)} ({span(now - since)})" if since is not None else ""
+    if facts.syncs is None:
+        end = f" since {when(facts.gone_at)}" if facts.gone_at is not None else ""
+        return f"{facts.phone_number} is gone: the monitor has not watched {facts.connection}{end}."
+    if number is None:
+        return f"{facts.phone_number} is gone: {facts.connection} has not had it{long or ' lately'}."
+    if not number.drifting:
+        return f"{facts.phone_number} is ready on {facts.connection}, {number.state}{long}."
+    issues = listed(issue for issue in number.issues if issue != number.state)
+    besides = f", with {issues}" if issues else ""
+    return f"{facts.phone_number} is drifting on {facts.connection}, {number.state}{long}{besides}."
+
+
+def _about_hold(facts: NumberFacts, terms: Terms, now: datetime) -> Iterator[str]:
+    held, snapshot = facts.records.hold, facts.records.snapshot
+    if held is None or snapshot is None:
+        return
+    moved = {key for shown in (held.missing, held.lost) for key in shown} | {
+        key for key in held.drifting if (was := snapshot.numbers.get(key)) is None or not was.drifting
+    }
+    known = len(snapshot.numbers)
+    share = f"{len(moved) / known:.0%} of {counted(known, 'number')} changed at once, " if moved else ""
+    yield f"Held: {share}{held.count} of {terms.guard.confirm_syncs} answers; {held.reason}."
+    applied_at = held.since + terms.guard.min_hold
+    if applied_at > now:
+        yield f"No such answer is applied before {when(applied_at)}."
+    shown = in_hold(held, facts.key)
+    if shown:
+        yield f"This number is in trouble in {shown} of {counted(held.count, 'held answer')}."
+    else:
+        yield "This number is not in trouble in any of them."
+
+
+def _about_track(track: Track, syncs: Syncs | None, rules: Rules, now: datetime) -> Iterator[str]:
+    seen, episode = WORDS[track.kind].seen, track.episode
+    next_sync = f"; the next is {due(syncs, now)}" if syncs is not None else ""
+    if episode is not None:
+        first = f"{seen} first seen at {when(track.since)}"
+        yield f"{first}; confirmed at {when(episode.opened_at)}, with severity {episode.severity}."
+        if episode.flaps:
+            yield f"It flapped {times(episode.flaps)} since: good for a moment, then bad again."
+    elif not (track.good or track.gone):
+        wait = next_sync if track.seen < rules.confirm_syncs else ""
+        yield f"{seen} seen in {track.seen} of {counted(rules.confirm_syncs, 'sync')} needed{wait}."
+    yield from about_end(track, next_sync, rules)
+
+
+def _about_quiet(facts: NumberFacts, terms: Terms, rules: Rules, now: datetime) -> Iterator[str]:
+    for rule in covering(facts, rules, now):
+        what = "this number" if rule.issue is None else f"issue {rule.issue}"
+        quiet = quiet_of(rule)
+        name = "An [[ignore]] rule" if quiet.kind is QuietKind.IGNORE else "A silence"
+        until = f" until {when(quiet.until)}" if quiet.until is not None else ""
+        by = f" (by {quiet.by})" if quiet.by else ""
+        yield f"{name} keeps {what} quiet{until}{by}: {quiet.reason or 'no reason given'}."
+    for track in facts.tracks:
+        if track.kind not in rules.alerting:
+            yield f"The config only records this ({track.kind}): it never alerts."
+        elif track.kind is Kind.DRIFT and track.number is not None:
+            left = rules.audible_issues(track.number, now) or ()
+            if 0 < len(left) < len(track.number.issues):
+                yield f"What is left alerts all the same: {listed(left)}."
+    if rules.muted:
+        until_at = window(terms.rules_at, now).until
+        end = f" until {when(until_at)}" if until_at is not None else ""
+        yield f"A maintenance window is open{end}: no alert opens before it ends."
+
+
+def _about_alert(alert: AlertFacts) -> Iterator[str]:
+    body = alert.body
+    yield f"Alert {body.alert_id} has been open since {when(body.started_at)}, with severity {body.severity}."
+    yield from about_receivers(alert)

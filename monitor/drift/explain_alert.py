@@ -1,0 +1,153 @@
+"""Explains why an alert paged, or did not, and how it will end (pure); see `explain` for the verdicts."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from monitor.drift.alert import Status
+from monitor.drift.episodes import Track, silent
+from monitor.drift.explain import Explanation, Verdict, routed
+from monitor.drift.facts import UNKNOWN, AlertFacts, Failing, Members
+from monitor.drift.failures import FailureRules, ends_at
+from monitor.drift.foresight import moves_at, tracks_of
+from monitor.drift.phrases import WORDS, about_end, about_receivers, about_syncs, due, span, times, when
+from monitor.drift.text import counted, ending
+
+_MOST_LISTED = 10
+"""Connections and numbers that are spoken of one by one."""
+
+
+def explain_alert(
+    alert: AlertFacts,
+    members: Sequence[Members] = (),
+    failing: Sequence[Failing] = (),
+    rules: FailureRules | None = None,
+    *,
+    now: datetime,
+) -> Explanation:
+    """Return why an alert paged, or did not, and how it will end.
+
+    Args:
+        alert: The alert.
+        members: The numbers in it, by connection.
+        failing: The connections or receivers in it.
+        rules: The rules for failures.
+        now: The current instant.
+    """
+    failure_rules = rules or FailureRules()
+    firing = alert.body.status is Status.FIRING
+    instants = [_moves_at(each, now) for each in members]
+    instants += [_failure_moves_at(each, failure_rules, now) for each in failing]
+    return Explanation(
+        subject=alert.body.alert_id,
+        verdict=_verdict(alert, members, now) if firing else Verdict.ENDED,
+        sentences=tuple(_about_alert(alert, members, failing, failure_rules, now)),
+        next_at=min((at for at in instants if at is not None), default=None) if firing else None,
+    )
+
+
+def _verdict(alert: AlertFacts, members: Sequence[Members], now: datetime) -> Verdict:
+    quiet = [
+        silent(track, (each.terms or UNKNOWN).rules_at(now), now)
+        for each in members
+        for track in _tracks(each, alert)
+    ]
+    return Verdict.SILENCED if quiet and all(quiet) else routed(alert)
+
+
+def _tracks(members: Members, alert: AlertFacts) -> list[Track]:
+    found = (track for key in members.keys for track in tracks_of(members.records, key))
+    return [track for track in found if track.episode is not None and track.kind is alert.body.kind]
+
+
+def _moves_at(members: Members, now: datetime) -> datetime | None:
+    terms, syncs = members.terms or UNKNOWN, members.syncs
+    due_at = syncs.due_at if syncs is not None else None
+    return moves_at(members.records, members.keys, terms.rules_at, terms.guard, due_at, now)
+
+
+def _failure_moves_at(failing: Failing, rules: FailureRules, now: datetime) -> datetime | None:
+    over_at = ends_at(failing.track, rules)
+    if over_at is not None:
+        return max(over_at, now)
+    return max(failing.syncs.due_at, now) if failing.syncs is not None and failing.track.good else None
+
+
+def _about_alert(
+    alert: AlertFacts,
+    members: Sequence[Members],
+    failing: Sequence[Failing],
+    rules: FailureRules,
+    now: datetime,
+) -> Iterator[str]:
+    body = alert.body
+    begun = datetime.fromisoformat(body.started_at)
+    yield f"{body.summary}."
+    if body.resolved_at is None:
+        yield f"Open since {when(begun)} ({span(now - begun)}), with severity {body.severity}."
+    else:
+        lasted = span(datetime.fromisoformat(body.resolved_at) - begun)
+        how = f": {ending(body.kind, body.resolution, lasted)}" if body.resolution is not None else ""
+        yield f"It opened at {when(begun)} and ended at {when(body.resolved_at)}{how}."
+    yield from about_receivers(alert)
+    if body.resolved_at is not None:
+        return
+    if body.widespread:
+        yield f"It stands for {counted(len(body.connections), 'connection')}, and ends with the last of them."
+    if not body.widespread:
+        for each in members:
+            yield from _about_members(each, alert, now)
+    yield from _some([line for each in failing for line in _about_failing(each, rules, now)])
+
+
+def _about_members(members: Members, alert: AlertFacts, now: datetime) -> Iterator[str]:
+    terms, syncs = members.terms or UNKNOWN, members.syncs
+    rules, tracks = terms.rules_at(now), _tracks(members, alert)
+    if syncs is not None:
+        yield from about_syncs(syncs, terms, now)
+    good = [track for track in tracks if track.good]
+    if tracks:
+        words = WORDS[alert.body.kind].good.lower()
+        yield (
+            f"{len(good):,} of {counted(len(tracks), 'number')} {words} again."
+            if good
+            else (f"None of {counted(len(tracks), 'number')} is {words} again.")
+        )
+    lines = []
+    for track in (track for track in tracks if track.good or track.gone):
+        name = track.number.phone_number if track.number is not None else track.key
+        lines += [f"{name}: {line[0].lower()}{line[1:]}" for line in about_end(track, "", rules)]
+    yield from _some(lines)
+    flaps = sum(track.episode.flaps for track in tracks if track.episode is not None)
+    if flaps:
+        yield f"Its numbers flapped {times(flaps)}: good for a moment, then bad again."
+    quiet = sum(silent(track, rules, now) for track in tracks)
+    if quiet:
+        yield f"A rule or silence covers {quiet:,} of them by now; they leave the alert with the next step."
+
+
+def _about_failing(failing: Failing, rules: FailureRules, now: datetime) -> Iterator[str]:
+    track, syncs = failing.track, failing.syncs
+    over_at = ends_at(track, rules)
+    next_sync = f"; the next is {due(syncs, now)}" if syncs is not None else ""
+    if over_at is not None and track.good_since is not None:
+        word = "answering" if syncs is not None else "accepting messages"
+        said = f"{word} since {when(track.good_since)}, ends at {when(over_at)} unless it fails again"
+    elif syncs is None:
+        said = f"has accepted nothing since {when(track.since)}"
+        said += f": {track.detail}" if track.detail else ""
+    elif track.good:
+        said = f"answered {track.good} of {counted(rules.resolve_syncs, 'sync')} that end it{next_sync}"
+    elif syncs.streak.failures:
+        row = f"failed {syncs.streak.failures:,} in a row ({syncs.streak.outcome})"
+        said = f"{row}, {rules.failing_after} open an alert{next_sync}"
+    else:
+        applied = f" since {when(syncs.applied_at)}" if syncs.applied_at is not None else " yet"
+        said = f"nothing has been applied{applied}{next_sync}"
+    flaps = track.episode.flaps if track.episode is not None else 0
+    yield f"{failing.name}: {said}{f'; it flapped {times(flaps)}' if flaps else ''}."
+
+
+def _some(lines: Sequence[str]) -> Iterator[str]:
+    yield from lines[:_MOST_LISTED]
+    if len(lines) > _MOST_LISTED:
+        yield f"And {len(lines) - _MOST_LISTED:,} more."
