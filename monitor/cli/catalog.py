@@ -26,6 +26,8 @@ CATALOG = (
     Entry("changes", "records:changes", "List changes, newest first."),
     Entry("alerts", "records:alerts", "List alerts, most recently started first."),
     Entry("deliveries", "records:deliveries", "List messages to receivers, or send dead ones again."),
+    Entry("number", "number:number", "Show everything known about one number."),
+    Entry("explain", "explain:explain", "Explain why a number or an alert paged, or did not."),
     Entry("accept", "accept:accept", "Accept removed and reconfigured numbers."),
     Entry(
         "test-alert",

@@ -120,16 +120,7 @@ def build_watchlist(
         discovered: By account, the connections that are watched without being configured.
         now: The instant from which the gaps of crons are measured.
     """
-    windows = [
-        Window(
-            connections=window.connections,
-            cron=parse_cron(window.cron, window.timezone) if window.cron else None,
-            duration=window.duration or timedelta(),
-            start=window.start,
-            end=window.end,
-        )
-        for window in config.maintenance
-    ]
+    windows = windows_of(config)
     connections = [
         _connection(config, account, connection, timing, budgets[account.name], windows, now)
         for account in config.accounts
@@ -138,13 +129,7 @@ def build_watchlist(
     return Watchlist(
         connections={connection.identity: connection for connection in connections},
         client=client,
-        failure_rules=FailureRules(
-            failing_after=config.drift.failing_after,
-            resolve_syncs=config.drift.resolve_syncs,
-            keep_firing_for=config.drift.keep_firing_for,
-            update_interval=config.alerts.update_interval,
-            severities=_severities(config),
-        ),
+        failure_rules=failure_rules_of(config),
         wording=wording_of(config),
         routes=routes_of(config.receivers),
         spread=Spread(
@@ -189,12 +174,7 @@ def _connection(
 ) -> Connection:
     shortest, longest = timing.gaps(now)
     rules = rules_of(config, connection.name)
-    guard = Guard(
-        ratio=config.guard.ratio,
-        min_numbers=config.guard.min_numbers,
-        confirm_syncs=config.guard.confirm_syncs,
-        min_hold=min(shortest, _LONGEST_HOLD),
-    )
+    guard = guard_of(config, shortest)
     covering = tuple(window for window in windows if window.covers(connection.name))
     return Connection(
         names=ConnectionName(identity=connection.identity, name=connection.name, account=account.name),
@@ -222,6 +202,41 @@ def _trigger(timing: Timing, identity: str) -> BaseTrigger:
         seconds=timing.interval.total_seconds(),
         start_date=datetime(2020, 1, 1, tzinfo=UTC) + phase,
         timezone=UTC,
+    )
+
+
+def windows_of(config: Config) -> list[Window]:
+    """Return the maintenance windows of all connections."""
+    return [
+        Window(
+            connections=window.connections,
+            cron=parse_cron(window.cron, window.timezone) if window.cron else None,
+            duration=window.duration or timedelta(),
+            start=window.start,
+            end=window.end,
+        )
+        for window in config.maintenance
+    ]
+
+
+def guard_of(config: Config, interval: timedelta) -> Guard:
+    """Return how much of a connection with this interval may change in one step."""
+    return Guard(
+        ratio=config.guard.ratio,
+        min_numbers=config.guard.min_numbers,
+        confirm_syncs=config.guard.confirm_syncs,
+        min_hold=min(interval, _LONGEST_HOLD),
+    )
+
+
+def failure_rules_of(config: Config) -> FailureRules:
+    """Return the rules for failures."""
+    return FailureRules(
+        failing_after=config.drift.failing_after,
+        resolve_syncs=config.drift.resolve_syncs,
+        keep_firing_for=config.drift.keep_firing_for,
+        update_interval=config.alerts.update_interval,
+        severities=_severities(config),
     )
 
 

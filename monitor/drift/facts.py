@@ -14,6 +14,7 @@ from monitor.drift.policy import Records
 from monitor.drift.rules import Ignore, Rules
 from monitor.drift.snapshot import Number
 
+
 class QuietKind(StrEnum):
     """What keeps a number quiet."""
 

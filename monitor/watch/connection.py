@@ -92,10 +92,14 @@ class Connection:
 
     def rules(self, now: datetime) -> Rules:
         """Return its rules as they are now."""
-        window = self.maintenance(now)
-        if not window.open and window.changes_at is None:
-            return self.base_rules
-        return replace(self.base_rules, muted=window.open, changes_at=window.changes_at)
+        return during(self.base_rules, self.maintenance(now))
+
+
+def during(rules: Rules, window: Maintenance) -> Rules:
+    """Return rules with what maintenance makes of them."""
+    if not window.open and window.changes_at is None:
+        return rules
+    return replace(rules, muted=window.open, changes_at=window.changes_at)
 
 
 def stable_hash(identity: str) -> int:
