@@ -28,9 +28,9 @@ def explain(
 ) -> None:
     """Explain why a number or an alert paged, or did not, and what happens next.
 
-    It says what the last syncs found, and how often of how often needed; whether an answer is held;
-    which rule, silence or maintenance window keeps it quiet, and until when; which receivers were told, or why
-    they were not; and when an alert opens or ends. In JSON, `verdict` is one of pages, pending, silenced,
+    It says what the last syncs found, and how often of how often needed; whether an answer is held; which
+    rule, silence or maintenance window keeps it quiet, and until when; which receivers were told, or why they
+    were not; and when an alert opens or ends. In JSON, `verdict` is one of pages, pending, silenced,
     filtered, ended and ready, and `next_at` is when something moves next if the provider goes on answering
     the same. Works without the daemon.
 

@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 from monitor import __version__
 from monitor.clock import Clock
 from monitor.config import Config
+from monitor.daemon.grounds import watched_grounds
 from monitor.drift.rules import Rules
 from monitor.errors import StartError
 from monitor.http.hosts import is_loopback
@@ -99,6 +100,7 @@ def build_web(
         rules_of=rules_of,
         maintenance_of=maintenance_of,
         is_overdue=is_overdue,
+        grounds=lambda: watched_grounds(config(), active.watchlist.connections),
         retention=lambda: config().store.retention,
     )
     pages = Pages(sources, actions)

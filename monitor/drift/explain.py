@@ -122,7 +122,7 @@ def _about_number(facts: NumberFacts, terms: Terms, rules: Rules, now: datetime)
     yield from _about_quiet(facts, terms, rules, now)
     for alert_id in dict.fromkeys(track.episode.alert_id for track in facts.tracks if track.episode):
         if alert_id in facts.alerts:
-            yield from _about_alert(facts.alerts[alert_id])
+            yield from about_receivers(facts.alerts[alert_id])
     past = facts.past
     if past is not None and not any(track.episode for track in facts.tracks):
         how = ending(past.kind, past.resolution, span(past.ended_at - past.opened_at))
@@ -168,8 +168,8 @@ def _about_track(track: Track, syncs: Syncs | None, rules: Rules, now: datetime)
     seen, episode = WORDS[track.kind].seen, track.episode
     next_sync = f"; the next is {due(syncs, now)}" if syncs is not None else ""
     if episode is not None:
-        first = f"{seen} first seen at {when(track.since)}"
-        yield f"{first}; confirmed at {when(episode.opened_at)}, with severity {episode.severity}."
+        confirmed = f"confirmed at {when(episode.opened_at)}, with severity {episode.severity}"
+        yield f"{seen} first seen at {when(track.since)}; {confirmed}, in alert {episode.alert_id}."
         if episode.flaps:
             yield f"It flapped {times(episode.flaps)} since: good for a moment, then bad again."
     elif not (track.good or track.gone):
@@ -197,9 +197,3 @@ def _about_quiet(facts: NumberFacts, terms: Terms, rules: Rules, now: datetime) 
         until_at = window(terms.rules_at, now).until
         end = f" until {when(until_at)}" if until_at is not None else ""
         yield f"A maintenance window is open{end}: no alert opens before it ends."
-
-
-def _about_alert(alert: AlertFacts) -> Iterator[str]:
-    body = alert.body
-    yield f"Alert {body.alert_id} has been open since {when(body.started_at)}, with severity {body.severity}."
-    yield from about_receivers(alert)

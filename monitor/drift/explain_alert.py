@@ -93,7 +93,7 @@ def _about_alert(
         return
     if body.widespread:
         yield f"It stands for {counted(len(body.connections), 'connection')}, and ends with the last of them."
-    if not body.widespread:
+    else:
         for each in members:
             yield from _about_members(each, alert, now)
     yield from _some([line for each in failing for line in _about_failing(each, rules, now)])
@@ -106,12 +106,7 @@ def _about_members(members: Members, alert: AlertFacts, now: datetime) -> Iterat
         yield from about_syncs(syncs, terms, now)
     good = [track for track in tracks if track.good]
     if tracks:
-        words = WORDS[alert.body.kind].good.lower()
-        yield (
-            f"{len(good):,} of {counted(len(tracks), 'number')} {words} again."
-            if good
-            else (f"None of {counted(len(tracks), 'number')} is {words} again.")
-        )
+        yield f"{WORDS[alert.body.kind].good} now: {len(good):,} of {counted(len(tracks), 'number')}."
     lines = []
     for track in (track for track in tracks if track.good or track.gone):
         name = track.number.phone_number if track.number is not None else track.key

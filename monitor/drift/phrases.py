@@ -33,7 +33,7 @@ def due(syncs: Syncs, now: datetime) -> str:
     late = now - syncs.due_at
     if late > _PUNCTUAL:
         return f"overdue since {when(syncs.due_at)}"
-    return f"due in {span(-late)}" if late < timedelta(0) else "due now"
+    return f"due in {span(-late)}" if late <= -timedelta(seconds=1) else "due now"
 
 
 def times(count: int) -> str:
@@ -53,7 +53,7 @@ class Words:
 WORDS: Mapping[Kind, Words] = {
     Kind.DRIFT: Words("Drift", "Ready", "it drifts again"),
     Kind.NUMBER_REMOVED: Words("Absence", "Listed", "it goes missing again"),
-    Kind.RECONFIGURED: Words("Reconfiguration", "As it was", "it is reconfigured again"),
+    Kind.RECONFIGURED: Words("Reconfiguration", "Restored", "it is reconfigured again"),
 }
 
 

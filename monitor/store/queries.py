@@ -5,7 +5,7 @@ the `after` of the page that follows. A filter by connection is a glob of names.
 """
 
 import types
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Generator, Mapping, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,7 +20,7 @@ from monitor.drift.snapshot import Number
 from monitor.store.actions import Action
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, connection_states
-from monitor.store.inventory import like
+from monitor.store.inventory import like, matching
 from monitor.store.paging import LIMIT, Instant, Page, RowId, T, Text, cursor_of, page_of, parts_of
 from monitor.store.rows import (
     ActionRow,
@@ -124,6 +124,7 @@ async def numbers(
     codec: Codec,
     *,
     connection: str | None = None,
+    number: str | None = None,
     state: str | None = None,
     drifting: bool | None = None,
     limit: int = LIMIT,
@@ -131,22 +132,26 @@ async def numbers(
 ) -> Page[NumberRow]:
     """Return the numbers of the applied snapshots, by connection and key; filters work as in `problems`.
 
+    `number` is a glob of phone numbers or keys.
+
     Raises:
         BadCursor: `after` is not a valid cursor.
     """
 
-    def wanted(number: Number) -> bool:
-        return drifting in (None, number.drifting) and _in_state(state, number.state, number.issues)
+    def wanted(one: Number) -> bool:
+        return drifting in (None, one.drifting) and _in_state(state, one.state, one.issues)
 
     start = parts_of(after, tuple[Text, Text]) if after is not None else None
+    named = await matching(tx, number.strip()) if number is not None else None
     found: list[NumberRow] = []
-    async for whose, records in _blobs(tx, connection, start[0] if start else None):
+    async for whose, records in _blobs(tx, connection, start[0] if start else None, named):
         raw = codec.unpack_numbers(records)
         behind = start[1] if start is not None and start[0] == whose.name else ""
-        for place, key in enumerate(sorted(key for key in raw if key > behind)):
-            number = codec.unpack_number(raw[key])
-            if wanted(number):
-                found.append(number_row(whose, number))
+        keys = raw if named is None else raw.keys() & named[whose.identity]
+        for place, key in enumerate(sorted(key for key in keys if key > behind)):
+            one = codec.unpack_number(raw[key])
+            if wanted(one):
+                found.append(number_row(whose, one))
             if len(found) > limit:
                 break
             if place % _NUMBERS_A_TURN == 0:
@@ -494,10 +499,17 @@ def _yield_to_loop() -> Generator[None]:
 
 
 async def _blobs(
-    tx: AsyncConnection, glob: str | None, first: str | None
+    tx: AsyncConnection, glob: str | None, first: str | None, only: Container[str] | None = None
 ) -> AsyncIterator[tuple[ConnectionName, bytes]]:
-    """Yield the records of the connections whose name matches, by name, starting at `first`."""
-    named = [owner for owner in await _owners(tx, glob) if first is None or owner.name >= first]
+    """Yield the records of the connections whose name matches, by name, starting at `first`.
+
+    `only` names them by identity; None: all of them.
+    """
+    named = [
+        owner
+        for owner in await _owners(tx, glob)
+        if (first is None or owner.name >= first) and (only is None or owner.identity in only)
+    ]
     for start in range(0, len(named), _BLOBS):
         batch = named[start : start + _BLOBS]
         rows = await tx.execute(

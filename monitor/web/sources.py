@@ -15,6 +15,7 @@ from monitor.store.availability import Availability, Span, Standing, availabilit
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
+from monitor.store.explanations import Grounds
 from monitor.store.queries import MaintenanceOf, RulesOf
 from monitor.store.rows import ConnectionRow, SyncStatus
 from monitor.web.problems import STORE_AWAY_RETRY_S
@@ -34,8 +35,8 @@ BUSY = "too many requests are reading the store; try again in a moment"
 class Sources:
     """Everything that pages and API read from.
 
-    `rules_of`, `maintenance_of` and `is_overdue` answer by a connection's identity, as of now. `retention` is
-    how long changes are kept.
+    `rules_of`, `maintenance_of` and `is_overdue` answer by a connection's identity, as of now. `grounds` is
+    what the config says that explanations need, `retention` how long changes are kept.
     """
 
     database: Database
@@ -46,6 +47,7 @@ class Sources:
     rules_of: RulesOf
     maintenance_of: MaintenanceOf
     is_overdue: IsOverdue
+    grounds: Callable[[], Grounds]
     retention: Callable[[], timedelta]
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READERS), init=False)
 

@@ -160,7 +160,8 @@ def _examples() -> dict[str, Any]:
         for name, item in shown.items()
         if name.startswith("list")
     }
-    return shown | lists | {"getConnection": detail}
+    number = shown["getNumber"] | {"timeline": [shown["listChanges"]]}
+    return shown | lists | {"getConnection": detail, "getNumber": number}
 
 
 def _name(code: int) -> str:

@@ -61,6 +61,13 @@ Instant = Annotated[datetime, BeforeValidator(_instant)] | _Absent
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=CURSOR_LENGTH)] | _Absent
 
 ConnectionName = Annotated[_Text, Path(description="The connection's name.", examples=["acme-sales"])]
+NumberText = Annotated[
+    _Text,
+    Path(
+        description="The phone number in any form, or its last digits, if no other number ends with them.",
+        examples=["918011223344"],
+    ),
+]
 _GLOB = "Only connections whose name matches this glob (`*`, `?`, `[…]`)."
 _LIMIT = "Maximum number of items on a page."
 _CURSOR = "The `next_cursor` of the page before; filters stay the same from page to page."
@@ -111,6 +118,9 @@ class NumbersParameters(ListParameters):
 
     state: Text = Field(None, description="Only this state or issue code, in any case.", examples=["NO_BOT"])
     drifting: Flag = Field(None, description="Only drifting numbers, or only ready ones.")
+    number: Text = Field(
+        None, description="Only numbers that match this glob, with or without `+`.", examples=["9180*"]
+    )
 
 
 class ChangesParameters(ListParameters):

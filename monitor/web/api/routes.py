@@ -22,6 +22,7 @@ from monitor.drift.alert import Status as AlertStatus
 from monitor.errors import UnknownName, nearest
 from monitor.store import queries
 from monitor.store.availability import Span
+from monitor.store.numbers import NumberDetail, number_named
 from monitor.store.paging import BadCursor
 from monitor.store.requests import owner_named
 from monitor.store.rows import ActionRow, ChangeRow, ConnectionRow, DeliveryRow, NumberRow
@@ -169,6 +170,16 @@ class Api:
         async with self.sources.read() as tx:
             return listing_of(await queries.numbers(tx, self.sources.codec, **asked.filters()))
 
+    async def number(self, number: ask.NumberText, _: Nothing) -> NumberDetail:
+        """Everything known about one number, in whichever connection it drifts, if it is in several."""
+        grounds, now = self.sources.grounds(), self.sources.clock.now()
+        async with self.sources.read() as tx:
+            found = await number_named(tx, self.sources.codec, number, grounds, now)
+        if isinstance(found, NumberDetail):
+            return found
+        several = "several numbers end with these digits: give more of them" if found else None
+        raise HTTPException(HTTPStatus.NOT_FOUND, several or "no number is, or ends with, these digits")
+
     async def changes(self, asked: Annotated[ask.ChangesParameters, Query()]) -> Listing[ChangeRow]:
         """What changed from sync to sync, newest first."""
         async with self.sources.read() as tx:
@@ -227,6 +238,7 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
         ("/connections", "listConnections", api.connections, ()),
         ("/connections/{name}", "getConnection", api.connection, (404,)),
         ("/numbers", "listNumbers", api.numbers, ()),
+        ("/numbers/{number}", "getNumber", api.number, (404,)),
         ("/changes", "listChanges", api.changes, ()),
         ("/alerts", "listAlerts", api.alerts, ()),
         ("/deliveries", "listDeliveries", api.deliveries, ()),

@@ -12,14 +12,17 @@ import bcrypt
 import httpx
 from fastapi import APIRouter, FastAPI
 
+from monitor.drift.facts import Terms
 from monitor.drift.rules import Rules
 from monitor.errors import MonitorError, UnknownName
 from monitor.metrics import Metrics
+from monitor.notify.routing import Route
 from monitor.secret import Secret
 from monitor.store.actions import Actor
 from monitor.store.codec import Codec
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
+from monitor.store.explanations import LOG, Grounds
 from monitor.web.actions import Actions, action_routes
 from monitor.web.api import api_routes
 from monitor.web.app import create_app
@@ -199,6 +202,10 @@ class Site:
             rules_of=lambda _: self.rules,
             maintenance_of=lambda _: False,
             is_overdue=lambda _, seen_at: self.clock.now() - seen_at > dt.timedelta(minutes=2),
+            grounds=lambda: Grounds(
+                terms_of=lambda _: Terms(rules_at=lambda _: self.rules or Rules()),
+                routes=(Route(receiver=LOG), Route(receiver="hook")),
+            ),
             retention=lambda: dt.timedelta(days=90),
         )
         pages, metrics = Pages(self.sources, self.actions), Metrics(version="1.2.3")

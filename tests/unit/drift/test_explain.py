@@ -125,7 +125,7 @@ def state(records: Records, name: str) -> object:
 @settings(max_examples=30, deadline=None)
 @given(events=histories(), after=st.sampled_from([timedelta(0), SECOND, MINUTE, 30 * MINUTE]))
 def test_explanation_is_what_the_policy_does(events: list[Event], after: timedelta) -> None:
-    """Of any number after any history: never an error, its verdict and its next instant those of the policy."""
+    """Of any number after any history: no error, and verdict and next instant are those of the policy."""
     life = Life().live(events)
     variant, now, due_at = life.variant, life.now + after, life.now + after + 12 * SECOND
     life.now = now
@@ -197,7 +197,9 @@ def test_page_says_when_it_was_confirmed_and_who_was_told() -> None:
         "pd not told: severity warning is below its min_severity critical.",
         "hook not told yet: 3 tries, last answer 503.",
     )
-    assert "confirmed at 2026-03-01 12:00:45 UTC, with severity warning" in said(facts, watch.now)
+    assert f"confirmed at 2026-03-01 12:00:45 UTC, with severity warning, in alert {body.alert_id}" in said(
+        facts, watch.now
+    )
 
 
 def test_alert_that_no_filter_lets_through_is_filtered() -> None:
