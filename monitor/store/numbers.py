@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.drift.alert import Kind, Resolution
+from monitor.drift.alert import GONE, Kind, Resolution
 from monitor.drift.episodes import Track
 from monitor.drift.explain import Explanation, Verdict, explain_number
 from monitor.drift.facts import NumberFacts, PastEpisode, Quiet, quieted_by
@@ -18,7 +18,7 @@ from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionState, connection_states, load_records
 from monitor.store.explanations import Grounds, alert_facts, failing_tracks, syncs_of
 from monitor.store.inventory import Place, find
-from monitor.store.rows import GONE, ChangeRow
+from monitor.store.rows import ChangeRow
 from monitor.store.tables import changes, episodes, from_row
 
 _MOST_CHANGES = 100
