@@ -23,8 +23,9 @@ from monitor.web.problems import PROBLEM_TYPE, STORE_AWAY, Problem
 _ABOUT = """\
 What the VoiceLink drift monitor knows. Read-only, except for one request that starts a sync.
 
-Lists come in pages: ask again with `cursor` set to `next_cursor` until that is null. Every answer has an
-`ETag`; send it back as `If-None-Match` to save the body if nothing changed. Every GET also answers HEAD.
+Lists come in pages, some also whole as a file (`format=csv`). For the next page, ask again with `cursor` set
+to `next_cursor`, until that is null. Every JSON answer has an `ETag`; send it back as `If-None-Match` to save
+the body if nothing changed. Every GET also answers HEAD.
 Problems are RFC 9457 documents. Instants are RFC 3339, UTC. Unknown parameters are refused.
 """
 
@@ -128,9 +129,12 @@ def build_openapi(routes: Sequence[BaseRoute], version: str, *, root: str = "") 
         content: dict[str, Any] = {"schema": kind}
         if route.operation_id in examples:
             content["example"] = examples[route.operation_id]
+        forms: dict[str, Any] = {"application/json": content}
+        if any(parameter["name"] == "format" for parameter in operation.get("parameters", ())):
+            forms["text/csv"] = {"schema": {"type": "string"}}
         operation["responses"][str(route.status_code or 200)] = {
             "description": "The answer.",
-            "content": {"application/json": content},
+            "content": forms,
         }
         if "200" in operation["responses"]:
             operation["responses"]["200"]["headers"] = _ETAG

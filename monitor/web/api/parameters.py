@@ -54,6 +54,15 @@ def _instant(text: str) -> datetime:
 # A parameter can be left out, but not written as null: the OpenAPI does not mention it.
 _Absent = SkipJsonSchema[None]
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_NO_CONTROL_CHARACTERS)]
+
+
+class Format(StrEnum):
+    """How a list is answered: a page of it as JSON, or all of it as a file of CSV."""
+
+    JSON = "json"
+    CSV = "csv"
+
+
 Text = _Text | _Absent
 Limit = Annotated[int, BeforeValidator(_digits)]
 Flag = Annotated[bool, BeforeValidator(_flag)] | _Absent
@@ -75,6 +84,12 @@ _SINCE = "Only {what} then or later: RFC 3339 with an offset (a `+` is written `
 _AN_INSTANT = "2026-01-31T09:15:00Z"
 
 
+AsFormat = Annotated[
+    Format,
+    Field(description="`csv`: all rows as one file (with `limit`: at most that many), RFC 4180, UTF-8."),
+]
+
+
 class Parameters(BaseModel):
     """A question without parameters, and the base of those that have some.
 
@@ -85,7 +100,7 @@ class Parameters(BaseModel):
 
     def filters(self) -> dict[str, Any]:
         """Return what was given."""
-        return self.model_dump(exclude_none=True)
+        return self.model_dump(exclude_none=True, exclude={"format"})
 
 
 class ListParameters(Parameters):
@@ -121,6 +136,7 @@ class NumbersParameters(ListParameters):
     number: Text = Field(
         None, description="Only numbers that match this glob, with or without `+`.", examples=["9180*"]
     )
+    format: AsFormat = Format.JSON
 
 
 class ChangesParameters(ListParameters):
@@ -131,6 +147,7 @@ class ChangesParameters(ListParameters):
     )
     change: ChangeKind | _Absent = Field(None, description="Only changes of this kind.")
     since: Instant = Field(None, description=_SINCE.format(what="what was found"), examples=[_AN_INSTANT])
+    format: AsFormat = Format.JSON
 
 
 class AlertsParameters(ListParameters):
@@ -144,6 +161,7 @@ class AlertsParameters(ListParameters):
     widespread: Flag = Field(None, description="Only widespread alerts, or only the others.")
     part_of: Text = Field(None, description="Only the parts of the widespread alert with this id.")
     since: Instant = Field(None, description=_SINCE.format(what="what was firing"), examples=[_AN_INSTANT])
+    format: AsFormat = Format.JSON
 
 
 class DeliveriesParameters(ListParameters):
@@ -153,3 +171,7 @@ class DeliveriesParameters(ListParameters):
     status: DeliveryStatus | _Absent = Field(None, description="Only deliveries of this status.")
     alert_id: Text = Field(None, description="Only messages about this alert.", examples=["5f0c2b7a"])
     since: Instant = Field(None, description=_SINCE.format(what="what was queued"), examples=[_AN_INSTANT])
+
+
+ExportParameters = NumbersParameters | ChangesParameters | AlertsParameters
+"""Of the lists that are also to be had as files."""

@@ -22,6 +22,7 @@ from monitor.drift.alert import Status as AlertStatus
 from monitor.errors import UnknownName, nearest
 from monitor.store import queries
 from monitor.store.availability import Span
+from monitor.store.export import ALERT_COLUMNS, CHANGE_COLUMNS, NUMBER_COLUMNS
 from monitor.store.numbers import NumberDetail, number_named
 from monitor.store.paging import BadCursor
 from monitor.store.requests import owner_named
@@ -38,6 +39,7 @@ from monitor.web.api.answers import (
     listing_of,
     status_of,
 )
+from monitor.web.api.download import Download, download
 from monitor.web.api.openapi import IF_NONE_MATCH, build_openapi, problems
 from monitor.web.problems import API, BadRequest
 from monitor.web.sources import Sources
@@ -47,6 +49,9 @@ _ENDED = 20
 """Ended alerts of a connection."""
 _SHOWN = 50
 """Characters of a made-up name that an answer repeats."""
+
+_COLUMNS = {"numbers": NUMBER_COLUMNS, "changes": CHANGE_COLUMNS, "alerts": ALERT_COLUMNS}
+"""Of the lists that are also to be had as files."""
 
 Nothing = Annotated[ask.Parameters, Query()]
 
@@ -97,7 +102,7 @@ def _bad_request(error: Mapping[str, Any], known: list[str]) -> BadRequest:
 
 def _tagged(request: Request, answer: Response) -> Response:
     """Return an answer that a client may keep, and ask for again by its tag (RFC 9110, section 13.1.2)."""
-    if request.method == "POST":
+    if request.method == "POST" or isinstance(answer, Download):
         return answer
     tag = f'"{xxhash.xxh3_128_hexdigest(answer.body)}"'
     headers = {"etag": tag, "cache-control": "private, no-cache"}
@@ -108,13 +113,23 @@ def _tagged(request: Request, answer: Response) -> Response:
     return answer
 
 
-def _in_json(
-    answer: Callable[..., Awaitable[object]], code: HTTPStatus
+def _encoded(
+    answer: Callable[..., Awaitable[object]],
+    code: HTTPStatus,
+    as_csv: Callable[[Any], Awaitable[Response]] | None = None,
 ) -> Callable[..., Awaitable[Response]]:
-    """Return a function that FastAPI reads like this one, and that encodes its answer."""
+    """Return a function that FastAPI reads like this one, and that encodes its answer.
+
+    Args:
+        answer: The endpoint.
+        code: Of its answer.
+        as_csv: Answers in its place, where that form is asked for.
+    """
 
     @functools.wraps(answer)
-    async def respond(**asked: object) -> Response:
+    async def respond(**asked: Any) -> Response:
+        if as_csv is not None and asked["asked"].format is ask.Format.CSV:
+            return await as_csv(asked["asked"])
         return Response(encode(await answer(**asked)), code, media_type="application/json")
 
     return respond
@@ -232,7 +247,14 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
         # Built when it is first asked for, and not on the loop: the daemon starts without it.
         return await asyncio.to_thread(document, actions.settings().root)
 
-    answer: Callable[..., Awaitable[object]]
+    def as_csv(
+        name: str, answer: Callable[..., Awaitable[Any]]
+    ) -> Callable[[ask.ExportParameters], Awaitable[Response]]:
+        return lambda asked: download(
+            answer, asked, name=name, columns=_COLUMNS[name], today=sources.clock.now().date()
+        )
+
+    answer: Callable[..., Awaitable[Any]]
     for path, name, answer, codes in (
         ("/status", "getStatus", api.status, ()),
         ("/connections", "listConnections", api.connections, ()),
@@ -247,7 +269,7 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
     ):
         router.add_api_route(
             path,
-            _in_json(answer, HTTPStatus.OK),
+            _encoded(answer, HTTPStatus.OK, as_csv(path[1:], answer) if path[1:] in _COLUMNS else None),
             methods=["GET", "HEAD"],
             operation_id=name,
             tags=["read"],
@@ -257,7 +279,7 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
         )
     router.add_api_route(
         "/connections/{name}/sync",
-        _in_json(api.sync, HTTPStatus.ACCEPTED),
+        _encoded(api.sync, HTTPStatus.ACCEPTED),
         methods=["POST"],
         operation_id="syncConnection",
         tags=["act"],
