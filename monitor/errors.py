@@ -11,6 +11,7 @@ MonitorError
 │   └── LeaseLost          another process has taken over this work: drop the result
 ├── UnknownName            a user asked for something that does not exist: say so
 ├── Refused                a user asked for something that is not possible now: say why
+├── Invalid                a user gave a value that cannot be used: say which, and what would be right
 ├── SyncError              a sync that failed, with its `Outcome`
 │   └── DecodeError        the answer could not be read; names the path in it
 ├── NoAnswer               a request got no answer, with its `Cause`; in `monitor.http.errors`
@@ -138,6 +139,19 @@ class UnknownName(MonitorError):  # noqa: N818 - named for what happened
 
 class Refused(MonitorError):  # noqa: N818 - named for what happened
     """A user asked for something that is not possible now."""
+
+
+class Invalid(MonitorError):  # noqa: N818 - named for what it is
+    """A user gave a value that cannot be used.
+
+    Args:
+        what: What is wrong with it, without the value.
+        field: Which value.
+    """
+
+    def __init__(self, what: str, field: str) -> None:
+        self.field = field
+        super().__init__(what)
 
 
 class OutOfResources(MonitorError):  # noqa: N818 - named for what happened

@@ -71,9 +71,9 @@ def drift(
     """List the numbers that are in trouble now, as of the last syncs.
 
     Trouble is pending until enough syncs have confirmed it (or a maintenance window ends), then alerting, and
-    ending while the number looks good again; an [[ignore]] rule makes it ignored. Removed and reconfigured
-    numbers are listed until they are accepted or return. Standard error says which connections cannot be
-    seen: of these, the numbers are listed as last seen.
+    ending while the number looks good again; an [[ignore]] rule makes it ignored, a silence silenced. Removed
+    and reconfigured numbers are listed until they are accepted or return. Standard error says which
+    connections cannot be seen: of these, the numbers are listed as last seen.
 
     Exit codes:
       0  done

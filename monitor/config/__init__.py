@@ -15,8 +15,8 @@ from monitor.config.receivers import (
     WebhookConfig,
 )
 from monitor.config.settings import Config, Timing
-from monitor.config.units import format_duration, parse_duration, parse_size
 from monitor.config.values import Listen
+from monitor.units import format_duration, parse_duration, parse_size
 
 __all__ = [
     "AccountConfig",

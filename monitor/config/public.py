@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from monitor.clock import rfc3339
-from monitor.config.units import format_duration, format_size
 from monitor.config.values import Listen
 from monitor.http.address import Address, safe_url
 from monitor.secret import STARS, Secret
+from monitor.units import format_duration, format_size
 
 _URLS = frozenset({"base_url", "external_url", "runbook_base_url"})
 _WORDS_FOR_NONE = {"stale_after": "auto", "repeat_interval": "off"}

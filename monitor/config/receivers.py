@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema
 
 from monitor.config import values
-from monitor.config.units import DURATION_PATTERN, format_duration
 from monitor.http.address import Address
 from monitor.secret import Secret
+from monitor.units import DURATION_PATTERN, format_duration
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 

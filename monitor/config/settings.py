@@ -13,10 +13,10 @@ from monitor.config import values
 from monitor.config.lists import AccountConfig, ConnectionConfig, IgnoreConfig, MaintenanceConfig
 from monitor.config.public import public
 from monitor.config.receivers import ReceiverConfig
-from monitor.config.units import DURATION_PATTERN
 from monitor.cron import next_fire_at, parse_cron
 from monitor.http.address import safe_url
 from monitor.secret import Secret
+from monitor.units import DURATION_PATTERN
 
 _FIRES = 50
 """How many of a cron's next times are looked at to see how often it fires."""

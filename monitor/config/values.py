@@ -28,13 +28,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from monitor.config import mistakes
-from monitor.config.units import DURATION_PATTERN, SIZE_PATTERN, format_duration, parse_duration, parse_size
 from monitor.cron import parse_cron
 from monitor.errors import StartError
 from monitor.http.address import Address
 from monitor.http.hosts import host_of
 from monitor.postgres import SCHEMES, PostgresUrl
 from monitor.secret import Secret, file_stamp, trimmed
+from monitor.units import DURATION_PATTERN, SIZE_PATTERN, format_duration, parse_duration, parse_size
 
 PROBLEM = "problem"
 """The type of the validation errors that we word ourselves."""

@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.typing import FilteringBoundLogger
 
 from monitor.clock import Clock
+from monitor.drift.silences import NewSilence
 from monitor.errors import MonitorError, Refused, StoreUnavailable, UnknownName
 from monitor.store.actions import (
     CONFIG,
@@ -38,6 +40,8 @@ from monitor.store.requests import (
     owner_named,
     retry,
 )
+from monitor.store.rows import SilenceRow
+from monitor.store.silences import set_silence, stop_silence
 
 
 class Syncs(Protocol):
@@ -154,6 +158,33 @@ class DaemonLifecycle:
             _must_be_done(delivery_id, await dismiss(tx, delivery_id, self.clock.now()))
 
         await self._perform(by.did(Action.DISMISS, delivery_id), close)
+
+    async def add_silence(self, asked: NewSilence, by: Actor) -> SilenceRow:
+        """Keep numbers quiet for a while; return the silence.
+
+        Raises:
+            Invalid: It cannot be set like this.
+            UnknownName: There is no such alert.
+            StoreUnavailable: The store is unavailable.
+        """
+        asked = msgspec.structs.replace(asked, by=by.user or asked.by)
+        made = await set_silence(self.database, self.codec, asked, by, self.clock.now(), logged=True)
+        self._log_action(made.did)
+        self.syncs.look_now()
+        return made.silence
+
+    async def end_silence(self, silence_id: str, by: Actor) -> SilenceRow:
+        """End a silence; return it.
+
+        Raises:
+            UnknownName: There is no such silence.
+            Refused: It has ended already.
+            StoreUnavailable: The store is unavailable.
+        """
+        ended = await stop_silence(self.database, silence_id, by, self.clock.now(), logged=True)
+        self._log_action(ended.did)
+        self.syncs.look_now()
+        return ended.silence
 
     async def log_commands(self) -> None:
         """Log what commands have done since the last time: each action once, by one of the replicas.

@@ -6,7 +6,6 @@ A new rule is one argument in `rules_of`; receivers are built in `receivers.py`.
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from functools import partial
 
 import httpx
@@ -254,18 +253,23 @@ def rules_of(config: Config, connection: str) -> Rules:
         update_interval=config.alerts.update_interval,
         alerting=frozenset(alerting),
         any_reconfiguration=config.drift.reconfigured == "alert",
-        ignores=tuple(
-            Ignore(
-                number=rule.number or "*",
-                issue=rule.issue,
-                state=rule.state,
-                until=rule.until,
-                reason=rule.reason,
-            )
-            for rule in config.ignore
-            if fnmatchcase(connection, rule.connection or "*")
-        ),
+        ignores=tuple(rule for rule in ignores_of(config) if rule.applies_to(connection)),
         severities=_severities(config),
+    )
+
+
+def ignores_of(config: Config) -> tuple[Ignore, ...]:
+    """Return the ignore rules of all connections."""
+    return tuple(
+        Ignore(
+            connection=rule.connection or "*",
+            number=rule.number or "*",
+            issue=rule.issue,
+            state=rule.state,
+            until=rule.until,
+            reason=rule.reason,
+        )
+        for rule in config.ignore
     )
 
 

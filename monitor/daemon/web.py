@@ -10,6 +10,7 @@ from monitor import __version__
 from monitor.clock import Clock
 from monitor.config import Config
 from monitor.daemon.grounds import watched_grounds
+from monitor.daemon.watchlist import ignores_of
 from monitor.drift.rules import Rules
 from monitor.errors import StartError
 from monitor.http.hosts import is_loopback
@@ -101,6 +102,7 @@ def build_web(
         maintenance_of=maintenance_of,
         is_overdue=is_overdue,
         grounds=lambda: watched_grounds(config(), active.watchlist.connections),
+        ignores=lambda: ignores_of(config()),
         retention=lambda: config().store.retention,
     )
     pages = Pages(sources, actions)

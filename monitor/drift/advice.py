@@ -50,6 +50,7 @@ _OVER: Mapping[Resolution, str] = {
     Resolution.ACCEPTED: "Nothing: a user has accepted it.",
     Resolution.REMOVED: "Nothing, if the removal was intended; otherwise restore it at the provider.",
     Resolution.IGNORED: "Check that the ignore rule is meant to cover this; it may still be broken.",
+    Resolution.SILENCED: "Check that the silence is meant to cover this; it may still be broken.",
     Resolution.UNCONFIGURED: "Check that the monitor is meant to stop watching this; it may still be broken.",
     Resolution.MIXED: "Check what did not recover.",
 }

@@ -75,6 +75,7 @@ class Resolution(StrEnum):
     REMOVED = "removed"
     ACCEPTED = "accepted"
     IGNORED = "ignored"
+    SILENCED = "silenced"
     UNCONFIGURED = "unconfigured"
     MIXED = "mixed"
 

@@ -207,6 +207,12 @@ def silent(track: Track, rules: Rules, now: datetime) -> bool:
     return rules.silent_when_gone(track.number, now)
 
 
+def silenced_as(track: Track, rules: Rules, now: datetime) -> Resolution:
+    """Return how a silent problem ends: ignored where the config keeps it silent, else silenced."""
+    by_config = not rules.silences or silent(track, rules.with_silences(()), now)
+    return Resolution.IGNORED if by_config else Resolution.SILENCED
+
+
 def severity(track: Track, rules: Rules, now: datetime) -> Severity:
     """Return how bad the problem is now; an open episode's severity only rises."""
     if track.kind is Kind.DRIFT and track.number is not None:

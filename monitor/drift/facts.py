@@ -11,7 +11,7 @@ from monitor.drift.failures import Streak
 from monitor.drift.foresight import RulesAt, tracks_of
 from monitor.drift.plausibility import Guard
 from monitor.drift.policy import Records
-from monitor.drift.rules import Ignore, Rules
+from monitor.drift.rules import Ignore, Rules, Silence
 from monitor.drift.snapshot import Number
 
 
@@ -175,7 +175,7 @@ def covering(facts: NumberFacts, rules: Rules, now: datetime) -> list[Ignore]:
     """Return the rules and silences that cover a number as it is, or as its problems show it."""
     shown = [track.number for track in facts.tracks if track.number is not None]
     shown += [facts.number] if facts.number is not None else []
-    return [rule for rule in rules.ignores if any(_covers(rule, number, now) for number in shown)]
+    return [rule for rule in rules.quieting if any(_covers(rule, number, now) for number in shown)]
 
 
 def _covers(rule: Ignore, number: Number, now: datetime) -> bool:
@@ -196,6 +196,8 @@ def _lasting(rules: Sequence[Ignore], *, whole: bool) -> Ignore | None:
 
 def quiet_of(rule: Ignore) -> Quiet:
     """Return what a rule or silence says about itself."""
+    if isinstance(rule, Silence):
+        return Quiet(kind=QuietKind.SILENCE, reason=rule.reason, until=rule.until, by=rule.by)
     return Quiet(kind=QuietKind.IGNORE, reason=rule.reason, until=rule.until, by=None)
 
 

@@ -5,6 +5,7 @@ pure functions of the records, which are all that is kept between two calls: rep
 gives the same.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +23,7 @@ from monitor.drift.episodes import (
     finished,
     observe,
     severity,
+    silenced_as,
     silent,
     track_id,
     unsettled,
@@ -149,7 +151,11 @@ def step(
     tracks, ended = _end(tracks, rules, now, accepted, accept_all=accept_all, unconfigured=unconfigured)
     counts, vocabulary = None, records.vocabulary
     if snapshot is not None:
-        ignored = sum(_is_ignored(track, rules, now) for track in tracks.values())
+        ignored = Counter(
+            track.number.state
+            for track in tracks.values()
+            if track.number is not None and _is_ignored(track, rules, now)
+        )
         counts, vocabulary = count(snapshot, vocabulary, rules.names, now, ignored=ignored)
     ready = [
         (
@@ -213,7 +219,7 @@ def _traffic(before: Snapshot | None, after: Snapshot) -> tuple[tuple[Number, ..
 
 
 def _is_ignored(track: Track, rules: Rules, now: datetime) -> bool:
-    """Whether the track's number drifts, and rules keep it silent."""
+    """Whether the track's number drifts, and a rule or silence keeps it quiet."""
     return track.kind is Kind.DRIFT and not track.good and not track.gone and silent(track, rules, now)
 
 
@@ -255,11 +261,11 @@ def _end(
         elif track.kind is not Kind.DRIFT and (accept_all or track.key in accepted):
             resolution = Resolution.ACCEPTED
         if resolution is None and track.episode is not None and silent(track, rules, now):
-            # The problem persists in silence: it may alert again when the rule is gone.
+            # The problem persists in silence: it may alert again when the rule or silence is gone.
             pending = msgspec.structs.replace(track, episode=None)
             if finished(pending, rules, now) is None:
                 kept[name] = pending
-            ended.append(Ended(track=track, at=now, resolution=Resolution.IGNORED))
+            ended.append(Ended(track=track, at=now, resolution=silenced_as(track, rules, now)))
         elif resolution is None:
             kept[name] = track
         elif track.episode is not None:

@@ -1,6 +1,6 @@
-"""Holds the rules of one connection as values: confirmation, silence, severity."""
+"""Holds the rules of one connection as values: confirmation, ignore rules and silences, severity."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
@@ -10,25 +10,48 @@ from monitor.drift.snapshot import Dependencies, Number
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ignore:
-    """One `[[ignore]]` rule of this connection (its connection pattern matched already).
+    """One `[[ignore]]` rule; `connection` and `number` are globs.
 
     `until` is the first instant at which the rule no longer holds. Without issue and state it silences the
     whole number; with an issue it takes that issue off the number's list.
     """
 
+    connection: str = "*"
     number: str = "*"
     issue: str | None = None
     state: str | None = None
     until: datetime | None = None
     reason: str = ""
 
+    def applies_to(self, connection: str) -> bool:
+        """Whether it is about a connection of this name."""
+        return fnmatchcase(connection, self.connection)
+
     def covers(self, number: Number, now: datetime) -> bool:
-        """Whether the rule holds now and names this number, in this state."""
+        """Whether the rule holds now and names this number of its connections, in this state."""
         if self.until is not None and now >= self.until:
             return False
         if self.state is not None and self.state.casefold() != number.state.casefold():
             return False
         return fnmatchcase(number.phone_number, self.number) or fnmatchcase(number.key, self.number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence(Ignore):
+    """An ignore rule that a person added while the monitor runs, and that has an end.
+
+    `keys` are the numbers of a connection that it is about, None for any; it holds them by their key, so that
+    it follows them when the connection is renamed. `until_ready`: a number leaves `keys` when it is ready.
+    """
+
+    id: str
+    keys: frozenset[str] | None = None
+    until_ready: bool = False
+    by: str | None = None
+
+    def covers(self, number: Number, now: datetime) -> bool:
+        """Whether the silence holds now and names this number, in this state."""
+        return (self.keys is None or number.key in self.keys) and Ignore.covers(self, number, now)
 
 
 _KIND_SEVERITY = {
@@ -84,18 +107,26 @@ class Rules:
     alerting: frozenset[Kind] = frozenset({Kind.DRIFT, Kind.NUMBER_REMOVED, Kind.RECONFIGURED})
     any_reconfiguration: bool = False
     ignores: tuple[Ignore, ...] = ()
+    silences: tuple[Silence, ...] = ()
     severities: Severities = field(default_factory=Severities)
     muted: bool = False
     changes_at: datetime | None = None
 
+    @property
+    def quieting(self) -> tuple[Ignore, ...]:
+        """All that keeps numbers quiet: the rules of the config, then the silences."""
+        return (*self.ignores, *self.silences)
+
+    def with_silences(self, silences: tuple[Silence, ...]) -> "Rules":
+        """Return these rules with the silences that are active now."""
+        return replace(self, silences=silences) if silences != self.silences else self
+
     def audible_issues(self, number: Number, now: datetime) -> tuple[str, ...] | None:
-        """Return the issues that no rule ignores; None if the number is silent.
+        """Return the issues that no rule or silence covers; None if the number is silent.
 
         A drifting number without issues counts as having its state as its issue.
         """
-        if not self.ignores:
-            return number.issues or (number.state,)
-        covering = [rule for rule in self.ignores if rule.covers(number, now)]
+        covering = [rule for rule in self.quieting if rule.covers(number, now)]
         if any(rule.issue is None for rule in covering):
             return None
         taken = {rule.issue.casefold() for rule in covering if rule.issue is not None}
@@ -104,22 +135,22 @@ class Rules:
         return left or None
 
     def silent_when_gone(self, number: Number, now: datetime) -> bool:
-        """Whether a rule silences the whole number, its removal included."""
-        return any(rule.issue is None and rule.covers(number, now) for rule in self.ignores)
+        """Whether a rule or silence covers the whole number, its removal included."""
+        return any(rule.issue is None and rule.covers(number, now) for rule in self.quieting)
 
     def reconfigured(self, before: Dependencies, after: Dependencies) -> bool:
         """Whether a ready number that depends on other things than before is a problem."""
         return bool(after.differing(before) if self.any_reconfiguration else after.lost(before))
 
     def names(self, code: str) -> bool:
-        """Whether a severity or an ignore rule names this state or issue."""
+        """Whether a severity, an ignore rule or a silence names this state or issue."""
         folded = code.casefold()
-        ignored = (name for rule in self.ignores for name in (rule.state, rule.issue) if name)
+        ignored = (name for rule in self.quieting for name in (rule.state, rule.issue) if name)
         return folded in self.severities.by_code or any(folded == name.casefold() for name in ignored)
 
     def wakes_at(self, now: datetime) -> datetime | None:
         """Return the next instant at which a rule starts or stops applying."""
-        instants = [rule.until for rule in self.ignores if rule.until is not None and rule.until > now]
+        instants = [rule.until for rule in self.quieting if rule.until is not None and rule.until > now]
         if self.changes_at is not None:
             instants.append(self.changes_at)
         return min(instants, default=None)

@@ -179,7 +179,8 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
 class Counts(msgspec.Struct, frozen=True):
     """What the gauges of one connection show; states and issues once seen stay for a while, as 0.
 
-    `folded` counts the states and issues that have no count of their own, see `vocabulary`.
+    `ignored` are drifting numbers that a rule or silence keeps quiet, by state. `folded` counts the states
+    and issues that have no count of their own, see `vocabulary`.
     """
 
     states: dict[str, int] = {}
@@ -188,7 +189,7 @@ class Counts(msgspec.Struct, frozen=True):
     inventory: dict[str, int] = {}
     warnings: int = 0
     skipped: int = 0
-    ignored: int = 0
+    ignored: dict[str, int] = {}
     folded: int = 0
 
     @property
@@ -200,6 +201,11 @@ class Counts(msgspec.Struct, frozen=True):
     def total_drifting(self) -> int:
         """The drifting ones among them."""
         return sum(self.drifting.values())
+
+    @property
+    def total_ignored(self) -> int:
+        """The drifting ones that a rule or silence keeps quiet."""
+        return sum(self.ignored.values())
 
 
 class ChangeKind(StrEnum):

@@ -252,6 +252,7 @@ _ENDINGS: Mapping[Resolution, str] = {
     Resolution.REMOVED: "removed from the inventory after {}",
     Resolution.ACCEPTED: "accepted after {}",
     Resolution.IGNORED: "ignored by a rule after {}, not recovered",
+    Resolution.SILENCED: "silenced after {}, not recovered",
     Resolution.UNCONFIGURED: "no longer configured after {}, not recovered",
     Resolution.MIXED: "ended for several reasons after {}",
 }

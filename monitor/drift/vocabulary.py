@@ -9,6 +9,7 @@ ready numbers, and what the rules name.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 import msgspec
 
@@ -40,16 +41,21 @@ class Vocabulary(msgspec.Struct, frozen=True, array_like=True):
 
 
 def count(
-    snapshot: Snapshot, known: Vocabulary, named: Callable[[str], bool], now: datetime, *, ignored: int = 0
+    snapshot: Snapshot,
+    known: Vocabulary,
+    named: Callable[[str], bool],
+    now: datetime,
+    *,
+    ignored: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[Counts, Vocabulary]:
     """Return the counts of a snapshot, and the vocabulary after it.
 
     Args:
         snapshot: The applied one.
         known: The vocabulary before it.
-        named: Whether a rule names a state or an issue.
+        named: Whether a rule or silence names a state or an issue.
         now: The instant of the step.
-        ignored: How many drifting numbers are ignored.
+        ignored: How many drifting numbers a rule or silence keeps quiet, by their real state.
     """
     troubled = [number for number in snapshot.numbers.values() if number.drifting]
     states = Counter([number.state for number in snapshot.numbers.values()])
@@ -71,7 +77,7 @@ def count(
         inventory=dict(snapshot.inventory),
         warnings=len(snapshot.warnings),
         skipped=snapshot.skipped,
-        ignored=ignored,
+        ignored=dict.fromkeys(vocabulary.drifting, 0) | _folded(ignored, vocabulary.states),
         folded=len(states.keys() - vocabulary.states.keys()) + len(issues.keys() - vocabulary.issues.keys()),
     )
     return counts, vocabulary

@@ -266,8 +266,13 @@ _STABLE = (
         "issue",
         lambda counts: counts.issues,
     ),
-    _of_counts(
-        Family("voicelink_ignored_numbers", "gauge", "Drifting phone numbers that an ignore rule silences."),
+    _of_labels(
+        Family(
+            "voicelink_ignored_numbers",
+            "gauge",
+            "Drifting phone numbers that an ignore rule or a silence keeps quiet, by state.",
+        ),
+        "state",
         lambda counts: counts.ignored,
     ),
     _of_labels(

@@ -398,10 +398,12 @@ _NOT_RECOVERED: Mapping[Resolution, str] = {
     Resolution.REMOVED: "Not recovered: removed from the inventory.",
     Resolution.ACCEPTED: "Accepted: a user confirmed that this is intended.",
     Resolution.IGNORED: "Not recovered: an ignore rule now covers this. It may still be broken.",
+    Resolution.SILENCED: "Not recovered: a user silenced it. What still drifts when the silence ends "
+    "alerts anew.",
     Resolution.UNCONFIGURED: "Not recovered: no longer configured, so the monitor no longer checks it. "
     "It may still be broken.",
-    Resolution.MIXED: "Ended for several reasons: not everything recovered. The rest was removed, accepted "
-    "or ignored, or is no longer checked.",
+    Resolution.MIXED: "Ended for several reasons: not everything recovered. The rest was removed, accepted, "
+    "ignored or silenced, or is no longer checked.",
 }
 
 

@@ -30,6 +30,8 @@ class Action(StrEnum):
     ACCEPT = "accept"
     RETRY = "retry"
     DISMISS = "dismiss"
+    SILENCE = "silence"
+    END_SILENCE = "end_silence"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from monitor.drift.snapshot import Counts
 from monitor.store.claims import streak_of
 from monitor.store.codec import Codec
 from monitor.store.inventory import all_gone
-from monitor.store.tables import UtcDateTime, acceptances, connections, from_row, snapshots
+from monitor.store.tables import UtcDateTime, acceptances, connections, from_row, silenced, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +95,8 @@ async def begin_watching(
 ) -> bool:
     """Add new connections and bring known ones up to date; return whether what is watched changed.
 
-    Where the rules differ from those that its policy last ran with, it runs at once. Other rows stay:
-    `stop_watching` deletes those.
+    Where the rules or the name differ from those that its policy last ran with, it runs at once. Other rows
+    stay: `stop_watching` deletes those.
 
     Args:
         tx: A writing transaction.
@@ -118,7 +118,9 @@ async def begin_watching(
         if not decides:
             continue
         if any(getattr(row, name) != value for name, value in values.items()):
-            looks_at = now if row.rules_digest != watch.rules_digest else None
+            # Silences go by the name, too.
+            judged = row.rules_digest == watch.rules_digest and row.name == watch.name
+            looks_at = None if judged else now
             other.append({"which": watch.identity, "looks_at": looks_at} | values)
         due_at = _due_at(watch, row, now, alone=alone)
         if due_at != row.due_at:
@@ -169,9 +171,9 @@ _MOVE_DUE = (
 
 
 async def stop_watching(tx: AsyncConnection, identities: Collection[str], now: datetime) -> None:
-    """Delete these connections' rows, snapshots and open acceptances; their history stays."""
+    """Delete these connections' rows, snapshots, acceptances and silenced numbers; their history stays."""
     await all_gone(tx, identities, now)
-    for table in (acceptances, connections, snapshots):
+    for table in (acceptances, connections, silenced, snapshots):
         await tx.execute(delete(table).where(table.c.identity.in_(identities)))
 
 

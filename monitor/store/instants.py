@@ -31,6 +31,7 @@ from monitor.store.tables import (
     pulse,
     receivers,
     replicas,
+    silences,
     told,
 )
 from monitor.voicelink.budget import LONGEST_PAUSE_S
@@ -92,6 +93,8 @@ LONGEST_DELAYS: Mapping[Column[Any], timedelta] = {
     budgets.c.next_at: timedelta(minutes=10),  # each replica takes one of a minute at the slowest pace
     budgets.c.paused_until: timedelta(seconds=LONGEST_PAUSE_S),
     acceptances.c.asked_at: _PAST,
+    silences.c.created_at: _PAST,
+    silences.c.ended_at: _PAST,
     actions.c.at: _PAST,
     pulse.c.at: _PAST,
 }
@@ -99,6 +102,7 @@ LONGEST_DELAYS: Mapping[Column[Any], timedelta] = {
 
 EXEMPT: Mapping[Column[Any], str] = {
     connections.c.due_at: "its connection's own interval bounds it, in `begin_watching`",
+    silences.c.until: "the person who set it named it",
 }
 """Instants that something else bounds, or that a user or the config names."""
 

@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.policy import Records, Step
+from monitor.drift.rules import Silence
 from monitor.drift.snapshot import Counts
 from monitor.drift.widespread import Spread
 from monitor.notify.routing import Route
@@ -18,12 +19,13 @@ from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
 from monitor.store.inventory import take_stock
+from monitor.store.silences import leave, silences_of
 from monitor.store.tables import acceptances, connections, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredState:
-    """A connection's records with their counts, and what users have accepted since.
+    """A connection's records with their counts, its silences, and what users have accepted since.
 
     `acceptances` are the rows that a step has to delete once it has acted on them.
     """
@@ -33,6 +35,7 @@ class StoredState:
     accepted: frozenset[str] = frozenset()
     accept_all: bool = False
     acceptances: tuple[int, ...] = ()
+    silences: tuple[Silence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,8 @@ class StepRecord:
     """What a sync or a step of one connection leaves in the store.
 
     For a held answer `step` and `counts` are None: it is not applied, so the stored counts stay. `result` is
-    None where no sync was made. `same`: the records are those that are stored already.
+    None where no sync was made. `same`: the records are those that are stored already. `waited` are silences
+    that need not wait for a number any more, each with the number's key.
     """
 
     claim: Claim
@@ -52,6 +56,7 @@ class StepRecord:
     step: Step | None = None
     messages: Sequence[AlertMessage] = ()
     acceptances: tuple[int, ...] = ()
+    waited: Sequence[tuple[str, str]] = ()
     spread: Spread = field(default_factory=Spread)
     same: bool = False
 
@@ -72,12 +77,14 @@ class Ledger:
         async with self._database.read() as tx:
             row = (await tx.execute(_STATE, which)).first()
             accepted = list(await tx.execute(_ACCEPTED, which)) if claim.policy_due else []
+            silences = await silences_of(tx, claim.identity)
         return StoredState(
             records=self._codec.unpack_records(row.records) if row is not None else Records(),
             counts=self._codec.unpack_counts(row.counts) if row is not None and row.counts else None,
             accepted=frozenset(each.key for each in accepted if each.key is not None),
             accept_all=any(each.key is None for each in accepted),
             acceptances=tuple(each.id for each in accepted),
+            silences=silences,
         )
 
     async def keep(self, record: StepRecord, routes: Sequence[Route]) -> None:
@@ -95,7 +102,8 @@ class Ledger:
             settled=step.settled if step is not None else False,
             held=hold.count if hold is not None else 0,
             held_reason=hold.reason if hold is not None else None,
-            wakes_at=step.wakes_at if step is not None else record.at,
+            # What a silence has let go of is looked at again without it.
+            wakes_at=step.wakes_at if step is not None and not record.waited else record.at,
             at=record.at,
         )
 
@@ -110,6 +118,7 @@ class Ledger:
                 await save_alerts(
                     tx, identity, record.messages, routes=routes, spread=record.spread, now=record.at
                 )
+            await leave(tx, identity, record.waited)
             if record.acceptances:
                 await tx.execute(delete(acceptances).where(acceptances.c.id.in_(record.acceptances)))
 

@@ -36,6 +36,7 @@ from monitor.store.rows import (
     number_row,
     trouble_row,
 )
+from monitor.store.silences import active_silences
 from monitor.store.tables import (
     UtcDateTime,
     actions,
@@ -81,13 +82,13 @@ async def problems(
     Args:
         tx: A reading transaction.
         codec: Unpacks the snapshots.
-        rules_of: The rules that decide which problems are ignored.
+        rules_of: The rules that decide which problems are ignored; silences are added to them.
         now: The instant at which the rules apply.
         connection: Only connections whose name matches this glob.
         state: Only this state or issue, in any case.
         since: Only problems that began then or later.
         status: Only this status.
-        ignored: Only those that a rule silences (True), or only the others (False).
+        ignored: Only those that a rule or silence keeps quiet (True), or only the others (False).
         limit: The most rows to return.
         after: The `next` of the previous page.
 
@@ -98,14 +99,15 @@ async def problems(
     def wanted(row: Problem) -> bool:
         if since is not None and row.since < since:
             return False
-        if ignored not in (None, row.status is ProblemStatus.IGNORED):
+        if ignored not in (None, row.status.quiet):
             return False
         return status in (None, row.status) and _in_state(state, row.state, row.issues)
 
     start = parts_of(after, tuple[Text, Text, Text]) if after is not None else None
     found: list[Problem] = []
+    silences = await active_silences(tx)
     async for whose, records in _blobs(tx, connection, start[0] if start else None):
-        rules = rules_of(whose.identity)
+        rules = (rules_of(whose.identity) or Rules()).with_silences(silences.of(whose))
         tracks = codec.unpack_tracks(records).values()
         rows = [
             trouble_row(whose, track, track.number, rules, now)

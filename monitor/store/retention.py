@@ -1,4 +1,4 @@
-"""Retention: deletes old changes, gaps, actions, ended episodes and alerts, settled deliveries."""
+"""Retention: deletes old changes, gaps, actions, ended episodes, alerts and silences, settled deliveries."""
 
 from datetime import datetime
 
@@ -15,6 +15,8 @@ from monitor.store.tables import (
     episodes,
     gaps,
     inventory,
+    silenced,
+    silences,
     told,
 )
 
@@ -50,6 +52,8 @@ async def prune(tx: AsyncConnection, before: datetime) -> int:
             # A part lives as long as its widespread alert.
             & (alerts.c.part_of.is_(None) | alerts.c.part_of.not_in(select(whole.c.id))),
         ),
+        (silences, silences.c.id, silences.c.ended_at < before),
+        (silenced, silenced.c.silence_id, silenced.c.silence_id.not_in(select(silences.c.id))),
         # As long as its alert is known: a receiver that comes back to the config is told of the end.
         (told, told.c.alert_id, told.c.alert_id.not_in(select(alerts.c.id))),
     )

@@ -1,13 +1,14 @@
 """Rows that queries return; the same for the commands, the JSON API and the pages."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from monitor.drift.alert import GONE, Kind
-from monitor.drift.episodes import Track, silent
+from monitor.drift.episodes import Track, silenced_as, silent
 from monitor.drift.naming import Value, moved
-from monitor.drift.rules import Rules
+from monitor.drift.rules import Ignore, Rules
+from monitor.drift.silences import in_words
 from monitor.drift.snapshot import Counts, Number
 from monitor.errors import Outcome
 from monitor.store.actions import Action
@@ -18,13 +19,20 @@ class ProblemStatus(StrEnum):
     """Where a trouble stands.
 
     `pending`: not confirmed yet, or in a maintenance window. `alerting`: in a firing alert. `ending`: in a
-    firing alert, but good again for now. `ignored`: a rule silences it.
+    firing alert, but good again for now. `ignored`: a rule of the config keeps it quiet; `silenced`: a
+    silence does.
     """
 
     PENDING = "pending"
     ALERTING = "alerting"
     ENDING = "ending"
     IGNORED = "ignored"
+    SILENCED = "silenced"
+
+    @property
+    def quiet(self) -> bool:
+        """Whether a rule or a silence keeps the trouble from alerting."""
+        return self in (ProblemStatus.IGNORED, ProblemStatus.SILENCED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +145,58 @@ class ActionRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SilenceRow:
+    """One silence: what it matches, until when, why, and who set and ended it.
+
+    What it does not go by is null; `connection` and `number` are globs, `alert` stands for the members that
+    it had. `until` is null where it lasts until its numbers are ready, `ended_by` where it ended by itself.
+    `numbers` is how many numbers in trouble it keeps quiet now. `notes` says whether it matches nothing, or
+    ends within a day.
+    """
+
+    id: str
+    connection: str | None
+    number: str | None
+    state: str | None
+    issue: str | None
+    alert: str | None
+    until: datetime | None
+    until_ready: bool
+    reason: str
+    by: str | None
+    created_at: datetime
+    ended_at: datetime | None
+    ended_by: str | None
+    numbers: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def matchers(self) -> str:
+        """What it matches, in words."""
+        rule = Ignore(
+            connection=self.connection or "*",
+            number=self.number or "*",
+            state=self.state,
+            issue=self.issue,
+        )
+        return in_words(rule, self.alert)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuietNotice:
+    """Something to know about an ignore rule of the config or a silence: that it matches nothing, ends soon.
+
+    `id` is the silence's, null for a rule. `matchers` says what it matches, `note` what there is to know.
+    """
+
+    id: str | None
+    matchers: str
+    reason: str
+    until: datetime | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRow:
     """One message for one receiver; `summary`, `kind` and `connections` are those of its alert."""
 
@@ -222,7 +282,7 @@ def connection_row(standing: ConnectionState, *, maintenance: bool | None) -> Co
         status=status,
         numbers=counts.total if counts else None,
         drifting=counts.total_drifting if counts else None,
-        ignored=counts.ignored if counts else None,
+        ignored=counts.total_ignored if counts else None,
         states=shown.states,
         drifting_states=shown.drifting,
         issues=shown.issues,
@@ -255,13 +315,11 @@ def unknown_since(row: ConnectionRow, now: datetime) -> datetime | None:
     return None
 
 
-def trouble_row(
-    whose: ConnectionName, track: Track, number: Number, rules: Rules | None, now: datetime
-) -> Problem:
-    """Return the row of a number's track; without rules nothing is ignored."""
+def trouble_row(whose: ConnectionName, track: Track, number: Number, rules: Rules, now: datetime) -> Problem:
+    """Return the row of a number's track."""
     episode = track.episode
-    if rules is not None and silent(track, rules, now):
-        status = ProblemStatus.IGNORED
+    if silent(track, rules, now):
+        status = ProblemStatus(silenced_as(track, rules, now))
     elif episode is None:
         status = ProblemStatus.PENDING
     else:

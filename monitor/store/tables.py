@@ -423,6 +423,38 @@ acceptances = Table(
     Column("asked_at", UtcDateTime, nullable=False),
 )
 
+# Numbers that a person keeps quiet for a while. Where it is about certain numbers, `silenced` has them; of
+# one that lasts until they are ready, each leaves when it is.
+silences = Table(
+    "silences",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("connection", Text),
+    Column("number", Text),
+    Column("state", Text),
+    Column("issue", Text),
+    Column("alert", Text),
+    Column("until", UtcDateTime),
+    Column("until_ready", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("ended_by", Text),
+    # Whether a daemon has logged its beginning and its end; commands have no log.
+    Column("start_logged", Boolean, nullable=False, default=False),
+    Column("end_logged", Boolean, nullable=False, default=False),
+    Index("silences_ended", "ended_at"),
+)
+
+silenced = Table(
+    "silenced",
+    metadata,
+    Column("silence_id", Text, primary_key=True),
+    Column("identity", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+)
+
 actions = Table(
     "actions",
     metadata,

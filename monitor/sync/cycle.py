@@ -16,6 +16,7 @@ import xxhash
 from monitor.clock import Clock
 from monitor.drift.plausibility import seen_again
 from monitor.drift.policy import Judgement, Step, judge, step
+from monitor.drift.silences import done_waiting
 from monitor.drift.snapshot import Counts
 from monitor.errors import LeaseLost, Outcome, StoreUnavailable, SyncError
 from monitor.notify.routing import Route
@@ -209,6 +210,7 @@ class Cycle:
             step=done,
             messages=messages,
             acceptances=stored.acceptances,
+            waited=done_waiting(stored.silences, done.records.tracks),
             spread=watchlist.spread,
             same=done.records == stored.records,
         )
@@ -272,7 +274,7 @@ def _quiet(claim: Claim) -> bool:
 def _step(connection: Connection, stored: StoredState, now: datetime, judgement: Judgement | None) -> Step:
     return step(
         stored.records,
-        connection.rules(now),
+        connection.rules(now).with_silences(stored.silences),
         now,
         scope=connection.identity,
         verdict=judgement,

@@ -1,4 +1,4 @@
-"""Actions over the web: reload, sync, accept, retry, dismiss. Off unless configured."""
+"""Actions over the web: reload, sync, accept, retry, dismiss, silence. Off unless configured."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -11,8 +11,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from structlog.typing import FilteringBoundLogger
 
+from monitor.drift.silences import NewSilence
 from monitor.errors import MonitorError, StoreUnavailable
 from monitor.store.actions import Actor
+from monitor.store.rows import SilenceRow
 from monitor.web.auth import user_of
 from monitor.web.problems import BadRequest
 from monitor.web.settings import Settings
@@ -72,6 +74,26 @@ class Lifecycle(Protocol):
 
         Raises:
             Refused: There is no such delivery, or it is not dead.
+            StoreUnavailable: The store is unavailable.
+        """
+        ...
+
+    async def add_silence(self, asked: NewSilence, by: Actor) -> SilenceRow:
+        """Keep numbers quiet for a while; return the silence.
+
+        Raises:
+            Invalid: It cannot be set like this.
+            UnknownName: There is no such alert.
+            StoreUnavailable: The store is unavailable.
+        """
+        ...
+
+    async def end_silence(self, silence_id: str, by: Actor) -> SilenceRow:
+        """End a silence; return it.
+
+        Raises:
+            UnknownName: There is no such silence.
+            Refused: It has ended already.
             StoreUnavailable: The store is unavailable.
         """
         ...

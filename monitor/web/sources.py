@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.exceptions import HTTPException
 
 from monitor.clock import Clock
+from monitor.drift.rules import Ignore
 from monitor.store.availability import Availability, Span, Standing, availability
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
@@ -35,8 +36,9 @@ BUSY = "too many requests are reading the store; try again in a moment"
 class Sources:
     """Everything that pages and API read from.
 
-    `rules_of`, `maintenance_of` and `is_overdue` answer by a connection's identity, as of now. `grounds` is
-    what the config says that explanations need, `retention` how long changes are kept.
+    `rules_of`, `maintenance_of` and `is_overdue` answer by a connection's identity, as of now. `ignores` are
+    the ignore rules of the config, `grounds` is what the config says that explanations need, `retention` how
+    long changes are kept.
     """
 
     database: Database
@@ -48,6 +50,7 @@ class Sources:
     maintenance_of: MaintenanceOf
     is_overdue: IsOverdue
     grounds: Callable[[], Grounds]
+    ignores: Callable[[], Sequence[Ignore]]
     retention: Callable[[], timedelta]
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READERS), init=False)
 

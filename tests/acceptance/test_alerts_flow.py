@@ -142,7 +142,7 @@ async def test_ignore_rule_added_by_a_restart_ends_the_alert_as_ignored(
     [story] = await told_ends(webhook_sink, 1)
     assert story[-1]["resolution"] == "ignored"
     assert "not recovered" in story[-1]["summary"]
-    await daemon.until("voicelink_ignored_numbers", 2, connection="conn-0001")
+    await daemon.until("voicelink_ignored_numbers", 2, connection="conn-0001", state="NO_VOCOBASE_AGENT")
     gauge = {"connection": "conn-0001", "state": "NO_VOCOBASE_AGENT"}
     assert await daemon.value("voicelink_drift_numbers", **gauge) == 2
     await daemon.stop()

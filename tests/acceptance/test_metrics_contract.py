@@ -14,7 +14,7 @@ _METRICS = """
 voicelink_numbers                                             connection state
 voicelink_drift_numbers                                       connection state
 voicelink_issue_numbers                                       connection issue
-voicelink_ignored_numbers                                     connection
+voicelink_ignored_numbers                                     connection state
 voicelink_inventory                                           connection kind
 voicelink_sync_warnings                                       connection
 voicelink_connection_info                                     connection account connection_id

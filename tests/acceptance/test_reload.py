@@ -115,7 +115,7 @@ async def test_reload_of_rules_acts_at_once(run_daemon: RunDaemon, provider: Run
     await reload(daemon, config | {"ignore": [rule]})
     [ended] = await daemon.wait_for("alert.resolved", kind="drift")
     assert ended["resolution"] == "ignored"
-    await daemon.until("voicelink_ignored_numbers", 1, connection="conn-0001")
+    await daemon.until("voicelink_ignored_numbers", 1, connection="conn-0001", state="ROUTING_MISSING")
     await reload(daemon, config)
     await daemon.wait_for("alert.opened", count=2, kind="drift")
     await daemon.stop()

@@ -19,7 +19,7 @@ from monitor.drift.alert import (
 from monitor.drift.alerts import Alert, Report
 from monitor.drift.episodes import Ended, Track
 from monitor.drift.failures import FailureRecords, FailureRules, Health, ReceiverHealth, Streak, step
-from monitor.drift.rules import Ignore, Rules, Severities
+from monitor.drift.rules import Ignore, Rules, Severities, Silence
 from monitor.drift.snapshot import ActionItem, Dependencies, Number
 from monitor.drift.text import Watched, Wording, body
 from monitor.drift.widespread import Cause, Part, Spread, Tally, Widespread, look
@@ -184,6 +184,14 @@ def ignored() -> AlertBody:
     """A rule silences them."""
     watch = broken_at(*SIX)
     watch.rules = replace(RULES, ignores=(Ignore(issue="NO_BOT"),))
+    watch.wait(40 * MINUTE)
+    return told(watch)
+
+
+def silenced() -> AlertBody:
+    """A person silences them for a while."""
+    watch = broken_at(*SIX)
+    watch.rules = replace(RULES, silences=(Silence(id="3f9a12bc44", state="NO_BOT"),))
     watch.wait(40 * MINUTE)
     return told(watch)
 
@@ -424,6 +432,7 @@ EXAMPLES: Mapping[str, Callable[[], AlertBody]] = {
     "acknowledgement_ended": acknowledgement_ended,
     "resolved_recovered": recovered,
     "resolved_ignored": ignored,
+    "resolved_silenced": silenced,
     "resolved_removed": removed,
     "resolved_accepted": accepted,
     "resolved_unconfigured": unconfigured,

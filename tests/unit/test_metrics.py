@@ -24,7 +24,7 @@ COUNTS = Counts(
     inventory=dict.fromkeys(INVENTORY_KINDS, 4),
     warnings=1,
     skipped=3,
-    ignored=1,
+    ignored={"NO_BOT": 1},
 )
 VIEW = ConnectionView(
     identity="9b7f",
@@ -87,7 +87,7 @@ async def test_connection_shows_every_promised_series(accept: str) -> None:
         key("voicelink_numbers", connection=c, state="EXPIRED"): 0,
         key("voicelink_drift_numbers", connection=c, state="NO_BOT"): 2,
         key("voicelink_issue_numbers", connection=c, issue="NO_BOT"): 2,
-        key("voicelink_ignored_numbers", connection=c): 1,
+        key("voicelink_ignored_numbers", connection=c, state="NO_BOT"): 1,
         **{key("voicelink_inventory", connection=c, kind=kind): 4 for kind in INVENTORY_KINDS},
         key("voicelink_sync_warnings", connection=c): 1,
         key("voicelink_sync_skipped_entries", connection=c): 3,
@@ -145,7 +145,7 @@ async def test_connection_before_its_first_sync_claims_nothing() -> None:
         pytest.param(
             {"last_duration_s": 1e-05}, "voicelink_sync_last_duration_seconds", 1e-05, id="duration"
         ),
-        pytest.param({"counts": Counts(ignored=9)}, "voicelink_ignored_numbers", 9, id="counts"),
+        pytest.param({"counts": Counts(warnings=9)}, "voicelink_sync_warnings", 9, id="counts"),
     ],
 )
 async def test_connection_follows_its_view(change: dict[str, object], name: str, value: float) -> None:

@@ -139,7 +139,7 @@ def status_of(status: MonitorStatus, not_ready: str | None) -> StatusAnswer:
         numbers=NumberTotals(
             total=sum(each.total for each in counts),
             drifting=sum(each.total_drifting for each in counts),
-            ignored=sum(each.ignored for each in counts),
+            ignored=sum(each.total_ignored for each in counts),
         ),
         alerts_firing={severity: severities.count(severity) for severity in Severity},
         receivers=list(status.receivers),

@@ -82,7 +82,7 @@ def worst_connections(
             firing[name] = max(firing.get(name, alert.severity), alert.severity, key=lambda each: each.rank)
 
     def hurts(view: ConnectionView) -> tuple[int, int, bool, bool, str]:
-        drifting = view.counts.total_drifting - view.counts.ignored if view.counts else 0
+        drifting = view.counts.total_drifting - view.counts.total_ignored if view.counts else 0
         worst = firing.get(view.name)
         held = sync_status(view) is SyncStatus.HELD
         return -(worst.rank + 1 if worst else 0), -drifting, view.name not in blind, not held, view.name

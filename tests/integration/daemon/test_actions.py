@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,14 @@ from sqlalchemy import insert, select, text
 from monitor.daemon.actions import DaemonLifecycle
 from monitor.drift.alert import Notice, encode_body
 from monitor.drift.rules import Rules
+from monitor.drift.silences import NewSilence
 from monitor.errors import ConfigError, Refused, StoreUnavailable, UnknownName
 from monitor.store.actions import COMMAND, Action, ActionRecord, Actor, add_action
 from monitor.store.codec import Codec
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
 from monitor.store.queries import action_rows
-from monitor.store.tables import acceptances, deliveries, snapshots
+from monitor.store.tables import acceptances, deliveries, silences, snapshots
 from tests.fakes.alerts import BODY
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.log import FakeLog
@@ -202,12 +204,29 @@ async def records(database: Database) -> list[tuple[str, str | None, str, str]]:
     return [(row.action, row.user, row.address, row.target) for row in reversed(rows)]
 
 
+WEEKEND = NewSilence(state="NO_BOT", for_="2d", reason="known")
+
+
+async def silent(database: Database, silence_id: str) -> None:
+    """Let a silence be active."""
+    async with database.write() as tx:
+        values = {"id": silence_id, "state": "NO_BOT", "reason": "known", "until_ready": False}
+        await tx.execute(
+            insert(silences).values(**values, created_at=START, until=START + timedelta(hours=1))
+        )
+
+
 DONE: dict[Action, tuple[Callable[[DaemonLifecycle], Awaitable[object]], str]] = {
     Action.RELOAD: (lambda lifecycle: lifecycle.reload(OPS), "config"),
     Action.SYNC: (lambda lifecycle: lifecycle.sync_now("acme", OPS), "acme"),
     Action.ACCEPT: (lambda lifecycle: lifecycle.accept("acme", None, OPS), "acme"),
     Action.RETRY: (lambda lifecycle: lifecycle.retry("d1", OPS), "d1"),
     Action.DISMISS: (lambda lifecycle: lifecycle.dismiss("d1", OPS), "d1"),
+    Action.SILENCE: (
+        lambda lifecycle: lifecycle.add_silence(WEEKEND, OPS),
+        "silence c7c95fc678 (state NO_BOT)",
+    ),
+    Action.END_SILENCE: (lambda lifecycle: lifecycle.end_silence("s1", OPS), "silence s1 (state NO_BOT)"),
 }
 
 
@@ -217,6 +236,7 @@ async def test_every_action_is_recorded_and_logged(
 ) -> None:
     """Who, from where, what and on what: once in the store, and in one line of the log with these fields."""
     await dead(database, "d1")
+    await silent(database, "s1")
     act, target = DONE[action]
     await act(lifecycle)
     assert await records(database) == [(action, "ops", "192.0.2.7", target)]
@@ -241,6 +261,11 @@ async def test_accepted_numbers_are_named_in_the_record(
         pytest.param(lambda lifecycle: lifecycle.accept("acme", [key(1)], OPS), id="accept"),
         pytest.param(lambda lifecycle: lifecycle.retry("d1", OPS), id="retry"),
         pytest.param(lambda lifecycle: lifecycle.dismiss("d1", OPS), id="dismiss"),
+        pytest.param(
+            lambda lifecycle: lifecycle.add_silence(NewSilence(alert="a1", for_="1h", reason="x"), OPS),
+            id="silence",
+        ),
+        pytest.param(lambda lifecycle: lifecycle.end_silence("s1", OPS), id="end_silence"),
     ],
 )
 async def test_what_is_refused_is_not_recorded(

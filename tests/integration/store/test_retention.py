@@ -10,7 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.store.connections import stop_watching
 from monitor.store.database import Database
 from monitor.store.retention import BATCH, prune
-from monitor.store.tables import Json, UtcDateTime, alerts, changes, deliveries, episodes, metadata, told
+from monitor.store.tables import (
+    Json,
+    UtcDateTime,
+    alerts,
+    changes,
+    deliveries,
+    episodes,
+    metadata,
+    silenced,
+    silences,
+    told,
+)
 from tests.fakes.clock import START
 
 LIMIT = START - timedelta(minutes=1)
@@ -46,6 +57,15 @@ PRUNED: dict[str, list[tuple[str, dict[str, Any], bool]]] = {
         ("still there", {"gone_at": None}, False),
     ],
     "gaps": [("ended long ago", {"ended_at": OLD}, True), ("ended lately", {"ended_at": YOUNG}, False)],
+    "silences": [
+        ("ended long ago", {"ended_at": OLD}, True),
+        ("ended lately", {"id": "kept", "ended_at": YOUNG}, False),
+        ("active", {"ended_at": None}, False),
+    ],
+    "silenced": [
+        ("by what is gone", {"silence_id": "gone"}, True),
+        ("by what is kept", {"silence_id": "kept"}, False),
+    ],
     "told": [
         ("of an alert that is gone", {"alert_id": "gone", "ended_at": None}, True),
         ("of an alert that is kept", {"alert_id": "kept", "ended_at": OLD}, False),
@@ -115,6 +135,8 @@ async def test_only_what_is_old_and_over_is_pruned(
             await add(tx, deliveries, alert_id="untold", status="pending", finished_at=None)
         if table is alerts and values.get("part_of") == "kept":
             await add(tx, alerts, id="kept", status="firing", resolved_at=None)
+        if table is silenced:
+            await add(tx, silences, id="kept", ended_at=None)
         if table is told:
             await add(tx, alerts, id="kept", status="resolved", resolved_at=YOUNG)
         if table is deliveries:
@@ -147,7 +169,7 @@ async def test_one_transaction_prunes_a_batch(database: Database) -> None:
         assert [await prune(tx, LIMIT) for _ in range(3)] == [BATCH + 1, 1, 0]
 
 
-@pytest.mark.parametrize("name", ["acceptances", "connections", "snapshots"])
+@pytest.mark.parametrize("name", ["acceptances", "connections", "silenced", "snapshots"])
 async def test_connection_that_is_no_longer_watched_leaves_nothing_waiting(
     database: Database, name: str
 ) -> None:

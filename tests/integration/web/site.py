@@ -10,10 +10,12 @@ from pathlib import Path
 
 import bcrypt
 import httpx
+import msgspec
 from fastapi import APIRouter, FastAPI
 
 from monitor.drift.facts import Terms
 from monitor.drift.rules import Rules
+from monitor.drift.silences import NewSilence
 from monitor.errors import MonitorError, UnknownName
 from monitor.metrics import Metrics
 from monitor.notify.routing import Route
@@ -23,6 +25,8 @@ from monitor.store.codec import Codec
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
 from monitor.store.explanations import LOG, Grounds
+from monitor.store.rows import SilenceRow
+from monitor.store.silences import set_silence, stop_silence
 from monitor.web.actions import Actions, action_routes
 from monitor.web.api import api_routes
 from monitor.web.app import create_app
@@ -46,6 +50,7 @@ class FakeDaemon:
         self.asked: list[Actor] = []
         self.fails: MonitorError | None = None
         self.busy: set[str] = set()
+        self.database: Database | None = None
         self.shown = MonitorStatus(
             instance="prod",
             version="1.2.3",
@@ -104,6 +109,25 @@ class FakeDaemon:
         if self.fails is not None:
             raise self.fails
         self.did(f"dismiss {delivery_id}", by)
+
+    async def add_silence(self, asked: NewSilence, by: Actor) -> SilenceRow:
+        """Set a silence in the store, as the daemon does."""
+        if self.fails is not None:
+            raise self.fails
+        assert self.database is not None
+        asked = msgspec.structs.replace(asked, by=by.user or asked.by)
+        made = await set_silence(self.database, CODEC, asked, by, START, logged=True)
+        self.did(made.did.target, by)
+        return made.silence
+
+    async def end_silence(self, silence_id: str, by: Actor) -> SilenceRow:
+        """End a silence in the store, as the daemon does."""
+        if self.fails is not None:
+            raise self.fails
+        assert self.database is not None
+        ended = await stop_silence(self.database, silence_id, by, START, logged=True)
+        self.did(f"end {ended.did.target}", by)
+        return ended.silence
 
 
 class Held:
@@ -188,6 +212,7 @@ class Site:
         self, cert_file: Path | None = None, key_file: Path | None = None
     ) -> AsyncIterator[WebServer]:
         """Listen on a free port; `client` asks there."""
+        self.daemon.database = self.database
         self.actions = Actions(
             lifecycle=self.daemon,
             settings=lambda: self.settings,
@@ -206,6 +231,7 @@ class Site:
                 terms_of=lambda _: Terms(rules_at=lambda _: self.rules or Rules()),
                 routes=(Route(receiver=LOG), Route(receiver="hook")),
             ),
+            ignores=lambda: self.rules.ignores if self.rules is not None else (),
             retention=lambda: dt.timedelta(days=90),
         )
         pages, metrics = Pages(self.sources, self.actions), Metrics(version="1.2.3")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from monitor.drift.alert import Severity
 from monitor.drift.plausibility import Guard
 from monitor.drift.policy import Step
-from monitor.drift.rules import Ignore, Rules, Severities
+from monitor.drift.rules import Ignore, Rules, Severities, Silence
 from monitor.drift.snapshot import Dependencies, Number, Snapshot
 from tests.unit.drift.build import (
     EVERY_KIND,
@@ -147,6 +147,7 @@ class Life(Watch):
         self.order = order
         self.restarts = restarts
         self.variant = 0
+        self.silences: tuple[Silence, ...] = ()
 
     def live(self, events: Iterable[Event]) -> "Life":
         """Go through the events; between them, step at every instant that policy asked for."""
@@ -162,7 +163,7 @@ class Life(Watch):
         """Let one event happen."""
         if isinstance(what, Wait) and what.rules is not None:
             self.variant = what.rules
-        self.rules = rules_at(self.variant, self.now + after)
+        self.rules = rules_at(self.variant, self.now + after).with_silences(self.silences)
         if self.restarts:
             self.records = restored(self.records)
         if isinstance(what, Wait):

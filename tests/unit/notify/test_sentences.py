@@ -44,6 +44,7 @@ WORDS: Mapping[Resolution, str] = {
     Resolution.REMOVED: "removed from the inventory",
     Resolution.ACCEPTED: "accepted",
     Resolution.IGNORED: "ignore",
+    Resolution.SILENCED: "silenced",
     Resolution.UNCONFIGURED: "no longer configured",
     Resolution.MIXED: "for several reasons",
 }

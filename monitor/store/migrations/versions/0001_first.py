@@ -298,6 +298,7 @@ def upgrade() -> None:
         sa.Column("gone", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    _silences()
     op.create_table(
         "snapshots",
         sa.Column("identity", sa.Text(), nullable=False),
@@ -319,3 +320,33 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("digest", "kind", "name"),
     )
+
+
+def _silences() -> None:
+    op.create_table(
+        "silenced",
+        sa.Column("silence_id", sa.Text(), nullable=False),
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("silence_id", "identity", "key"),
+    )
+    op.create_table(
+        "silences",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("connection", sa.Text(), nullable=True),
+        sa.Column("number", sa.Text(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=True),
+        sa.Column("issue", sa.Text(), nullable=True),
+        sa.Column("alert", sa.Text(), nullable=True),
+        sa.Column("until", UtcDateTime(), nullable=True),
+        sa.Column("until_ready", sa.Boolean(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("ended_at", UtcDateTime(), nullable=True),
+        sa.Column("ended_by", sa.Text(), nullable=True),
+        sa.Column("start_logged", sa.Boolean(), nullable=False),
+        sa.Column("end_logged", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("silences_ended", "silences", ["ended_at"], unique=False)

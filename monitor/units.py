@@ -1,4 +1,4 @@
-"""Durations and sizes as the config writes them: `"1h30m"`, `"64MiB"`."""
+"""Durations and sizes as people write them: `"1h30m"`, `"64MiB"`."""
 
 import re
 from datetime import timedelta
