@@ -298,3 +298,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     by_folded = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
     return by_folded[close[0]] if close else None
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for a name that no connection or receiver has."""
+    names = sorted(known)
+    close = nearest(name, names)
+    hint = f"did you mean {close}?" if close else f"known: {', '.join(names) or 'none'}"
+    return f"no {what} is called {name}; {hint}"

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.cli.shell import FormatOption, Shell, config_of, shell_of, store_of, this_user, unknown_name
+from monitor.cli.shell import FormatOption, Shell, config_of, shell_of, store_of, this_user
 from monitor.cli.terminal import Format
 from monitor.clock import SystemClock
-from monitor.errors import StartError, UnknownName
+from monitor.errors import StartError, UnknownName, unknown_name
 from monitor.store.actions import Action, accepted, add_action
 from monitor.store.codec import Codec
 from monitor.store.connections import watched

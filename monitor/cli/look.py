@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from monitor.cli.shell import Shell, unknown_name
+from monitor.cli.shell import Shell
 from monitor.clock import Clock, SystemClock
 from monitor.config import AccountConfig, Config, secrets_of
 from monitor.daemon.watchlist import account_budgets, build_client, rules_of
 from monitor.drift.rules import Rules
-from monitor.errors import ConfigError, Outcome, OutOfResources, SyncError
+from monitor.errors import ConfigError, Outcome, OutOfResources, SyncError, unknown_name
 from monitor.http.client import Network
 from monitor.secret import Secret
 from monitor.store.rows import first_action

@@ -23,7 +23,6 @@ from monitor.cli.shell import (
     since_at,
     store_of,
     this_user,
-    unknown_name,
     unseen,
 )
 from monitor.cli.terminal import Format, instant
@@ -32,6 +31,7 @@ from monitor.config import Config
 from monitor.daemon.watchlist import rules_of
 from monitor.drift.alert import Kind, Status
 from monitor.drift.snapshot import ChangeKind
+from monitor.errors import unknown_name
 from monitor.store.actions import Action, add_action
 from monitor.store.codec import Codec
 from monitor.store.connections import watched

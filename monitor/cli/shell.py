@@ -2,7 +2,7 @@
 
 import os
 import pwd
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,6 @@ import typer
 
 from monitor.cli.terminal import Format, Terminal, instant
 from monitor.config import Config, find_config_file, load_config, parse_duration, secrets_of
-from monitor.errors import nearest
 from monitor.store.actions import COMMAND, Actor
 from monitor.store.database import Database
 from monitor.store.rows import ConnectionRow, SyncStatus, unknown_since
@@ -126,11 +125,3 @@ def unseen(rows: Sequence[ConnectionRow], now: datetime) -> list[str]:
             lines.append(f"{row.name}: unknown: not synced yet")
     more = len(lines) - _MOST_UNSEEN
     return [*lines[:_MOST_UNSEEN], f"and {more} more connections are unknown"] if more > 0 else lines
-
-
-def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
-    """Return the message for a name that no connection or receiver has."""
-    names = sorted(known)
-    close = nearest(name, names)
-    hint = f"did you mean {close}?" if close else f"known: {', '.join(names) or 'none'}"
-    return f"no {what} is called {name}; {hint}"

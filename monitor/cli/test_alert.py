@@ -3,52 +3,30 @@
 import asyncio
 import random
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
+from collections.abc import Sequence
 from typing import Annotated
 
 import httpx
-import msgspec
 import typer
 
 from monitor.cli.network import network_of
-from monitor.cli.shell import FormatOption, config_of, shell_of, unknown_name
+from monitor.cli.shell import FormatOption, config_of, shell_of
 from monitor.cli.terminal import Format, Terminal
 from monitor.clock import SystemClock
 from monitor.config import Config, secrets_of
 from monitor.daemon.receivers import ReceiverSet
-from monitor.daemon.watchlist import wording_of
-from monitor.drift.alert import AlertBody, Kind, Notice, Resolution, Severity, encode_body
-from monitor.drift.alerts import Alert, Report, new_id
-from monitor.drift.episodes import Ended, Track
-from monitor.drift.text import Wording, body
-from monitor.errors import ConfigError, DeliveryError, OutOfResources, Refusal
+from monitor.errors import ConfigError, unknown_name
 from monitor.http.client import Network
 from monitor.log import build_logger
 from monitor.notify.alertmanager import PosterParts
-from monitor.notify.delivery import Delivery, Receiver
 from monitor.notify.log import LogReceiver
+from monitor.notify.test_alert import ReceiverTest
 from monitor.shortage import Shortage
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.level import StoredLevel
 
 NOT_DELIVERED = 3
-
-Send = Callable[[], Awaitable[str | None]]
-"""Sends one message, and returns the answer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiverTest:
-    """How one receiver took the test alert. `answers` are what it said, in order; `error` why it did not."""
-
-    receiver: str
-    delivered: bool
-    answers: tuple[str, ...]
-    error: str | None
 
 
 def send_test_alert(
@@ -108,74 +86,10 @@ async def _test(config: Config, network: Network, names: Sequence[str]) -> list[
             )
 
         made = ReceiverSet(config, network=network, clock=clock, log=LogReceiver(log), parts=parts)
-        now = clock.now()
-        bodies = _opened_and_resolved(wording_of(config), now)
-
-        sends: dict[str, list[Send]] = {
-            each.name: [partial(_send, each, told, now) for told in bodies] for each in made.receivers
-        }
-        sends |= {each.name: [partial(each.send_test, bodies[0])] for each in made.alertmanagers}
         try:
-            return [await _tested(name, sends[name]) for name in sends if name in names]
+            return [await made.test(name, clock.now()) for name in names]
         finally:
             await made.close()
-
-
-async def _tested(receiver: str, sends: Iterable[Send]) -> ReceiverTest:
-    """Send all of it, and return how the receiver took it."""
-    heard: list[str] = []
-    error = None
-    try:
-        for send in sends:
-            heard.append(await send() or "")  # noqa: PERF401 - an error later must not lose earlier answers
-    except (DeliveryError, OutOfResources) as exc:
-        error = str(exc)
-    return ReceiverTest(receiver=receiver, delivered=error is None, answers=tuple(heard), error=error)
-
-
-async def _send(receiver: Receiver, told: AlertBody, now: datetime) -> str | None:
-    delivery = Delivery(
-        id=new_id(told.alert_id, receiver.name, told.change),
-        receiver=receiver.name,
-        alert_id=told.alert_id,
-        change=told.change,
-        body=encode_body(told),
-        attempts=0,
-        created_at=now,
-        first_failed_at=None,
-        superseded=False,
-    )
-    try:
-        async with asyncio.timeout(receiver.timeout_s):
-            return await receiver.send(delivery)
-    except TimeoutError:
-        raise DeliveryError(Refusal.RETRY, f"no answer within {receiver.timeout_s:g} s") from None
-
-
-def _opened_and_resolved(wording: Wording, now: datetime) -> tuple[AlertBody, AlertBody]:
-    """Return the bodies of a test alert that opens and is over at once."""
-    alert = Alert(
-        id=new_id("test", wording.instance, now.isoformat()),
-        kind=Kind.TEST,
-        group="",
-        started_at=now,
-        updated_at=now,
-        notified_at=now,
-        severity=Severity.INFO,
-        grown_at=now,
-        version=1,
-    )
-    track = Track(kind=Kind.TEST, key="test", since=now)
-    opened = Report(alert=alert, notice=Notice.OPENED, members=(track,), ended=(), added=0)
-    resolved = Report(
-        alert=msgspec.structs.replace(alert, version=2, resolutions=(Resolution.RECOVERED,)),
-        notice=Notice.RESOLVED,
-        members=(),
-        ended=(Ended(track=track, at=now, resolution=Resolution.RECOVERED),),
-        added=0,
-    )
-    made = [body(report, scope="test", watched={}, wording=wording, now=now) for report in (opened, resolved)]
-    return made[0], made[1]
 
 
 class _Uncounted:

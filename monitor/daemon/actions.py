@@ -1,4 +1,4 @@
-"""What users can ask of the running daemon: reload, sync now, accept, send again.
+"""What users can ask of the running daemon: reload, sync now, accept, acknowledge, send again, test.
 
 The commands ask the same of the store, in the same words of `monitor.store.requests`.
 """
@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,6 +17,7 @@ from structlog.typing import FilteringBoundLogger
 from monitor.clock import Clock
 from monitor.drift.silences import NewSilence
 from monitor.errors import MonitorError, Refused, StoreUnavailable, UnknownName
+from monitor.notify.test_alert import ReceiverTest
 from monitor.store.actions import (
     CONFIG,
     SIGNAL,
@@ -31,17 +32,23 @@ from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
 from monitor.store.requests import (
+    Acknowledged,
     Dismissed,
     Retried,
+    RetriedNow,
     accept,
     acceptable,
+    acknowledge,
     chosen,
     dismiss,
     owner_named,
     retry,
+    retry_now,
 )
 from monitor.store.rows import SilenceRow
 from monitor.store.silences import set_silence, stop_silence
+
+T = TypeVar("T")
 
 
 class Syncs(Protocol):
@@ -65,7 +72,8 @@ class DaemonLifecycle:
         started: Set once the daemon has started.
         syncs: The schedule.
         is_watched: Whether this process watches a connection, by identity.
-        wake_drain: Makes the drain look for deliveries.
+        wake_receivers: Makes the drain look for deliveries, and posters for changes.
+        test_receiver: Sends a test alert to the receiver of this name.
         database: Where requests are left, and what was done is recorded.
         codec: For what is there.
         store_failed: Told of a record that the store did not take, and what it was for.
@@ -77,7 +85,8 @@ class DaemonLifecycle:
     started: asyncio.Event
     syncs: Syncs
     is_watched: Callable[[str], bool]
-    wake_drain: Callable[[], None]
+    wake_receivers: Callable[[], None]
+    test_receiver: Callable[[str], Awaitable[ReceiverTest]]
     database: Database
     codec: Codec
     store_failed: Callable[[StoreUnavailable, str], None]
@@ -132,6 +141,29 @@ class DaemonLifecycle:
             self.syncs.look_now()
         return len(taken)
 
+    async def acknowledge(self, alert: str, note: str | None, by: Actor) -> Acknowledged:
+        """Take on a firing alert: it reminds no one any more, and receivers are told once.
+
+        Raises:
+            UnknownName: No alert is called so, or several are.
+            Refused: It has ended.
+            StoreUnavailable: The store is unavailable.
+        """
+
+        async def take_on(tx: AsyncConnection) -> Acknowledged:
+            now = self.clock.now()
+            done = await acknowledge(tx, alert, by=by.user, note=note, now=now)
+            if not done.already:
+                did = by.did(Action.ACKNOWLEDGE, done.alert_id)
+                await add_action(tx, did, now, logged=True)
+            return done
+
+        done = await self.database.transact(take_on)
+        if not done.already:
+            self._log_action(by.did(Action.ACKNOWLEDGE, done.alert_id))
+            self.wake_receivers()
+        return done
+
     async def retry(self, delivery_id: str, by: Actor) -> None:
         """Send a dead delivery again.
 
@@ -144,7 +176,32 @@ class DaemonLifecycle:
             _must_be_done(delivery_id, await retry(tx, delivery_id, self.clock.now()))
 
         await self._perform(by.did(Action.RETRY, delivery_id), send_again)
-        self.wake_drain()
+        self.wake_receivers()
+
+    async def retry_now(self, receiver: str, by: Actor) -> RetriedNow:
+        """Try a receiver at once with whatever waits for it or is dead.
+
+        Raises:
+            UnknownName: There is no such receiver.
+            StoreUnavailable: The store is unavailable.
+        """
+
+        async def try_now(tx: AsyncConnection) -> RetriedNow:
+            return await retry_now(tx, receiver, self.clock.now())
+
+        done = await self._perform(by.did(Action.RETRY_NOW, receiver), try_now)
+        self.wake_receivers()
+        return done
+
+    async def test_alert(self, receiver: str, by: Actor) -> ReceiverTest:
+        """Send a test alert to a receiver, whatever its filters; return how it took it.
+
+        Raises:
+            UnknownName: There is no such receiver.
+        """
+        done = await self.test_receiver(receiver)
+        await self._record(by.did(Action.TEST, receiver))
+        return done
 
     async def dismiss(self, delivery_id: str, by: Actor) -> None:
         """Close a dead delivery.
@@ -187,23 +244,28 @@ class DaemonLifecycle:
         return ended.silence
 
     async def log_commands(self) -> None:
-        """Log what commands have done since the last time: each action once, by one of the replicas.
+        """Log what commands have done since the last time, and see to it: each once, by one of the replicas.
 
         Raises:
             StoreUnavailable: The store is unavailable.
         """
-        for did in await self.database.transact(take_unlogged):
+        found = await self.database.transact(take_unlogged)
+        for did in found:
             self._log_action(did)
+        if found:
+            self.wake_receivers()
 
-    async def _perform(self, did: ActionRecord, work: Callable[[AsyncConnection], Awaitable[None]]) -> None:
+    async def _perform(self, did: ActionRecord, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Do something in the store and record it, in one transaction; what raises leaves neither."""
 
-        async def write(tx: AsyncConnection) -> None:
-            await work(tx)
+        async def write(tx: AsyncConnection) -> T:
+            done = await work(tx)
             await add_action(tx, did, self.clock.now(), logged=True)
+            return done
 
-        await self.database.transact(write)
+        done = await self.database.transact(write)
         self._log_action(did)
+        return done
 
     async def _record(self, did: ActionRecord) -> None:
         """Record what was done outside the store, which must not fail for the lack of its record."""

@@ -163,9 +163,12 @@ class Housekeeping:
                 self.announcer.maintenance(connection.identity, is_open=connection.maintenance(now).open)
         writes = self.database.writes
         quiet = writes == self._seen_writes and self.readiness.unread_for_s < _OTHERS_WRITE_S
-        if quiet and self.readiness.store_away is None:
-            return
         try:
+            if quiet and self.readiness.store_away is None:
+                # Whoever used a command waits for what it does.
+                async with self.database.read() as tx:
+                    self._commanded = await any_unlogged(tx)
+                return
             async with self.database.read() as tx:
                 counted = await firing_by_kind(tx)
                 receivers = await receiver_rows(tx)

@@ -1,7 +1,8 @@
 """From the config to the receivers: the one place that knows every type of receiver."""
 
+import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,7 @@ from monitor.config import (
     WebhookConfig,
 )
 from monitor.daemon.watchlist import route_of, wording_of
+from monitor.errors import UnknownName, unknown_name
 from monitor.http.client import Network
 from monitor.notify.alertmanager import AlertmanagerReceiver, Login, PosterParts
 from monitor.notify.apprise import AppriseReceiver
@@ -23,6 +25,7 @@ from monitor.notify.delivery import Receiver
 from monitor.notify.log import LogReceiver
 from monitor.notify.pagerduty import PagerDutyReceiver
 from monitor.notify.slack import SlackReceiver
+from monitor.notify.test_alert import ReceiverTest, send_test_alert
 from monitor.notify.webhook import WebhookReceiver
 
 MessageReceiverConfig = WebhookConfig | PagerDutyConfig | SlackConfig | AppriseConfig
@@ -48,6 +51,8 @@ class ReceiverSet:
         parts: Callable[[httpx.AsyncClient], PosterParts],
     ) -> None:
         self._network = network
+        self._wording = wording_of(config)
+        self._tests: set[asyncio.Task[ReceiverTest]] = set()
         self._clients: list[httpx.AsyncClient] = []
         self.heartbeat = self._http(config.heartbeat.ca_file)
         self.receivers: list[Receiver] = [log]
@@ -60,7 +65,7 @@ class ReceiverSet:
                 AlertmanagerReceiver(
                     urls=receiver.urls,
                     route=route_of(receiver),
-                    wording=wording_of(config),
+                    wording=self._wording,
                     resend_interval_s=receiver.resend_interval.total_seconds(),
                     expire_after=receiver.expire_after,
                     timeout_s=receiver.timeout.total_seconds(),
@@ -75,8 +80,25 @@ class ReceiverSet:
         levelled = [alertmanager.name for alertmanager in self.alertmanagers]
         return [*(receiver.name for receiver in self.receivers), *levelled]
 
+    async def test(self, name: str, now: datetime) -> ReceiverTest:
+        """Send a test alert to a receiver, and return how it took it.
+
+        Raises:
+            UnknownName: There is no such receiver.
+        """
+        every: list[Receiver | AlertmanagerReceiver] = [*self.receivers, *self.alertmanagers]
+        named = {receiver.name: receiver for receiver in every}
+        if name not in named:
+            raise UnknownName(unknown_name("receiver", name, named))
+        test = asyncio.create_task(send_test_alert(named[name], self._wording, now), name=f"test {name}")
+        self._tests.add(test)
+        test.add_done_callback(self._tests.discard)
+        return await test
+
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, once the tests that are under way have ended."""
+        if self._tests:
+            await asyncio.wait(self._tests)
         for client in self._clients:
             await client.aclose()
 

@@ -32,6 +32,7 @@ from monitor.metrics import Metrics
 from monitor.notify.alertmanager import PosterParts, Posters
 from monitor.notify.drain import Drain
 from monitor.notify.log import LogReceiver
+from monitor.notify.test_alert import ReceiverTest
 from monitor.secret import FileStamp
 from monitor.shortage import Shortage
 from monitor.store.budgets import StoredBudgets, StoredSlots
@@ -134,6 +135,14 @@ class ActiveConfig:
     def budgets(self) -> Mapping[str, AccountBudget]:
         """The request budgets, by account."""
         return self._made.budgets
+
+    async def test_receiver(self, name: str) -> ReceiverTest:
+        """Send a test alert to a receiver, and return how it took it.
+
+        Raises:
+            UnknownName: There is no such receiver.
+        """
+        return await self._made.receivers.test(name, self.clock.now())
 
     async def start(self) -> None:
         """Activate the first config.

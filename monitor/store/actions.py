@@ -28,10 +28,13 @@ class Action(StrEnum):
     RELOAD = "reload"
     SYNC = "sync"
     ACCEPT = "accept"
+    ACKNOWLEDGE = "acknowledge"
     RETRY = "retry"
+    RETRY_NOW = "retry_now"
     DISMISS = "dismiss"
     SILENCE = "silence"
     END_SILENCE = "end_silence"
+    TEST = "test"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,6 +160,12 @@ class StoredLevel:
         async with self._database.read() as tx:
             return tuple((await tx.execute(_MARKER)).one())
 
+    async def asked_at(self, target: PostTarget) -> datetime | None:
+        """Return when a user last asked for a post there at once."""
+        async with self._database.read() as tx:
+            found: datetime | None = await tx.scalar(select(posters.c.asked_at).where(*_at(posters, target)))
+        return found
+
     async def write(self, target: PostTarget, moves: LabelMoves) -> None:
         """Record what is about to be posted there."""
         gone = [_key(target, old) for old in moves.gone]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import (
@@ -19,7 +19,7 @@ from monitor.drift.alert import (
     without_news,
 )
 from monitor.drift.text import instant
-from monitor.errors import Refused, UnknownName
+from monitor.errors import Refused, UnknownName, unknown_name
 from monitor.http.text import clean
 from monitor.store.acknowledgements import acknowledgement_of
 from monitor.store.alerts import alert_named
@@ -36,6 +36,7 @@ from monitor.store.tables import (
     connections,
     deliveries,
     from_row,
+    posters,
     receivers,
     snapshots,
 )
@@ -83,6 +84,15 @@ class Acknowledged:
     acknowledged: Acknowledgement
     already: bool
     told: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetriedNow:
+    """A receiver that is tried at once: how many messages wait for it, and where else alerts are posted."""
+
+    receiver: str
+    waiting: int
+    urls: tuple[str, ...]
 
 
 async def owner_named(tx: AsyncConnection, name: str) -> ConnectionName | None:
@@ -176,13 +186,15 @@ async def acknowledge(
     )
 
 
-async def retry(tx: AsyncConnection, delivery_id: str | None, now: datetime) -> Retried:
-    """Ask for one dead delivery, or all of them (None), to be sent again.
+async def retry(
+    tx: AsyncConnection, delivery_id: str | None, now: datetime, *, receiver: str | None = None
+) -> Retried:
+    """Ask for one dead delivery, or all of them (None), to be sent again; only those to `receiver`, if given.
 
     One that was followed by newer messages about its alert stays dead: sent late, it would contradict them.
     So does one that would open an alert that has ended, as its end would never follow.
     """
-    rows, refused = await _dead(tx, delivery_id)
+    rows, refused = await _dead(tx, delivery_id, receiver)
     for row in rows:
         if row.superseded:
             refused[row.id] = "a newer message about its alert went to the same receiver"
@@ -194,6 +206,27 @@ async def retry(tx: AsyncConnection, delivery_id: str | None, now: datetime) -> 
     return Retried(retried=retried, refused=refused)
 
 
+async def retry_now(tx: AsyncConnection, receiver: str, now: datetime) -> RetriedNow:
+    """Try a receiver at once, however long it was to be left alone.
+
+    Its dead messages are sent again as by `retry`. What is under way just now ends as it does.
+
+    Raises:
+        UnknownName: No receiver is called so.
+    """
+    known = list((await tx.execute(select(receivers.c.name))).scalars())
+    if receiver not in known:
+        raise UnknownName(unknown_name("receiver", receiver, known))
+    await retry(tx, None, now, receiver=receiver)
+    waiting = deliveries.c.receiver == receiver, deliveries.c.status == PENDING
+    rests = deliveries.c.lease_until.is_(None), deliveries.c.due_at > now
+    await tx.execute(update(deliveries).where(*waiting, *rests).values(due_at=now))
+    asked = update(posters).where(posters.c.receiver == receiver).values(asked_at=now)
+    urls = sorted((await tx.execute(asked.returning(posters.c.url))).scalars())
+    many = await tx.scalar(select(func.count()).where(*waiting))
+    return RetriedNow(receiver=receiver, waiting=many or 0, urls=tuple(urls))
+
+
 async def dismiss(tx: AsyncConnection, delivery_id: str | None, now: datetime) -> Dismissed:
     """Close one dead delivery, or all of them (None): it is no longer shown as dead, and never sent."""
     rows, refused = await _dead(tx, delivery_id)
@@ -202,7 +235,9 @@ async def dismiss(tx: AsyncConnection, delivery_id: str | None, now: datetime) -
     return Dismissed(dismissed=dismissed, refused=refused)
 
 
-async def _dead(tx: AsyncConnection, delivery_id: str | None) -> tuple[list[Row[Any]], dict[str, str]]:
+async def _dead(
+    tx: AsyncConnection, delivery_id: str | None, receiver: str | None = None
+) -> tuple[list[Row[Any]], dict[str, str]]:
     """Return this delivery, or all (None), if dead; else the reason why it is not among them."""
     of_alert = alerts.c.id == deliveries.c.alert_id, alerts.c.status == Status.RESOLVED
     columns = (
@@ -213,7 +248,10 @@ async def _dead(tx: AsyncConnection, delivery_id: str | None) -> tuple[list[Row[
         select(alerts.c.id).where(*of_alert).exists().label("has_ended"),
     )
     which = deliveries.c.status == DEAD if delivery_id is None else deliveries.c.id == delivery_id
-    rows = list(await tx.execute(select(*columns).where(which).order_by(deliveries.c.seq)))
+    asked = select(*columns).where(which).order_by(deliveries.c.seq)
+    if receiver is not None:
+        asked = asked.where(deliveries.c.receiver == receiver)
+    rows = list(await tx.execute(asked))
     if delivery_id is not None and not rows:
         return [], {delivery_id: "no delivery has this id"}
     return (

@@ -1,4 +1,4 @@
-"""Actions over the web: reload, sync, accept, retry, dismiss, silence. Off unless configured."""
+"""Actions over the web: reload, sync, accept, acknowledge, silence, retry, test. Off unless configured."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -13,7 +13,9 @@ from structlog.typing import FilteringBoundLogger
 
 from monitor.drift.silences import NewSilence
 from monitor.errors import MonitorError, StoreUnavailable
+from monitor.notify.test_alert import ReceiverTest
 from monitor.store.actions import Actor
+from monitor.store.requests import Acknowledged, RetriedNow
 from monitor.store.rows import SilenceRow
 from monitor.web.auth import user_of
 from monitor.web.problems import BadRequest
@@ -60,12 +62,44 @@ class Lifecycle(Protocol):
         """
         ...
 
+    async def acknowledge(self, alert: str, note: str | None, by: Actor) -> Acknowledged:
+        """Take on a firing alert: it reminds no one any more, and receivers are told once.
+
+        Args:
+            alert: Its id, or the beginning of it; of a part, its widespread alert is taken on.
+            note: What the user says about it; it is cut to `MAX_NOTE` characters.
+            by: Who asks.
+
+        Raises:
+            UnknownName: No alert is called so, or several are.
+            Refused: It has ended.
+            StoreUnavailable: The store is unavailable.
+        """
+        ...
+
     async def retry(self, delivery_id: str, by: Actor) -> None:
         """Send a dead delivery again.
 
         Raises:
             Refused: There is no such delivery, it is not dead, has been overtaken, or its alert has ended.
             StoreUnavailable: The store is unavailable.
+        """
+        ...
+
+    async def retry_now(self, receiver: str, by: Actor) -> RetriedNow:
+        """Try a receiver at once with whatever waits for it or is dead.
+
+        Raises:
+            UnknownName: There is no such receiver.
+            StoreUnavailable: The store is unavailable.
+        """
+        ...
+
+    async def test_alert(self, receiver: str, by: Actor) -> ReceiverTest:
+        """Send a test alert to a receiver, whatever its filters; return how it took it.
+
+        Raises:
+            UnknownName: There is no such receiver.
         """
         ...
 

@@ -65,6 +65,7 @@ class FakeLevel:
     """What `monitor.notify.alertmanager.Level` promises, for one URL.
 
     `away`: every call raises `StoreUnavailable`. `elsewhere`: another process posts. `is_shared`: one may.
+    `asked` is when a user wanted a post at once.
     `errors` are what was recorded of failures since the last success; `forgotten`, the receivers and URLs
     that all others were forgotten for.
     """
@@ -76,6 +77,7 @@ class FakeLevel:
     elsewhere: bool = False
     is_shared: bool = False
     released: bool = False
+    asked: datetime | None = None
     errors: list[str] = field(default_factory=list)
     forgotten: list[tuple[str, list[str]]] = field(default_factory=list)
 
@@ -111,6 +113,11 @@ class FakeLevel:
         """Return how many are open."""
         self._answer()
         return sorted(name for name, each in self.members.items() if each.ended_at is None)
+
+    async def asked_at(self, target: PostTarget) -> datetime | None:
+        """Return when a user asked."""
+        self._answer()
+        return self.asked
 
     async def write(self, target: PostTarget, moves: LabelMoves) -> None:
         """Keep the sets."""

@@ -115,6 +115,10 @@ class Level(Protocol):
         """Return a value that changes when an episode opens, ends or is acknowledged anywhere; cheap."""
         ...
 
+    async def asked_at(self, target: PostTarget) -> datetime | None:
+        """Return when a user last asked for a post there at once; None: never. Cheap."""
+        ...
+
     async def write(self, target: PostTarget, moves: LabelMoves) -> None:
         """Write down what is about to be posted there."""
         ...

@@ -4,13 +4,14 @@
 
 Only then is the state read again: a post never overtakes a newer one. Without the store, what was last read
 is posted on, so that nothing expires; where another process may take over, only as long as the lease holds:
-what has ended since must not fire again. After a failure it backs off from 1 s to `resend_interval`.
+what has ended since must not fire again. After a failure it backs off from 1 s to `resend_interval`, unless a
+user asks for a post at once.
 """
 
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from monitor.clock import rfc3339
 from monitor.errors import DeliveryError, LeaseLost, Refusal, StoreUnavailable, Superseded, out_of_resources
@@ -28,6 +29,9 @@ REPLACE_GRACE_S = 10.0
 
 SLICE = 500
 """Episodes between two turns of the event loop."""
+
+_LOOK_FOR_USERS_S = 1.0
+"""How often it looks whether a user wants a post, while it waits after a failure."""
 
 _DOUBLINGS = 16
 
@@ -54,6 +58,7 @@ class Poster(Turns):
         self._state: LevelState | None = None
         self._held_s: float | None = None
         self._marker: object = None
+        self._asked_at: datetime | None = None
         self._refused: dict[str, str] = {}
         self._failures = 0
         self._not_before_s = 0.0
@@ -63,12 +68,20 @@ class Poster(Turns):
         self._store_away = False
 
     async def turn(self, *, woken: bool) -> float:
-        """Post if something changed or it is time to."""
-        now_s = self._clock.monotonic()
-        if now_s < self._not_before_s:  # a change does not shorten the wait after a failure
-            return self._not_before_s - now_s
+        """Post if something changed, it is time to, or a user asked for it."""
+        asked = await self._is_asked()
+        if asked:
+            self._refused.clear()
+            self._not_before_s = 0.0
+        wait_s = self._not_before_s - self._clock.monotonic()
+        if wait_s <= 0:  # a change does not shorten the wait after a failure
+            wait_s = await self._post_if_due(pressed=woken or asked)
+        return min(wait_s, _LOOK_FOR_USERS_S if self._failures else POLL_S)
+
+    async def _post_if_due(self, *, pressed: bool) -> float:
+        """Post if something changed or it is time to; return the seconds to wait."""
         try:
-            if woken or now_s >= self._rest_until_s or not await self._is_quiet():
+            if pressed or self._clock.monotonic() >= self._rest_until_s or not await self._is_quiet():
                 self._rest_until_s = 0.0
                 state = await self._look()
                 if state is None:
@@ -82,7 +95,7 @@ class Poster(Turns):
             return await self._failed(exc)
         except Exception as exc:  # noqa: BLE001 - a task's root: a poster that raised would never post again
             return await self._unexpected(exc)
-        return min(self._rest_until_s - self._clock.monotonic(), POLL_S)
+        return self._rest_until_s - self._clock.monotonic()
 
     async def leave(self) -> None:
         """Let another process post there."""
@@ -90,6 +103,14 @@ class Poster(Turns):
             await self._level.release(self._target)
         except StoreUnavailable as exc:
             self._store_failed(exc, "giving up a poster's lease")
+
+    async def _is_asked(self) -> bool:
+        """Return whether a user has asked for a post since the last look."""
+        try:
+            before, self._asked_at = self._asked_at, await self._level.asked_at(self._target)
+        except StoreUnavailable:
+            return False
+        return self._asked_at != before
 
     async def _is_quiet(self) -> bool:
         """Return whether nothing changed, here or in another process; so it seems without the store."""

@@ -5,20 +5,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import insert, select, text
 
 from monitor.daemon.actions import DaemonLifecycle
-from monitor.drift.alert import Notice, encode_body
+from monitor.drift.alert import Acknowledgement, Notice, encode_body
 from monitor.drift.rules import Rules
 from monitor.drift.silences import NewSilence
 from monitor.errors import ConfigError, Refused, StoreUnavailable, UnknownName
+from monitor.notify.test_alert import ReceiverTest
 from monitor.store.actions import COMMAND, Action, ActionRecord, Actor, add_action
 from monitor.store.codec import Codec
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
+from monitor.store.outbox import know_receivers
 from monitor.store.queries import action_rows
-from monitor.store.tables import acceptances, deliveries, silences, snapshots
+from monitor.store.tables import acceptances, alerts, deliveries, silences, snapshots
 from tests.fakes.alerts import BODY
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.log import FakeLog
@@ -46,8 +49,15 @@ class Daemon:
         self.told.append("look")
 
     def wake(self) -> None:
-        """Wake the drain."""
+        """Wake the drain and the posters."""
         self.told.append("wake")
+
+    async def test(self, receiver: str) -> ReceiverTest:
+        """Test a receiver."""
+        if receiver != "hook":
+            raise UnknownName("no receiver is called so")
+        self.told.append(f"test {receiver}")
+        return ReceiverTest(receiver=receiver, delivered=True, answers=("200 OK", "200 OK"), error=None)
 
     async def reload(self) -> None:
         """Reload."""
@@ -99,7 +109,8 @@ def lifecycle(daemon: Daemon, database: Database) -> DaemonLifecycle:
         started=daemon.started,
         syncs=daemon,
         is_watched=watched,
-        wake_drain=daemon.wake,
+        wake_receivers=daemon.wake,
+        test_receiver=daemon.test,
         database=database,
         codec=Codec(),
         store_failed=daemon.store_failed,
@@ -197,6 +208,31 @@ async def dead(database: Database, *ids: str) -> None:
             await tx.execute(insert(deliveries).values(**values, **more))
 
 
+async def fire(database: Database, *ids: str, status: str = "firing") -> None:
+    """Let alerts fire, and receivers be configured."""
+    async with database.write() as tx:
+        await know_receivers(tx, ["hook"], START)
+        for name in ids:
+            values = {"id": name, "scope": "id-acme", "kind": "drift", "status": status, "version": 1}
+            body = encode_body(msgspec.structs.replace(BODY, alert_id=name))
+            more = {"severity": "critical", "started_at": START, "updated_at": START, "body": body}
+            await tx.execute(insert(alerts).values(**values, **more))
+
+
+async def test_alert_is_taken_on_for_the_user(
+    lifecycle: DaemonLifecycle, daemon: Daemon, database: Database
+) -> None:
+    """By name, once: a second user hears whose it is, which is no action; receivers are looked at at once."""
+    await fire(database, "a1")
+    first = await lifecycle.acknowledge("a1", "on it", OPS)
+    assert first.acknowledged == Acknowledgement(by="ops", at=first.acknowledged.at, note="on it")
+    again = await lifecycle.acknowledge("a", None, Actor(user="ben", address="192.0.2.8"))
+    assert (again.already, again.acknowledged) == (True, first.acknowledged)
+    assert daemon.told == ["wake"]
+    assert [user for _, user, *_ in await records(database)] == ["ops"]
+    assert len(daemon.log.lines) == 1
+
+
 async def records(database: Database) -> list[tuple[str, str | None, str, str]]:
     """Return what is recorded, as action, user, address and target, oldest first."""
     async with database.read() as tx:
@@ -220,6 +256,9 @@ DONE: dict[Action, tuple[Callable[[DaemonLifecycle], Awaitable[object]], str]] =
     Action.RELOAD: (lambda lifecycle: lifecycle.reload(OPS), "config"),
     Action.SYNC: (lambda lifecycle: lifecycle.sync_now("acme", OPS), "acme"),
     Action.ACCEPT: (lambda lifecycle: lifecycle.accept("acme", None, OPS), "acme"),
+    Action.ACKNOWLEDGE: (lambda lifecycle: lifecycle.acknowledge("a1", "on it", OPS), "a1"),
+    Action.RETRY_NOW: (lambda lifecycle: lifecycle.retry_now("hook", OPS), "hook"),
+    Action.TEST: (lambda lifecycle: lifecycle.test_alert("hook", OPS), "hook"),
     Action.RETRY: (lambda lifecycle: lifecycle.retry("d1", OPS), "d1"),
     Action.DISMISS: (lambda lifecycle: lifecycle.dismiss("d1", OPS), "d1"),
     Action.SILENCE: (
@@ -237,6 +276,7 @@ async def test_every_action_is_recorded_and_logged(
     """Who, from where, what and on what: once in the store, and in one line of the log with these fields."""
     await dead(database, "d1")
     await silent(database, "s1")
+    await fire(database, "a1")
     act, target = DONE[action]
     await act(lifecycle)
     assert await records(database) == [(action, "ops", "192.0.2.7", target)]
@@ -266,6 +306,9 @@ async def test_accepted_numbers_are_named_in_the_record(
             id="silence",
         ),
         pytest.param(lambda lifecycle: lifecycle.end_silence("s1", OPS), id="end_silence"),
+        pytest.param(lambda lifecycle: lifecycle.acknowledge("a1", None, OPS), id="acknowledge"),
+        pytest.param(lambda lifecycle: lifecycle.retry_now("hok", OPS), id="retry-now"),
+        pytest.param(lambda lifecycle: lifecycle.test_alert("hok", OPS), id="test"),
     ],
 )
 async def test_what_is_refused_is_not_recorded(

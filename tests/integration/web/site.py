@@ -13,18 +13,21 @@ import httpx
 import msgspec
 from fastapi import APIRouter, FastAPI
 
+from monitor.drift.alert import Acknowledgement
 from monitor.drift.facts import Terms
 from monitor.drift.rules import Rules
 from monitor.drift.silences import NewSilence
 from monitor.errors import MonitorError, UnknownName
 from monitor.metrics import Metrics
 from monitor.notify.routing import Route
+from monitor.notify.test_alert import ReceiverTest
 from monitor.secret import Secret
 from monitor.store.actions import Actor
 from monitor.store.codec import Codec
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
 from monitor.store.explanations import LOG, Grounds
+from monitor.store.requests import Acknowledged, RetriedNow
 from monitor.store.rows import SilenceRow
 from monitor.store.silences import set_silence, stop_silence
 from monitor.web.actions import Actions, action_routes
@@ -97,6 +100,37 @@ class FakeDaemon:
             raise self.fails
         self.did(f"accept {name} {numbers}", by)
         return len(numbers or ())
+
+    async def acknowledge(self, alert: str, note: str | None, by: Actor) -> Acknowledged:
+        """Note what is taken on: `a1`, unless it was before, as `a2` was."""
+        if self.fails is not None:
+            raise self.fails
+        if alert not in ("a1", "a2"):
+            raise UnknownName("no alert has this id")
+        known = Acknowledgement(by=by.user, at="2026-03-01T12:00:00.000Z", note=note)
+        if alert == "a1":
+            self.did(f"acknowledge {alert} {note}", by)
+        return Acknowledged(
+            alert_id=alert, summary="acme-sales: 1 number NO_BOT", acknowledged=known, already=alert == "a2"
+        )
+
+    async def retry_now(self, receiver: str, by: Actor) -> RetriedNow:
+        """Note who is tried at once."""
+        if self.fails is not None:
+            raise self.fails
+        if receiver != "hook":
+            raise UnknownName(f"no receiver is called {receiver}; known: hook")
+        self.did(f"retry now {receiver}", by)
+        return RetriedNow(receiver=receiver, waiting=3, urls=())
+
+    async def test_alert(self, receiver: str, by: Actor) -> ReceiverTest:
+        """Note who is tested, and say that it refused."""
+        if self.fails is not None:
+            raise self.fails
+        if receiver != "hook":
+            raise UnknownName(f"no receiver is called {receiver}; known: hook")
+        self.did(f"test {receiver}", by)
+        return ReceiverTest(receiver=receiver, delivered=False, answers=("200 OK",), error="401 Unauthorized")
 
     async def retry(self, delivery_id: str, by: Actor) -> None:
         """Note what is sent again."""

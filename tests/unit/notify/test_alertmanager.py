@@ -582,6 +582,39 @@ async def test_poster_backs_off_to_resend_interval_and_hears_no_wake_meanwhile()
     assert world.level.errors
 
 
+async def test_poster_posts_when_a_user_asks_however_long_it_was_to_wait() -> None:
+    """Once for each time: after a refusal that asked for an hour, and between two regular posts."""
+    world = World()
+    world.level.put(member(1))
+    world.alertmanager.status = lambda _: 503
+    world.alertmanager.headers = {"Retry-After": "3600"}
+    async with world.running() as alertmanager:
+        await world.clock.advance(30)
+        assert alertmanager.at == [0]
+        alertmanager.status = lambda _: 200
+        world.level.asked = world.clock.now()
+        await world.clock.advance(2)
+        assert len(alertmanager.at) == 2
+        await world.clock.advance(10)
+        world.level.asked = world.clock.now()
+        await world.clock.advance(6)
+        assert len(alertmanager.at) == 3
+
+
+async def test_poster_tries_what_was_refused_again_when_a_user_asks() -> None:
+    """What made it refuse an alert may be mended there."""
+    world = World()
+    world.level.put(member(1))
+    world.alertmanager.status = lambda alerts: 400 if alerts else 200
+    async with world.running() as alertmanager:
+        await world.clock.advance(60)
+        assert alertmanager.sizes[-1] == 0
+        alertmanager.status = lambda _: 200
+        world.level.asked = world.clock.now()
+        await world.clock.advance(6)
+        assert alertmanager.sizes[-1] == 1
+
+
 async def test_poster_honours_retry_after() -> None:
     """An Alertmanager behind a limiter says when to come again."""
     world = World()
