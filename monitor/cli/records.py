@@ -15,6 +15,7 @@ from monitor.cli.shell import (
     ConnectionOption,
     FormatOption,
     LimitOption,
+    ListFormatOption,
     Shell,
     SinceOption,
     StateOption,
@@ -25,7 +26,7 @@ from monitor.cli.shell import (
     this_user,
     unseen,
 )
-from monitor.cli.terminal import Format, instant
+from monitor.cli.terminal import Format, ListFormat, Terminal, instant
 from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.daemon.watchlist import rules_of
@@ -35,12 +36,15 @@ from monitor.errors import unknown_name
 from monitor.store.actions import Action, add_action
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
+from monitor.store.export import ALERT_COLUMNS, CHANGE_COLUMNS, PROBLEM_COLUMNS, values_of
 from monitor.store.paging import Page
 from monitor.store.queries import alert_bodies, change_rows, delivery_rows, problems
 from monitor.store.requests import Dismissed, Retried, dismiss, retry
 from monitor.store.rows import Problem, ProblemStatus, connection_row
 
 REFUSED = 1
+_TURN = 1000
+"""Rows of an export that are read at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,7 @@ class Listing:
 
     `ask` takes a transaction, the config, and filters by name. `spare` columns go below their row where a
     terminal is narrow. `aside` is said beside the rows, or their absence, given the filter by connection.
+    `exported` are what CSV has of a row.
     """
 
     ask: Callable[..., Awaitable[Page[Any]]]
@@ -57,6 +62,7 @@ class Listing:
     columns: tuple[str, ...]
     spare: tuple[str, ...]
     aside: Callable[[AsyncConnection, str | None], Awaitable[Sequence[str]]] | None = None
+    exported: tuple[str, ...] = ()
 
 
 def drift(
@@ -65,8 +71,8 @@ def drift(
     state: StateOption = None,
     status: Annotated[ProblemStatus | None, typer.Option("--status", help="Only this status.")] = None,
     since: SinceOption = None,
-    limit: LimitOption = DEFAULT_LIMIT,
-    format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
+    limit: LimitOption = None,
+    format: ListFormatOption = ListFormat.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
     """List the numbers that are in trouble now, as of the last syncs.
 
@@ -83,6 +89,7 @@ def drift(
       voicelink-monitor drift
       voicelink-monitor drift --connection 'acme-*' --state NO_BOT
       voicelink-monitor drift --status alerting --since 2h --format json
+      voicelink-monitor drift --format csv
     """
     filters = {"connection": connection, "state": state, "status": status}
     _list(ctx, _DRIFT, filters, since, limit, format)
@@ -96,8 +103,8 @@ def changes(
         ChangeKind | None, typer.Option("--change", "--status", help="Only changes of this kind.")
     ] = None,
     since: SinceOption = None,
-    limit: LimitOption = DEFAULT_LIMIT,
-    format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
+    limit: LimitOption = None,
+    format: ListFormatOption = ListFormat.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
     """List the changes that syncs found, newest first.
 
@@ -110,6 +117,7 @@ def changes(
     Examples:
       voicelink-monitor changes --since 24h
       voicelink-monitor changes --connection acme-sales --change removed
+      voicelink-monitor changes --since 30d --format csv
     """
     filters = {"connection": connection, "state": state, "change": change}
     _list(ctx, _CHANGES, filters, since, limit, format)
@@ -122,8 +130,8 @@ def alerts(
     kind: Annotated[Kind | None, typer.Option("--kind", help="Only alerts of this kind.")] = None,
     status: Annotated[Status | None, typer.Option("--status", help="Only this status.")] = None,
     since: SinceOption = None,
-    limit: LimitOption = DEFAULT_LIMIT,
-    format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
+    limit: LimitOption = None,
+    format: ListFormatOption = ListFormat.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
     """List alerts, most recently started first; --since keeps those that were firing at any time since then.
 
@@ -136,6 +144,7 @@ def alerts(
     Examples:
       voicelink-monitor alerts --status firing
       voicelink-monitor alerts --since 7d --format json
+      voicelink-monitor alerts --status resolved --format csv
     """
     filters = {"connection": connection, "state": state, "kind": kind, "status": status}
     _list(ctx, _ALERTS, filters, since, limit, format)
@@ -150,7 +159,7 @@ def deliveries(
         str | None, typer.Option("--status", help="Only pending, delivered, dead or closed deliveries.")
     ] = None,
     since: SinceOption = None,
-    limit: LimitOption = DEFAULT_LIMIT,
+    limit: LimitOption = None,
     again: Annotated[
         str | None, typer.Option("--retry", metavar="ID|all", help="Send this dead delivery, or all, again.")
     ] = None,
@@ -189,7 +198,7 @@ def deliveries(
     if status not in (None, "pending", "delivered", "dead", "closed"):
         raise typer.BadParameter("must be pending, delivered, dead or closed", param_hint="--status")
     filters = {"connection": connection, "state": state, "receiver": receiver, "status": status}
-    _list(ctx, _DELIVERIES, filters, since, limit, format)
+    _list(ctx, _DELIVERIES, filters, since, limit, ListFormat(format))
 
 
 def _list(
@@ -197,22 +206,26 @@ def _list(
     listing: Listing,
     filters: Mapping[str, Any],
     since: str | None,
-    limit: int,
-    form: Format,
+    limit: int | None,
+    form: ListFormat,
 ) -> None:
     shell, terminal = shell_of(ctx), shell_of(ctx).terminal
     every = {**filters, "since": since_at(since, SystemClock().now())}
     given = {name: value for name, value in every.items() if value is not None}
-    page, notes = asyncio.run(_ask(config_of(shell), listing, given, limit))
-    if form is Format.JSON:
-        terminal.json(page.rows)
-    elif page.rows:
-        rows = [[_value(row, column) for column in listing.columns] for row in page.rows]
-        terminal.table(listing.columns, rows, spare=listing.spare)
+    config = config_of(shell)
+    if form is ListFormat.CSV:
+        notes = asyncio.run(_export(config, terminal, listing, given, limit))
+    else:
+        page, notes = asyncio.run(_ask(config, listing, given, limit or DEFAULT_LIMIT))
+        if form is ListFormat.JSON:
+            terminal.json(page.rows)
+        elif page.rows:
+            rows = [[_value(row, column) for column in listing.columns] for row in page.rows]
+            terminal.table(listing.columns, rows, spare=listing.spare)
+        if page.next is not None:
+            notes.append(f"showing the first {len(page.rows)}: raise --limit or add filters")
     for note in notes:
         terminal.note(note)
-    if page.next is not None:
-        terminal.note(f"showing the first {len(page.rows)}: raise --limit or add filters")
 
 
 async def _ask(
@@ -220,10 +233,37 @@ async def _ask(
 ) -> tuple[Page[Any], list[str]]:
     async with store_of(config) as database, database.read() as tx:
         page = await listing.ask(tx, config, limit=limit, **given)
-        notes = [] if page.rows else await _why_nothing(tx, config, listing, given)
-        if listing.aside is not None:
-            notes += await listing.aside(tx, given.get("connection"))
-        return page, notes
+        return page, await _notes(tx, config, listing, given, nothing=not page.rows)
+
+
+async def _export(
+    config: Config, terminal: Terminal, listing: Listing, given: Mapping[str, Any], most: int | None
+) -> list[str]:
+    """Write all rows as CSV, read in turns: whoever takes them may be slow."""
+    after: dict[str, str] = {}
+    done = 0
+    async with store_of(config) as database:
+        terminal.csv([listing.exported])
+        while True:
+            limit = _TURN if most is None else min(_TURN, most - done)
+            async with database.read() as tx:
+                page = await listing.ask(tx, config, limit=limit, **given, **after)
+                notes = await _notes(tx, config, listing, given, nothing=not (page.rows or after))
+            terminal.csv([values_of(row, listing.exported) for row in page.rows])
+            done += len(page.rows)
+            if page.next is None or done == most:
+                return notes
+            after = {"after": page.next}
+
+
+async def _notes(
+    tx: AsyncConnection, config: Config, listing: Listing, given: Mapping[str, Any], *, nothing: bool
+) -> list[str]:
+    """Return what is to be said beside the rows."""
+    notes = await _why_nothing(tx, config, listing, given) if nothing else []
+    if listing.aside is not None:
+        notes += await listing.aside(tx, given.get("connection"))
+    return notes
 
 
 async def _why_nothing(
@@ -305,6 +345,7 @@ _DRIFT = Listing(
     columns=("connection", "number", "kind", "state", "issues", "status", "since", "what to do", "alert"),
     spare=("alert", "what to do", "issues", "kind"),
     aside=_unseen,
+    exported=PROBLEM_COLUMNS,
 )
 _CHANGES = Listing(
     ask=lambda tx, _config, **given: change_rows(tx, **given),
@@ -312,6 +353,7 @@ _CHANGES = Listing(
     nothing="no changes are recorded yet",
     columns=("at", "connection", "change", "number", "was", "is", "moved", "issues"),
     spare=("issues", "was", "moved"),
+    exported=CHANGE_COLUMNS,
 )
 _ALERTS = Listing(
     ask=lambda tx, _config, **given: alert_bodies(tx, **given),
@@ -319,6 +361,7 @@ _ALERTS = Listing(
     nothing="no alerts are recorded yet",
     columns=("started", "status", "severity", "summary", "resolution", "part of", "alert"),
     spare=("part of", "alert", "resolution"),
+    exported=ALERT_COLUMNS,
 )
 _DELIVERIES = Listing(
     ask=lambda tx, _config, **given: delivery_rows(tx, **given),

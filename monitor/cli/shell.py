@@ -11,11 +11,13 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.terminal import Format, Terminal, instant
+from monitor.cli.terminal import Format, ListFormat, Terminal, instant
 from monitor.config import Config, find_config_file, load_config, parse_duration, secrets_of
 from monitor.store.actions import COMMAND, Actor
 from monitor.store.database import Database
 from monitor.store.rows import ConnectionRow, SyncStatus, unknown_since
+
+DEFAULT_LIMIT = 100
 
 FormatOption = Annotated[Format, typer.Option("--format", help="A table for people, or JSON only.")]
 ConnectionOption = Annotated[
@@ -31,9 +33,13 @@ SinceOption = Annotated[
         "--since", metavar="WHEN", help='A duration like "2h", or a time like 2026-01-31T09:00:00Z.'
     ),
 ]
-LimitOption = Annotated[int, typer.Option("--limit", min=1, help="Maximum number of rows.")]
-
-DEFAULT_LIMIT = 100
+ListFormatOption = Annotated[
+    ListFormat, typer.Option("--format", help="A table for people, JSON only, or all rows as CSV.")
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help=f"Maximum number of rows (default: {DEFAULT_LIMIT}, in CSV all)."),
+]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from rich.text import Text
 from monitor.cli.streams import queued
 from monitor.clock import rfc3339
 from monitor.http.redactor import Redactor
+from monitor.store.export import csv_of
 
 _WIDE = 10_000
 """Off a terminal nothing is cut or wrapped."""
@@ -59,6 +60,14 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class ListFormat(StrEnum):
+    """How a list is written: as other data, or as CSV."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
 class Terminal:
     """Standard output and standard error, with colours on terminals.
 
@@ -88,6 +97,11 @@ class Terminal:
             shown = msgspec.json.encode(self.redactor.hide_in(msgspec.json.decode(shown)))
         text = msgspec.json.format(shown, indent=2).decode()
         self._out.write(text + "\n")
+        self._out.flush()
+
+    def csv(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Write rows as CSV."""
+        self._out.write(csv_of([[self.redactor.hide_in(value) for value in row] for row in rows]))
         self._out.flush()
 
     def table(

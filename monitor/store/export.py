@@ -34,10 +34,6 @@ PROBLEM_COLUMNS = (
     *("connection", "account", "kind", "key", "phone_number", "state", "previous_state", "issues", "action"),
     *("status", "since", "flaps", "alert_id"),
 )
-DELIVERY_COLUMNS = (
-    *("id", "receiver", "alert_id", "change", "version", "status", "kind", "connections", "summary"),
-    *("attempts", "created_at", "due_at", "first_failed_at", "finished_at", "answer"),
-)
 """What is written of a row of each kind: attributes of the rows that queries return."""
 
 _RUNS = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")  # noqa: RUF001 - some spreadsheets take the wide ones too

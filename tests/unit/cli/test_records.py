@@ -1,0 +1,89 @@
+"""Lists of the store as CSV: all rows, on standard output alone."""
+
+import asyncio
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from monitor.cli.main import build_group, run
+from monitor.drift.alert import encode_body
+from monitor.store.database import Database
+from monitor.store.tables import alerts, changes
+from tests.fakes.alerts import BODY
+from tests.fakes.stored import NOW, begin
+
+MANY = 1_100
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Return a config whose store has more changes than are read at once, and an alert."""
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+
+    async def fill() -> None:
+        async with Database(url) as database:
+            await database.migrate()
+            await begin(database, "acme-sales")
+            async with database.write() as tx:
+                await tx.execute(insert(changes), [change(place) for place in range(MANY)])
+                times = {"started_at": NOW, "updated_at": NOW, "version": 1}
+                row = {"id": "a1", "scope": "a", "kind": "drift", "severity": "critical", "status": "firing"}
+                await tx.execute(insert(alerts).values(row | times | {"body": encode_body(BODY)}))
+
+    asyncio.run(fill())
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f'store.url = "{url}"\naccounts = [{{ name = "acme", api_key = "rg_live_secret_key" }}]\n'
+    )
+    return path
+
+
+def change(place: int) -> dict[str, Any]:
+    """Return a change; one in a hundred is a removal of a number whose state would run in a spreadsheet."""
+    texts = {"identity": "a", "connection": "acme-sales", "account": "acme", "sync_id": "a/1"}
+    lists = dict.fromkeys(("issues", "previous_issues", "action_items"), ())
+    return texts | {
+        "at": NOW,
+        "change": "removed" if place % 100 == 0 else "added",
+        "key": f"9180{place:08}",
+        "phone_number": f"+9180{place:08}",
+        "state": "=1+1",
+        "depended_on": {},
+        "depends_on": {},
+        **lists,
+    }
+
+
+def written(config: Path, *arguments: str) -> tuple[list[dict[str, str]], str]:
+    """Return the rows on standard output, and what is on standard error."""
+    out, err = io.StringIO(newline=""), io.StringIO()
+    assert run(("-c", str(config), *arguments, "--format", "csv"), out, err, build_group) == 0, err.getvalue()
+    return list(csv.DictReader(io.StringIO(out.getvalue(), newline=""), strict=True)), err.getvalue()
+
+
+def test_all_rows_are_written(config: Path) -> None:
+    """Not the first hundred as in a table; newest first, with texts that a spreadsheet does not run."""
+    rows, err = written(config, "changes")
+    assert [row["key"] for row in rows] == [f"9180{place:08}" for place in reversed(range(MANY))]
+    assert rows[0]["phone_number"] == f"+9180{MANY - 1:08}"
+    assert {row["state"] for row in rows} == {"'=1+1"}
+    assert err == ""
+
+
+def test_filters_and_limit_hold(config: Path) -> None:
+    """As for a table."""
+    assert len(written(config, "changes", "--change", "removed")[0]) == MANY // 100
+    assert len(written(config, "changes", "--limit", "1050")[0]) == 1050
+    rows, err = written(config, "changes", "--connection", "zzz")
+    assert (rows, err) == ([], 'no connection matches "zzz"\n')
+
+
+def test_alerts_are_written_in_short(config: Path) -> None:
+    """What they are about, since when, and whether they have ended."""
+    [row] = written(config, "alerts")[0]
+    assert (row["alert_id"], row["connections"], row["duration_s"]) == ("a1", "acme-sales", "")
+    assert row["first_step"] == "Assign a bot."
