@@ -5,6 +5,7 @@ Source: https://www.postgresql.org/docs/current/libpq-connect.html (connection U
 
 import re
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from urllib.parse import unquote
 
 SCHEMES = ("postgresql://", "postgres://")
@@ -151,7 +152,7 @@ def _hosts(hosts: str, *, misread: bool) -> dict[str, str]:
         if found is None or misread:
             raise ValueError(f"its host or port cannot be read; {_ENCODE}")
         name, port = _decoded(found[1] or found[2]), found[3] or ""
-        if port and not 0 < int(port) <= _HIGHEST_PORT:
+        if port and not _is_port(port):
             raise ValueError("its port is not between 1 and 65535")
         try:
             if not name.startswith("/"):
@@ -185,9 +186,24 @@ def _parameter(name: str, encoded: str) -> tuple[str, str]:
         raise ValueError(f'the parameter "{name}" has no value')
     if name in _DEFAULTS:
         _number(name, value)
-    elif name == "port" and not re.fullmatch(r"[0-9]+(,[0-9]+)*", value):
-        raise ValueError('the parameter "port" is not a port')
+    elif name == "port" and not all(map(_is_port, value.split(","))):
+        raise ValueError('the parameter "port" is not a port between 1 and 65535')
+    elif name == "hostaddr" and not all(map(_is_address, value.split(","))):
+        raise ValueError('the parameter "hostaddr" is not an IP address')
+    elif name == "client_encoding" and value.lower().replace("-", "") not in ("utf8", "unicode"):
+        raise ValueError('the parameter "client_encoding" can only be UTF8')
     return name, value
+
+
+def _is_port(value: str) -> bool:
+    return bool(re.fullmatch(r"[0-9]{1,9}", value)) and 0 < int(value) <= _HIGHEST_PORT
+
+
+def _is_address(value: str) -> bool:
+    try:
+        return bool(ip_address(value))
+    except ValueError:
+        return False
 
 
 def _number(name: str, value: str, *, least: int = 0) -> int:
@@ -200,8 +216,9 @@ def _decoded(encoded: str) -> str:
     """Return what was percent-encoded; a `%` that encodes nothing stands for itself."""
     try:
         value = unquote(encoded, errors="strict")
-    except UnicodeDecodeError as exc:
-        raise ValueError("what is percent-encoded in it is not UTF-8") from exc
+        value.encode()
+    except UnicodeError as exc:
+        raise ValueError("it is not UTF-8, as it stands or percent-encoded") from exc
     if "\0" in value:
         raise ValueError("it holds a NUL character")
     return value

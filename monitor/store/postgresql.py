@@ -1,11 +1,12 @@
 """Connections to PostgreSQL that do not wait for ever."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import psycopg
 from psycopg.abc import RV, PQGen
+from psycopg.conninfo import make_conninfo
 from psycopg.waiting import Ready
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL
@@ -51,14 +52,46 @@ class Link(psycopg.AsyncConnection[Any]):
             return found
 
 
+def require_sound(url: PostgresUrl) -> None:
+    """Have libpq look at the parameters as it does before it connects; here it connects to nowhere.
+
+    Raises:
+        ValueError: It does not accept one of them, or does not know it; names that one.
+    """
+    asked = [(name, value) for name, value in url.parameters.items() if name not in _WHERE]
+    if not _is_sound(asked):
+        tried = (asked[: many + 1] for many in range(len(asked)))
+        name, _ = next(found for found in tried if not _is_sound(found))[-1]
+        raise ValueError(f'libpq does not accept the parameter "{name}" as it stands')
+
+
+_WHERE = ("host", "hostaddr", "port", "user", "password", "dbname")
+_NOWHERE = "/dev/null"
+
+
+def _is_sound(asked: Iterable[tuple[str, str]]) -> bool:
+    try:
+        conninfo = make_conninfo(**dict(asked), host=_NOWHERE, user="nobody")
+    except psycopg.Error:
+        return False
+    connection = psycopg.pq.PGconn.connect_start(conninfo.encode())
+    said = connection.error_message
+    connection.finish()
+    return _NOWHERE.encode() in said
+
+
 class Postgres:
     """Makes the engines of one URL.
 
     The server is asked for the limits of statements when a connection begins. A pooler that shares
     connections between clients refuses that: then each transaction asks for them.
+
+    Raises:
+        ValueError: A parameter cannot be used.
     """
 
     def __init__(self, url: PostgresUrl) -> None:
+        require_sound(url)
         self._url = url
         limits = {"statement_timeout": url.statement_timeout_s, "lock_timeout": url.lock_timeout_s}
         self._options = " ".join(f"-c {name}={limit}s" for name, limit in limits.items())

@@ -1,13 +1,15 @@
 """URLs of PostgreSQL: what libpq takes is taken, and what cannot work is said without the password."""
 
 import re
+from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import pq
 
 from monitor.postgres import PARAMETERS, PostgresUrl
+from monitor.store.postgresql import require_sound
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,10 @@ def test_limits_have_defaults_and_are_overridden_in_the_url() -> None:
         ("postgresql://h/d?sslmode", '"sslmode" has no value'),
         ("postgresql://h/d?sslmode=a&sslmode=b", "given twice"),
         ("postgresql://h/d?port=x", "not a port"),
+        ("postgresql://h/d?port=70000", "not a port"),
+        ("postgresql://h/d?hostaddr=localhost", '"hostaddr" is not an IP address'),
+        ("postgresql://h/d?client_encoding=latin1", '"client_encoding" can only be UTF8'),
+        ("postgresql://u:s3cr\udcffet@h/d", "UTF-8"),
         ("postgresql://h:99999/d", "its port"),
         ("postgresql://h:x/d", "host or port"),
         ("postgresql://h1,/d", "host or port"),
@@ -110,3 +116,54 @@ def test_parameters_are_those_of_the_driver() -> None:
     """All that libpq takes, except for connections that replicate a server."""
     known = {each.keyword.decode() for each in pq.Conninfo.get_defaults()}
     assert known - PARAMETERS == {"replication"}
+
+
+LIBPQ = sorted(each.keyword.decode() for each in pq.Conninfo.get_defaults())
+
+
+WORDS = st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=1)
+USUAL = st.sampled_from(["0", "1", "5432", "require", "any", "random", "TLSv1.2", "UTF8", "127.0.0.1", "3.0"])
+
+
+def refusal(name: str, value: str) -> str | None:
+    """Return why a parameter of a URL is refused; None if it is taken as it is."""
+    try:
+        url = PostgresUrl.of(f"postgresql://drift@db.example/d?{name}={quote(value, safe='')}")
+        require_sound(url)
+    except ValueError as exc:
+        return str(exc)
+    assert url.parameters[name] == value
+    return None
+
+
+@pytest.mark.parametrize("name", LIBPQ)
+@settings(max_examples=20)
+@given(value=USUAL | WORDS | WORDS.map("s3cr".__add__))
+def test_value_of_a_parameter_is_refused_by_its_name_or_accepted_by_libpq(name: str, value: str) -> None:
+    """Before anything is connected, and without quoting it: what a `?` ends may be a password."""
+    said = refusal(name, value)
+    assert said is None or (f'"{name}"' in said and "s3cr" not in said)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("sslmode=bogus", "sslmode"),
+        ("connect_timeout=2&sslmode=bogus&gssencmode=bogus", "sslmode"),
+        ("sslnegotiation=direct", "sslnegotiation"),
+        ("sslrootcert=system&sslmode=require", "sslmode"),
+        ("service=nowhere", "service"),
+    ],
+)
+def test_parameter_that_libpq_does_not_accept_is_named(asked: str, name: str) -> None:
+    """The first that fails, also where it does so only together with others."""
+    with pytest.raises(ValueError, match=f'"{name}"'):
+        require_sound(PostgresUrl.of(f"postgresql://db.example/d?{asked}"))
+
+
+@pytest.mark.parametrize(
+    "asked", ["", "sslnegotiation=direct&sslmode=require", "target_session_attrs=primary"]
+)
+def test_parameters_that_libpq_accepts_may_stand(asked: str) -> None:
+    """In any order, as long as they fit together."""
+    require_sound(PostgresUrl.of(f"postgresql://db.example/d?{asked}"))

@@ -198,6 +198,10 @@ FAULTS: dict[str, tuple[Spoil, list[str]]] = {
         postgres_without_driver,
         ["store.url: ", "pip install 'voicelink-drift-monitor[postgres]'"],
     ),
+    "parameter that libpq does not take": (
+        lambda place: place.values["store"].update(url="postgresql://u:s3cret@127.0.0.1:1/d?sslmode=none"),
+        ["store.url: ", 'libpq does not accept the parameter "sslmode"'],
+    ),
     "apprise not installed": (
         lambda place: place.patch.setitem(sys.modules, "apprise", None),
         ["receivers[1]: ", "other", "pip install 'voicelink-drift-monitor[apprise]'"],
