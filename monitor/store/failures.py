@@ -1,25 +1,33 @@
-"""The records of failures, in one row that one replica at a time may change."""
+"""The records of failures, in one row that one replica at a time may change, and what they are made of."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Kind
-from monitor.drift.failures import FailureRecords, FailureRules, ends_at
+from monitor.drift.failures import FailureRecords, FailureRules, Streak, ends_at
+from monitor.store.claims import streak_of
 from monitor.store.codec import Codec
 from monitor.store.tables import connections, failures
 
 _ROW = 1
+_CHUNK = 1000
+"""Identities that one query asks for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FailureState:
-    """The records of failures, and when time alone changes them."""
+class SyncState:
+    """How syncs of a connection have been going."""
 
-    records: FailureRecords
-    wakes_at: datetime | None
+    identity: str
+    account: str
+    watched_since: datetime
+    vanished: bool
+    applied_at: datetime | None
+    streak: Streak
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,21 +49,60 @@ class FailingRow:
     ends_at: datetime | None
 
 
-async def load_failures(tx: AsyncConnection, codec: Codec) -> FailureState:
+async def load_failures(tx: AsyncConnection, codec: Codec) -> FailureRecords:
     """Return the records of failures, in a writing transaction locked until its end."""
-    found = await tx.execute(select(failures).where(failures.c.id == _ROW).with_for_update())
-    row = found.first()
-    if row is None:
-        return FailureState(records=FailureRecords(), wakes_at=None)
-    return FailureState(records=codec.unpack_failures(row.records), wakes_at=row.wakes_at)
+    found = await tx.execute(select(failures.c.records).where(failures.c.id == _ROW).with_for_update())
+    records = found.scalar()
+    return codec.unpack_failures(records) if records is not None else FailureRecords()
 
 
-async def save_failures(tx: AsyncConnection, state: FailureState, codec: Codec) -> None:
+async def save_failures(tx: AsyncConnection, records: FailureRecords, codec: Codec) -> None:
     """Record the records of failures."""
-    values = {"records": codec.pack_failures(state.records), "wakes_at": state.wakes_at}
-    done = await tx.execute(update(failures).where(failures.c.id == _ROW).values(**values))
+    packed = codec.pack_failures(records)
+    done = await tx.execute(update(failures).where(failures.c.id == _ROW).values(records=packed))
     if done.rowcount == 0:
-        await tx.execute(insert(failures).values(id=_ROW, **values))
+        await tx.execute(insert(failures).values(id=_ROW, records=packed))
+
+
+async def troubled(
+    tx: AsyncConnection, tracked: Collection[str], *, fresh_since: datetime, now: datetime
+) -> list[SyncState]:
+    """Return the connections of which something may have to be said: mostly few of many.
+
+    Those whose last sync failed, that the provider does not list, that have had no snapshot since
+    `fresh_since`, or that have one from the future; and those that are `tracked`, by identity.
+    """
+    fresh_at = func.coalesce(connections.c.applied_at, connections.c.watched_since)
+    found = await _sync_states(
+        tx,
+        or_(
+            connections.c.failures > 0,
+            connections.c.vanished_at.is_not(None),
+            fresh_at <= fresh_since,
+            fresh_at > now,
+        ),
+    )
+    others = sorted(set(tracked).difference(state.identity for state in found))
+    for start in range(0, len(others), _CHUNK):
+        found += await _sync_states(tx, connections.c.identity.in_(others[start : start + _CHUNK]))
+    return found
+
+
+async def _sync_states(tx: AsyncConnection, which: ColumnElement[bool]) -> list[SyncState]:
+    columns = ("identity", "account", "watched_since", "vanished_at", "applied_at")
+    streak = ("outcome", "failures", "same_kind", "answers")
+    rows = await tx.execute(select(*(connections.c[name] for name in (*columns, *streak))).where(which))
+    return [
+        SyncState(
+            identity=row.identity,
+            account=row.account,
+            watched_since=row.watched_since,
+            vanished=row.vanished_at is not None,
+            applied_at=row.applied_at,
+            streak=streak_of(row),
+        )
+        for row in rows
+    ]
 
 
 async def failing(tx: AsyncConnection, codec: Codec, rules: FailureRules) -> list[FailingRow]:

@@ -350,7 +350,6 @@ failures = Table(
     "failures",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("wakes_at", UtcDateTime),
     Column("records", LargeBinary, nullable=False),
 )
 

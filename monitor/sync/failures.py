@@ -8,16 +8,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from monitor.clock import SET_BACK, Clock, Uptime
+from monitor.drift.alert import Kind
 from monitor.drift.episodes import Track
-from monitor.drift.failures import SCOPE, Health, ReceiverHealth, failing_too, step
+from monitor.drift.failures import (
+    SCOPE,
+    FailureRecords,
+    FailureStep,
+    Health,
+    ReceiverHealth,
+    failing_too,
+    step,
+)
 from monitor.drift.text import Watched
 from monitor.store.alerts import messages_of, save_alerts, save_episodes
 from monitor.store.codec import Codec
-from monitor.store.connections import ConnectionState, watched
 from monitor.store.database import Database
 from monitor.store.discoveries import DiscoveryState, discovery_identity, discovery_states
-from monitor.store.failures import FailureState, load_failures, save_failures
+from monitor.store.failures import SyncState, load_failures, save_failures, troubled
 from monitor.store.instants import pull_in
 from monitor.store.outbox import receiver_rows
 from monitor.store.replicas import GONE_AFTER, take_turn, watching_since
@@ -27,7 +37,7 @@ from monitor.watch.watchlist import ActiveState, Watchlist
 
 _FIRST_DISCOVERY = timedelta(minutes=5)
 _BETWEEN_LOOKS = timedelta(milliseconds=500)
-"""A look reads every connection; while many fail, something moves at every tick."""
+"""While many fail, something moves at every tick."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -70,25 +80,19 @@ class FailureWatch:
             raise
 
     async def _look(self, now: datetime, watchlist: Watchlist) -> bool:
-        async with self.database.write() as tx:
+        async def look(tx: AsyncConnection) -> tuple[FailureRecords, FailureStep | None, bool]:
             decides = await take_turn(tx, self.active.replica, now)
             stored = await load_failures(tx, self.codec)
             if not decides:
-                self._note(stored.records.tracks.values())
-                self._wakes_at = now + GONE_AFTER
-                return False
+                return stored, None, False
             since = await watching_since(tx) or self.uptime.since
-            states = await watched(tx, self.codec)
-            if any(state.applied_at is not None and state.applied_at > now for state in states):
-                # Before anything is compared: what was applied before a set-back must not look new after it.
-                await pull_in(tx, now)
-                states = await watched(tx, self.codec)
+            states = await self._states(tx, stored, now, watchlist)
             discoveries = await discovery_states(tx, watchlist.discovering)
             healths = [
                 self._aged(health, now) for health in _healths(states, discoveries, watchlist, since, now)
             ]
             done = step(
-                stored.records,
+                stored,
                 healths,
                 [
                     ReceiverHealth(
@@ -106,29 +110,47 @@ class FailureWatch:
                 now,
                 foreign=self.active.foreign,
             )
-            tracks = done.records.tracks
+            if done.records == stored:
+                return stored, done, False
             messages = messages_of(
                 done.reports,
                 scope=SCOPE,
                 watched=_names(self.active),
                 wording=watchlist.wording,
                 now=now,
-                others=lambda report: failing_too(report.alert, healths, tracks.values()),
+                others=lambda report: failing_too(report.alert, healths, done.records.tracks.values()),
             )
-            left = FailureState(records=done.records, wakes_at=done.wakes_at)
-            if left != stored:
-                await save_failures(tx, left, self.codec)
-                await save_episodes(
-                    tx, SCOPE, opened=done.opened, moved=done.moved, ended=done.ended, codec=self.codec
-                )
-                await save_alerts(
-                    tx, SCOPE, messages, routes=watchlist.routes, spread=watchlist.spread, now=now
-                )
-        instants = (done.wakes_at, _unmuted_at(watchlist, now))
-        self._wakes_at = min((at for at in instants if at is not None), default=None)
-        self._note(tracks.values())
+            await save_failures(tx, done.records, self.codec)
+            await save_episodes(
+                tx, SCOPE, opened=done.opened, moved=done.moved, ended=done.ended, codec=self.codec
+            )
+            await save_alerts(tx, SCOPE, messages, routes=watchlist.routes, spread=watchlist.spread, now=now)
+            return done.records, done, bool(messages)
+
+        records, done, has_messages = await self.database.transact(look)
+        self._note(records.tracks.values())
+        if done is None:
+            self._wakes_at = now + GONE_AFTER
+            return False
+        instants = (done.wakes_at, _unmuted_at(watchlist, now), now + watchlist.stale_after / 2)
+        self._wakes_at = min(at for at in instants if at is not None)
         self.announcer.episodes_ended(done.ended)
-        return bool(messages)
+        return has_messages
+
+    async def _states(
+        self, tx: AsyncConnection, records: FailureRecords, now: datetime, watchlist: Watchlist
+    ) -> list[SyncState]:
+        """Return what a look has to read: no connection that cannot become stale before the next one."""
+        fresh_since = now - watchlist.stale_after / 2
+        if self.database.is_sqlite and self.uptime.set_backs:
+            fresh_since = now  # rows may look newer than they are: `_aged` knows
+        tracked = [track.key for track in records.tracks.values() if track.kind is not Kind.RECEIVER_FAILING]
+        states = await troubled(tx, tracked, fresh_since=fresh_since, now=now)
+        if any(state.applied_at is not None and state.applied_at > now for state in states):
+            # Before anything is compared: what was applied before a set-back must not look new after it.
+            await pull_in(tx, now)
+            states = await troubled(tx, tracked, fresh_since=fresh_since, now=now)
+        return states
 
     def _note(self, tracks: Iterable[Track]) -> None:
         needed = self.active.watchlist.failure_rules.resolve_syncs
@@ -151,14 +173,14 @@ class FailureWatch:
 
 
 def _healths(
-    states: Sequence[ConnectionState],
+    states: Sequence[SyncState],
     discoveries: Sequence[DiscoveryState],
     watchlist: Watchlist,
     since: datetime,
     now: datetime,
 ) -> list[Health]:
     connections = watchlist.connections
-    known = {state.account for state in states}
+    known = {each.account for each in watchlist.watched.values()} if discoveries else set()
     return [
         *(
             Health(
@@ -169,7 +191,7 @@ def _healths(
                 since=max(state.watched_since, since),
                 interval=connections[state.identity].interval,
                 stale_after=connections[state.identity].stale_after,
-                vanished=state.vanished_at is not None,
+                vanished=state.vanished,
                 muted=connections[state.identity].maintenance(now).open,
             )
             for state in states

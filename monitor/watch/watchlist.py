@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from monitor.drift.failures import FailureRules
 from monitor.drift.text import Watched, Wording
@@ -25,6 +26,8 @@ class Watchlist:
     discovering: frozenset[str] = frozenset()
     """The accounts whose connections are discovered."""
     watched: Mapping[str, Watched] = field(init=False)
+    stale_after: timedelta = field(init=False)
+    """The shortest of its connections'; a day without any."""
 
     def __post_init__(self) -> None:
         names = {
@@ -32,6 +35,8 @@ class Watchlist:
             for connection in self.connections.values()
         }
         object.__setattr__(self, "watched", names)
+        stale_after = min((each.stale_after for each in self.connections.values()), default=timedelta(days=1))
+        object.__setattr__(self, "stale_after", stale_after)
 
 
 @dataclass(slots=True)

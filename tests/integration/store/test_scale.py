@@ -9,14 +9,16 @@ import pytest
 from sqlalchemy import select, text, update
 
 from monitor.drift.widespread import Spread
-from monitor.store.claims import claim_due, next_due_at
+from monitor.errors import Outcome
+from monitor.store.claims import claim_due, flush, next_due_at
 from monitor.store.codec import Codec
-from monitor.store.connections import begin_watching
+from monitor.store.connections import begin_watching, mark_vanished
 from monitor.store.database import Database
 from monitor.store.enrol import enrol
+from monitor.store.failures import troubled
 from monitor.store.replicas import Replica
 from monitor.store.tables import connections, fleet
-from tests.fakes.stored import LEASE, ME, MINUTE, NOW, SECOND, begin, claim_all, recorded, tell, watch
+from tests.fakes.stored import LEASE, ME, MINUTE, NOW, SECOND, begin, claim_all, fresh, recorded, tell, watch
 
 MANY = 100_000
 _FILL = text(
@@ -113,3 +115,32 @@ async def test_replicas_look_again_only_when_what_is_watched_has_changed(shared:
     assert await version(ME, NOW + MINUTE, "a", "b") == first
     assert await version(replace(ME, id="other"), NOW + SECOND, "a", "b") == first
     assert await version(ME, NOW + SECOND, "a", "b", "c") > first
+
+
+async def test_look_at_failures_reads_only_connections_in_trouble(database: Database) -> None:
+    """And those in an alert already, however many; a sound one is not read."""
+    now = NOW + 9 * MINUTE
+    await begin(database, "failing", "future", "new", "sound", "stale", "tracked", "unlisted")
+    claims = await claim_all(database)
+    tracked = ["tracked", *(f"ended-{number}" for number in range(2500))]
+    async with database.write() as tx:
+        await flush(
+            tx,
+            [
+                fresh(claims["failing"], at=now, outcome=Outcome.TIMEOUT),
+                fresh(claims["future"], at=now + SECOND),
+                fresh(claims["stale"], at=now - 5 * MINUTE),
+                *(fresh(claims[name], at=now - MINUTE) for name in ("sound", "tracked", "unlisted")),
+            ],
+        )
+        await mark_vanished(tx, vanished=["unlisted"], listed=(), now=now)
+        found = await troubled(tx, tracked, fresh_since=now - 3 * MINUTE, now=now)
+        assert sorted(state.identity for state in found) == sorted(
+            {"failing", "future", "new", "stale", "tracked", "unlisted"}
+        )
+        everything = await troubled(tx, (), fresh_since=now, now=now)
+        assert {state.identity for state in everything} == set(claims)
+    by_identity = {state.identity: state for state in found}
+    assert by_identity["unlisted"].vanished
+    assert by_identity["failing"].streak.outcome is Outcome.TIMEOUT
+    assert (by_identity["tracked"].applied_at, by_identity["tracked"].streak.answers) == (now - MINUTE, 1)

@@ -88,7 +88,10 @@ async def test_failures_are_one_alert_and_end_when_answers_come(made: Rig) -> No
         [row] = await failing(tx, made.codec, made.active.state.watchlist.failure_rules)
     assert row.good_since is not None
     assert (row.name, row.cause, row.flaps) == ("account-1", "server_error", 0)
-    assert row.ends_at == row.good_since + timedelta(minutes=5) == made.failures.due_at(made.clock.now())
+    assert row.ends_at == row.good_since + timedelta(minutes=5)
+    looks_at = made.failures.due_at(made.clock.now())
+    assert looks_at is not None
+    assert looks_at <= row.ends_at
     await made.run(299 - 2 * 16)
     assert await made.alerts() == [("api_unavailable", "firing", None)]
     await made.run(1)

@@ -1,11 +1,15 @@
 """Failures from the provider's answers to the alerts: one cause is one page."""
 
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from monitor.store.connections import watched
 from monitor.store.failures import failing
+from monitor.store.tables import connections
 from tests.fakes.rig import Rig, rig
 
 MANY = 30
@@ -68,3 +72,33 @@ async def test_answers_that_alternate_are_one_page(tmp_path: Path) -> None:
         assert row.flaps == 9
         await pass_time(made, 420)
         assert await made.alerts() == [("account_rejected", "resolved", "recovered")]
+
+
+async def test_each_connection_is_stale_at_its_own_time(tmp_path: Path) -> None:
+    """A look comes for each though nothing moved, also for one that was sound at the last: nobody is late."""
+    async with rig(tmp_path, connections=3, numbers=1) as made:
+        [account] = made.simulator.world.accounts
+        intervals = ["1m", "4m", "10m"]
+        key = {"name": account.name, "api_key": account.key, "requests_per_minute": 6000}
+        listed = [
+            {"name": each.name, "id": each.id, "interval": interval}
+            for each, interval in zip(account.connections, intervals, strict=True)
+        ]
+        await made.configure("hook", accounts=[key | {"connections": listed}])
+        await pass_time(made, 60)
+        async with made.database.write() as tx:
+            never = made.clock.now() + timedelta(days=1)
+            await tx.execute(update(connections).values(due_at=never))
+            known = {each.identity: each.applied_at for each in await watched(tx, made.codec)}
+        stale_at: dict[str, datetime] = {}
+        while len(stale_at) < len(intervals):
+            looks_at = made.failures.due_at(made.clock.now())
+            assert looks_at is not None
+            while (wait_s := (looks_at - made.clock.now()).total_seconds()) > 0:
+                await made.clock.advance(min(wait_s, 5.0))
+                made.uptime.look()  # a process that runs
+            await made.failures.run()
+            stale_at |= dict.fromkeys(made.active.state.troubled - stale_at.keys(), looks_at)
+        after = {identity: at - (known[identity] or at) for identity, at in stale_at.items()}
+        minutes = [after[each.id].total_seconds() / 60 for each in account.connections]
+        assert minutes == pytest.approx([5, 12, 30])

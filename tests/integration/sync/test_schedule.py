@@ -316,13 +316,20 @@ async def test_row_that_the_store_never_takes_holds_up_no_other(house: House) ->
 
 
 async def test_failures_are_looked_at_twice_a_second_at_the_most(house: House) -> None:
-    """However often something moves: a look reads every connection. A clock set back delays nothing."""
+    """However often something moves. A clock set back delays nothing."""
     now = house.clock.now()
     await house.failures.run()
     house.failures.moved = True
     assert house.failures.due_at(now + timedelta(milliseconds=100)) == now + timedelta(milliseconds=500)
     later, earlier = now + timedelta(seconds=1), now - timedelta(hours=1)
     assert (house.failures.due_at(later), house.failures.due_at(earlier)) == (later, earlier)
+
+
+async def test_look_at_failures_is_not_put_off_by_another_transaction(house: House) -> None:
+    """One that was in the way is run again, and nothing is left to look at."""
+    house.database.conflicts = 1
+    await house.failures.run()
+    assert (house.database.conflicts, house.failures.moved) == (0, False)
 
 
 async def test_store_that_is_away_stops_nothing_for_good(house: House) -> None:

@@ -215,7 +215,6 @@ def upgrade() -> None:
     op.create_table(
         "failures",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("wakes_at", UtcDateTime(), nullable=True),
         sa.Column("records", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
