@@ -116,13 +116,16 @@ def _look_into(about: Subject) -> str:
     """Return where to look for why syncs or messages fail."""
     alone = about.many == 1
     which = f"connection {about.one}" if alone and about.one else f"the {about.many:,} connections"
-    if about.kind is Kind.ANSWER_UNREADABLE and about.cause == "too_large":
-        return f"Raise api.max_response_size: the answer for {which} is larger."
-    return _FAILURES[about.kind].format(
+    # A receiver's cause is its answer, which begins with the code: `401 Unauthorized`.
+    cause = about.cause[:3] if about.kind is Kind.RECEIVER_FAILING else about.cause
+    return _OF_CAUSE.get((about.kind, cause), _FAILURES[about.kind]).format(
         which=which,
         group=about.group,
+        said=about.cause,
         exists="exists and is" if alone else "exist and are",
         ids="its id in the config is" if alone else "their ids in the config are",
+        it="it" if alone else "them",
+        was="was" if alone else "were",
     )
 
 
@@ -139,3 +142,33 @@ _FAILURES: Mapping[Kind, str] = {
     "messages are then delivered.",
     Kind.TEST: "Nothing. Someone is testing that alerts arrive here.",
 }
+
+_CREDENTIALS = "Renew the credentials of receiver {group} ({said}); queued messages are then delivered."
+_ADDRESS = "Correct the URL of receiver {group} ({said}); queued messages are then delivered."
+_MESSAGES = "Find out why receiver {group} refuses the messages ({said}): their format, or their size."
+
+_OF_CAUSE: Mapping[tuple[Kind, str], str] = {
+    (Kind.API_UNAVAILABLE, "network"): "Check that the monitor can reach the VoiceLink API (DNS, proxy, "
+    "firewall), and that the API is up.",
+    (Kind.API_UNAVAILABLE, "server_error"): "Ask the provider about an outage: the VoiceLink API can be "
+    "reached, but answers with errors.",
+    (Kind.ACCOUNT_REJECTED, "unauthorized"): "Check the API key of account {group}: the provider no longer "
+    "accepts it.",
+    (Kind.ACCOUNT_REJECTED, "forbidden"): "Ask the provider whether account {group} is suspended, out of "
+    "balance or not approved; the API key itself is known.",
+    (Kind.CONNECTION_REJECTED, "unlisted"): "Check at the provider whether {which} {was} deleted or switched "
+    "off: discovery no longer lists {it}.",
+    (Kind.CONNECTION_REJECTED, "rejected"): "Look in the monitor's log for what the API answers for {which}, "
+    "and ask the provider.",
+    (Kind.ANSWER_UNREADABLE, "too_large"): "Raise api.max_response_size: the answer for {which} is larger.",
+    (Kind.SYNC_STALE, "rate_limited"): "Find out what else uses the API key: the provider limits its "
+    "requests, so that no sync of {which} gets through.",
+    (
+        Kind.SYNC_STALE,
+        "held",
+    ): "Compare with the provider's console: what the API answers for {which} is held back as implausible.",
+    **{(Kind.RECEIVER_FAILING, code): _CREDENTIALS for code in ("401", "403")},
+    **{(Kind.RECEIVER_FAILING, code): _ADDRESS for code in ("404", "410")},
+    **{(Kind.RECEIVER_FAILING, code): _MESSAGES for code in ("400", "413", "422")},
+}
+"""What to do first where all members fail for one cause, and that says more than the kind."""

@@ -9,10 +9,14 @@ import pytest
 from monitor.drift.advice import Subject, first_step
 from monitor.drift.alert import Kind, Resolution
 from monitor.drift.naming import Value, in_common, moved, names_of
+from monitor.errors import Outcome
 
 NAMES = {"client:415": "Acme Sales", "bot:93": "Greeter", "bot:94": "Sales bot"}
 DRIFT = Subject(kind=Kind.DRIFT, many=3, code="NO_BOT", common={"client_id": 415}, names=NAMES)
 ONE = replace(DRIFT, many=1, one="+918011223344")
+
+
+CAUSES = ("", "unlisted", "held", *Outcome, "401 Unauthorized", "{x} % %s", "network, timeout")
 
 
 @pytest.mark.parametrize(("kind", "resolution", "many"), [*product(Kind, [None, *Resolution], (0, 1, 2))])
@@ -20,6 +24,10 @@ def test_first_step_is_a_sentence_for_every_kind(
     kind: Kind, resolution: Resolution | None, many: int
 ) -> None:
     """Never empty, with no place that was not filled in, however little is known."""
+    for cause in CAUSES if resolution is None else ("",):
+        step = first_step(Subject(kind=kind, many=many, cause=cause, group="acme"), resolution)
+        assert "{w" not in step
+        assert step[0].isupper()
     step = first_step(Subject(kind=kind, many=many), resolution)
     assert step[0].isupper()
     assert "{" not in step
@@ -97,6 +105,36 @@ def test_first_step_is_a_sentence_for_every_kind(
             Subject(kind=Kind.ANSWER_UNREADABLE, many=1, one="acme-sales", cause="too_large"),
             "Raise api.max_response_size: the answer for connection acme-sales is larger.",
             id="too-large",
+        ),
+        pytest.param(
+            Subject(kind=Kind.CONNECTION_REJECTED, many=2, group="acme", cause="unlisted"),
+            "Check at the provider whether the 2 connections were deleted or switched off: discovery no "
+            "longer lists them.",
+            id="unlisted",
+        ),
+        pytest.param(
+            Subject(kind=Kind.ACCOUNT_REJECTED, many=2, group="acme", cause="forbidden"),
+            "Ask the provider whether account acme is suspended, out of balance or not approved; the API key "
+            "itself is known.",
+            id="forbidden",
+        ),
+        pytest.param(
+            Subject(kind=Kind.ACCOUNT_REJECTED, many=2, group="acme", cause="forbidden, unauthorized"),
+            "Check the API key of account acme in the config, and ask the provider whether the account is "
+            "suspended or out of balance.",
+            id="several-causes",
+        ),
+        pytest.param(
+            Subject(kind=Kind.RECEIVER_FAILING, many=1, group="hook", cause="401 Unauthorized: bad token"),
+            "Renew the credentials of receiver hook (401 Unauthorized: bad token); queued messages are then "
+            "delivered.",
+            id="credentials",
+        ),
+        pytest.param(
+            Subject(kind=Kind.RECEIVER_FAILING, many=1, group="hook", cause="connection refused"),
+            "Check that receiver hook is reachable, and its URL and credentials; queued messages are then "
+            "delivered.",
+            id="unreachable",
         ),
     ],
 )
