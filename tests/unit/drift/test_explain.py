@@ -25,6 +25,7 @@ from monitor.drift.facts import (
 )
 from monitor.drift.failures import Streak
 from monitor.drift.foresight import in_hold
+from monitor.drift.phrases import WORDS
 from monitor.drift.plausibility import Guard, seen_again
 from monitor.drift.policy import Records, judge, step
 from monitor.drift.rules import Ignore, Rules
@@ -414,3 +415,8 @@ def test_ready_number_is_ready() -> None:
     found = explain_number(facts_of(watch), watch.now)
     assert (found.verdict, found.next_at) == (Verdict.READY, None)
     assert Severity.WARNING not in "\n".join(found.sentences)
+
+
+def test_every_kind_of_problem_has_words() -> None:
+    """For what is seen of it, and what is seen when it is over."""
+    assert set(WORDS) == {kind for kind in Kind if kind.about_numbers}
