@@ -7,14 +7,17 @@ import typer
 
 from monitor.cli.number import NOT_FOUND
 from monitor.cli.shell import FormatOption, Shell, config_of, shell_of, store_of, unseen
-from monitor.cli.terminal import Format
+from monitor.cli.terminal import Format, Terminal
 from monitor.clock import SystemClock
 from monitor.daemon.grounds import configured_grounds
 from monitor.drift.explain import Explanation
+from monitor.errors import UnknownName
+from monitor.store.alerts import alert_named
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.explanations import explain as explain_alert
-from monitor.store.numbers import Match, number_named
+from monitor.store.numbers import Match, NumberDetail, number_named
+from monitor.store.queries import alert_bodies
 from monitor.store.rows import connection_row
 
 
@@ -47,35 +50,48 @@ def explain(
     shell = shell_of(ctx)
     asked = " ".join(subject)
     found, notes = asyncio.run(_find(shell, asked))
-    if isinstance(found, Explanation):
-        if format is Format.JSON:
-            shell.terminal.json(found)
-        else:
-            shell.terminal.line(f"{found.subject}: {found.verdict}")
-            for sentence in found.sentences:
-                shell.terminal.line(f"- {sentence}")
+    if isinstance(found, list):
+        _list(shell.terminal, found, asked)
+        raise typer.Exit(NOT_FOUND)
+    if format is Format.JSON:
+        shell.terminal.json(found)
+    else:
+        for line in lines_of(found):
+            shell.terminal.line(line)
     for note in notes:
         shell.terminal.note(note)
-    if isinstance(found, Explanation):
+
+
+def lines_of(found: Explanation) -> list[str]:
+    """Return an explanation as it is shown."""
+    return [f"{found.subject}: {found.verdict}", *(f"- {sentence}" for sentence in found.sentences)]
+
+
+def _list(terminal: Terminal, matches: list[Match], asked: str) -> None:
+    if not matches:
+        terminal.error(f"no alert has this id, and no number is, or ends with, {asked}")
         return
-    if found:
-        shell.terminal.error("several numbers end with these digits: give more of them")
-        for match in found:
-            shell.terminal.note(f"could be meant: {match.phone_number} ({match.connection or 'gone'})")
-    else:
-        shell.terminal.error(f"no alert has this id, and no number is, or ends with, {asked}")
-    raise typer.Exit(NOT_FOUND)
+    terminal.error("several numbers end with these digits: give more of them")
+    for match in matches:
+        terminal.note(f"could be meant: {match.phone_number} ({match.connection or 'gone'})")
 
 
 async def _find(shell: Shell, subject: str) -> tuple[Explanation | list[Match], list[str]]:
     config, now, codec = config_of(shell), SystemClock().now(), Codec()
     grounds = configured_grounds(config, now)
     async with store_of(config) as database, database.read() as tx:
-        alert = await explain_alert(tx, codec, subject, grounds, now)
-        if alert is not None:
-            return alert, []
         number = await number_named(tx, codec, subject, grounds, now)
-        if isinstance(number, list):
-            return number, []
+        if isinstance(number, NumberDetail):
+            found, about = number.explained, {number.connection}
+        else:
+            try:
+                alert_id = await alert_named(tx, subject)
+            except UnknownName:
+                return number, []
+            alert = await explain_alert(tx, codec, alert_id, grounds, now)
+            if alert is None:
+                return [], []
+            [body] = (await alert_bodies(tx, alert_id=alert_id)).rows
+            found, about = alert, set(body.connections)
         rows = [connection_row(each, maintenance=None) for each in await watched(tx, codec)]
-        return number.explained, unseen([row for row in rows if row.name == number.connection], now)
+        return found, unseen([row for row in rows if row.name in about], now)

@@ -61,8 +61,11 @@ async def all_gone(tx: AsyncConnection, identities: Collection[str], now: dateti
 
 
 def digits_of(text: str) -> str:
-    """Return the digits of a number, however it is written."""
-    return "".join(each for each in text if each in "0123456789")
+    """Return the digits of a number, however it is written; empty with letters: that is no number."""
+    written = text.strip().casefold().removeprefix("tel:")
+    if any(each.isalpha() for each in written):
+        return ""
+    return "".join(each for each in written if each in "0123456789")
 
 
 async def find(tx: AsyncConnection, text: str) -> list[Place]:
@@ -70,8 +73,8 @@ async def find(tx: AsyncConnection, text: str) -> list[Place]:
 
     Args:
         tx: A reading transaction.
-        text: `+91…`, `91…`, `0091…`, `0…` or the last digits, with whatever else stands between them. Fewer
-            than `FEWEST_DIGITS` digits find only a number that is no longer than that.
+    """Return the digits of a number, however it is written; none if there are letters in it."""
+            Fewer than `FEWEST_DIGITS` digits find only a number that is no longer than that.
     """
     digits = digits_of(text)
     national = digits.lstrip("0")

@@ -5,7 +5,7 @@ the `after` of the page that follows. A filter by connection is a glob of names.
 """
 
 import types
-from collections.abc import AsyncIterator, Callable, Container, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -52,6 +52,8 @@ _BLOBS = 16
 """Snapshots fetched at once: with 1,000 numbers each, about 2 MB unpacked, decoded one by one."""
 _NUMBERS_A_TURN = 200
 """Numbers decoded before other tasks get a turn: less than a millisecond."""
+_MOST_BOUND = 1_000
+"""Identities that a statement names: a database takes only so many values at once."""
 _CHUNK = 50
 """Rows fetched at once where each has a body to decode."""
 
@@ -501,7 +503,7 @@ def _yield_to_loop() -> Generator[None]:
 
 
 async def _blobs(
-    tx: AsyncConnection, glob: str | None, first: str | None, only: Container[str] | None = None
+    tx: AsyncConnection, glob: str | None, first: str | None, only: Collection[str] | None = None
 ) -> AsyncIterator[tuple[ConnectionName, bytes]]:
     """Yield the records of the connections whose name matches, by name, starting at `first`.
 
@@ -509,7 +511,7 @@ async def _blobs(
     """
     named = [
         owner
-        for owner in await _owners(tx, glob)
+        for owner in await _owners(tx, glob, only)
         if (first is None or owner.name >= first) and (only is None or owner.identity in only)
     ]
     for start in range(0, len(named), _BLOBS):
@@ -524,9 +526,13 @@ async def _blobs(
                 await _yield_to_loop()
 
 
-async def _owners(tx: AsyncConnection, glob: str | None) -> list[ConnectionName]:
-    """Return the connections whose name matches, by name."""
+async def _owners(
+    tx: AsyncConnection, glob: str | None, only: Collection[str] | None = None
+) -> list[ConnectionName]:
+    """Return the connections whose name matches, by name; `only` names them by identity."""
     asked = select(connections.c.identity, connections.c.name, connections.c.account)
+    if only is not None and len(only) <= _MOST_BOUND:
+        asked = asked.where(connections.c.identity.in_(only))
     named = [from_row(ConnectionName, row) for row in await tx.execute(asked) if _named(glob, [row.name])]
     # Sorted here: a database's collation may order names differently than cursors compare.
     return sorted(named, key=lambda owner: owner.name)

@@ -263,7 +263,8 @@ async def test_without_a_store_commands_say_so(desk: Desk) -> None:
     """Connections are listed as configured; everything else has nothing to read, and makes no store."""
     listed = await desk.run("connections", "--format", "json")
     assert (listed.code, [row["name"] for row in listed.data]) == (0, list(NAMES))
-    for command in (["drift"], ["changes"], ["alerts"], ["deliveries"], ["accept", NAMES[0]]):
+    asking = (["accept", NAMES[0]], ["number", "+918011223344"], ["explain", "+918011223344"])
+    for command in (["drift"], ["changes"], ["alerts"], ["deliveries"], *asking):
         ran = await desk.run(*command)
         assert (ran.code, ran.out) == (2, ""), command
         assert "the daemon creates it when it first starts" in ran.err
@@ -302,13 +303,25 @@ async def test_the_store_is_shown_while_the_daemon_runs(desk: Desk) -> None:
             (NAMES[0], 10, 1),
             (NAMES[1], 10, 0),
         ]
-        for command in ("drift", "alerts", "changes", "deliveries", "connections"):
-            table = await desk.run(command)
+        detail = (await desk.run("number", "+" + number, "--format", "json")).data
+        assert (detail["state"], detail["alerts"]) == ("ROUTING_MISSING", [alert["alert_id"]])
+        for asked in (["+91", number[2:6], number[6:]], [alert["alert_id"]], [alert["alert_id"][:8]]):
+            explained = await desk.run("explain", *asked, "--format", "json")
+            assert (explained.code, explained.data["verdict"], explained.err) == (0, "pages", ""), asked
+            assert any(line.startswith("log told at ") for line in explained.data["sentences"])
+        for command in ("drift", "alerts", "changes", "deliveries", "connections", f"number {number}"):
+            table = await desk.run(*command.split())
             assert (table.code, table.err) == (0, "")
             assert NAMES[0] in table.out
         for arguments, said in NOTHING.items():
             ran = await desk.run(*arguments.split())
             assert (ran.code, ran.out, ran.err) == (0, "", f"{said}\n"), arguments
+        for command in ("number", "explain"):
+            nothing = await desk.run(command, "99999999", "--format", "json")
+            assert (nothing.code, nothing.out) == (1, "")
+            assert "no number is, or ends with, 99999999" in nothing.err
+        assert (await desk.run("number", "12")).code == 2
+        assert "no alert has this id" in (await desk.run("explain", "ffff")).err
         empty = await desk.run("alerts", "--connection", "zzz", "--format", "json")
         assert (empty.code, empty.data, empty.err) == (0, [], 'no connection matches "zzz"\n')
         assert (await desk.run("healthcheck")) == Ran(code=0, out="healthy\n", err="")

@@ -122,7 +122,7 @@ async def test_whole_number_comes_before_longer_ones_that_end_so(database: Datab
     assert await found(database, "3344") == [("3344", "a")]
 
 
-@pytest.mark.parametrize("asked", ["", "+", "abc", "344", "9999999", "44", "%", "0000"])
+@pytest.mark.parametrize("asked", ["", "+", "abc", "3344ab", "344", "9999999", "44", "%", "0000"])
 async def test_what_no_number_ends_with_finds_nothing(database: Database, asked: str) -> None:
     """Nothing is guessed: fewer than four digits find only a number that is no longer."""
     await enter(database, "a", ACME)
