@@ -25,17 +25,15 @@ from monitor.drift.facts import (
     UNKNOWN,
     AlertFacts,
     NumberFacts,
-    QuietKind,
     Syncs,
     Terms,
     covering,
-    quiet_of,
     window,
 )
 from monitor.drift.foresight import in_hold, moves_at
 from monitor.drift.naming import listed
 from monitor.drift.phrases import WORDS, about_end, about_receivers, about_syncs, due, span, times, when
-from monitor.drift.rules import Rules
+from monitor.drift.rules import Rules, Silence
 from monitor.drift.text import counted, ending
 
 
@@ -181,11 +179,12 @@ def _about_track(track: Track, syncs: Syncs | None, rules: Rules, now: datetime)
 def _about_quiet(facts: NumberFacts, terms: Terms, rules: Rules, now: datetime) -> Iterator[str]:
     for rule in covering(facts, rules, now):
         what = "this number" if rule.issue is None else f"issue {rule.issue}"
-        quiet = quiet_of(rule)
-        name = "An [[ignore]] rule" if quiet.kind is QuietKind.IGNORE else "A silence"
-        until = f" until {when(quiet.until)}" if quiet.until is not None else ""
-        by = f" (by {quiet.by})" if quiet.by else ""
-        yield f"{name} keeps {what} quiet{until}{by}: {quiet.reason or 'no reason given'}."
+        end = f" until {when(rule.until)}" if rule.until is not None else ""
+        name = "An [[ignore]] rule"
+        if isinstance(rule, Silence):
+            name = f"Silence {rule.id}{f' of {rule.by}' if rule.by else ''}"
+            end = " until it is ready" if rule.until_ready else end
+        yield f"{name} keeps {what} quiet{end}: {rule.reason or 'no reason given'}."
     for track in facts.tracks:
         if track.kind not in rules.alerting:
             yield f"The config only records this ({track.kind}): it never alerts."
@@ -194,6 +193,6 @@ def _about_quiet(facts: NumberFacts, terms: Terms, rules: Rules, now: datetime) 
             if 0 < len(left) < len(track.number.issues):
                 yield f"What is left alerts all the same: {listed(left)}."
     if rules.muted:
-        until_at = window(terms.rules_at, now).until
-        end = f" until {when(until_at)}" if until_at is not None else ""
+        until = window(terms.rules_at, now).until
+        end = f" until {when(until)}" if until is not None else ""
         yield f"A maintenance window is open{end}: no alert opens before it ends."

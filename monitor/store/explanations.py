@@ -1,7 +1,7 @@
 """Loads what explanations are made of: how syncs went, who was told of alerts, and explains alerts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from monitor.drift.failures import FailureRecords, FailureRules
 from monitor.notify.routing import Route, kept_from
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, ConnectionState, connection_states, load_records
+from monitor.store.silences import silences_of
 from monitor.store.tables import DEAD, PENDING, alerts, deliveries, episodes, posted, told
 from monitor.store.tables import failures as failure_records
 
@@ -37,9 +38,15 @@ class Grounds:
     routes: Sequence[Route]
     failure_rules: FailureRules = field(default_factory=FailureRules)
 
-    def of(self, state: ConnectionState) -> Terms | None:
-        """Return what decides about a watched connection."""
-        return self.terms_of(ConnectionName(identity=state.identity, name=state.name, account=state.account))
+
+async def terms_of(tx: AsyncConnection, state: ConnectionState, grounds: Grounds) -> Terms | None:
+    """Return what decides about a watched connection now, silences included."""
+    whose = ConnectionName(identity=state.identity, name=state.name, account=state.account)
+    terms, silences = grounds.terms_of(whose), await silences_of(tx, state.identity)
+    if terms is None or not silences:
+        return terms
+    base = terms.rules_at
+    return replace(terms, rules_at=lambda at: base(at).with_silences(silences))
 
 
 async def failing_tracks(tx: AsyncConnection, codec: Codec) -> Mapping[str, Track]:
@@ -111,7 +118,7 @@ async def _members(
                     records=records,
                     keys=keys,
                     syncs=syncs_of(state, failing) if state is not None else None,
-                    terms=grounds.of(state) if state is not None else None,
+                    terms=await terms_of(tx, state, grounds) if state is not None else None,
                 )
             )
     return members

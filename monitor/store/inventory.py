@@ -61,7 +61,7 @@ async def all_gone(tx: AsyncConnection, identities: Collection[str], now: dateti
 
 
 def digits_of(text: str) -> str:
-    """Return the digits of a number, however it is written; empty with letters: that is no number."""
+    """Return the digits of a number, however it is written; none if there are letters in it."""
     written = text.strip().casefold().removeprefix("tel:")
     if any(each.isalpha() for each in written):
         return ""
@@ -73,7 +73,7 @@ async def find(tx: AsyncConnection, text: str) -> list[Place]:
 
     Args:
         tx: A reading transaction.
-    """Return the digits of a number, however it is written; none if there are letters in it."""
+        text: `+91…`, `91…`, `0091…`, `0…`, `tel:…` or the last digits, with anything but letters between.
             Fewer than `FEWEST_DIGITS` digits find only a number that is no longer than that.
     """
     digits = digits_of(text)

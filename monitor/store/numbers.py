@@ -16,7 +16,7 @@ from monitor.drift.policy import Records
 from monitor.drift.snapshot import ChangeKind, Dependencies
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionState, connection_states, load_records
-from monitor.store.explanations import Grounds, alert_facts, failing_tracks, syncs_of
+from monitor.store.explanations import Grounds, alert_facts, failing_tracks, syncs_of, terms_of
 from monitor.store.inventory import Place, find
 from monitor.store.rows import ChangeRow
 from monitor.store.tables import changes, episodes, from_row
@@ -172,7 +172,7 @@ async def _look_up(
         connection=name,
         records=records,
         syncs=syncs_of(state, failing) if state is not None else None,
-        terms=grounds.of(state) if state is not None else None,
+        terms=await terms_of(tx, state, grounds) if state is not None else None,
         since=place.gone_at or await _since(tx, place, state),
         gone_at=place.gone_at,
         alerts=await alert_facts(tx, sorted(ids), grounds),

@@ -12,11 +12,13 @@ from monitor.drift.explain import Explanation, Verdict
 from monitor.drift.facts import Quiet, QuietKind, Terms
 from monitor.drift.policy import Records
 from monitor.drift.rules import Ignore, Rules
+from monitor.drift.silences import NewSilence
 from monitor.drift.snapshot import Dependencies, Number, Snapshot
 from monitor.drift.widespread import Spread
 from monitor.errors import Outcome, Refusal
 from monitor.notify.delivery import Dead, Failed, Sent
 from monitor.notify.routing import Route
+from monitor.store.actions import Actor
 from monitor.store.claims import claim_one, flush
 from monitor.store.codec import Codec
 from monitor.store.connections import stop_watching
@@ -26,6 +28,7 @@ from monitor.store.ledger import Ledger
 from monitor.store.numbers import Match, NumberDetail, number_named
 from monitor.store.outbox import StoredOutbox
 from monitor.store.queries import numbers
+from monitor.store.silences import set_silence
 from monitor.store.tables import alerts, episodes, posted, snapshots
 from tests.fakes.clock import FakeClock
 from tests.fakes.fleet import BAD, GOOD, Fleet
@@ -225,6 +228,21 @@ async def test_number_says_what_keeps_it_quiet(world: World) -> None:
     assert found.silenced_by == Quiet(
         kind=QuietKind.IGNORE, reason="spare numbers", until=rule.until, by=None
     )
+
+
+async def test_number_says_who_silenced_it(world: World) -> None:
+    """A silence in the store counts like a rule of the config."""
+    for _ in range(2):
+        await world.sync("a", number(ACME, "NO_BOT"))
+    asked = NewSilence(number=f"+{ACME}", for_="2h", reason="moving", by="asha")
+    by = Actor(user="asha", address="command")
+    await set_silence(world.database, Codec(), asked, by, world.at, logged=True)
+    found = await world.number()
+    assert found.silenced_by == Quiet(
+        kind=QuietKind.SILENCE, reason="moving", until=world.at + timedelta(hours=2), by="asha"
+    )
+    assert (found.verdict, found.next_at) == (Verdict.SILENCED, world.at)
+    assert (await world.alert(found.alerts[0])).verdict is Verdict.SILENCED
 
 
 async def test_ended_alert_is_remembered(world: World) -> None:

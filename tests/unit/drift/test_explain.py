@@ -28,7 +28,7 @@ from monitor.drift.foresight import in_hold
 from monitor.drift.phrases import WORDS
 from monitor.drift.plausibility import Guard, seen_again
 from monitor.drift.policy import Records, judge, step
-from monitor.drift.rules import Ignore, Rules
+from monitor.drift.rules import Ignore, Rules, Silence
 from monitor.drift.snapshot import Snapshot
 from monitor.errors import Outcome
 from tests.fakes.alerts import BODY
@@ -265,6 +265,7 @@ def test_held_answer_says_its_share_and_how_many_more_are_needed() -> None:
     assert "This number is not in trouble in any of them." in other.sentences
 
 
+RULE_END = "2026-03-02 12:00:00 UTC"
 RULE = Ignore(number=f"+{key(1)}", until=START + 24 * 60 * MINUTE, reason="spare numbers")
 
 
@@ -275,11 +276,24 @@ def test_ignored_number_names_the_rule_its_reason_and_its_end() -> None:
     found = explain_number(facts, watch.now)
     assert found.verdict is Verdict.SILENCED
     assert found.next_at == RULE.until
-    rule = "An [[ignore]] rule keeps this number quiet until 2026-03-02 12:00:00 UTC: spare numbers."
+    rule = f"An [[ignore]] rule keeps this number quiet until {RULE_END}: spare numbers."
     assert rule in found.sentences
     assert quieted_by(facts, watch.now) == Quiet(
         kind=QuietKind.IGNORE, reason="spare numbers", until=RULE.until, by=None
     )
+
+
+def test_silenced_number_names_who_silenced_it_and_until_when() -> None:
+    """A silence has an id to end it by; one that waits for the number says so instead of a time."""
+    for until, until_ready, end in ((RULE.until, False, RULE_END), (None, True, "it is ready")):
+        silence = Silence(id="s1", until=until, until_ready=until_ready, reason="moving", by="asha")
+        watch = drifting(syncs=2, rules=Rules(silences=(silence,)))
+        facts = facts_of(watch)
+        found = explain_number(facts, watch.now)
+        assert (found.verdict, found.next_at) == (Verdict.SILENCED, until)
+        assert f"Silence s1 of asha keeps this number quiet until {end}: moving." in found.sentences
+        quiet = Quiet(kind=QuietKind.SILENCE, reason="moving", until=until, by="asha")
+        assert quieted_by(facts, watch.now) == quiet
 
 
 def test_rule_for_one_of_two_issues_keeps_nothing_quiet() -> None:
