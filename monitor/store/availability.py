@@ -7,6 +7,7 @@ applied; one that a rule or a silence keeps quiet is not ready. Time in which th
 connection was watched, or from before what `store.retention` has kept.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -48,6 +49,10 @@ class Availability:
     ready: float | None
     unknown_s: float
     since: datetime
+
+
+_CHUNK = 1000
+"""Moves read before other tasks get a turn."""
 
 
 class Move(NamedTuple):
@@ -98,7 +103,14 @@ async def availability(
     blind = await _gaps(tx, standing.identity, earliest)
     if standing.blind_since is not None:
         blind.append(Gap(standing.blind_since, now))
-    return {span: measured(standing, moves, blind, since=since, now=now) for span, since in sinces.items()}
+
+    def measure() -> dict[Span, Availability]:
+        return {
+            span: measured(standing, moves, blind, since=since, now=now) for span, since in sinces.items()
+        }
+
+    # A connection that flaps for a month has tens of thousands of moves: not on the loop.
+    return await asyncio.to_thread(measure)
 
 
 def measured(
@@ -165,7 +177,8 @@ async def _moves(tx: AsyncConnection, identity: str, since: datetime) -> list[Mo
         .group_by(changes.c.at)
         .order_by(changes.c.at.desc())
     )
-    return [Move(*row) for row in await tx.execute(asked)]
+    async with tx.stream(asked.execution_options(yield_per=_CHUNK)) as rows:
+        return [Move(*row) async for some in rows.partitions() for row in some]
 
 
 _NUMBERS: Mapping[str, int] = {ChangeKind.ADDED: 1, ChangeKind.REMOVED: -1}
