@@ -123,10 +123,8 @@ def unseen(rows: Sequence[ConnectionRow], now: datetime) -> list[str]:
     for row in rows:
         since = unknown_since(row, now)
         if since is not None:
-            why = row.error or (
-                "its last sync failed" if row.consecutive_failures else "no sync was made since"
-            )
-            lines.append(f"{row.name}: unknown since {instant(since)}: {why}")
+            held = f"held: {row.held_reason}" if row.held else "no sync was made since"
+            lines.append(f"{row.name}: unknown since {instant(since)}: {row.error or held}")
         elif row.status is SyncStatus.WAITING:
             lines.append(f"{row.name}: unknown: not synced yet")
     more = len(lines) - _MOST_UNSEEN

@@ -88,6 +88,7 @@ def build_web(
             external_url=config().alerts.external_url,
             allowed_hosts=web.allowed_hosts,
             trusted_proxies=web.trusted_proxies,
+            timezone=config().schedule.timezone,
         )
 
     first = config()

@@ -21,7 +21,8 @@ class ConnectionView:
 
     `connection_id` is None if the account's only connection is configured without id; `counts` is None
     before the first applied snapshot, `up` before the first sync. `numbers` are (phone_number, state), empty
-    unless the user opted in. `last_duration_s` is in seconds.
+    unless the user opted in. `last_duration_s` is in seconds. `maintenance_until` is when the last of the
+    open windows ends.
     """
 
     identity: str
@@ -35,6 +36,7 @@ class ConnectionView:
     last_success_at: datetime | None
     last_duration_s: float | None
     maintenance: bool
+    maintenance_until: datetime | None = None
     numbers: tuple[tuple[str, str], ...] = ()
 
 

@@ -309,8 +309,8 @@ UNSEEN_AFTER = timedelta(minutes=5)
 
 
 def unknown_since(row: ConnectionRow, now: datetime) -> datetime | None:
-    """Return since when a connection's numbers are unknown: its last sync failed, or none is made."""
-    if row.status is SyncStatus.FAILING or now - row.next_sync > UNSEEN_AFTER:
+    """Return since when a connection's numbers are unknown: no answer was applied, or none is asked for."""
+    if row.status in (SyncStatus.FAILING, SyncStatus.HELD) or now - row.next_sync > UNSEEN_AFTER:
         return row.last_success or row.watched_since
     return None
 

@@ -19,6 +19,7 @@ from monitor.store.claims import SyncResult
 from monitor.store.connections import ConnectionName, ConnectionState
 from monitor.store.health import StoreHealth
 from monitor.watch.connection import Connection
+from monitor.watch.maintenance import ends_at
 
 _EVENTS = {
     ChangeKind.APPEARED: "drift.appeared",
@@ -66,7 +67,8 @@ class Announcer:
                 name=connection.names.name,
                 account=connection.names.account,
                 connection_id=connection.connection_id,
-                maintenance=connection.maintenance(now).open,
+                maintenance=(muted := connection.maintenance(now).open),
+                maintenance_until=ends_at(connection.windows, now) if muted else None,
             )
         )
 
@@ -87,7 +89,8 @@ class Announcer:
             consecutive_failures=state.streak.failures,
             last_success_at=state.succeeded_at,
             last_duration_s=state.duration_s,
-            maintenance=connection.maintenance(now).open,
+            maintenance=(muted := connection.maintenance(now).open),
+            maintenance_until=ends_at(connection.windows, now) if muted else None,
             numbers=before.numbers if before is not None else (),
         )
         if view != before:

@@ -58,5 +58,19 @@ def maintenance(windows: Sequence[Window], now: datetime) -> Maintenance:
     return Maintenance(open=False, changes_at=min(_instants(w.opens_at(now) for w in windows), default=None))
 
 
+_MOST_IN_A_ROW = 50
+
+
+def ends_at(windows: Sequence[Window], now: datetime) -> datetime | None:
+    """Return when no window is open any more; None if none is, or one is always followed by the next."""
+    at = now
+    for _ in range(_MOST_IN_A_ROW):
+        held = maintenance(windows, at)
+        if not held.open or held.changes_at is None:
+            return at if at > now else None
+        at = held.changes_at
+    return None
+
+
 def _instants(instants: Iterable[datetime | None]) -> list[datetime]:
     return [instant for instant in instants if instant is not None]

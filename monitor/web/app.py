@@ -46,7 +46,7 @@ SECURITY_HEADERS = {
 
 
 class SecurityHeaders:
-    """ASGI middleware that puts the headers on each answer; a route only says how it is cached."""
+    """ASGI middleware that puts the headers on each answer; a route says how it is cached and referred to."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -60,8 +60,10 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                cached = headers.get("cache-control", SECURITY_HEADERS["cache-control"])
-                headers.update({**SECURITY_HEADERS, "cache-control": cached})
+                own = {
+                    name: headers[name] for name in ("cache-control", "referrer-policy") if name in headers
+                }
+                headers.update({**SECURITY_HEADERS, **own})
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

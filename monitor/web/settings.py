@@ -21,6 +21,7 @@ class WebSettings:
         allowed_hosts: Names and addresses that requests may be for; `*.example.com` is any name below
             example.com, `*` any host.
         trusted_proxies: Whose X-Forwarded-For and X-Forwarded-Proto are believed.
+        timezone: In which people's mornings are; that of the schedule.
     """
 
     users: Mapping[str, Secret] = field(default_factory=dict)
@@ -29,6 +30,7 @@ class WebSettings:
     external_url: str | None = None
     allowed_hosts: Sequence[str] = ()
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
+    timezone: str = "UTC"
 
     @property
     def root(self) -> str:

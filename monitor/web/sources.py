@@ -74,19 +74,21 @@ class Sources:
         finally:
             self._turns.release()
 
+    def unknown_since(self, identity: str, row: ConnectionRow) -> datetime | None:
+        """Return since when a connection cannot be seen; None if it can."""
+        if row.status is SyncStatus.OK and row.last_success is not None:
+            return row.last_success if self.is_overdue(identity, row.last_success) else None
+        return row.last_success or row.watched_since
+
     async def availability(
         self, tx: AsyncConnection, owner: ConnectionName, row: ConnectionRow
     ) -> dict[Span, Availability]:
         """Return the availability of a connection whose row was read in the same transaction."""
-        blind_since = row.last_success or row.watched_since
-        seen = row.status is SyncStatus.OK and not (
-            row.last_success is None or self.is_overdue(owner.identity, row.last_success)
-        )
         standing = Standing(
             identity=owner.identity,
             numbers=row.numbers or 0,
             drifting=row.drifting or 0,
             watched_since=row.watched_since,
-            blind_since=None if seen else blind_since,
+            blind_since=self.unknown_since(owner.identity, row),
         )
         return await availability(tx, standing, self.clock.now(), retention=self.retention())

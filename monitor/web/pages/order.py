@@ -31,7 +31,7 @@ class Seen:
 def unseen(status: MonitorStatus) -> frozenset[str]:
     """Return the connections that cannot be seen: what is known of them is how they were.
 
-    Their last sync failed, an alert says that no recent snapshot of them was applied, or the store is away.
+    Their last answer failed or is held, an alert says that no recent one was applied, or the store is away.
     """
     away = {
         row.name for row in status.failing if row.good_since is None and row.kind is not Kind.RECEIVER_FAILING
@@ -39,7 +39,9 @@ def unseen(status: MonitorStatus) -> frozenset[str]:
     return frozenset(
         view.name
         for view in status.connections
-        if not status.store_ok or sync_status(view) is SyncStatus.FAILING or view.name in away
+        if not status.store_ok
+        or sync_status(view) in (SyncStatus.FAILING, SyncStatus.HELD)
+        or view.name in away
     )
 
 
@@ -81,10 +83,9 @@ def worst_connections(
         for name in alert.connections:
             firing[name] = max(firing.get(name, alert.severity), alert.severity, key=lambda each: each.rank)
 
-    def hurts(view: ConnectionView) -> tuple[int, int, bool, bool, str]:
+    def hurts(view: ConnectionView) -> tuple[int, int, bool, str]:
         drifting = view.counts.total_drifting - view.counts.total_ignored if view.counts else 0
         worst = firing.get(view.name)
-        held = sync_status(view) is SyncStatus.HELD
-        return -(worst.rank + 1 if worst else 0), -drifting, view.name not in blind, not held, view.name
+        return -(worst.rank + 1 if worst else 0), -drifting, view.name not in blind, view.name
 
     return sorted(views, key=hurts)

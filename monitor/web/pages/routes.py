@@ -18,7 +18,7 @@ from monitor.store import queries
 from monitor.store.changes import drift_moves
 from monitor.store.paging import Page
 from monitor.store.requests import owner_named
-from monitor.store.rows import NumberRow, Problem, unknown_since
+from monitor.store.rows import NumberRow, Problem
 from monitor.web.pages.alerts import alert_page, alerts_page
 from monitor.web.pages.chart import history, timeline
 from monitor.web.pages.filters import (
@@ -30,6 +30,7 @@ from monitor.web.pages.filters import (
     page_number,
     text,
 )
+from monitor.web.pages.numbers import number_page, numbers_page
 from monitor.web.pages.order import seen, unseen, worst_alerts, worst_connections
 from monitor.web.pages.runbooks import runbook_page, runbooks_page
 from monitor.web.pages.site import Pages, PageView
@@ -61,6 +62,8 @@ def page_routes(pages: Pages) -> APIRouter:
         ("/alerts", alerts_page),
         ("/alerts/{alert_id}", alert_page),
         ("/changes", changes_page),
+        ("/numbers", numbers_page),
+        ("/numbers/{key}", number_page),
         ("/runbooks", runbooks_page),
         ("/runbooks/{name}", runbook_page),
     ):
@@ -92,6 +95,7 @@ async def overview_page(_: Sources, status: MonitorStatus, request: Request) -> 
             "seen": seen(status, blind),
             "blind": blind,
             "last_success_at": max(succeeded, default=None),
+            "done": query.get("done"),
         },
         refreshes=True,
     )
@@ -133,8 +137,10 @@ async def connection_page(sources: Sources, status: MonitorStatus, request: Requ
         template="connection.html",
         values={
             "row": row,
-            "unknown_since": unknown_since(row, now)
-            or (name in unseen(status) and (row.last_success or row.watched_since)),
+            "maintenance_until": next(
+                (view.maintenance_until for view in status.connections if view.name == name), None
+            ),
+            "unknown_since": sources.unknown_since(owner.identity, row),
             "listed": listed,
             "show": show,
             "state": state,

@@ -33,7 +33,8 @@ REFUSED = (HTTPException, BadCursor, UnknownName, Refused, StoreUnavailable)
 class PageView:
     """A page to be rendered. `refreshes`: it shows the present, so an open page updates itself.
 
-    `redirect` is the path of the page that has come in its place, without the root.
+    `redirect` is the path of the page to show in its place, without the root. `private`: its address says
+    whose page it is, and goes nowhere else.
     """
 
     template: str = ""
@@ -41,6 +42,7 @@ class PageView:
     code: HTTPStatus = HTTPStatus.OK
     refreshes: bool = False
     redirect: str | None = None
+    private: bool = False
 
 
 Ask = Callable[[Sources, MonitorStatus, Request], Awaitable[PageView]]
@@ -77,7 +79,7 @@ class Pages:
         """Return a view in its frame."""
         settings, user = self.actions.settings(), user_of(request)
         if view.redirect is not None:
-            return RedirectResponse(settings.root + view.redirect, HTTPStatus.PERMANENT_REDIRECT)
+            return RedirectResponse(settings.root + view.redirect, HTTPStatus.SEE_OTHER)
         values = {
             "status": status,
             "now": self.sources.clock.now(),
@@ -85,16 +87,19 @@ class Pages:
             "here": request.scope["path"],
             "refresh_s": REFRESH_S if view.refreshes else None,
             "not_ready": self.sources.readiness.not_ready(),
-            # Pages offer actions where the config allows them, to users who may act.
-            "acting": settings.lifecycle and user is not None and settings.is_operator(user),
+            # Pages offer actions where the config allows them, to users who may act; as the API does.
+            "acting": settings.lifecycle and (user is None or settings.is_operator(user)),
+            "timezone": settings.timezone,
             "lifecycle": settings.lifecycle,
             "user": user,
             **view.values,
         }
         # A thousand connections take tens of milliseconds to render, a template to compile: not on the loop.
         text = await asyncio.to_thread(lambda: self._templates.get_template(view.template).render(values))
-        away = view.code is HTTPStatus.SERVICE_UNAVAILABLE
-        return HTMLResponse(text, view.code, {"retry-after": str(STORE_AWAY_RETRY_S)} if away else None)
+        headers = {"referrer-policy": "no-referrer"} if view.private else {}
+        if view.code is HTTPStatus.SERVICE_UNAVAILABLE:
+            headers["retry-after"] = str(STORE_AWAY_RETRY_S)
+        return HTMLResponse(text, view.code, headers)
 
 
 def refusal(exc: Exception) -> PageView:

@@ -2,8 +2,9 @@
 
 import glob
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -32,6 +33,7 @@ def build_templates() -> Environment:
         "age": age,
         "colour": colour,
         "link": link,
+        "mornings": mornings,
         "most_first": most_first,
         "state_bar": state_bar,
         "sync_state": sync_state,
@@ -57,6 +59,21 @@ def age(at: datetime | str, now: datetime) -> str:
         if seconds >= length:
             return f"{seconds // length} {unit}"
     return f"{seconds} s"
+
+
+_MORNING = time(9)
+_SOONEST = timedelta(hours=3)
+"""What people call the next morning is at least so far away."""
+
+
+def mornings(now: datetime, zone: str) -> dict[str, datetime]:
+    """Return the ends of a silence that people ask for by name: the next morning and Monday's, at nine."""
+    soonest = (now + _SOONEST).astimezone(ZoneInfo(zone))
+    morning = datetime.combine(soonest.date(), _MORNING, soonest.tzinfo)
+    if morning < soonest:
+        morning += timedelta(days=1)
+    monday = morning + timedelta(days=-morning.weekday() % 7)
+    return {"morning": morning, "Monday": monday} if monday > morning else {"Monday": monday}
 
 
 def path(name: str) -> str:

@@ -52,12 +52,12 @@ function offerZones() {
   button.hidden = false;
 }
 
-function isInUse(main) {
-  const focused = document.activeElement;
-  if (focused?.matches("input, select, textarea") && main.contains(focused)) return true;
+// Nobody's typing or selecting is disturbed, in the header neither.
+function isInUse() {
+  if (document.activeElement?.matches("input, select, textarea")) return true;
   const selection = document.getSelection();
-  if (selection && !selection.isCollapsed && main.contains(selection.anchorNode)) return true;
-  return [...main.querySelectorAll("input:not([type=hidden])")].some((each) => each.value !== each.defaultValue);
+  if (selection && !selection.isCollapsed && document.getElementById("main").contains(selection.anchorNode)) return true;
+  return [...document.querySelectorAll("input:not([type=hidden])")].some((each) => each.value !== each.defaultValue);
 }
 
 function openDetails(root) {
@@ -100,8 +100,7 @@ function stayFresh(seconds) {
   let answeredAt = new Date();
   let asking = false;
   async function refresh() {
-    const main = document.getElementById("main");
-    if (document.hidden || asking || isInUse(main)) return;
+    if (document.hidden || asking || isInUse()) return;
     asking = true;
     try {
       const answer = await fetch(location.pathname + location.search, {
@@ -109,7 +108,7 @@ function stayFresh(seconds) {
       });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       if (!page.getElementById("main")) throw new Error("no page");
-      if (!isInUse(main)) swap(page);
+      if (!isInUse()) swap(page);
       answeredAt = new Date();
       tellLate(null);
     } catch {

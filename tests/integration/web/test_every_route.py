@@ -14,7 +14,15 @@ def routes(site: Site) -> Iterator[tuple[str, str]]:
     for router in site.routers:
         for route in router.routes:
             assert isinstance(route, Route)
-            names = {"name": "acme-sales", "delivery_id": "d1", "alert_id": "a1", "number": "918011223344"}
+            names = {
+                "name": "acme-sales",
+                "delivery_id": "d1",
+                "alert_id": "a1",
+                "number": "1",
+                "key": "1",
+                "silence_id": "s1",
+            }
+            names |= {"receiver": "hook"}
             path = route.path.format(**names)
             yield from ((method, path) for method in sorted(route.methods or ()))
     for path in ("/metrics", "/static/monitor.css", "/static/monitor.js", "/nothing"):

@@ -14,7 +14,7 @@ from sqlalchemy import insert, select, update
 from monitor.drift.alert import AlertBody, Kind, Severity
 from monitor.drift.policy import Records
 from monitor.drift.rules import Ignore, Rules
-from monitor.drift.snapshot import ActionItem, Counts, Number
+from monitor.drift.snapshot import ActionItem, Counts, Dependencies, Number
 from monitor.errors import Refused, UnknownName
 from monitor.metrics import ConnectionView
 from monitor.store.actions import Action, Actor, add_action
@@ -325,7 +325,7 @@ async def test_connection_of_ten_thousand_numbers_is_paged(site: Site) -> None:
         page = await text(site, PAGE)
         assert len(page) < 200_000
         while True:
-            seen += re.findall(r'scope="row" class="number">\+(\d+)<', page)
+            seen += re.findall(r'scope="row"><a class="number" href="[^"]*">\+(\d+)<', page)
             following = re.search(r'href="([^"]+)" rel="next"', page)
             if following is None:
                 break
@@ -338,7 +338,7 @@ async def test_connection_filters_by_state(site: Site) -> None:
     await sync(site, number("100", "NO_BOT"), number("200", "EXPIRED"))
     async with site.serve():
         page = await text(site, f"{PAGE}?state=EXPIRED")
-    assert re.findall(r'scope="row" class="number">\+(\d+)<', page) == ["200"]
+    assert re.findall(r'scope="row"><a class="number" href="[^"]*">\+(\d+)<', page) == ["200"]
     assert '<option selected value="EXPIRED">' in page
 
 
@@ -348,8 +348,8 @@ async def test_ignored_numbers_have_a_list_of_their_own(site: Site) -> None:
     site.rules = Rules(ignores=(Ignore(state="EXPIRED"),))
     async with site.serve():
         trouble, ignored = await text(site, PAGE), await text(site, f"{PAGE}?show=ignored")
-    assert re.findall(r'scope="row" class="number">\+(\d+)<', trouble) == ["100"]
-    assert re.findall(r'scope="row" class="number">\+(\d+)<', ignored) == ["200"]
+    assert re.findall(r'scope="row"><a class="number" href="[^"]*">\+(\d+)<', trouble) == ["100"]
+    assert re.findall(r'scope="row"><a class="number" href="[^"]*">\+(\d+)<', ignored) == ["200"]
 
 
 async def test_connection_draws_its_history(site: Site) -> None:
@@ -377,7 +377,7 @@ async def test_alert_has_a_page_of_its_own(site: Site) -> None:
         assert word in listed
     for word in ("First step", "Make a bot", "+100", "hook", "not tried yet", "1 not delivered"):
         assert word in page
-    assert (moved.status_code, moved.headers["location"]) == (308, f"/alerts/{alert_id}")
+    assert (moved.status_code, moved.headers["location"]) == (303, f"/alerts/{alert_id}")
     assert "No alert has the id “none”" in nothing
 
 
@@ -420,6 +420,60 @@ async def test_alerts_are_filtered_and_the_biggest_leads(site: Site) -> None:
         assert await shown("kind=reconfigured") == await shown("severity=info") == []
 
 
+async def test_number_is_found_however_it_is_written(site: Site) -> None:
+    """The search on every page leads to the number's page, or to those that it could be."""
+    await sync(site, number("918011223344", "NO_BOT"), number("918099993344"))
+    async with site.serve():
+        for asked in ("+91 80 1122-3344", "918011223344", "08011223344", "11223344"):
+            led = await site.client.get("/numbers", params={"number": asked})
+            assert (led.status_code, led.headers["location"]) == (303, "/numbers/918011223344"), asked
+        several = await site.client.get("/numbers", params={"number": "3344"})
+        none = await site.client.get("/numbers/0000")
+        few = await site.client.get("/numbers?number=44")
+        nothing = await text(site, "/", 200)
+    assert re.findall(r'href="/numbers/(\d+)"', several.text) == ["918011223344", "918099993344"]
+    assert (none.status_code, few.status_code) == (404, 404)
+    assert "Type at least the last 4 digits" in few.text
+    assert 'action="/numbers"' in nothing
+
+
+async def test_number_has_a_page_that_tells_no_one(site: Site) -> None:
+    """Its state, since when, what it depends on, its alert, why it paged; its address goes nowhere."""
+    one = msgspec.structs.replace(
+        number("918011223344", "NO_BOT"),
+        dependencies=Dependencies(client_id=415, bot_id=93, bot_active=False),
+    )
+    await sync(site, one)
+    async with site.serve():
+        answer = await site.client.get("/numbers/918011223344")
+        missing = await site.client.get("/numbers/none")
+    page = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", answer.text))
+    for word in (
+        "+918011223344",
+        "NO_BOT",
+        "415",
+        "93 · off",
+        "Agent none",
+        "is drifting",
+        "1 number NO_BOT",
+    ):
+        assert word in page, word
+    for each in (answer, missing):
+        assert each.headers["referrer-policy"] == "no-referrer"
+        assert each.headers["cache-control"] == "no-store"
+
+
+async def test_number_that_cannot_be_seen_is_unknown(site: Site) -> None:
+    """What is said of it is how it was, and nothing is green."""
+    await sync(site, number("918011223344"))
+    async with site.database.write() as tx:
+        await tx.execute(update(connections).values(failures=3, outcome="timeout"))
+    async with site.serve():
+        page = (await site.client.get("/numbers/918011223344")).text
+    assert "Unknown since <time" in page
+    assert 'class="ready"' not in page
+
+
 async def test_changes_are_filtered(site: Site) -> None:
     """By connection, state, kind and time; what was asked stays in the form."""
     records = await sync(site, number("100", "NO_BOT"), number("200", "EXPIRED"))
@@ -435,7 +489,7 @@ async def test_changes_are_filtered(site: Site) -> None:
             "connection=other": [],
         }.items():
             page = await text(site, f"/changes?{query}")
-            assert sorted(re.findall(r'<span class="number">([^<]+)<', page)) == shown, query
+            assert sorted(re.findall(r'<a class="number" href="[^"]*">([^<]+)<', page)) == shown, query
     assert everything.count('<li class="appeared">') == 2
 
 
@@ -497,7 +551,7 @@ async def test_changes_are_paged(site: Site) -> None:
     assert first.count('<p class="when dim">') == CHANGES
     assert "250 numbers" in second
     assert ">230 more<" in second
-    assert whole.count('<li class="number">') == 250
+    assert whole.count('<li><a class="number"') == 250
     assert "state=NO_BOT" in following
 
 
@@ -578,10 +632,9 @@ async def test_no_name_or_state_brings_markup(site: Site) -> None:
 
 
 async def test_actions_are_offered_to_users_alone(site: Site) -> None:
-    """Without lifecycle, or without a password, a page has no form that acts."""
+    """Without lifecycle, or to one who is no operator, a page has no form that acts."""
     await sync(site, number("1"))
     async with site.serve():
-        assert 'method="post"' not in await text(site, PAGE)
         site.users = {USER[0]: hashed(USER[1])}
         assert 'method="post"' in await text(site, PAGE)
         site.operators = ("else",)
@@ -673,11 +726,16 @@ async def test_forms_of_other_sites_do_nothing(site: Site, address: str, headers
     assert "Back to the overview" in answer.text
 
 
-async def test_forms_need_a_user(site: Site) -> None:
-    """Where nobody needs a password, nobody acts on these pages."""
+async def test_forms_without_users_act_as_the_api_does(site: Site) -> None:
+    """Where nobody needs a password and actions are on, the buttons are there and do something."""
+    await sync(site, number("1"))
     async with site.serve():
+        assert 'method="post"' in await text(site, PAGE)
         answer = await site.client.post("/connections/acme-sales/accept", data={"all": "yes"})
-    assert (answer.status_code, site.daemon.done) == (403, [])
+        assert (answer.status_code, site.daemon.done) == (303, ["accept acme-sales None"])
+        site.lifecycle = False
+        answer = await site.client.post("/connections/acme-sales/accept", data={"all": "yes"})
+        assert (answer.status_code, len(site.daemon.done)) == (403, 1)
 
 
 @pytest.mark.parametrize(
@@ -802,6 +860,9 @@ ATTRIBUTES = frozenset(
         "datetime",
         "method",
         "action",
+        "formaction",
+        "inputmode",
+        "required",
         "value",
         "maxlength",
         "autocomplete",
@@ -874,6 +935,8 @@ def _frame(alert: AlertBody) -> dict[str, object]:
         "severities": [],
         "paged": False,
         "alert": alert,
+        "explanation": [],
+        "timezone": "UTC",
         "sent": [],
         "sent_next": None,
         "told": 0,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.cron import parse_cron
-from monitor.watch.maintenance import Maintenance, Window, maintenance
+from monitor.watch.maintenance import Maintenance, Window, ends_at, maintenance
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -177,3 +177,13 @@ def test_cron_window_agrees_with_the_calendar(
     open_now = [start + duration for start in starts if start <= instant < start + duration]
     assert window.open_until(instant) == max(open_now, default=None)
     assert window.opens_at(instant) == min(start for start in starts if start > instant)
+
+
+def test_maintenance_ends_with_the_last_of_windows_in_a_row() -> None:
+    """One that overlaps or follows at once goes on; one that is never closed has no end."""
+    first, second = once(None, "2026-03-01 12:00"), once("2026-03-01 11:59", "2026-03-01 12:01")
+    now = at("2026-03-01 11:59")
+    assert ends_at([first], now) == at("2026-03-01 12:00")
+    assert ends_at([first, second], now) == at("2026-03-01 12:01")
+    assert ends_at([first, every("* * * * *", "UTC", 2 * MINUTE)], now) is None
+    assert ends_at([first], at("2026-03-01 12:00")) is None

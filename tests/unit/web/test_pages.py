@@ -27,7 +27,7 @@ from monitor.web.pages.chart import (
     timeline,
 )
 from monitor.web.pages.filters import Span, change_filters, page_number, text
-from monitor.web.pages.templates import age, instant, iso, link, path, sync_state
+from monitor.web.pages.templates import age, instant, iso, link, mornings, path, sync_state
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -218,6 +218,20 @@ def test_empty_fields_of_a_form_are_no_filter() -> None:
 def test_spans_are_as_long_as_they_say() -> None:
     """Each choice of the timeline goes back as far as its name."""
     assert [span.length / timedelta(hours=1) for span in Span] == [1, 24, 7 * 24, 30 * 24]
+
+
+@given(
+    minutes=st.integers(0, 366 * 24 * 60), zone=st.sampled_from(["UTC", "Asia/Kolkata", "America/New_York"])
+)
+def test_mornings_are_ahead_at_nine(minutes: int, zone: str) -> None:
+    """At three in the night the next morning is today's; Monday's is a Monday's, within a week."""
+    now = AT + timedelta(minutes=minutes)
+    found = mornings(now, zone)
+    for at in found.values():
+        assert (at.hour, at.minute) == (9, 0)
+        assert timedelta(hours=2) <= at - now <= timedelta(days=7, hours=4)
+    assert found["Monday"].weekday() == 0
+    assert min(found.values()) - now <= timedelta(hours=28)
 
 
 TEMPLATES = sorted((Path(web.__file__).parent / "templates").glob("*.html"))
