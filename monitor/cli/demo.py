@@ -44,6 +44,7 @@ url = "sqlite:///{folder}/demo.db"
 
 [web]
 listen = "127.0.0.1:{port}"
+enable_lifecycle = true    # for buttons on the page: silence, acknowledge
 
 """
 
@@ -52,7 +53,8 @@ _GREETING = """
   Metrics       {page}metrics
 
 Two connections with 28 numbers at a simulated provider, checked every second. The story takes
-{length_s:.0f} seconds; watch it here, or open the page. Ctrl-C ends it at any time.
+{length_s:.0f} seconds; watch it here, or open the page, where alerts are acknowledged and silenced. Ctrl-C
+ends it at any time.
 
 """
 

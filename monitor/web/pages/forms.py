@@ -8,13 +8,15 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from monitor.drift.silences import NewSilence
 from monitor.web.actions import Lifecycle, actor_of
-from monitor.web.pages.site import REFUSED, Pages
+from monitor.web.pages.silences import FIELDS
+from monitor.web.pages.site import REFUSED, Pages, PageView
 from monitor.web.pages.templates import link, path
 
 Form = dict[str, list[str]]
-Act = Callable[[Lifecycle, Request, Form], Awaitable[str]]
-"""Does what a form asks, and returns the address of the page that says so."""
+Act = Callable[[Lifecycle, Request, Form], Awaitable[str | PageView]]
+"""Does what a form asks, and returns the address of the page that says so, or the page."""
 
 
 def form_routes(pages: Pages) -> APIRouter:
@@ -25,6 +27,11 @@ def form_routes(pages: Pages) -> APIRouter:
         ("/connections/{name}/accept", _accept),
         ("/deliveries/{delivery_id}/retry", _retry),
         ("/deliveries/{delivery_id}/dismiss", _dismiss),
+        ("/alerts/{alert_id}/ack", _acknowledge),
+        ("/receivers/{receiver}/test", _test),
+        ("/receivers/{receiver}/retry", _retry_now),
+        ("/silences", _silence),
+        ("/silences/{silence_id}/end", _end_silence),
     ):
         router.add_route(address, functools.partial(_answer, pages=pages, act=act), methods=["POST"])
     return router
@@ -35,6 +42,8 @@ async def _answer(request: Request, *, pages: Pages, act: Act) -> Response:
     try:
         form = await pages.actions.admit(request)
         page = await act(pages.actions.lifecycle, request, form)
+        if isinstance(page, PageView):
+            return await pages.render(request, await pages.sources.status.status(), page)
         return RedirectResponse(pages.actions.settings().root + page, HTTPStatus.SEE_OTHER)
     except REFUSED as exc:
         return await pages.refuse(request, exc)
@@ -60,6 +69,39 @@ async def _retry(lifecycle: Lifecycle, request: Request, _: Form) -> str:
 async def _dismiss(lifecycle: Lifecycle, request: Request, _: Form) -> str:
     await lifecycle.dismiss(request.path_params["delivery_id"], actor_of(request))
     return link("/alerts", {"done": "dismissed"})
+
+
+async def _acknowledge(lifecycle: Lifecycle, request: Request, form: Form) -> str:
+    note = (form.get("note") or [""])[0].strip()
+    done = await lifecycle.acknowledge(request.path_params["alert_id"], note or None, actor_of(request))
+    return link(f"/alerts/{path(done.alert_id)}", {"done": "acknowledged"})
+
+
+async def _test(lifecycle: Lifecycle, request: Request, _: Form) -> PageView:
+    done = await lifecycle.test_alert(request.path_params["receiver"], actor_of(request))
+    return PageView(template="tested.html", values={"test": done})
+
+
+async def _retry_now(lifecycle: Lifecycle, request: Request, _: Form) -> str:
+    await lifecycle.retry_now(request.path_params["receiver"], actor_of(request))
+    return link("/", {"done": "retried"})
+
+
+async def _silence(lifecycle: Lifecycle, request: Request, form: Form) -> str:
+    given = {name: values[0] for name, values in form.items() if values[0]}
+    asked = NewSilence(
+        **{name: given.get(name) for name in (*FIELDS, "alert", "until", "reason", "by")},
+        for_=given.get("for"),
+        until_ready="until_ready" in given or None,
+    )
+    silence = await lifecycle.add_silence(asked, actor_of(request))
+    back = f"/alerts/{path(silence.alert)}" if silence.alert else "/silences"
+    return link(back, {"done": "silenced"})
+
+
+async def _end_silence(lifecycle: Lifecycle, request: Request, _: Form) -> str:
+    await lifecycle.end_silence(request.path_params["silence_id"], actor_of(request))
+    return link("/silences", {"done": "ended"})
 
 
 def _connection(request: Request, done: str) -> str:

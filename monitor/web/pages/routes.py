@@ -33,6 +33,7 @@ from monitor.web.pages.filters import (
 from monitor.web.pages.numbers import number_page, numbers_page
 from monitor.web.pages.order import seen, unseen, worst_alerts, worst_connections
 from monitor.web.pages.runbooks import runbook_page, runbooks_page
+from monitor.web.pages.silences import silences_page
 from monitor.web.pages.site import Pages, PageView
 from monitor.web.sources import Sources
 from monitor.web.status import MonitorStatus
@@ -64,6 +65,7 @@ def page_routes(pages: Pages) -> APIRouter:
         ("/changes", changes_page),
         ("/numbers", numbers_page),
         ("/numbers/{key}", number_page),
+        ("/silences", silences_page),
         ("/runbooks", runbooks_page),
         ("/runbooks/{name}", runbook_page),
     ):
@@ -181,6 +183,7 @@ async def changes_page(sources: Sources, status: MonitorStatus, request: Request
     return PageView(
         template="changes.html",
         values={
+            "since": filters.get("since"),
             "given": {**given, "sync": given["sync_id"], "sync_id": None},
             "days": timeline(page.rows),
             "nothing": nothing,

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from monitor.errors import Refused, StoreUnavailable, UnknownName
+from monitor.errors import Invalid, Refused, StoreUnavailable, UnknownName
 from monitor.store.paging import BadCursor
 from monitor.web.actions import Actions
 from monitor.web.auth import user_of
@@ -25,7 +25,7 @@ REFRESH_S = 10
 
 AWAY = "The store is unavailable, so there is nothing to show. The overview shows what was known before."
 
-REFUSED = (HTTPException, BadCursor, UnknownName, Refused, StoreUnavailable)
+REFUSED = (HTTPException, BadCursor, Invalid, UnknownName, Refused, StoreUnavailable)
 """The errors that have a page of their own."""
 
 
@@ -111,6 +111,8 @@ def refusal(exc: Exception) -> PageView:
             code, reason = HTTPStatus.BAD_REQUEST, "This cursor is not valid; start from the first page."
         case UnknownName():
             code, reason = HTTPStatus.NOT_FOUND, str(exc)
+        case Invalid():
+            code, reason = HTTPStatus.BAD_REQUEST, f"{exc.field}: {exc}"
         case Refused():
             code, reason = HTTPStatus.CONFLICT, str(exc)
         case _:

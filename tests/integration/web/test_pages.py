@@ -86,7 +86,7 @@ async def text(site: Site, address: str, code: int = 200) -> str:
     return answer.text
 
 
-@pytest.mark.parametrize("address", ["/", PAGE, "/alerts", "/changes"])
+@pytest.mark.parametrize("address", ["/", PAGE, "/alerts", "/changes", "/silences"])
 async def test_page_answers_get_and_head_alike(site: Site, address: str) -> None:
     """Each page answers both, HEAD without a body, with the headers that keep others out."""
     await sync(site, number("1"))
@@ -453,7 +453,6 @@ async def test_number_has_a_page_that_tells_no_one(site: Site) -> None:
         "NO_BOT",
         "415",
         "93 · off",
-        "Agent none",
         "is drifting",
         "1 number NO_BOT",
     ):
@@ -472,6 +471,83 @@ async def test_number_that_cannot_be_seen_is_unknown(site: Site) -> None:
         page = (await site.client.get("/numbers/918011223344")).text
     assert "Unknown since <time" in page
     assert 'class="ready"' not in page
+
+
+async def test_silences_say_what_they_do_and_what_is_odd(site: Site) -> None:
+    """What is quiet, why, until when, by whom; what ends soon or matches nothing; likewise ignore rules."""
+    await sync(site, number("100", "NO_BOT"), number("200"))
+    rules = Ignore(connection="nobody-*", reason="never came"), Ignore(state="EXPIRED", reason="known")
+    site.rules = Rules(ignores=rules)
+    site.users = {USER[0]: hashed(USER[1])}
+    async with site.serve():
+        form = {"connection": "name*", "state": "", "for": "2h", "reason": "bot is being replaced"}
+        done = await site.client.post("/silences", data=form, auth=USER)
+        assert (done.status_code, done.headers["location"]) == (303, "/silences?done=silenced")
+        page = await text(site, "/silences?number=100")
+        [ending] = re.findall(r'action="(/silences/[^"]+/end)"', page)
+        site.lifecycle = False
+        reading = await text(site, "/silences")
+        site.lifecycle = True
+        ended = await site.client.post(ending, auth=USER)
+        assert (ended.status_code, ended.headers["location"]) == (303, "/silences?done=ended")
+        after, past = await text(site, "/silences"), await text(site, "/silences?show=ended")
+        wrong = await site.client.post("/silences", data={**form, "reason": " "}, auth=USER)
+    for word in (
+        "connection name*",
+        "bot is being replaced",
+        "Keeps 1 number quiet",
+        "by ops",
+        "ends within a day",
+        "never came",
+        "matches no connections",
+        'name="number" value="100"',
+    ):
+        assert word in page, word
+    assert 'method="post"' not in reading
+    assert "voicelink-monitor silence add" in reading
+    assert "bot is being replaced" not in after
+    assert "bot is being replaced" in past
+    assert wrong.status_code == 400
+    assert "reason: say why: give a reason" in wrong.text
+
+
+async def test_alert_is_silenced_and_acknowledged_from_its_page(site: Site) -> None:
+    """Two fields and a button each; without actions the page says the commands."""
+    await sync(site, number("100", "NO_BOT"))
+    site.users = {USER[0]: hashed(USER[1])}
+    async with site.serve():
+        [alert] = re.findall(r'href="/alerts/([0-9a-f]+)"', await text(site, "/alerts"))[:1]
+        page = await text(site, f"/alerts/{alert}")
+        assert f'action="/alerts/{alert}/ack"' in page
+        assert re.findall(r'<button name="(\w+)"', page) == ["for", "until", "until_ready"]
+        form = {"alert": alert, "until_ready": "yes", "reason": "being repaired"}
+        done = await site.client.post("/silences", data=form, auth=USER)
+        assert (done.status_code, done.headers["location"]) == (303, f"/alerts/{alert}?done=silenced")
+        assert "being repaired" in (await site.client.get("/numbers/100", auth=USER)).text
+        done = await site.client.post("/alerts/a1/ack", data={"note": " on it "}, auth=USER)
+        assert (done.status_code, done.headers["location"]) == (303, "/alerts/a1?done=acknowledged")
+        site.lifecycle = False
+        page = await text(site, f"/alerts/{alert}")
+    assert site.daemon.done[-1] == "acknowledge a1 on it"
+    assert f"voicelink-monitor ack {alert}" in page
+    assert f"voicelink-monitor silence add --alert {alert}" in page
+    assert 'method="post"' not in page
+
+
+async def test_receiver_is_tested_and_retried_from_the_overview(site: Site) -> None:
+    """Each has a button; what it answered is shown."""
+    hook = ReceiverStatus(name="hook", pending=3, dead=0, failing_since=START, error="401 Unauthorized")
+    site.daemon.shown = replace(site.daemon.shown, receivers=[hook])
+    site.users = {USER[0]: hashed(USER[1])}
+    async with site.serve():
+        page = await text(site, "/")
+        tested = await site.client.post("/receivers/hook/test", auth=USER)
+        retried = await site.client.post("/receivers/hook/retry", auth=USER)
+    assert 'action="/receivers/hook/test"' in page
+    assert 'formaction="/receivers/hook/retry"' in page
+    assert site.daemon.done == ["test hook", "retry now hook"]
+    assert '<b class="bad">Not delivered</b>: 401 Unauthorized' in tested.text
+    assert (retried.status_code, retried.headers["location"]) == (303, "/?done=retried")
 
 
 async def test_changes_are_filtered(site: Site) -> None:
@@ -692,6 +768,7 @@ async def test_form_syncs_and_says_so(site: Site) -> None:
         ("/connections/acme-sales/accept", {}, "accept acme-sales []"),
         ("/deliveries/d1/retry", {}, "retry d1"),
         ("/deliveries/d1/dismiss", {}, "dismiss d1"),
+        ("/alerts/a1/ack", {}, "acknowledge a1 None"),
     ],
 )
 async def test_forms_do_what_they_say(site: Site, address: str, form: dict[str, str], done: str) -> None:
@@ -715,6 +792,10 @@ async def test_forms_do_what_they_say(site: Site, address: str, form: dict[str, 
         "/connections/acme-sales/accept",
         "/deliveries/d1/retry",
         "/deliveries/d1/dismiss",
+        "/alerts/a1/ack",
+        "/receivers/hook/test",
+        "/silences",
+        "/silences/s1/end",
     ],
 )
 async def test_forms_of_other_sites_do_nothing(site: Site, address: str, headers: dict[str, str]) -> None:
@@ -829,6 +910,7 @@ TAGS = frozenset(
         "th",
         "td",
         "br",
+        "code",
     ]
 )
 ATTRIBUTES = frozenset(
