@@ -170,9 +170,10 @@ def _about_track(track: Track, syncs: Syncs | None, rules: Rules, now: datetime)
         yield f"{seen} first seen at {when(track.since)}; {confirmed}, in alert {episode.alert_id}."
         if episode.flaps:
             yield f"It flapped {times(episode.flaps)} since: good for a moment, then bad again."
-    elif not (track.good or track.gone):
-        wait = next_sync if track.seen < rules.confirm_syncs else ""
-        yield f"{seen} seen in {track.seen} of {counted(rules.confirm_syncs, 'sync')} needed{wait}."
+    else:
+        over = track.good or track.gone or track.seen >= rules.confirm_syncs
+        needed = counted(rules.confirm_syncs, "sync")
+        yield f"{seen} seen in {track.seen} of {needed} needed{'' if over else next_sync}."
     yield from about_end(track, next_sync, rules)
 
 
@@ -186,13 +187,23 @@ def _about_quiet(facts: NumberFacts, terms: Terms, rules: Rules, now: datetime) 
             end = " until it is ready" if rule.until_ready else end
         yield f"{name} keeps {what} quiet{end}: {rule.reason or 'no reason given'}."
     for track in facts.tracks:
-        if track.kind not in rules.alerting:
-            yield f"The config only records this ({track.kind}): it never alerts."
-        elif track.kind is Kind.DRIFT and track.number is not None:
-            left = rules.audible_issues(track.number, now) or ()
-            if 0 < len(left) < len(track.number.issues):
-                yield f"What is left alerts all the same: {listed(left)}."
+        left = _left(track, rules, now)
+        if left:
+            yield f"What is left alerts all the same: {listed(left)}."
+    kinds = {track.kind for track in facts.tracks}
+    if facts.number is None and facts.terms is not None:
+        kinds.add(Kind.NUMBER_REMOVED)
+    for kind in sorted(kinds - rules.alerting):
+        yield f"The config only records this ({kind}): no alert opens."
     if rules.muted:
         until = window(terms.rules_at, now).until
         end = f" until {when(until)}" if until is not None else ""
         yield f"A maintenance window is open{end}: no alert opens before it ends."
+
+
+def _left(track: Track, rules: Rules, now: datetime) -> tuple[str, ...]:
+    """Return which issues of a drift no rule covers, where rules cover some of them."""
+    if track.kind is not Kind.DRIFT or track.number is None:
+        return ()
+    left = rules.audible_issues(track.number, now) or ()
+    return left if len(left) < len(track.number.issues) else ()

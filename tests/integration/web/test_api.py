@@ -19,6 +19,7 @@ from monitor.store.changes import add_changes
 from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
 from monitor.store.failures import FailingRow
+from monitor.store.inventory import take_stock
 from monitor.store.tables import alerts, deliveries, snapshots
 from tests.fakes.alerts import BODY
 from tests.fakes.clock import START
@@ -49,6 +50,7 @@ async def fill(site: Site, *, names: int = 3, each: int = 12) -> None:
     async with site.database.write() as tx:
         for place in range(names):
             await tx.execute(insert(snapshots).values(identity=f"id-acme-{place}", records=blob))
+            await take_stock(tx, f"id-acme-{place}", list(kept.values()), (), START)
         found = [Change(ChangeKind.ADDED, one.key, None, one) for one in kept.values()]
         await add_changes(
             tx, ConnectionName(identity="id-acme-0", name="acme-0", account="acme"), "s/1", found, START
@@ -128,6 +130,8 @@ async def test_pages_hold_each_item_once(api: httpx.AsyncClient, path: str, coun
         ("connections", {"status": "waiting"}, 3),
         ("connections", {"status": "failing"}, 0),
         ("numbers", {"connection": "acme-2"}, 12),
+        ("numbers", {"number": "+9180*5"}, 3),
+        ("numbers", {"number": "9180*5", "connection": "acme-2"}, 1),
         ("numbers", {"drifting": "true"}, 9),
         ("numbers", {"drifting": "false", "connection": "acme-[01]"}, 18),
         ("numbers", {"state": "no_bot", "connection": "acme-0"}, 3),
@@ -221,6 +225,44 @@ async def test_what_is_not_there_is_a_problem(api: httpx.AsyncClient) -> None:
     assert {each.headers["content-type"] for each in (unknown, nothing, posted)} == {PROBLEM}
     assert unknown.json()["detail"] == "no connection has this name"
     assert posted.headers["allow"] in ("GET, HEAD", "HEAD, GET")
+
+
+CONTRACT = (
+    *("key", "phone_number", "connection", "also_in", "account", "state", "issues", "drifting", "since"),
+    *("depends_on", "silenced_by", "alerts", "timeline", "explanation"),
+)
+
+
+@pytest.mark.parametrize("written", ["918000000005", "+918000000005", "%2B91%2080%200000%200005", "00000005"])
+async def test_number_is_shown_however_it_is_written(api: httpx.AsyncClient, written: str) -> None:
+    """With everything known about it, and since when and why."""
+    shown = (await api.get(f"numbers/{written}")).json()
+    assert shown.keys() >= set(CONTRACT)
+    assert (shown["phone_number"], shown["state"], shown["issues"]) == ("+918000000005", "NO_BOT", ["NO_BOT"])
+    assert (shown["connection"], shown["also_in"]) == ("acme-0", ["acme-1", "acme-2"])
+    assert shown["depends_on"].keys() >= {"client", "bot", "routing", "agent"}
+    assert shown["depends_on"]["bot"].keys() == {"id", "name", "active"}
+    [change] = shown["timeline"]
+    assert (change["change"], change["at"], shown["since"]) == ("added", *["2026-03-01T12:00:00.000Z"] * 2)
+    assert shown["explanation"][0].startswith("+918000000005 is drifting on acme-0, NO_BOT since 2026-03-01")
+
+
+async def test_number_that_is_none_or_several_is_not_found(site: Site, api: httpx.AsyncClient) -> None:
+    """And it says which of the two."""
+    async with site.database.write() as tx:
+        await take_stock(tx, "id-acme-0", [replace_key(number(5), "447700000005")], (), START)
+    details = {}
+    for asked in ("99999999", "abc", "0005"):
+        answer = await api.get(f"numbers/{asked}")
+        assert (answer.status_code, answer.headers["content-type"]) == (404, PROBLEM)
+        details[asked] = answer.json()["detail"]
+    assert details["99999999"] == details["abc"] == "no number is, or ends with, these digits"
+    assert details["0005"] == "several numbers end with these digits: give more of them"
+
+
+def replace_key(one: Number, key: str) -> Number:
+    """Return the same number under another key."""
+    return Number(key=key, phone_number=f"+{key}", state=one.state, drifting=one.drifting)
 
 
 async def test_connection_is_shown_with_its_alerts(site: Site, api: httpx.AsyncClient) -> None:

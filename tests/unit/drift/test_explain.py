@@ -398,6 +398,28 @@ def test_number_that_is_gone_is_not_ready() -> None:
     assert ended in said(after, watch.now)
 
 
+def test_number_that_was_ready_again_too_soon_says_how_often_it_was_seen() -> None:
+    """It did not page, as one sync is not enough; one more ready one, and it is forgotten."""
+    watch = drifting(syncs=1)
+    watch.sync(*fleet(10))
+    found = explain_number(facts_of(watch), watch.now)
+    assert (found.verdict, found.next_at) == (Verdict.READY, watch.now + 12 * SECOND)
+    assert found.sentences[-2:] == (
+        "Drift seen in 1 of 2 syncs needed.",
+        "Ready since 2026-03-01 12:00:45 UTC, in 1 of 2 syncs that end it; the next is due in 12 s.",
+    )
+
+
+def test_removal_that_is_only_recorded_says_so() -> None:
+    """That is why no one was told."""
+    watch = Watch(Rules(alerting=frozenset({Kind.DRIFT})))
+    watch.sync(*fleet(10))
+    watch.sync(*fleet(9, first=2))
+    found = explain_number(facts_of(watch), watch.now)
+    assert found.verdict is Verdict.ENDED
+    assert found.sentences[-1] == "The config only records this (number_removed): no alert opens."
+
+
 def test_number_of_a_connection_that_is_no_longer_watched_is_gone() -> None:
     """Nothing more will happen to it."""
     watch = Watch()

@@ -1,6 +1,7 @@
 """Why an alert paged or did not, and how it will end."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
@@ -11,7 +12,7 @@ from monitor.drift.episodes import Episode, Track
 from monitor.drift.explain import Verdict
 from monitor.drift.explain_alert import explain_alert
 from monitor.drift.facts import AlertFacts, Failing, Hearing, Members, Syncs, Terms
-from monitor.drift.failures import FailureRules, Streak
+from monitor.drift.failures import FailureRecords, FailureRules, Health, Streak, step
 from monitor.drift.rules import Ignore, Rules
 from monitor.errors import Outcome
 from tests.fakes.alerts import BODY
@@ -175,3 +176,28 @@ def test_failure_alert_of_many_lists_some() -> None:
     found = explain_alert(AlertFacts(body=body()), failing=many, rules=RULES, now=START)
     assert len([line for line in found.sentences if re.match("acme-[0-9]", line)]) == 10
     assert found.sentences[-1] == "And 1,190 more."
+
+
+def test_failure_alert_ends_when_it_says() -> None:
+    """The next instant is the one at which the policy ends it, and not a moment before."""
+    down = Streak(outcome=Outcome.TIMEOUT, failures=3, same_kind=3)
+    health = Health(
+        identity="id",
+        account="acme",
+        streak=down,
+        applied_at=START,
+        since=START,
+        interval=MINUTE,
+        stale_after=5 * MINUTE,
+    )
+    records = step(FailureRecords(), [health], [], RULES, START + MINUTE).records
+    answering = replace(health, streak=Streak(outcome=Outcome.OK, answers=2))
+    records = step(records, [answering], [], RULES, START + 2 * MINUTE).records
+    [track] = records.tracks.values()
+    member = Failing(
+        name=NAME, track=track, syncs=Syncs(name=NAME, due_at=START + 3 * MINUTE, streak=answering.streak)
+    )
+    found = explain_alert(AlertFacts(body=body()), failing=[member], rules=RULES, now=START + 2 * MINUTE)
+    assert found.next_at is not None
+    assert not step(records, [answering], [], RULES, found.next_at - timedelta(microseconds=1)).ended
+    assert step(records, [answering], [], RULES, found.next_at).ended
