@@ -13,7 +13,10 @@ class Entry(NamedTuple):
     summary: str
 
 
-GROUPS = {"store": "Move the store to another database."}
+GROUPS = {
+    "silence": "Keep numbers quiet for a while.",
+    "store": "Move the store to another database.",
+}
 """The first words of commands that have two."""
 
 CATALOG = (
@@ -29,6 +32,9 @@ CATALOG = (
     Entry("number", "number:number", "Show everything known about one number."),
     Entry("explain", "explain:explain", "Explain why a number or an alert paged, or did not."),
     Entry("accept", "accept:accept", "Accept removed and reconfigured numbers."),
+    Entry("silence add", "silence:add", "Keep numbers quiet for a while."),
+    Entry("silence list", "silence:list_", "List silences, and rules that match nothing or end soon."),
+    Entry("silence end", "silence:end", "End a silence."),
     Entry(
         "test-alert",
         "test_alert:send_test_alert",

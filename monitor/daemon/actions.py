@@ -8,13 +8,14 @@ import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.typing import FilteringBoundLogger
 
-from monitor.clock import Clock
+from monitor.clock import Clock, rfc3339
 from monitor.drift.silences import NewSilence
 from monitor.errors import MonitorError, Refused, StoreUnavailable, UnknownName
 from monitor.notify.test_alert import ReceiverTest
@@ -46,7 +47,7 @@ from monitor.store.requests import (
     retry_now,
 )
 from monitor.store.rows import SilenceRow
-from monitor.store.silences import set_silence, stop_silence
+from monitor.store.silences import set_silence, stop_silence, take_begun_and_ended
 
 T = TypeVar("T")
 
@@ -244,7 +245,9 @@ class DaemonLifecycle:
         return ended.silence
 
     async def log_commands(self) -> None:
-        """Log what commands have done since the last time, and see to it: each once, by one of the replicas.
+        """Log what commands have done since the last time, and see to it; and silences that began or ended.
+
+        Each once, by one of the replicas; a silence whose time is up, or that waits no more, ends here.
 
         Raises:
             StoreUnavailable: The store is unavailable.
@@ -254,6 +257,11 @@ class DaemonLifecycle:
             self._log_action(did)
         if found:
             self.wake_receivers()
+        begun, ended = await self.database.transact(partial(take_begun_and_ended, now=self.clock.now()))
+        for silence in begun:
+            self.log.info("silence.started", **_fields(silence))
+        for silence in ended:
+            self.log.info("silence.ended", **_fields(silence), ended_by=silence.ended_by)
 
     async def _perform(self, did: ActionRecord, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Do something in the store and record it, in one transaction; what raises leaves neither."""
@@ -284,6 +292,13 @@ class DaemonLifecycle:
         if owner is None or not self.is_watched(owner.identity):
             raise UnknownName("no connection has this name")
         return owner
+
+
+def _fields(silence: SilenceRow) -> dict[str, object]:
+    """Return what the log says of a silence."""
+    names = ("connection", "number", "state", "issue", "alert", "until_ready", "reason", "by")
+    until = rfc3339(silence.until) if silence.until is not None else None
+    return {"silence_id": silence.id, "until": until} | {name: getattr(silence, name) for name in names}
 
 
 def _must_be_done(delivery_id: str, done: Retried | Dismissed) -> None:

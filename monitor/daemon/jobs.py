@@ -32,6 +32,7 @@ from monitor.store.enrol import missed_ends, tell_missed_ends
 from monitor.store.outbox import backlogs, due_reminders, receiver_rows, remind
 from monitor.store.replicas import take_turn
 from monitor.store.retention import BATCH, prune
+from monitor.store.silences import any_to_log
 from monitor.sync.announce import Announcer
 from monitor.sync.failures import FailureWatch
 
@@ -109,7 +110,7 @@ class Housekeeping:
         announcer: Gets the maintenance windows, and says when the store fails.
         readiness: Told whether the store is available.
         refresh_certificate: Reads the certificate of the page again if it changed.
-        log_commands: Logs what commands have done.
+        log_commands: Logs what commands have done, and silences that have begun and ended.
         clock: The time.
     """
 
@@ -175,7 +176,7 @@ class Housekeeping:
                 counts = now_s - self._counted_s >= _OTHERS_WRITE_S
                 queues = await backlogs(tx) if counts else ()
                 self._widespread_at = await widespread.next_look_at(tx)
-                self._commanded = await any_unlogged(tx)
+                self._commanded = await any_unlogged(tx) or await any_to_log(tx, now)
         except StoreUnavailable as exc:
             self.announcer.store.failed(exc, "reading the gauges")
             self.readiness.store_failed(exc.reason)

@@ -15,13 +15,14 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
+from monitor.drift.silences import NewSilence
 from monitor.web.actions import DISABLED
 from monitor.web.api.answers import FiringAlert
 from monitor.web.auth import CHALLENGE, TOO_MANY_WRONG
 from monitor.web.problems import PROBLEM_TYPE, STORE_AWAY, Problem
 
 _ABOUT = """\
-What the VoiceLink drift monitor knows. Read-only, except for one request that starts a sync.
+What the VoiceLink drift monitor knows, and what on-call asks of it. Nothing is ever changed at the provider.
 
 Lists come in pages, some also whole as a file (`format=csv`). For the next page, ask again with `cursor` set
 to `next_cursor`, until that is null. Every JSON answer has an `ETag`; send it back as `If-None-Match` to save
@@ -31,6 +32,9 @@ Problems are RFC 9457 documents. Instants are RFC 3339, UTC. Unknown parameters 
 
 _EXAMPLES = Path(__file__).with_name("examples.json")
 """An answer by operation; of a list, one item."""
+
+_BODIES: dict[str, type[msgspec.Struct]] = {"addSilence": NewSilence}
+"""What requests bring, by operation."""
 
 IF_NONE_MATCH = {
     "name": "If-None-Match",
@@ -51,7 +55,7 @@ _CHALLENGE = {"WWW-Authenticate": {"description": "How.", "schema": {"type": "st
 
 _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
     400: (
-        "A parameter is unknown, given twice, or cannot be read.",
+        "A parameter or a field of the body is unknown, missing, given twice, or cannot be used.",
         "unknown parameter 'stat': did you mean 'state'?",
         {},
     ),
@@ -71,6 +75,7 @@ _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
         "acme-sales is being synced right now; try again in a moment",
         _RETRY_AFTER,
     ),
+    413: ("The body is too large.", "Request Entity Too Large", {}),
     421: (
         "The monitor does not answer for the host of this request; see `web.allowed_hosts`.",
         'this monitor does not answer for the host "evil.example"; if it should, add it to web.allowed_hosts',
@@ -119,13 +124,18 @@ def build_openapi(routes: Sequence[BaseRoute], version: str, *, root: str = "") 
     examples = _examples()
     kinds = [get_type_hints(route.endpoint)["return"] for route in asked]
     refs, schemas = msgspec.json.schema_components(
-        [*kinds, Problem], ref_template="#/components/schemas/{name}"
+        [*kinds, *_BODIES.values(), Problem], ref_template="#/components/schemas/{name}"
     )
+    bodies = dict(zip(_BODIES, refs[len(kinds) :], strict=False))
     for route, kind in zip(asked, refs, strict=False):
-        [operation] = document["paths"][route.path].values()
+        [method] = route.methods or ("GET",)
+        operation = document["paths"][route.path][method.lower()]
         # FastAPI's own words for a parameter that is wrong; here that is a problem like others.
         operation["responses"].pop("422", None)
         operation["summary"] = operation.pop("description")
+        if route.operation_id in bodies:
+            brought = {"schema": bodies[route.operation_id], "example": examples[f"{route.operation_id}Body"]}
+            operation["requestBody"] = {"required": True, "content": {"application/json": brought}}
         content: dict[str, Any] = {"schema": kind}
         if route.operation_id in examples:
             content["example"] = examples[route.operation_id]
@@ -136,7 +146,7 @@ def build_openapi(routes: Sequence[BaseRoute], version: str, *, root: str = "") 
             "description": "The answer.",
             "content": forms,
         }
-        if "200" in operation["responses"]:
+        if method == "GET":
             operation["responses"]["200"]["headers"] = _ETAG
             operation["responses"]["304"] = {"description": "Not modified.", "headers": _ETAG}
     components = document["components"]

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import Path
+from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
@@ -77,6 +77,7 @@ NumberText = Annotated[
         examples=["918011223344"],
     ),
 ]
+SilenceId = Annotated[_Text, Path(description="The id of the silence.", examples=["606e12f8fe"])]
 _GLOB = "Only connections whose name matches this glob (`*`, `?`, `[…]`)."
 _LIMIT = "Maximum number of items on a page."
 _CURSOR = "The `next_cursor` of the page before; filters stay the same from page to page."
@@ -103,6 +104,9 @@ class Parameters(BaseModel):
         return self.model_dump(exclude_none=True, exclude={"format"})
 
 
+Nothing = Annotated[Parameters, Query()]
+
+
 class ListParameters(Parameters):
     """What every list about connections can be asked."""
 
@@ -119,6 +123,14 @@ class ActionsParameters(Parameters):
     action: Action | _Absent = Field(None, description="Only actions of this kind.")
     user: Text = Field(None, description="Only actions of this user.", examples=["ops"])
     since: Instant = Field(None, description=_SINCE.format(what="what was done"), examples=[_AN_INSTANT])
+
+
+class SilencesParameters(Parameters):
+    """Which silences."""
+
+    limit: Limit = Field(100, ge=1, le=1000, description=_LIMIT)
+    after: Cursor = Field(None, alias="cursor", description=_CURSOR)
+    ended: Flag = Field(None, alias="all", description="Also silences that have ended.")
 
 
 class ConnectionsParameters(ListParameters):

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import glob
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -41,6 +41,7 @@ from monitor.web.api.answers import (
 )
 from monitor.web.api.download import Download, download
 from monitor.web.api.openapi import IF_NONE_MATCH, build_openapi, problems
+from monitor.web.api.silences import Silences
 from monitor.web.problems import API, BadRequest
 from monitor.web.sources import Sources
 
@@ -52,8 +53,6 @@ _SHOWN = 50
 
 _COLUMNS = {"numbers": NUMBER_COLUMNS, "changes": CHANGE_COLUMNS, "alerts": ALERT_COLUMNS}
 """Of the lists that are also to be had as files."""
-
-Nothing = Annotated[ask.Parameters, Query()]
 
 
 class ApiRoute(APIRoute):
@@ -102,7 +101,7 @@ def _bad_request(error: Mapping[str, Any], known: list[str]) -> BadRequest:
 
 def _tagged(request: Request, answer: Response) -> Response:
     """Return an answer that a client may keep, and ask for again by its tag (RFC 9110, section 13.1.2)."""
-    if request.method == "POST" or isinstance(answer, Download):
+    if request.method not in ("GET", "HEAD") or isinstance(answer, Download):
         return answer
     tag = f'"{xxhash.xxh3_128_hexdigest(answer.body)}"'
     headers = {"etag": tag, "cache-control": "private, no-cache"}
@@ -147,7 +146,7 @@ class Api:
     sources: Sources
     actions: Actions
 
-    async def status(self, _: Nothing) -> StatusAnswer:
+    async def status(self, _: ask.Nothing) -> StatusAnswer:
         """The state of the whole monitor, even while its store is unavailable."""
         return status_of(await self.sources.status.status(), self.sources.readiness.not_ready())
 
@@ -159,7 +158,7 @@ class Api:
         async with self.sources.read() as tx:
             return listing_of(await queries.connection_rows(tx, codec, maintenance_of, **asked.filters()))
 
-    async def connection(self, name: ask.ConnectionName, _: Nothing) -> ConnectionDetail:
+    async def connection(self, name: ask.ConnectionName, _: ask.Nothing) -> ConnectionDetail:
         """One connection, with its alerts, and how available its numbers were."""
         codec, maintenance_of = self.sources.codec, self.sources.maintenance_of
         async with self.sources.read() as tx:
@@ -185,7 +184,7 @@ class Api:
         async with self.sources.read() as tx:
             return listing_of(await queries.numbers(tx, self.sources.codec, **asked.filters()))
 
-    async def number(self, number: ask.NumberText, _: Nothing) -> NumberDetail:
+    async def number(self, number: ask.NumberText, _: ask.Nothing) -> NumberDetail:
         """Everything known about one number, in whichever connection it drifts, if it is in several."""
         grounds, now = self.sources.grounds(), self.sources.clock.now()
         async with self.sources.read() as tx:
@@ -215,7 +214,7 @@ class Api:
         async with self.sources.read() as tx:
             return listing_of(await queries.action_rows(tx, **asked.filters()))
 
-    async def sync(self, name: ask.ConnectionName, request: Request, _: Nothing) -> SyncStarted:
+    async def sync(self, name: ask.ConnectionName, request: Request, _: ask.Nothing) -> SyncStarted:
         """Sync a connection now, due or not; needs `web.enable_lifecycle`, read-only for the provider."""
         try:
             begun = await self.actions.lifecycle.sync_now(name, actor_of(request))
@@ -232,17 +231,17 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
 
     Args:
         sources: Have the answers.
-        actions: Decide who may start a sync, and start it.
+        actions: Decide who may act, and do it.
         version: Of the program, for the OpenAPI.
     """
     router = APIRouter(prefix=API, route_class=ApiRoute)
-    api = Api(sources, actions)
+    api, silences = Api(sources, actions), Silences(sources, actions)
 
     @functools.lru_cache(maxsize=1)
     def document(root: str) -> dict[str, Any]:
         return build_openapi(router.routes, version, root=root)
 
-    async def openapi(_: Nothing) -> dict[str, Any]:
+    async def openapi(_: ask.Nothing) -> dict[str, Any]:
         """This document."""
         # Built when it is first asked for, and not on the loop: the daemon starts without it.
         return await asyncio.to_thread(document, actions.settings().root)
@@ -265,6 +264,7 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
         ("/alerts", "listAlerts", api.alerts, ()),
         ("/deliveries", "listDeliveries", api.deliveries, ()),
         ("/actions", "listActions", api.did, ()),
+        ("/silences", "listSilences", silences.listed, ()),
         ("/openapi.json", "getOpenapi", openapi, ()),
     ):
         router.add_api_route(
@@ -277,15 +277,21 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
             responses=problems(400, 401, 421, 429, 503, *codes),
             openapi_extra={"parameters": [IF_NONE_MATCH]},
         )
-    router.add_api_route(
-        "/connections/{name}/sync",
-        _encoded(api.sync, HTTPStatus.ACCEPTED),
-        methods=["POST"],
-        operation_id="syncConnection",
-        tags=["act"],
-        status_code=HTTPStatus.ACCEPTED,
-        response_model=None,
-        responses=problems(400, 401, 403, 404, 409, 421, 429, 503),
-        dependencies=[Depends(actions.admit)],
+    acts: Sequence[tuple[str, str, str, Callable[..., Awaitable[Any]], HTTPStatus, tuple[int, ...]]] = (
+        ("POST", "/connections/{name}/sync", "syncConnection", api.sync, HTTPStatus.ACCEPTED, (404, 409)),
+        ("POST", "/silences", "addSilence", silences.add, HTTPStatus.CREATED, (413,)),
+        ("DELETE", "/silences/{silence_id}", "endSilence", silences.end, HTTPStatus.OK, (404,)),
     )
+    for method, path, name, answer, code, failing in acts:
+        router.add_api_route(
+            path,
+            _encoded(answer, code),
+            methods=[method],
+            operation_id=name,
+            tags=["act"],
+            status_code=code,
+            response_model=None,
+            responses=problems(400, 401, 403, 421, 429, 503, *failing),
+            dependencies=[Depends(actions.admit)],
+        )
     return router

@@ -283,7 +283,7 @@ async def test_every_action_is_recorded_and_logged(
     fields = {"action": action, "user": "ops", "address": "192.0.2.7", "target": target}
     assert daemon.log.lines == [{"event": "action.performed", "log_level": "info", **fields}]
     await lifecycle.log_commands()
-    assert len(daemon.log.lines) == 1
+    assert [line["event"] for line in daemon.log.lines].count("action.performed") == 1
 
 
 async def test_accepted_numbers_are_named_in_the_record(

@@ -1,19 +1,22 @@
 """Silences from the request to the alerts: set in the store, obeyed by every step, ended on time."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import select
 
+from monitor.daemon.actions import DaemonLifecycle
 from monitor.drift.silences import NewSilence
 from monitor.errors import Invalid, Refused, UnknownName
 from monitor.store.actions import COMMAND, Actor
 from monitor.store.queries import alert_bodies, problems
 from monitor.store.rows import SilenceRow
-from monitor.store.silences import quiet_notices, set_silence, silence_rows, stop_silence
+from monitor.store.silences import any_to_log, quiet_notices, set_silence, silence_rows, stop_silence
 from monitor.store.tables import silenced
+from tests.fakes.log import FakeLog
 from tests.fakes.rig import Rig, rig
 
 OPS = Actor(user="ops", address=COMMAND)
@@ -233,3 +236,44 @@ async def test_silence_goes_with_the_connection_that_is_no_longer_watched(made: 
     await made.configure("hook", accounts=[other])
     async with made.database.read() as tx:
         assert (await tx.execute(select(silenced))).all() == []
+
+
+async def test_what_silences_do_is_logged_once(made: Rig) -> None:
+    """Where a command set one, or its time was up, a daemon says so: one of them, once."""
+    log = FakeLog()
+    lifecycle = DaemonLifecycle(
+        reload_config=cast("Any", None),
+        started=asyncio.Event(),
+        syncs=cast("Any", None),
+        is_watched=cast("Any", None),
+        wake_receivers=lambda: None,
+        test_receiver=cast("Any", None),
+        database=made.database,
+        codec=made.codec,
+        store_failed=cast("Any", None),
+        clock=made.clock,
+        log=log.logger,
+    )
+    ends = await silence(made, state="ROUTING_MISSING", for_="1h", by="asha")
+    waits = await silence(made, connection="*", for_=None, until_ready=True)
+    for _ in range(2):
+        await lifecycle.log_commands()
+    assert [(line["event"], line["silence_id"]) for line in log.lines] == [
+        ("silence.started", ends.id),
+        ("silence.started", waits.id),
+    ]
+    assert (log.lines[0]["by"], log.lines[0]["until"][-1]) == ("asha", "Z")
+    made.simulator.do("restore_routing", numbers=3)
+    await made.run()
+    await made.run(16)
+    await made.run(3600)
+    async with made.database.read() as tx:
+        assert await any_to_log(tx, made.clock.now())
+    for _ in range(2):
+        await lifecycle.log_commands()
+    async with made.database.read() as tx:
+        assert not await any_to_log(tx, made.clock.now())
+    ended = {line["silence_id"]: line["ended_by"] for line in log.lines if line["event"] == "silence.ended"}
+    assert ended == {ends.id: None, waits.id: None}
+    assert len(log.lines) == 4
+    assert {row.id: row.ended_at == ends.until for row in await rows(made, ended=True)}[ends.id]

@@ -1,14 +1,19 @@
 """What holds for every route that there is: asked of the routers, not of a list."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from starlette.routing import Route
 
 from tests.integration.web.site import Site, hashed
 
+BODIES: dict[str, dict[str, Any]] = {
+    "/api/v1/silences": {"json": {"state": "NO_BOT", "for": "2h", "reason": "known"}},
+}
+"""What requests bring, by path."""
 OPS, VIEWER = ("ops", "pw"), ("viewer", "pw")
-LACKING = {"/silences": 400, "/silences/s1/end": 404}
-"""What an operator is refused for other reasons."""
+LACKING = {("POST", "/silences"): 400, ("DELETE", "/api/v1/silences/s1"): 404}
+"""What an operator is refused for other reasons: a silence without anything, and a second end of one."""
 
 
 def routes(site: Site) -> Iterator[tuple[str, str]]:
@@ -52,20 +57,25 @@ async def test_every_route_that_acts_takes_an_operator_on_a_page_of_its_own(site
     """Not a reader, not a page of another site, nothing while actions are off; then it acts."""
     site.users, site.operators = {"ops": hashed("pw"), "viewer": hashed("pw")}, ("ops",)
     async with site.serve():
-        paths = [path for method, path in routes(site) if method not in ("GET", "HEAD")]
-        assert len(paths) >= 6
-        for path in paths:
-            assert (await site.client.post(path, auth=VIEWER)).status_code == 403, path
+        await site.silence("s1")
+        acts = [(method, path) for method, path in routes(site) if method not in ("GET", "HEAD")]
+        assert len(acts) >= 6
+
+        async def act(method: str, path: str, **more: Any) -> int:
+            asked = more | BODIES.get(path, {})
+            return (await site.client.request(method, path, **asked)).status_code
+
+        for method, path in acts:
+            assert await act(method, path, auth=VIEWER) == 403, path
             foreign = {"origin": "https://evil.example"}
-            assert (await site.client.post(path, auth=OPS, headers=foreign)).status_code == 403, path
+            assert await act(method, path, auth=OPS, headers=foreign) == 403, path
             site.lifecycle = False
-            assert (await site.client.post(path, auth=OPS)).status_code == 403, path
+            assert await act(method, path, auth=OPS) == 403, path
             site.lifecycle = True
             assert site.daemon.done == []
-        codes = {path: (await site.client.post(path, auth=OPS)).status_code for path in paths}
-    # A silence without anything, and the end of one that there is not.
-    assert {path: code for path, code in codes.items() if code >= 400} == LACKING
-    assert [by.user for by in site.daemon.asked] == ["ops"] * (len(paths) - len(LACKING))
+        codes = {(method, path): await act(method, path, auth=OPS) for method, path in acts}
+    assert {each: code for each, code in codes.items() if code >= 400} == LACKING
+    assert [by.user for by in site.daemon.asked] == ["ops"] * (len(acts) - len(LACKING))
 
 
 async def test_nothing_is_done_by_reading(site: Site) -> None:

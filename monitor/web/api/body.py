@@ -1,0 +1,58 @@
+"""Bodies of requests: JSON, of a bounded size, into a struct."""
+
+import re
+from http import HTTPStatus
+from typing import TypeVar
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from monitor.errors import nearest
+from monitor.web.problems import BadRequest
+
+_MOST_BYTES = 64 * 1024
+_UNKNOWN = re.compile(r"unknown field `(.*)`")
+_FIELD = re.compile(r"at `\$\.([a-z_]+)`")
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+async def read_json(request: Request, kind: type[T]) -> T:
+    """Return the body of a request.
+
+    Args:
+        request: It must say that it brings JSON: a form of another site's page cannot.
+        kind: What it must be.
+
+    Raises:
+        HTTPException: It is too large.
+        BadRequest: It is not JSON, or has fields that are unknown or of the wrong type.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise BadRequest('send JSON, with the header "content-type: application/json"')
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _MOST_BYTES:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as exc:
+        raise _wrong(str(exc), kind) from exc
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise BadRequest("the body is not valid JSON") from exc
+
+
+def _wrong(said: str, kind: type[msgspec.Struct]) -> BadRequest:
+    """Return what is wrong with a field, and what would be right."""
+    unknown, field = _UNKNOWN.search(said), _FIELD.search(said)
+    if unknown is not None:
+        known = list(kind.__struct_encode_fields__)
+        close = nearest(unknown[1], known)
+        hint = f"did you mean {close!r}?" if close else f"known here: {', '.join(known)}"
+        return BadRequest(f"unknown field {unknown[1][:50]!r}: {hint}", parameter=unknown[1][:50])
+    expected = said.partition(" - at ")[0].replace("`", "").lower()
+    if field is None:
+        return BadRequest(f"the body: {expected}")
+    return BadRequest(f"{field[1]}: {expected}", parameter=field[1])
