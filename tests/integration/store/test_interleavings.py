@@ -15,7 +15,7 @@ from monitor.drift.alert import AlertBody, Notice, Status
 from monitor.store.tables import CLOSED, alerts, connections, deliveries, episodes, inventory, snapshots
 from tests.fakes.members import CONFIGS, NUMBERS, SPACING_S, Do, Stage, stage_of
 
-EXAMPLES = int(os.environ.get("INTERLEAVINGS", "25"))
+EXAMPLES = int(os.environ.get("INTERLEAVINGS", "20"))
 """How many are tried; set it to thousands for a long look."""
 MOST = 3
 STATEMENTS = 30
