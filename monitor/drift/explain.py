@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from monitor.drift.advice import Subject, first_step
 from monitor.drift.alert import Kind
 from monitor.drift.episodes import Track, silent
 from monitor.drift.facts import (
@@ -31,9 +32,11 @@ from monitor.drift.facts import (
     window,
 )
 from monitor.drift.foresight import in_hold, moves_at
-from monitor.drift.naming import listed
+from monitor.drift.moves import was_is
+from monitor.drift.naming import NO_NAMES, listed, moved
 from monitor.drift.phrases import WORDS, about_end, about_receivers, about_syncs, due, span, times, when
 from monitor.drift.rules import Rules, Silence
+from monitor.drift.snapshot import ActionItem
 from monitor.drift.text import counted, ending
 
 
@@ -117,6 +120,8 @@ def _about_number(facts: NumberFacts, terms: Terms, rules: Rules, now: datetime)
     yield from _about_hold(facts, terms, now)
     for track in facts.tracks:
         yield from _about_track(track, facts.syncs, rules, now)
+        if not (track.good or track.gone or silent(track, rules, now)):
+            yield from _to_do(track, facts)
     yield from _about_quiet(facts, terms, rules, now)
     for alert_id in dict.fromkeys(track.episode.alert_id for track in facts.tracks if track.episode):
         if alert_id in facts.alerts:
@@ -146,11 +151,11 @@ def _about_hold(facts: NumberFacts, terms: Terms, now: datetime) -> Iterator[str
     held, snapshot = facts.records.hold, facts.records.snapshot
     if held is None or snapshot is None:
         return
-    moved = {key for shown in (held.missing, held.lost) for key in shown} | {
+    changed = {key for shown in (held.missing, held.lost) for key in shown} | {
         key for key in held.drifting if (was := snapshot.numbers.get(key)) is None or not was.drifting
     }
     known = len(snapshot.numbers)
-    share = f"{len(moved) / known:.0%} of {counted(known, 'number')} changed at once, " if moved else ""
+    share = f"{len(changed) / known:.0%} of {counted(known, 'number')} changed at once, " if changed else ""
     yield f"Held: {share}{held.count} of {terms.guard.confirm_syncs} answers; {held.reason}."
     applied_at = held.since + terms.guard.min_hold
     if applied_at > now:
@@ -175,6 +180,35 @@ def _about_track(track: Track, syncs: Syncs | None, rules: Rules, now: datetime)
         needed = counted(rules.confirm_syncs, "sync")
         yield f"{seen} seen in {track.seen} of {needed} needed{'' if over else next_sync}."
     yield from about_end(track, next_sync, rules)
+
+
+def _to_do(track: Track, facts: NumberFacts) -> Iterator[str]:
+    """Yield what the number lost or gained with its problem, and what to do first."""
+    number, snapshot = track.number, facts.records.snapshot
+    if number is None:
+        return
+    names = snapshot.names if snapshot is not None else NO_NAMES
+    before = track.before.dependencies if track.before is not None else track.dependencies
+    if track.kind is Kind.RECONFIGURED:
+        before = track.dependencies  # of all that it had since
+    lost = moved(*was_is(before, number.dependencies), names)
+    if lost:
+        yield f"It {lost}."
+    client = number.dependencies.or_else(track.dependencies).client_id
+    item = number.action_items[0] if number.action_items else ActionItem(number.state, "")
+    about = Subject(
+        kind=track.kind,
+        many=1,
+        one=number.phone_number,
+        action=item.label,
+        code=item.code,
+        common={"client_id": client} if client is not None else {},
+        names=names,
+        connection=facts.connection,
+        cause=track.detail,
+        moved=lost,
+    )
+    yield f"What to do: {first_step(about)}"
 
 
 def _about_quiet(facts: NumberFacts, terms: Terms, rules: Rules, now: datetime) -> Iterator[str]:

@@ -29,7 +29,7 @@ from monitor.drift.phrases import WORDS
 from monitor.drift.plausibility import Guard, seen_again
 from monitor.drift.policy import Records, judge, step
 from monitor.drift.rules import Ignore, Rules, Silence
-from monitor.drift.snapshot import Snapshot
+from monitor.drift.snapshot import Dependencies, Snapshot
 from monitor.errors import Outcome
 from tests.fakes.alerts import BODY
 from tests.unit.drift.build import (
@@ -201,6 +201,22 @@ def test_page_says_when_it_was_confirmed_and_who_was_told() -> None:
     assert f"confirmed at 2026-03-01 12:00:45 UTC, with severity warning, in alert {body.alert_id}" in said(
         facts, watch.now
     )
+
+
+def test_problem_says_what_it_lost_and_what_to_do_first() -> None:
+    """By name; once the number is good again there is nothing to do."""
+    names = {"client:415": "Acme Sales", "bot:93": "Greeter"}
+    watch = Watch()
+    for number in (ready(1), broken(1)):
+        watch.read(Snapshot(numbers={number.key: number, key(2): ready(2)}, names=names))
+    text = said(facts_of(watch), watch.now)
+    assert "It lost bot Greeter (93)." in text
+    assert "What to do: Fix NO_BOT: client Acme Sales (415)." in text
+    watch.sync(ready(1), ready(2))
+    assert "What to do" not in said(facts_of(watch), watch.now)
+    for number in (ready(1, dependencies=Dependencies(415, None)), ready(2)):
+        watch.sync(number, ready(3))
+    assert f"voicelink-monitor accept {NAME}" in said(facts_of(watch, 1), watch.now)
 
 
 def test_alert_that_no_filter_lets_through_is_filtered() -> None:
