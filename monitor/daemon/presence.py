@@ -88,9 +88,9 @@ class Presence:
             return found
 
         found = await self.database.transact(write)
-        state.live = found.live
+        state.live, state.replicas = len(found.live), found.live
         self.database.doubtful -= doubtful
-        self.metrics.replicas(found.live)
+        self.metrics.replicas({(each.id, each.version, each.digest): each.started_at for each in found.live})
         if found.freed or doubtful or len(found.wants) > 1:
             self.on_moved()
         if not found.is_like(self.active.presence):

@@ -19,7 +19,7 @@ from monitor.store.trouble import Trouble
 from monitor.sync.announce import Announcer
 from monitor.sync.schedule import Schedule
 from monitor.watch.watchlist import ActiveState
-from monitor.web.status import MonitorStatus, ReceiverStatus
+from monitor.web.status import MonitorStatus, ReceiverStatus, ReplicaStatus
 
 
 class Readiness:
@@ -147,6 +147,17 @@ class StoreStatus:
             alerts=self._alerts,
             receivers=self._receivers,
             failing=self._failing,
+            replicas=[
+                ReplicaStatus(
+                    id=each.id,
+                    this=each.id == self.active.replica.id,
+                    started_at=each.started_at,
+                    version=each.version,
+                    config=each.digest,
+                    config_at=each.config_at,
+                )
+                for each in self.active.replicas
+            ],
             config_error=self.config_error,
             store_ok=store_ok,
         )

@@ -94,6 +94,11 @@ class Metrics:
             "voicelink_monitor_replicas", "Replicas that share the store, seen in the last 15 seconds."
         )
         self._replicas.set(1)
+        self._replica_started = gauge(
+            "voicelink_monitor_replica_start_timestamp_seconds",
+            "Since when each of these replicas runs, with its version and a digest of its config.",
+            ("replica", "version", "config"),
+        )
         self._clock_offset = gauge(
             "voicelink_monitor_clock_offset_seconds",
             "How far this machine's clock is ahead of the store's; always 0 on SQLite.",
@@ -282,9 +287,12 @@ class Metrics:
         """Count a connection to the web port that was closed for the cap."""
         self._web_rejected.inc()
 
-    def replicas(self, live: int) -> None:
-        """Show how many replicas share the store."""
-        self._replicas.set(live)
+    def replicas(self, live: Mapping[tuple[str, str, str], datetime]) -> None:
+        """Show the replicas that share the store: id, version and config of each, and since when it runs."""
+        self._replicas.set(len(live))
+        self._replica_started.clear()
+        for labels, started_at in live.items():
+            self._replica_started.labels(*labels).set(started_at.timestamp())
 
     def clock_offset(self, seconds: float) -> None:
         """Show how far the machine's clock is ahead of the store's."""

@@ -77,12 +77,12 @@ async def copy_rows(source: Database, target: Database, on_rows: OnRows) -> None
             if theirs == ours:
                 on_rows(ours.rows)
             else:  # the source has moved on since
-                async with target.write() as tx:
-                    await tx.execute(delete(table))
+                await target.transact(functools.partial(AsyncConnection.execute, statement=delete(table)))
                 last = None
         async for rows in _batches(source, table, after=last):
-            async with target.write() as tx:
-                await tx.execute(insert(table), rows)
+            await target.transact(
+                functools.partial(AsyncConnection.execute, statement=insert(table), parameters=rows)
+            )
             on_rows(len(rows))
 
 
@@ -101,8 +101,7 @@ async def finish(source: Database, target: Database, on_rows: OnRows) -> list[Ta
             )
         copies.append(ours)
         on_rows(ours.rows)
-    async with target.write() as tx:
-        await _number_on(tx)
+    await target.transact(_number_on)
     await _call_itself(target, REVISIONS[-1])
     return copies
 
@@ -112,8 +111,8 @@ def _tables() -> Sequence[Table]:
 
 
 async def _call_itself(target: Database, revision: str) -> None:
-    async with target.write() as tx:
-        await tx.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+    renamed = text("UPDATE alembic_version SET version_num = :revision")
+    await target.transact(lambda tx: tx.execute(renamed, {"revision": revision}))
 
 
 async def _number_on(tx: AsyncConnection) -> None:

@@ -59,23 +59,6 @@ class Replica:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Presence:
-    """Who is there. `wants` changes with what the others want, `version` with what is watched.
-
-    `freed`: what replicas held that are gone is free now.
-    """
-
-    live: int
-    wants: frozenset[str]
-    version: int
-    freed: bool
-
-    def is_like(self, other: "Presence | None") -> bool:
-        """Whether there is nothing to look at since the other one."""
-        return other is not None and (self.wants, self.version) == (other.wants, other.version)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveReplica:
     """A process that was seen lately: its version, and its config by a digest, active since `config_at`."""
 
@@ -84,6 +67,24 @@ class LiveReplica:
     version: str
     digest: str
     config_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """Who is there, the oldest first.
+
+    `wants` changes with what the others want, `version` with what is watched. `freed`: what replicas held
+    that are gone is free now.
+    """
+
+    live: tuple[LiveReplica, ...]
+    wants: frozenset[str]
+    version: int
+    freed: bool
+
+    def is_like(self, other: "Presence | None") -> bool:
+        """Whether there is nothing to look at since the other one."""
+        return other is not None and (self.wants, self.version) == (other.wants, other.version)
 
 
 async def store_time(tx: AsyncConnection) -> tuple[datetime, bool]:
@@ -126,16 +127,6 @@ async def watching_since(tx: AsyncConnection) -> datetime | None:
     return found
 
 
-async def live_replicas(tx: AsyncConnection, now: datetime) -> list[LiveReplica]:
-    """Return the replicas that were seen lately, the oldest first; none on SQLite."""
-    rows = await tx.execute(
-        select(replicas)
-        .where(replicas.c.seen_at > now - GONE_AFTER)
-        .order_by(replicas.c.started_at, replicas.c.id)
-    )
-    return [from_row(LiveReplica, row) for row in rows]
-
-
 async def fleet_version(tx: AsyncConnection) -> int:
     """Return the number that moves whenever what is watched does."""
     return await tx.scalar(select(fleet.c.version)) or 0
@@ -172,6 +163,7 @@ async def report(
     this = {"seen_at": now, "config_at": me.config_at, "digest": me.digest, "gone": False}
     upsert = postgresql.insert(replicas).values(id=me.id, started_at=now, version=__version__, **this)
     await tx.execute(upsert.on_conflict_do_update(index_elements=[replicas.c.id], set_=this))
+    mine = next((row for row in rows if row.id == me.id), None)
     others = [row for row in rows if row.id != me.id]
     gone = [row.id for row in others if not row.gone and row.seen_at <= now - GONE_AFTER]
     if gone:
@@ -180,8 +172,16 @@ async def report(
     forgotten = [row.id for row in others if row.seen_at <= now - FORGOTTEN_AFTER]
     if forgotten or is_new:
         await _forget(tx, forgotten)
+    this_one = LiveReplica(
+        id=me.id,
+        started_at=mine.started_at if mine is not None else now,
+        version=__version__,
+        digest=me.digest,
+        config_at=me.config_at,
+    )
+    seen = [from_row(LiveReplica, row) for row in others if row.seen_at > now - GONE_AFTER]
     return Presence(
-        live=1 + sum(row.seen_at > now - GONE_AFTER for row in others),
+        live=tuple(sorted([this_one, *seen], key=lambda each: (each.started_at, each.id))),
         wants=frozenset({me.digest, *(row.digest for row in others if row.id not in forgotten)}),
         version=await fleet_version(tx),
         freed=bool(gone),

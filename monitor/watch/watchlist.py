@@ -8,7 +8,7 @@ from monitor.drift.failures import FailureRules
 from monitor.drift.text import Watched, Wording
 from monitor.drift.widespread import Spread
 from monitor.notify.routing import Route
-from monitor.store.replicas import Replica
+from monitor.store.replicas import LiveReplica, Replica
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.connection import Connection
 
@@ -43,16 +43,17 @@ class Watchlist:
 class ActiveState:
     """What is active now: the watchlist, which a reload replaces, and what goes with it.
 
-    `replica` is this process among those of its database, and `live` how many of them there are. `foreign`
-    are connections, by identity, that only others want. `former` are the names of connections that were
-    watched once, for alerts that end with them. `troubled` are the identities in a failure alert that have
-    not been good for enough syncs since. `fresh_s` is when this process last got a snapshot of each, or began
-    to watch it, by the monotonic clock.
+    `replica` is this process among the `replicas` of its database, and `live` how many of them there are.
+    `foreign` are connections, by identity, that only others want. `former` are the names of connections that
+    were watched once, for alerts that end with them. `troubled` are the identities in a failure alert that
+    have not been good for enough syncs since. `fresh_s` is when this process last got a snapshot of each, or
+    began to watch it, by the monotonic clock.
     """
 
     watchlist: Watchlist
     replica: Replica
     live: int = 1
+    replicas: tuple[LiveReplica, ...] = ()
     foreign: frozenset[str] = frozenset()
     troubled: frozenset[str] = frozenset()
     former: dict[str, Watched] = field(default_factory=dict)

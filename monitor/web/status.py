@@ -27,12 +27,28 @@ class ReceiverStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaStatus:
+    """One process on a shared database, seen in the last 15 seconds.
+
+    `config` is a digest of its config, active since `config_at`. `this`: it is the one that answers.
+    """
+
+    id: str
+    this: bool
+    started_at: datetime
+    version: str
+    config: str
+    config_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MonitorStatus:
     """The state of the whole monitor at one moment.
 
-    `alerts` are the firing ones, `failing` their members that are connections or receivers. `config_error`
-    says why the config file on disk was refused, if it was; `store_ok` is False while the database is
-    unavailable: then the rest is what was known before.
+    `replicas` are those of a shared database, the oldest first; there are none on SQLite. `alerts` are the
+    firing ones, `failing` their members that are connections or receivers. `config_error` says why the config
+    file on disk was refused, if it was; `store_ok` is False while the database is unavailable: then the rest
+    is what was known before.
     """
 
     instance: str
@@ -43,6 +59,7 @@ class MonitorStatus:
     config_error: str | None
     store_ok: bool
     failing: Sequence[FailingRow] = ()
+    replicas: Sequence[ReplicaStatus] = ()
 
 
 def sync_status(view: ConnectionView) -> SyncStatus:

@@ -13,7 +13,7 @@ from monitor.store.availability import Availability, Span
 from monitor.store.failures import FailingRow
 from monitor.store.paging import Page
 from monitor.store.rows import ConnectionRow, SyncStatus
-from monitor.web.status import MonitorStatus, ReceiverStatus, sync_status
+from monitor.web.status import MonitorStatus, ReceiverStatus, ReplicaStatus, sync_status
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class StatusAnswer:
 
     `not_ready` says why the daemon is not doing its work, null if it is. While `store_ok` is false, the
     rest is what was known before. `config_error` says why the config on disk was rejected, if it was.
-    `alerts_firing` counts by severity.
+    `alerts_firing` counts by severity. `replicas` share a PostgreSQL database; on SQLite there are none.
     """
 
     instance: str
@@ -65,6 +65,7 @@ class StatusAnswer:
     numbers: NumberTotals
     alerts_firing: dict[Severity, int]
     receivers: list[ReceiverStatus]
+    replicas: list[ReplicaStatus]
 
 
 class FiringAlert(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +144,7 @@ def status_of(status: MonitorStatus, not_ready: str | None) -> StatusAnswer:
         ),
         alerts_firing={severity: severities.count(severity) for severity in Severity},
         receivers=list(status.receivers),
+        replicas=list(status.replicas),
     )
 
 

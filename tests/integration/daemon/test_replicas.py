@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy import Engine, Table, event, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor import __version__
 from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.daemon.app import Daemon
@@ -237,6 +239,38 @@ async def test_config_is_taken_into_the_store_once(group: Group) -> None:
         await wait_until(lambda: statements.count(_ENROLS) == 4, what="two starts, a reload, its follower")
         await member.parts.clock.sleep(1.2 * INTERVAL.total_seconds())
         assert statements.count(_ENROLS) == 4
+
+
+async def test_every_replica_says_which_live_since_when_and_with_what(group: Group) -> None:
+    """In the API, on the page and in the metrics; one that has left is there no longer."""
+    before = datetime.now(UTC)
+    first, second = await group.join(), await group.join(group.config(instance="other"))
+    ids = [each.parts.active.replica_id for each in (first, second)]
+    async with httpx.AsyncClient(trust_env=False) as client:
+
+        async def seen() -> bool:
+            shown = [await member.metric("voicelink_monitor_replicas") for member in (first, second)]
+            return shown == [[2], [2]]
+
+        await wait_until(seen, what="both in both")
+        for member in (first, second):
+            address = member.parts.web.address
+            live = (await client.get(f"{address}api/v1/status")).json()["replicas"]
+            assert [(each["id"], each["this"]) for each in live] == [
+                (each, each == member.parts.active.replica_id) for each in ids
+            ]
+            assert [each["config"] for each in live] == [
+                each.parts.active.state.replica.digest for each in (first, second)
+            ]
+            assert {each["version"] for each in live} == {__version__}
+            started = [datetime.fromisoformat(each["started_at"]).timestamp() for each in live]
+            assert started == pytest.approx([before.timestamp()] * 2, abs=30)
+            page = (await client.get(address)).text
+            for each in live:
+                assert each["id"] in page
+                assert each["config"][:8] in page
+            since = await member.metric("voicelink_monitor_replica_start_timestamp_seconds")
+            assert sorted(since) == pytest.approx(started, abs=0.01)
 
 
 @pytest.mark.parametrize("ahead_s", [300.0, -300.0])

@@ -26,7 +26,6 @@ from monitor.store.replicas import (
     Replica,
     Wanted,
     leave,
-    live_replicas,
     report,
     take_turn,
     wanted_by_others,
@@ -93,7 +92,7 @@ async def test_what_a_replica_wants_is_wanted_until_it_is_forgotten(shared: Data
     await seen(shared, NEW, NOW + FORGOTTEN_AFTER - SECOND)
     assert await wanted("b") == {"hook"}
     found = await seen(shared, NEW, NOW + FORGOTTEN_AFTER)
-    assert (found.wants, found.live) == (frozenset({"new"}), 1)
+    assert (set(found.wants), [each.id for each in found.live]) == ({"new"}, ["b"])
     assert await wanted("b") == set()
     await seen(shared, OLD, NOW + FORGOTTEN_AFTER)
     async with shared.write() as tx:
@@ -197,14 +196,13 @@ async def test_replicas_show_since_when_they_live_and_with_what(shared: Database
     later = NOW + GONE_AFTER - SECOND
     await seen(shared, NEW)
     await seen(shared, OLD, NOW + SECOND)
-    await seen(shared, replace(OLD, digest="newer", config_at=later), later)
+    reloaded = replace(OLD, digest="newer", config_at=later)
 
     async def live(at: datetime) -> list[tuple[str, datetime, str, datetime, str]]:
-        async with shared.read() as tx:
-            return [
-                (each.id, each.started_at, each.digest, each.config_at, each.version)
-                for each in await live_replicas(tx, at)
-            ]
+        return [
+            (each.id, each.started_at, each.digest, each.config_at, each.version)
+            for each in (await seen(shared, reloaded, at)).live
+        ]
 
     old = ("a", NOW + SECOND, "newer", later, __version__)
     assert await live(later) == [("b", NOW, "new", NOW + SECOND, __version__), old]
