@@ -19,7 +19,7 @@ from tests.screenshots import browser
 from tests.servers.process import wait_until
 
 NAME = "conn-0001"
-PATHS = ("/", f"/connections/{NAME}", f"/connections/{NAME}?show=all", "/alerts", "/changes")
+PATHS = ("/", f"/connections/{NAME}", f"/connections/{NAME}?show=all", "/alerts", "/changes", "/silences")
 
 
 class Reader:
@@ -62,10 +62,10 @@ async def started(run_daemon: RunDaemon, api: Provider, **sections: object) -> D
     return daemon
 
 
-async def troubled(run_daemon: RunDaemon, provider: RunProvider) -> Daemon:
+async def troubled(run_daemon: RunDaemon, provider: RunProvider, **sections: object) -> Daemon:
     """Return a daemon with an alert that fires about three of ten numbers."""
     api = await provider()
-    daemon = await started(run_daemon, api)
+    daemon = await started(run_daemon, api, **sections)
     api.do("remove_routing", numbers=3)
     await daemon.until_firing({"drift": 1})
     return daemon
@@ -171,10 +171,12 @@ async def test_pages_fit_and_serve_everybody(
     run_daemon: RunDaemon, provider: RunProvider, chrome: Browser, scheme: str, width: int
 ) -> None:
     """On a phone and on a screen, light and dark: nothing scrolls sideways, and axe finds nothing."""
-    daemon = await troubled(run_daemon, provider)
+    daemon = await troubled(run_daemon, provider, web={"enable_lifecycle": True})
+    [alert] = (await daemon.get("/api/v1/alerts?status=firing")).json()["items"]
+    paths = (*PATHS, f"/alerts/{alert['alert_id']}", f"/numbers/{alert['numbers'][0]['key']}", "/numbers")
     size = {"width": width, "height": 780}
     async with reader(chrome, daemon, color_scheme=scheme, viewport=size, bypass_csp=False) as who:
-        for path in PATHS:
+        for path in paths:
             await who.page.goto(path)
             closed = who.page.locator("details:not([open]) > summary")
             while await closed.count():  # each click takes one of them away
@@ -206,6 +208,29 @@ async def test_action_from_the_page_reaches_the_provider(
         await expect(who.page.get_by_role("status")).to_contain_text("Accepted")
         [resolved] = await daemon.wait_for("alert.resolved", kind="number_removed")
     assert resolved["resolution"] == "accepted"
+
+
+async def test_alert_is_silenced_on_a_phone_from_its_message(
+    run_daemon: RunDaemon, provider: RunProvider, chrome: Browser
+) -> None:
+    """From the address in the message: a tap, the reason, another tap; no scripts needed."""
+    web = {"enable_lifecycle": True}
+    daemon = await troubled(run_daemon, provider, web=web)
+    [alert] = (await daemon.get("/api/v1/alerts?status=firing")).json()["items"]
+    phone = {"viewport": {"width": 360, "height": 780}, "has_touch": True, "java_script_enabled": False}
+    async with reader(chrome, daemon, **phone) as who:
+        await who.page.goto(f"/alerts/{alert['alert_id']}")
+        await who.page.get_by_label("Reason").tap()
+        await who.page.keyboard.type("routing is being repaired")
+        await who.page.get_by_role("button", name="Until Monday").tap()
+        await expect(who.page.get_by_role("status")).to_contain_text("The silence is set")
+        [resolved] = await daemon.wait_for("alert.resolved", kind="drift")
+        assert resolved["resolution"] == "silenced"
+        await who.page.get_by_label("Find a number").fill(alert["numbers"][0]["key"][-6:])
+        await who.page.get_by_role("button", name="Find").tap()
+        await expect(who.page.get_by_text("Kept quiet by a silence")).to_contain_text(
+            "routing is being repaired"
+        )
 
 
 async def test_reader_sees_what_was_done_and_no_buttons(

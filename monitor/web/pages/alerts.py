@@ -126,4 +126,5 @@ async def alert_page(sources: Sources, _: MonitorStatus, request: Request) -> Pa
             "done": query.get("done"),
         },
         refreshes=after is None,
+        typed=True,
     )

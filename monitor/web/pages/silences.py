@@ -51,4 +51,5 @@ async def silences_page(sources: Sources, _: MonitorStatus, request: Request) ->
             "done": query.get("done"),
         },
         refreshes=after is None,
+        typed=True,
     )

@@ -34,7 +34,8 @@ class PageView:
     """A page to be rendered. `refreshes`: it shows the present, so an open page updates itself.
 
     `redirect` is the path of the page to show in its place, without the root. `private`: its address says
-    whose page it is, and goes nowhere else.
+    whose page it is, and goes nowhere else. `typed`: people who may act type into it, so without scripts it
+    stays as it is.
     """
 
     template: str = ""
@@ -43,6 +44,7 @@ class PageView:
     refreshes: bool = False
     redirect: str | None = None
     private: bool = False
+    typed: bool = False
 
 
 Ask = Callable[[Sources, MonitorStatus, Request], Awaitable[PageView]]
@@ -90,6 +92,7 @@ class Pages:
             # Pages offer actions where the config allows them, to users who may act; as the API does.
             "acting": settings.lifecycle and (user is None or settings.is_operator(user)),
             "timezone": settings.timezone,
+            "typed": view.typed,
             "lifecycle": settings.lifecycle,
             "user": user,
             **view.values,

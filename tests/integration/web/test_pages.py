@@ -519,6 +519,7 @@ async def test_alert_is_silenced_and_acknowledged_from_its_page(site: Site) -> N
         [alert] = re.findall(r'href="/alerts/([0-9a-f]+)"', await text(site, "/alerts"))[:1]
         page = await text(site, f"/alerts/{alert}")
         assert f'action="/alerts/{alert}/ack"' in page
+        assert 'http-equiv="refresh"' not in page
         assert re.findall(r'<button name="(\w+)"', page) == ["for", "until", "until_ready"]
         form = {"alert": alert, "until_ready": "yes", "reason": "being repaired"}
         done = await site.client.post("/silences", data=form, auth=USER)
@@ -530,6 +531,7 @@ async def test_alert_is_silenced_and_acknowledged_from_its_page(site: Site) -> N
         page = await text(site, f"/alerts/{alert}")
     assert site.daemon.done[-1] == "acknowledge a1 on it"
     assert f"voicelink-monitor ack {alert}" in page
+    assert 'http-equiv="refresh"' in page
     assert f"voicelink-monitor silence add --alert {alert}" in page
     assert 'method="post"' not in page
 
@@ -1019,6 +1021,7 @@ def _frame(alert: AlertBody) -> dict[str, object]:
         "alert": alert,
         "explanation": [],
         "timezone": "UTC",
+        "typed": False,
         "sent": [],
         "sent_next": None,
         "told": 0,
