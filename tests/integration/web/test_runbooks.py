@@ -5,13 +5,17 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 import httpx
+import msgspec
 import pytest
+from sqlalchemy import insert
 
 import monitor.web
 from monitor.config import load_config
 from monitor.daemon.watchlist import wording_of
-from monitor.drift.alert import Kind
+from monitor.drift.alert import Kind, encode_body
+from monitor.store.tables import alerts
 from monitor.web.pages.runbooks import runbooks
+from tests.fakes.alerts import BODY
 from tests.fakes.clock import START
 from tests.integration.web.site import Site
 
@@ -71,6 +75,21 @@ def test_alerts_link_to_the_own_runbooks_by_default(values: dict[str, str], base
     environ = {f"VOICELINK_MONITOR_ALERTS__{name}": value for name, value in values.items()}
     config = load_config(None, {"VOICELINK_API_KEY": "rg_live_x"} | environ, now=START)
     assert wording_of(config).runbook_base_url == base
+
+
+@pytest.mark.parametrize(
+    ("runbook_url", "to"), [(None, "/runbooks/drift"), ("https://r.example/drift", "https://r.example/drift")]
+)
+async def test_page_of_an_alert_links_to_its_runbook(site: Site, runbook_url: str | None, to: str) -> None:
+    """Even where no address is configured that alerts elsewhere could link to."""
+    body = msgspec.structs.replace(BODY, runbook_url=runbook_url)
+    row = {"id": body.alert_id, "scope": "a", "version": 1, "started_at": START, "updated_at": START}
+    named = {name: getattr(body, name) for name in ("kind", "status", "severity")}
+    async with site.database.write() as tx:
+        await tx.execute(insert(alerts).values(row | named | {"body": encode_body(body)}))
+    async with site.serve():
+        page = await site.client.get(f"/alerts/{body.alert_id}")
+    assert f'<a href="{to}" rel="noreferrer">Runbook</a>' in page.text
 
 
 def test_every_kind_has_a_runbook() -> None:
