@@ -7,7 +7,22 @@ from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Integer, Row, Update, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import (
+    Column,
+    Integer,
+    Row,
+    Select,
+    Update,
+    any_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    union,
+    update,
+)
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -88,9 +103,12 @@ async def claim_due(
     holder: str = "",
     leaving: Collection[str] = (),
 ) -> list[Claim]:
-    """Take up to `limit` connections whose sync or policy is due, earliest first, but for `leaving`."""
+    """Take connections whose sync is due, and whose policy is, but for `leaving`: up to `limit` of each.
+
+    The earliest first.
+    """
     asked = {"now": now, "until": now + lease, "most": limit, "by": holder, "leaving": list(leaving)}
-    rows = await tx.execute(_CLAIM_DUE, asked)
+    rows = await tx.execute(_CLAIM_DUE[tx.dialect.name], asked)
     return [_claim(row, now) for row in rows]
 
 
@@ -227,23 +245,33 @@ _CLAIM_COLUMNS = [
 
 
 _MINE = connections.c.identity.not_in(bindparam("leaving", expanding=True))
-_DUE = (
-    select(connections.c.identity)
-    .where(or_(connections.c.due_at <= bindparam("now"), connections.c.wakes_at <= bindparam("now")))
-    .where(or_(connections.c.lease_until.is_(None), connections.c.lease_until <= bindparam("now")))
-    .where(_MINE)
-    .order_by(connections.c.due_at)
-    .limit(bindparam("most", type_=Integer))
-    .with_for_update(skip_locked=True)
-)
 
 
-_CLAIM_DUE = (
+def _due_by(instant: Column[datetime]) -> Select[str]:
+    """Return the query for those that an instant makes due, found by its index."""
+    claimable = (
+        select(connections.c.identity)
+        .where(instant <= bindparam("now"), _MINE)
+        .where(or_(connections.c.lease_until.is_(None), connections.c.lease_until <= bindparam("now")))
+        .order_by(instant)
+        .limit(bindparam("most", type_=Integer))
+        .with_for_update(skip_locked=True)
+    )
+    return select(claimable.subquery().c.identity)
+
+
+_DUE = union(_due_by(connections.c.due_at), _due_by(connections.c.wakes_at))
+_CLAIM = (
     update(connections)
-    .where(connections.c.identity.in_(_DUE.scalar_subquery()))
     .values(lease_until=bindparam("until"), holder=bindparam("by"), epoch=connections.c.epoch + 1)
     .returning(*_CLAIM_COLUMNS)
 )
+_CLAIM_DUE = {
+    "sqlite": _CLAIM.where(connections.c.identity.in_(_DUE)),
+    # PostgreSQL would join, and read the whole table where its statistics say that much is due: those of
+    # instants are always old.
+    "postgresql": _CLAIM.where(connections.c.identity == any_(func.array(_DUE.scalar_subquery()))),
+}
 
 
 _NEXT_DUE = select(
