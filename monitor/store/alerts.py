@@ -172,6 +172,18 @@ async def alert_named(tx: AsyncConnection, text: str) -> str:
 _MOST_MEANT = 100
 
 
+async def alert_body(tx: AsyncConnection, alert_id: str) -> AlertBody:
+    """Return an alert as it stands.
+
+    Raises:
+        UnknownName: There is none with this id.
+    """
+    raw = await tx.scalar(select(alerts.c.body).where(alerts.c.id == alert_id))
+    if raw is None:
+        raise UnknownName("no alert has this id")
+    return decode_body(raw)
+
+
 async def firing(tx: AsyncConnection) -> list[AlertBody]:
     """Return the bodies of all firing alerts as they stand now, newest first; without the parts of others."""
     asked = select(alerts.c.body).where(alerts.c.status == Status.FIRING, alerts.c.part_of.is_(None))

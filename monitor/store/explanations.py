@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, or_, select
+from sqlalchemy import Row, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import AlertBody, Kind, Status, decode_body
@@ -14,11 +14,12 @@ from monitor.drift.explain import Explanation
 from monitor.drift.explain_alert import explain_alert
 from monitor.drift.facts import AlertFacts, Failing, Hearing, Members, Syncs, Terms
 from monitor.drift.failures import FailureRecords, FailureRules
-from monitor.notify.routing import Route, kept_from
+from monitor.notify.routing import Route
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, ConnectionState, connection_states, load_records
+from monitor.store.reach import Reached, ReachStatus, reach
 from monitor.store.silences import silences_of
-from monitor.store.tables import DEAD, PENDING, alerts, deliveries, episodes, posted, told
+from monitor.store.tables import alerts
 from monitor.store.tables import failures as failure_records
 
 LOG = "log"
@@ -169,59 +170,16 @@ async def _facts(
 
 async def hearings(tx: AsyncConnection, body: AlertBody, grounds: Grounds) -> list[Hearing]:
     """Return what each receiver of the config, or once told, knows of an alert, or why it knows nothing."""
-    told_at = {
-        row.receiver: row.told_at
-        for row in await tx.execute(
-            select(told.c.receiver, told.c.told_at).where(told.c.alert_id == body.alert_id)
-        )
-    }
-    of_alert = select(episodes.c.id).outerjoin(alerts, alerts.c.id == episodes.c.alert_id)
-    of_alert = of_alert.where(or_(episodes.c.alert_id == body.alert_id, alerts.c.part_of == body.alert_id))
-    posts = select(posted.c.receiver, func.min(posted.c.accepted_at).label("at")).group_by(posted.c.receiver)
-    for row in await tx.execute(
-        posts.where(posted.c.episode_id.in_(of_alert), posted.c.accepted_at.is_not(None))
-    ):
-        told_at.setdefault(row.receiver, row.at)
-    last = {
-        row.receiver: row
-        for row in await tx.execute(
-            select(deliveries).where(deliveries.c.alert_id == body.alert_id).order_by(deliveries.c.seq)
-        )
-    }
-    known = {route.receiver: route for route in grounds.routes}
-    return [
-        _hearing(name, known.get(name), body, told_at.get(name), last.get(name))
-        for name in dict.fromkeys([*known, *told_at])
-    ]
+    return [_hearing(each) for each in await reach(tx, body, grounds.routes)]
 
 
-def _hearing(
-    name: str,
-    route: Route | None,
-    body: AlertBody,
-    told_at: datetime | None,
-    last: Row[*tuple[Any, ...]] | None,
-) -> Hearing:
-    """Return what a receiver knows of an alert; `last` is the last message that was queued for it."""
-    waiting, refused, filtered = None, None, False
-    if told_at is not None:
-        pass
-    elif last is not None and last.status == PENDING:
-        tries = "1 try" if last.attempts == 1 else f"{last.attempts:,} tries"
-        waiting = f"{tries}, the last answer was: {last.answer}" if last.attempts else "its message is queued"
-    elif last is not None and last.status == DEAD:
-        refused = f"it rejected the message: {last.answer}"
-    elif route is None:
-        refused = "it is not in the config"
-    elif obstacle := kept_from(body, route):
-        refused, filtered = obstacle, True
-    elif body.status is Status.RESOLVED:
-        refused = "the alert ended before it accepted a message"
+def _hearing(each: Reached) -> Hearing:
+    waits, knows = each.status is ReachStatus.PENDING, each.told_at is not None
     return Hearing(
-        receiver=name,
-        told_at=told_at,
-        waiting=waiting,
-        refused=refused,
-        filtered=filtered,
-        own_log=name == LOG,
+        receiver=each.receiver,
+        told_at=each.told_at,
+        waiting=each.reason if waits and not knows else None,
+        refused=None if waits or knows else each.reason,
+        filtered=each.status is ReachStatus.FILTERED and not knows,
+        own_log=each.receiver == LOG,
     )

@@ -83,7 +83,7 @@ class Acknowledged:
     summary: str
     acknowledged: Acknowledgement
     already: bool
-    told: tuple[str, ...] = ()
+    told: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +162,9 @@ async def acknowledge(
         raise Refused(f"alert {alert_id} has ended: there is nothing to acknowledge")
     body, known = decode_body(row.body), acknowledgement_of(row)
     if known is not None:
-        return Acknowledged(alert_id=alert_id, summary=body.summary, acknowledged=known, already=True)
+        return Acknowledged(
+            alert_id=alert_id, summary=body.summary, acknowledged=known, already=True, told=()
+        )
     made = Acknowledgement(
         by=clean(by or "", MAX_BY) or None, at=instant(now), note=clean(note or "", MAX_NOTE) or None
     )

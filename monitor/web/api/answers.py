@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar, get_args
+from typing import Annotated, Any, Generic, TypeVar, get_args
 
 import msgspec
 
@@ -12,6 +12,8 @@ from monitor.drift.alert import AlertBody, Kind, Severity
 from monitor.store.availability import Availability, Span
 from monitor.store.failures import FailingRow
 from monitor.store.paging import Page
+from monitor.store.reach import Reached
+from monitor.store.requests import MAX_NOTE
 from monitor.store.rows import ConnectionRow, SyncStatus
 from monitor.web.status import MonitorStatus, ReceiverStatus, ReplicaStatus, sync_status
 
@@ -110,6 +112,19 @@ class ConnectionDetail:
     availability: dict[Span, Availability]
 
 
+class AlertDetail(AlertBody, frozen=True, kw_only=True):
+    """An alert as it is now, what each receiver knows of it, and why it paged or did not, in sentences."""
+
+    receivers: list[Reached]
+    explanation: list[str]
+
+
+class AcknowledgeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the user says about the alert."""
+
+    note: Annotated[str, msgspec.Meta(max_length=MAX_NOTE)] | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncStarted:
     """A sync of this connection has begun; the connection itself says how it went."""
@@ -183,6 +198,9 @@ def encode(value: object) -> bytes:
 def _plain(value: Any) -> Any:
     """Return a value with its instants as text."""
     match value:
+        case AlertDetail():
+            receivers = [_plain(each) for each in value.receivers]
+            return msgspec.structs.asdict(value) | {"receivers": receivers}
         case datetime():
             return rfc3339(value)
         # What holds no instants stays as it is: msgspec writes it ten times faster than this takes it apart.

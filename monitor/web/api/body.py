@@ -18,18 +18,22 @@ _FIELD = re.compile(r"at `\$\.([a-z_]+)`")
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-async def read_json(request: Request, kind: type[T]) -> T:
+async def read_json(request: Request, kind: type[T], *, absent: T | None = None) -> T:
     """Return the body of a request.
 
     Args:
         request: It must say that it brings JSON: a form of another site's page cannot.
         kind: What it must be.
+        absent: What a request without a body means; None: it must have one.
 
     Raises:
         HTTPException: It is too large.
         BadRequest: It is not JSON, or has fields that are unknown or of the wrong type.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    headers = request.headers
+    if absent is not None and "content-type" not in headers and headers.get("content-length", "0") == "0":
+        return absent
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise BadRequest('send JSON, with the header "content-type: application/json"')
     body = b""
     async for piece in request.stream():
@@ -40,7 +44,7 @@ async def read_json(request: Request, kind: type[T]) -> T:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as exc:
         raise _wrong(str(exc), kind) from exc
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadRequest("the body is not valid JSON") from exc
 
 

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute
 
 from monitor.drift.silences import NewSilence
 from monitor.web.actions import DISABLED
-from monitor.web.api.answers import FiringAlert
+from monitor.web.api.answers import AcknowledgeRequest, FiringAlert
 from monitor.web.auth import CHALLENGE, TOO_MANY_WRONG
 from monitor.web.problems import PROBLEM_TYPE, STORE_AWAY, Problem
 
@@ -33,8 +33,10 @@ Problems are RFC 9457 documents. Instants are RFC 3339, UTC. Unknown parameters 
 _EXAMPLES = Path(__file__).with_name("examples.json")
 """An answer by operation; of a list, one item."""
 
-_BODIES: dict[str, type[msgspec.Struct]] = {"addSilence": NewSilence}
+_BODIES: dict[str, type[msgspec.Struct]] = {"addSilence": NewSilence, "acknowledgeAlert": AcknowledgeRequest}
 """What requests bring, by operation."""
+_OPTIONAL = ("acknowledgeAlert",)
+"""Of these, what need not be brought."""
 
 IF_NONE_MATCH = {
     "name": "If-None-Match",
@@ -71,7 +73,7 @@ _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
     ),
     404: ("Nothing has this name.", "no connection has this name", {}),
     409: (
-        "The connection is being synced already.",
+        "The connection is being synced already, or the alert has ended.",
         "acme-sales is being synced right now; try again in a moment",
         _RETRY_AFTER,
     ),
@@ -135,7 +137,8 @@ def build_openapi(routes: Sequence[BaseRoute], version: str, *, root: str = "") 
         operation["summary"] = operation.pop("description")
         if route.operation_id in bodies:
             brought = {"schema": bodies[route.operation_id], "example": examples[f"{route.operation_id}Body"]}
-            operation["requestBody"] = {"required": True, "content": {"application/json": brought}}
+            required = route.operation_id not in _OPTIONAL
+            operation["requestBody"] = {"required": required, "content": {"application/json": brought}}
         content: dict[str, Any] = {"schema": kind}
         if route.operation_id in examples:
             content["example"] = examples[route.operation_id]
@@ -175,7 +178,8 @@ def _examples() -> dict[str, Any]:
         if name.startswith("list")
     }
     number = shown["getNumber"] | {"timeline": [shown["listChanges"]]}
-    return shown | lists | {"getConnection": detail, "getNumber": number}
+    whole = alert | shown["getAlert"]
+    return shown | lists | {"getConnection": detail, "getNumber": number, "getAlert": whole}
 
 
 def _name(code: int) -> str:

@@ -70,6 +70,14 @@ Instant = Annotated[datetime, BeforeValidator(_instant)] | _Absent
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=CURSOR_LENGTH)] | _Absent
 
 ConnectionName = Annotated[_Text, Path(description="The connection's name.", examples=["acme-sales"])]
+AlertId = Annotated[
+    _Text,
+    Path(
+        description="The alert's id, or the beginning of it, if no other one begins so.",
+        examples=["5f0c2b7a"],
+    ),
+]
+ReceiverName = Annotated[_Text, Path(description="The receiver's name.", examples=["hook"])]
 NumberText = Annotated[
     _Text,
     Path(

@@ -1,14 +1,16 @@
 """The questions of the JSON API, each a method and a row of the table of routes."""
 
 import asyncio
+import contextlib
 import functools
 import glob
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
 
+import msgspec
 import xxhash
 from fastapi import APIRouter, Depends, Query
 from fastapi.exceptions import RequestValidationError
@@ -19,17 +21,23 @@ from starlette.responses import Response
 
 from monitor.drift.alert import AlertBody
 from monitor.drift.alert import Status as AlertStatus
-from monitor.errors import UnknownName, nearest
+from monitor.errors import Refused, UnknownName, nearest
+from monitor.notify.test_alert import ReceiverTest
 from monitor.store import queries
+from monitor.store.alerts import alert_body, alert_named
 from monitor.store.availability import Span
+from monitor.store.explanations import explain
 from monitor.store.export import ALERT_COLUMNS, CHANGE_COLUMNS, NUMBER_COLUMNS
 from monitor.store.numbers import NumberDetail, number_named
 from monitor.store.paging import BadCursor
-from monitor.store.requests import owner_named
+from monitor.store.reach import reach
+from monitor.store.requests import Acknowledged, RetriedNow, owner_named
 from monitor.store.rows import ActionRow, ChangeRow, ConnectionRow, DeliveryRow, NumberRow
 from monitor.web.actions import Actions, actor_of
 from monitor.web.api import parameters as ask
 from monitor.web.api.answers import (
+    AcknowledgeRequest,
+    AlertDetail,
     ConnectionDetail,
     Listing,
     StatusAnswer,
@@ -39,6 +47,7 @@ from monitor.web.api.answers import (
     listing_of,
     status_of,
 )
+from monitor.web.api.body import read_json
 from monitor.web.api.download import Download, download
 from monitor.web.api.openapi import IF_NONE_MATCH, build_openapi, problems
 from monitor.web.api.silences import Silences
@@ -204,6 +213,20 @@ class Api:
         async with self.sources.read() as tx:
             return listing_of(await queries.alert_bodies(tx, **asked.filters()))
 
+    async def alert(self, alert_id: ask.AlertId, _: ask.Nothing) -> AlertDetail:
+        """One alert, with what each receiver knows of it and why it paged, or did not."""
+        grounds, now = self.sources.grounds(), self.sources.clock.now()
+        async with self.sources.read() as tx:
+            with _problems():
+                body = await alert_body(tx, await alert_named(tx, alert_id))
+            receivers = await reach(tx, body, grounds.routes)
+            explanation = await explain(tx, self.sources.codec, body.alert_id, grounds, now)
+        return AlertDetail(
+            **msgspec.structs.asdict(body),
+            receivers=receivers,
+            explanation=list(explanation.sentences) if explanation is not None else [],
+        )
+
     async def deliveries(self, asked: Annotated[ask.DeliveriesParameters, Query()]) -> Listing[DeliveryRow]:
         """Messages to receivers, the latest queued first."""
         async with self.sources.read() as tx:
@@ -216,14 +239,43 @@ class Api:
 
     async def sync(self, name: ask.ConnectionName, request: Request, _: ask.Nothing) -> SyncStarted:
         """Sync a connection now, due or not; needs `web.enable_lifecycle`, read-only for the provider."""
-        try:
+        with _problems():
             begun = await self.actions.lifecycle.sync_now(name, actor_of(request))
-        except UnknownName as exc:
-            raise HTTPException(HTTPStatus.NOT_FOUND, str(exc)) from exc
         if not begun:
             busy = f"{name} is being synced right now; try again in a moment"
             raise HTTPException(HTTPStatus.CONFLICT, busy, {"retry-after": str(_BUSY_RETRY_S)})
         return SyncStarted(connection=name)
+
+    async def acknowledge(self, alert_id: ask.AlertId, request: Request, _: ask.Nothing) -> Acknowledged:
+        """Take on a firing alert, or of a part its widespread one; needs `web.enable_lifecycle`."""
+        asked = await read_json(request, AcknowledgeRequest, absent=AcknowledgeRequest())
+        with _problems():
+            return await self.actions.lifecycle.acknowledge(alert_id, asked.note, actor_of(request))
+
+    async def retry_receiver(
+        self, receiver: ask.ReceiverName, request: Request, _: ask.Nothing
+    ) -> RetriedNow:
+        """Try a receiver at once with whatever waits for it or is dead; needs `web.enable_lifecycle`."""
+        with _problems():
+            return await self.actions.lifecycle.retry_now(receiver, actor_of(request))
+
+    async def try_test_alert(
+        self, receiver: ask.ReceiverName, request: Request, _: ask.Nothing
+    ) -> ReceiverTest:
+        """Send a test alert to a receiver, whatever its filters; needs `web.enable_lifecycle`."""
+        with _problems():
+            return await self.actions.lifecycle.test_alert(receiver, actor_of(request))
+
+
+@contextlib.contextmanager
+def _problems() -> Iterator[None]:
+    """Turn what the monitor says of a request into a problem: 404 or 409."""
+    try:
+        yield
+    except UnknownName as exc:
+        raise HTTPException(HTTPStatus.NOT_FOUND, str(exc)) from exc
+    except Refused as exc:
+        raise HTTPException(HTTPStatus.CONFLICT, str(exc)) from exc
 
 
 def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter:
@@ -262,6 +314,7 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
         ("/numbers/{number}", "getNumber", api.number, (404,)),
         ("/changes", "listChanges", api.changes, ()),
         ("/alerts", "listAlerts", api.alerts, ()),
+        ("/alerts/{alert_id}", "getAlert", api.alert, (404,)),
         ("/deliveries", "listDeliveries", api.deliveries, ()),
         ("/actions", "listActions", api.did, ()),
         ("/silences", "listSilences", silences.listed, ()),
@@ -279,6 +332,16 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
         )
     acts: Sequence[tuple[str, str, str, Callable[..., Awaitable[Any]], HTTPStatus, tuple[int, ...]]] = (
         ("POST", "/connections/{name}/sync", "syncConnection", api.sync, HTTPStatus.ACCEPTED, (404, 409)),
+        (
+            "POST",
+            "/alerts/{alert_id}/ack",
+            "acknowledgeAlert",
+            api.acknowledge,
+            HTTPStatus.OK,
+            (404, 409, 413),
+        ),
+        ("POST", "/receivers/{receiver}/retry", "retryReceiver", api.retry_receiver, HTTPStatus.OK, (404,)),
+        ("POST", "/receivers/{receiver}/test", "testReceiver", api.try_test_alert, HTTPStatus.OK, (404,)),
         ("POST", "/silences", "addSilence", silences.add, HTTPStatus.CREATED, (413,)),
         ("DELETE", "/silences/{silence_id}", "endSilence", silences.end, HTTPStatus.OK, (404,)),
     )

@@ -113,7 +113,11 @@ class FakeDaemon:
         if alert == "a1":
             self.did(f"acknowledge {alert} {note}", by)
         return Acknowledged(
-            alert_id=alert, summary="acme-sales: 1 number NO_BOT", acknowledged=known, already=alert == "a2"
+            alert_id=alert,
+            summary="acme-sales: 1 number NO_BOT",
+            acknowledged=known,
+            already=alert == "a2",
+            told=(),
         )
 
     async def retry_now(self, receiver: str, by: Actor) -> RetriedNow:

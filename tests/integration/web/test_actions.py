@@ -2,12 +2,13 @@
 
 import pytest
 
-from monitor.errors import ConfigError, MonitorError, StartError, StoreUnavailable
+from monitor.errors import ConfigError, MonitorError, Refused, StartError, StoreUnavailable
 from monitor.store.actions import Actor
 from tests.integration.web.site import Site, hashed
 
 RELOAD = "/-/reload"
 SYNC = "/api/v1/connections/acme-sales/sync"
+ALERTS = "/api/v1/alerts"
 FORMS = (
     "/connections/acme-sales/sync",
     "/connections/acme-sales/accept",
@@ -71,6 +72,69 @@ async def test_sync_that_cannot_begin_says_why(site: Site) -> None:
     assert {each.headers["content-type"] for each in (busy, unknown, away)} == {PROBLEM}
     assert busy.headers["retry-after"] == "2"
     assert site.daemon.done == []
+
+
+async def test_alert_is_acknowledged_with_a_note_for_the_user(site: Site) -> None:
+    """Whose name is recorded is the one that the password is of; one that was taken on before says so."""
+    site.users = {"ops": hashed("right")}
+    async with site.serve():
+        auth = ("ops", "right")
+        taken = await site.client.post(f"{ALERTS}/a1/ack", json={"note": "on it"}, auth=auth)
+        bare = await site.client.post(f"{ALERTS}/a1/ack", auth=auth)
+        again = await site.client.post(f"{ALERTS}/a2/ack", json={"note": None}, auth=auth)
+        unknown = await site.client.post(f"{ALERTS}/a3/ack", auth=auth)
+        site.daemon.fails = Refused("alert a1 has ended: there is nothing to acknowledge")
+        ended = await site.client.post(f"{ALERTS}/a1/ack", auth=auth)
+    assert [each.status_code for each in (taken, bare, again, unknown, ended)] == [200, 200, 200, 404, 409]
+    body = taken.json()
+    assert (body["alert_id"], body["already"], body["acknowledged"]["by"]) == ("a1", False, "ops")
+    assert body["acknowledged"]["note"] == "on it"
+    assert again.json()["already"]
+    assert ended.json()["detail"] == "alert a1 has ended: there is nothing to acknowledge"
+    assert site.daemon.done == ["acknowledge a1 on it", "acknowledge a1 None"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind", "code"),
+    [
+        (b'{"notes": "x"}', "application/json", 400),
+        (b'{"note": 5}', "application/json", 400),
+        (b'{"note": "' + b"x" * 501 + b'"}', "application/json", 400),
+        (b"note", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b'{"note": "\xff"}', "application/json", 400),
+        (b"note=x", "application/x-www-form-urlencoded", 400),
+        (b'{"note": "' + b"x" * 100_000 + b'"}', "application/json", 413),
+    ],
+    ids=["misspelt", "number", "long", "text", "list", "not-utf-8", "form", "huge"],
+)
+async def test_acknowledgement_that_cannot_be_read_is_a_problem(
+    site: Site, sent: bytes, kind: str, code: int
+) -> None:
+    """Nothing is taken on by mistake, and what was meant is not dropped in silence."""
+    async with site.serve():
+        answer = await site.client.post(f"{ALERTS}/a1/ack", content=sent, headers={"content-type": kind})
+    assert (answer.status_code, answer.headers["content-type"]) == (code, PROBLEM)
+    assert site.daemon.done == []
+
+
+async def test_receiver_is_tried_and_tested(site: Site) -> None:
+    """What waits for it is counted, and what it answered is said, also if it refused."""
+    async with site.serve():
+        tried = await site.client.post("/api/v1/receivers/hook/retry")
+        tested = await site.client.post("/api/v1/receivers/hook/test")
+        unknown = [await site.client.post(f"/api/v1/receivers/hok/{what}") for what in ("retry", "test")]
+    assert tried.json() == {"receiver": "hook", "waiting": 3, "urls": []}
+    assert tested.json() == {
+        "receiver": "hook",
+        "delivered": False,
+        "answers": ["200 OK"],
+        "error": "401 Unauthorized",
+    }
+    assert [(each.status_code, each.json()["detail"]) for each in unknown] == [
+        (404, "no receiver is called hok; known: hook")
+    ] * 2
+    assert site.daemon.done == ["retry now hook", "test hook"]
 
 
 @pytest.mark.parametrize("path", [RELOAD, SYNC])
