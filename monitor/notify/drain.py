@@ -257,8 +257,11 @@ class _Lane(Turns):
         due_in_s = (due_at - self._clock.now()).total_seconds()
         if due_in_s > 0:
             return min(max(due_in_s, SHORTEST_WAIT_S), POLL_S)
-        lease_s = receiver.timeout_s + LEASE_MARGIN_S
+        lease_s, asked_s = receiver.timeout_s + LEASE_MARGIN_S, self._clock.monotonic()
         leased = await self._outbox.lease_due(receiver.name, limit=free, lease_s=lease_s)
+        if self._clock.monotonic() - asked_s > LEASE_MARGIN_S:
+            # Suspended meanwhile: another process may have sent these, and newer ones about their alerts.
+            return SHORTEST_WAIT_S
         ours = self._sends.keys() | {result.delivery.id for result in self._ended}
         for delivery in leased:
             if delivery.id not in ours:  # a lease can run out under us when the process was suspended

@@ -93,7 +93,12 @@ class Postgres:
     def __init__(self, url: PostgresUrl) -> None:
         require_sound(url)
         self._url = url
-        limits = {"statement_timeout": url.statement_timeout_s, "lock_timeout": url.lock_timeout_s}
+        limits = {
+            "statement_timeout": url.statement_timeout_s,
+            "lock_timeout": url.lock_timeout_s,
+            # One that is suspended in a transaction keeps others waiting no longer than they would wait.
+            "idle_in_transaction_session_timeout": url.lock_timeout_s,
+        }
         self._options = " ".join(f"-c {name}={limit}s" for name, limit in limits.items())
         settings = ", ".join(f"set_config('{name}', '{limit}s', true)" for name, limit in limits.items())
         self._ask = f"SELECT {settings}"

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.errors import StartError, StoreUnavailable
 from monitor.store.database import Database
+from monitor.store.replicas import lock_fleet
 from monitor.store.trouble import Trouble
 from tests.servers.postgres import PostgresServer, run_pgbouncer
 from tests.servers.process import free_port
@@ -184,6 +185,24 @@ async def test_transaction_whose_connection_breaks_runs_again(postgres: str) -> 
         with pytest.raises(StoreUnavailable):
             await database.transact(write)
         assert tried == 3
+
+
+async def test_transaction_of_a_suspended_process_keeps_others_waiting_for_seconds(postgres: str) -> None:
+    """The server ends it, and it runs again once its process goes on."""
+    async with Database(f"{postgres}?lock_timeout=1") as suspended, Database(postgres) as other:
+        await other.migrate()
+        tried = 0
+
+        async def decide(tx: AsyncConnection) -> None:
+            nonlocal tried
+            tried += 1
+            await lock_fleet(tx)
+            if tried == 1:
+                await other.transact(lock_fleet)
+            await lock_fleet(tx)
+
+        await suspended.transact(decide)
+        assert tried == 2
 
 
 SLOW = (

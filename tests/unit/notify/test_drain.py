@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from monitor.drift.alert import Notice
 from monitor.errors import DeliveryError, Refusal
 from monitor.notify.delivery import Delivery, Receiver
-from monitor.notify.drain import SHORTEST_WAIT_S, Drain
+from monitor.notify.drain import LEASE_MARGIN_S, SHORTEST_WAIT_S, Drain
 from monitor.notify.turns import POLL_S
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
@@ -45,9 +45,16 @@ class Counts(Counter[tuple[str, str]]):
 class World:
     """A drain and all that is around it."""
 
-    def __init__(self, receivers: Sequence[Receiver], *, slots: int = 8, seed: int = 0) -> None:
+    def __init__(
+        self,
+        receivers: Sequence[Receiver],
+        *,
+        slots: int = 8,
+        seed: int = 0,
+        outbox: Callable[[FakeClock], FakeOutbox] = FakeOutbox,
+    ) -> None:
         self.clock = FakeClock()
-        self.outbox = FakeOutbox(self.clock)
+        self.outbox = outbox(self.clock)
         self.counts = Counts()
         self.counts.counted = asyncio.Event()
         self.log = FakeLog()
@@ -302,6 +309,26 @@ async def test_drain_never_gives_up_the_last_message_of_an_alert() -> None:
     async with world.running():
         await world.clock.advance(1200)
     assert hook.taken == ["d1"]
+
+
+async def test_drain_suspended_while_it_leases_sends_nothing_that_others_may_have_sent() -> None:
+    """What is leased again is sent: by then the store knows whether someone else has."""
+
+    class Suspended(FakeOutbox):
+        async def lease_due(self, receiver: str, *, limit: int, lease_s: float) -> list[Delivery]:
+            leased = await super().lease_due(receiver, limit=limit, lease_s=lease_s)
+            if self.rows[0].state is State.PENDING:
+                await self.clock.sleep(lease_s + 1)
+                self.rows[0].state = State.DELIVERED
+            return leased
+
+    hook = FakeReceiver("hook")
+    world = World([hook], outbox=Suspended)
+    world.outbox.add("hook", "a1")
+    world.outbox.add("hook", "a2")
+    async with world.running():
+        await world.clock.advance(hook.timeout_s + LEASE_MARGIN_S + POLL_S)
+    assert hook.taken == ["d2"]
 
 
 async def test_drain_keeps_results_while_the_store_is_away() -> None:
