@@ -1,17 +1,22 @@
 """Explains why an alert paged, or did not, and how it will end (pure); see `explain` for the verdicts."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from monitor.drift.alert import Status
 from monitor.drift.episodes import Track, silent
+from monitor.drift.episodes import ends_at as over_at
 from monitor.drift.explain import Explanation, Verdict, routed
 from monitor.drift.facts import UNKNOWN, AlertFacts, Failing, Members
 from monitor.drift.failures import FailureRules, ends_at
 from monitor.drift.foresight import moves_at, tracks_of
 from monitor.drift.phrases import WORDS, about_end, about_receivers, about_syncs, due, span, times, when
+from monitor.drift.rules import Rules
 from monitor.drift.text import counted, ending
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
+_MOST_WATCHED = 200
+"""Numbers that are followed ahead to find the next instant."""
 _MOST_LISTED = 10
 """Connections and numbers that are spoken of one by one."""
 
@@ -46,12 +51,14 @@ def explain_alert(
 
 
 def _verdict(alert: AlertFacts, members: Sequence[Members], now: datetime) -> Verdict:
-    quiet = [
-        silent(track, (each.terms or UNKNOWN).rules_at(now), now)
-        for each in members
-        for track in _tracks(each, alert)
-    ]
-    return Verdict.SILENCED if quiet and all(quiet) else routed(alert)
+    quiet = False
+    for each in members:
+        rules = (each.terms or UNKNOWN).rules_at(now)
+        for track in _tracks(each, alert):
+            if not silent(track, rules, now):
+                return routed(alert)
+            quiet = True
+    return Verdict.SILENCED if quiet else routed(alert)
 
 
 def _tracks(members: Members, alert: AlertFacts) -> list[Track]:
@@ -61,14 +68,29 @@ def _tracks(members: Members, alert: AlertFacts) -> list[Track]:
 
 def _moves_at(members: Members, now: datetime) -> datetime | None:
     terms, syncs = members.terms or UNKNOWN, members.syncs
+    rules, snapshot = terms.rules_at(now), members.records.snapshot
+    unknown = snapshot.unknown if snapshot is not None else {}
+    tracks = [track for key in members.keys for track in tracks_of(members.records, key)]
+    # Whatever moves first is among those that end first; most numbers of a large alert rest.
+    moving = [track for track in tracks if track.key in unknown or not _rests(track, rules, now)]
+    moving.sort(key=lambda track: over_at(track, rules) or _NEVER)
+    keys = dict.fromkeys(track.key for track in moving[:_MOST_WATCHED] or tracks[:1])
     due_at = syncs.due_at if syncs is not None else None
-    return moves_at(members.records, members.keys, terms.rules_at, terms.guard, due_at, now)
+    return moves_at(members.records, keys, terms.rules_at, terms.guard, due_at, now)
+
+
+def _rests(track: Track, rules: Rules, now: datetime) -> bool:
+    """Whether a problem stays as it is while the provider answers the same, whatever the time."""
+    if track.episode is None or track.good or track.gone or over_at(track, rules) is not None:
+        return False
+    number = track.number
+    return number is None or not any(rule.covers(number, now) for rule in rules.quieting)
 
 
 def _failure_moves_at(failing: Failing, rules: FailureRules, now: datetime) -> datetime | None:
-    over_at = ends_at(failing.track, rules)
-    if over_at is not None:
-        return max(over_at, now)
+    ends = ends_at(failing.track, rules)
+    if ends is not None:
+        return max(ends, now)
     return max(failing.syncs.due_at, now) if failing.syncs is not None and failing.track.good else None
 
 
@@ -122,11 +144,11 @@ def _about_members(members: Members, alert: AlertFacts, now: datetime) -> Iterat
 
 def _about_failing(failing: Failing, rules: FailureRules, now: datetime) -> Iterator[str]:
     track, syncs = failing.track, failing.syncs
-    over_at = ends_at(track, rules)
+    ends = ends_at(track, rules)
     next_sync = f"; the next is {due(syncs, now)}" if syncs is not None else ""
-    if over_at is not None and track.good_since is not None:
+    if ends is not None and track.good_since is not None:
         word = "answering" if syncs is not None else "accepting messages"
-        said = f"{word} since {when(track.good_since)}, ends at {when(over_at)} unless it fails again"
+        said = f"{word} since {when(track.good_since)}, ends at {when(ends)} unless it fails again"
     elif syncs is None:
         said = f"has accepted nothing since {when(track.since)}"
         said += f": {track.detail}" if track.detail else ""

@@ -6,6 +6,7 @@ known; gauges, updates of alerts and reminders do not count.
 
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from monitor.drift.episodes import Track, ends_at, track_id
 from monitor.drift.plausibility import Guard, Hold, seen_again
 from monitor.drift.policy import Records, Step, judge, step
 from monitor.drift.rules import Rules
+from monitor.drift.snapshot import Snapshot
 
 RulesAt = Callable[[datetime], Rules]
 """The rules of a connection at an instant, maintenance windows included."""
@@ -54,12 +56,13 @@ def moves_at(
         due_at: When its next sync is due; None if no sync will come.
         now: The current instant, which is returned where the policy has not acted yet.
     """
+    keys = frozenset(keys)
     about = _about(records, keys)
     sync_at = max(due_at, now) if due_at is not None else None
     held = records.hold
     if held is not None and not (about.tracks or any(in_hold(held, key) for key in keys)):
         held = None
-    for at in _instants(about, rules_at, sync_at, now):
+    for at in islice(_instants(about, rules_at, sync_at, now), _MOST_LOOKS):
         if at == sync_at and held is not None:
             return at  # another answer like it moves the hold, or ends it
         if _moved(about, _look(about, rules_at(at), guard, at, synced=at == sync_at), keys):
@@ -90,12 +93,13 @@ def _instants(
     about: Records, rules_at: RulesAt, sync_at: datetime | None, now: datetime
 ) -> Iterator[datetime]:
     """Yield now, and the instants at which a sync, time or a rule may move something, in order."""
-    planned = {at for track in about.tracks.values() if (at := ends_at(track, rules_at(now))) and at > now}
+    rules = rules_at(now)
+    planned = {at for track in about.tracks.values() if (at := ends_at(track, rules)) and at > now}
     if sync_at is not None:
         planned.add(sync_at)
     at = now
     yield now
-    for _ in range(_MOST_LOOKS):
+    while True:
         later = [each for each in (*planned, rules_at(at).wakes_at(at)) if each is not None and each > at]
         if not later:
             return
@@ -119,10 +123,10 @@ _NEVER = 2**62
 
 
 def _moved(before: Records, done: Step, keys: Collection[str]) -> bool:
-    return any(_known(before, key) != _known(done.records, key) for key in keys)
+    tracks = {name: track for name, track in done.records.tracks.items() if track.key in keys}
+    return tracks != before.tracks or _known(done.records.snapshot) != _known(before.snapshot)
 
 
-def _known(records: Records, key: str) -> Any:
-    """Return all that is known of a number."""
-    snapshot, tracks = records.snapshot, tracks_of(records, key)
-    return tracks, snapshot and (snapshot.numbers.get(key), snapshot.unknown.get(key))
+def _known(snapshot: Snapshot | None) -> Any:
+    """Return which numbers are known, and how."""
+    return snapshot and (snapshot.numbers, snapshot.unknown)

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from monitor.drift.alert import Kind, Resolution, Severity
 from monitor.drift.episodes import silent
 from monitor.drift.explain import Verdict, explain_number
+from monitor.drift.explain_alert import explain_alert
 from monitor.drift.facts import (
     AlertFacts,
     Hearing,
+    Members,
     NumberFacts,
     PastEpisode,
     Quiet,
@@ -131,6 +133,7 @@ def test_explanation_is_what_the_policy_does(events: list[Event], after: timedel
     variant, now, due_at = life.variant, life.now + after, life.now + after + 12 * SECOND
     life.now = now
     rules = rules_at(variant, now)
+    moves: dict[str, datetime | None] = {}
     for index in (*NUMBERS, 99):
         name = key(index)
         facts = NumberFacts(
@@ -142,6 +145,7 @@ def test_explanation_is_what_the_policy_does(events: list[Event], after: timedel
             terms=Terms(rules_at=lambda at: rules_at(variant, at), guard=GUARD),
         )
         found = explain_number(facts, now)
+        moves[name] = found.next_at
         tracks = [track for track in life.records.tracks.values() if track.key == name]
         held = life.records.hold
         bad = [track for track in tracks if not (track.good or track.gone)]
@@ -162,6 +166,14 @@ def test_explanation_is_what_the_policy_does(events: list[Event], after: timedel
         elif in_hold(held, name):
             assert found.next_at is not None
             assert found.next_at <= due_at
+
+    for alert in life.records.alerts:
+        open_ = [track for track in life.records.tracks.values() if track.episode]
+        keys = [track.key for track in open_ if track.episode and track.episode.alert_id == alert.id]
+        members = Members(records=life.records, keys=keys, syncs=facts.syncs, terms=facts.terms)
+        body = msgspec.structs.replace(BODY, alert_id=alert.id, kind=alert.kind)
+        next_at = explain_alert(AlertFacts(body=body), [members], now=now).next_at
+        assert next_at == min((at for key in keys if (at := moves[key])), default=None)
 
 
 # What is said.

@@ -13,10 +13,11 @@ from monitor.drift.explain import Verdict
 from monitor.drift.explain_alert import explain_alert
 from monitor.drift.facts import AlertFacts, Failing, Hearing, Members, Syncs, Terms
 from monitor.drift.failures import FailureRecords, FailureRules, Health, Streak, step
+from monitor.drift.plausibility import Guard
 from monitor.drift.rules import Ignore, Rules
 from monitor.errors import Outcome
 from tests.fakes.alerts import BODY
-from tests.unit.drift.build import MINUTE, SECOND, START, Watch, broken, fleet, key
+from tests.unit.drift.build import MINUTE, RECHECK, SECOND, START, Watch, broken, fleet, key, ready
 
 NAME = "acme-sales"
 RULES = FailureRules()
@@ -201,3 +202,19 @@ def test_failure_alert_ends_when_it_says() -> None:
     assert found.next_at is not None
     assert not step(records, [answering], [], RULES, found.next_at - timedelta(microseconds=1)).ended
     assert step(records, [answering], [], RULES, found.next_at).ended
+
+
+def test_large_alert_finds_its_next_instant() -> None:
+    """Of many numbers that rest only those that move are followed, and they say when."""
+    watch = Watch(guard=Guard(ratio=1))
+    many = range(1, 2_001)
+    watch.sync(*fleet(len(many)))
+    for _ in range(2):
+        watch.sync(*(broken(index) for index in many))
+    alert = AlertFacts(body=watch.last_body())
+    assert explain_alert(alert, [members(watch)], now=watch.now).next_at is None
+    for _ in range(2):
+        watch.sync(*(broken(index) for index in many[:-1]), ready(many[-1]))
+    found = explain_alert(alert, [members(watch)], now=watch.now)
+    assert found.next_at == watch.now - RECHECK + 5 * MINUTE
+    assert "Ready now: 1 of 2,000 numbers." in found.sentences
