@@ -100,7 +100,7 @@ async def availability(
     sinces = {span: max(known_since, now - span.length) for span in Span}
     earliest = min(sinces.values())
     moves = await _moves(tx, standing.identity, earliest)
-    blind = await _gaps(tx, standing.identity, earliest)
+    blind = await gaps_since(tx, standing.identity, earliest)
     if standing.blind_since is not None:
         blind.append(Gap(standing.blind_since, now))
 
@@ -185,7 +185,7 @@ _NUMBERS: Mapping[str, int] = {ChangeKind.ADDED: 1, ChangeKind.REMOVED: -1}
 _DRIFTING: Mapping[str, int] = {ChangeKind.APPEARED: 1, ChangeKind.RESOLVED: -1}
 
 
-async def _gaps(tx: AsyncConnection, identity: str, since: datetime) -> list[Gap]:
+async def gaps_since(tx: AsyncConnection, identity: str, since: datetime) -> list[Gap]:
     """Return the gaps that ended after an instant."""
     asked = select(gaps.c.began_at, gaps.c.ended_at).where(
         gaps.c.identity == identity, gaps.c.ended_at > since

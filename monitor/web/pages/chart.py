@@ -9,6 +9,7 @@ from zlib import crc32
 
 from monitor.drift.alert import GONE
 from monitor.drift.vocabulary import OTHER
+from monitor.store.availability import Gap
 from monitor.store.changes import DriftMove
 from monitor.store.rows import Happening
 
@@ -49,12 +50,16 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """How many numbers drifted from `since` to now. `states` have columns or numbers, most first."""
+    """How many numbers drifted from `since` to now. `states` have columns or numbers, most first.
+
+    `unknown` is when the connection could not be seen, in percent of the time.
+    """
 
     since: datetime
     peak: int
     columns: tuple[Column, ...]
     states: tuple[str, ...]
+    unknown: tuple[Part, ...]
 
 
 def colour(state: str) -> str:
@@ -76,13 +81,19 @@ def most_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def history(
-    drifting: Mapping[str, int], moves: Sequence[DriftMove], *, since: datetime, now: datetime
+    drifting: Mapping[str, int],
+    moves: Sequence[DriftMove],
+    gaps: Sequence[Gap] = (),
+    *,
+    since: datetime,
+    now: datetime,
 ) -> History:
     """Return how many numbers drifted, going back from how many do now.
 
     Args:
         drifting: Numbers by state now.
         moves: What moved since, newest first.
+        gaps: When the connection could not be seen.
         since: Where the history begins.
         now: Where it ends; later than `since`.
     """
@@ -101,7 +112,13 @@ def history(
         at_worst[place] = max(at_worst[place], dict(held), key=_total)
     for before in range(last):
         at_worst[before] = dict(held)
-    return _drawn(at_worst, drifting, since)
+    return _drawn(at_worst, drifting, [_gap(gap, since, now) for gap in gaps if gap.ended_at > since], since)
+
+
+def _gap(gap: Gap, since: datetime, now: datetime) -> Part:
+    begin, end = max(gap.began_at, since), min(gap.ended_at, now)
+    whole = (now - since) / 100
+    return Part(colour=UNKNOWN, at=round((begin - since) / whole, 2), size=round((end - begin) / whole, 2))
 
 
 def _undo(held: dict[str, int], move: DriftMove) -> None:
@@ -112,7 +129,12 @@ def _undo(held: dict[str, int], move: DriftMove) -> None:
         held[move.before] = held.get(move.before, 0) + move.numbers
 
 
-def _drawn(at_worst: Sequence[Mapping[str, int]], drifting: Mapping[str, int], since: datetime) -> History:
+def _drawn(
+    at_worst: Sequence[Mapping[str, int]],
+    drifting: Mapping[str, int],
+    unknown: Sequence[Part],
+    since: datetime,
+) -> History:
     totals: Counter[str] = Counter()
     for held in (*at_worst, drifting):
         totals.update(held)
@@ -126,7 +148,7 @@ def _drawn(at_worst: Sequence[Mapping[str, int]], drifting: Mapping[str, int], s
         )
         for place, held in enumerate(at_worst)
     )
-    return History(since=since, peak=peak, columns=columns, states=states)
+    return History(since=since, peak=peak, columns=columns, states=states, unknown=tuple(unknown))
 
 
 def _stacked(pieces: Iterable[tuple[str, int]], whole: int) -> list[Part]:

@@ -15,6 +15,7 @@ from monitor.drift.alert import Status as AlertStatus
 from monitor.drift.snapshot import ChangeKind
 from monitor.errors import UnknownName
 from monitor.store import queries
+from monitor.store.availability import Gap, gaps_since
 from monitor.store.changes import drift_moves
 from monitor.store.paging import Page
 from monitor.store.requests import owner_named
@@ -46,6 +47,8 @@ ACTIONS = 20
 
 _LATEST = 8
 """Changes shown on a connection's page."""
+_ENDED = 5
+"""Ended alerts shown there."""
 _ALERTS = 1000
 """Firing alerts of a connection that are put in order."""
 _NUMBERS_OF_A_CHANGE, _NUMBERS_OF_A_SYNC = 20, 1000
@@ -134,7 +137,15 @@ async def connection_page(sources: Sources, status: MonitorStatus, request: Requ
             tx, connection=glob.escape(name), status=AlertStatus.FIRING, widespread=False, limit=_ALERTS
         )
         latest = await queries.happenings(tx, connection=glob.escape(name), limit=_LATEST)
+        ended = await queries.alert_bodies(
+            tx, connection=glob.escape(name), status=AlertStatus.RESOLVED, widespread=False, limit=_ENDED
+        )
         moves = await drift_moves(tx, owner.identity, max(since, row.watched_since))
+        blind = await gaps_since(tx, owner.identity, moves.since)
+        availability = await sources.availability(tx, owner, row)
+    unknown_since = sources.unknown_since(owner.identity, row)
+    if unknown_since is not None and unknown_since < now:
+        blind.append(Gap(unknown_since, now))
     return PageView(
         template="connection.html",
         values={
@@ -142,7 +153,9 @@ async def connection_page(sources: Sources, status: MonitorStatus, request: Requ
             "maintenance_until": next(
                 (view.maintenance_until for view in status.connections if view.name == name), None
             ),
-            "unknown_since": sources.unknown_since(owner.identity, row),
+            "unknown_since": unknown_since,
+            "availability": availability,
+            "ended": ended.rows,
             "listed": listed,
             "show": show,
             "state": state,
@@ -152,7 +165,7 @@ async def connection_page(sources: Sources, status: MonitorStatus, request: Requ
             "days": timeline(latest.rows),
             "history": None
             if row.numbers is None or moves.since >= now
-            else history(row.drifting_states, moves.moves, since=moves.since, now=now),
+            else history(row.drifting_states, moves.moves, blind, since=moves.since, now=now),
             "done": query.get("done"),
         },
         refreshes=True,

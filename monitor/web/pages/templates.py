@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from monitor.drift.text import duration
 from monitor.metrics import ConnectionView
 from monitor.notify.wording import moves, shared
 from monitor.store.rows import SyncStatus
@@ -28,9 +29,11 @@ def build_templates() -> Environment:
         auto_reload=False,
     )
     templates.filters |= {"instant": instant, "iso": iso, "path": path, "glob": glob.escape}
-    templates.filters |= {"shared": shared, "moves": moves}
+    templates.filters |= {"shared": shared, "moves": moves, "percent": percent}
     templates.globals |= {
         "age": age,
+        "lasted": lambda seconds: duration(timedelta(seconds=seconds)),
+        "moment": _aware,
         "colour": colour,
         "link": link,
         "mornings": mornings,
@@ -74,6 +77,11 @@ def mornings(now: datetime, zone: str) -> dict[str, datetime]:
         morning += timedelta(days=1)
     monday = morning + timedelta(days=-morning.weekday() % 7)
     return {"morning": morning, "Monday": monday} if monday > morning else {"Monday": monday}
+
+
+def percent(value: float) -> str:
+    """Return a share in percent; only all is 100, and only nothing 0."""
+    return f"{value:.0f}" if value in (0, 100) else f"{min(max(value, 0.01), 99.99):.2f}"
 
 
 def path(name: str) -> str:

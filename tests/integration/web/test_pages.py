@@ -180,6 +180,23 @@ async def test_connection_that_cannot_be_seen_is_unknown(site: Site) -> None:
     assert "was READY" in every
 
 
+async def test_connection_says_how_available_it_was(site: Site) -> None:
+    """The ready share of each span, what could not be seen apart; ended alerts, and how long they lasted."""
+    records = await sync(site, number("100", "NO_BOT"), number("200"))
+    await site.clock.advance(60)
+    await sync(site, number("100"), number("200"), before=records)
+    await site.clock.advance(3600)
+    async with site.database.write() as tx:
+        await tx.execute(update(connections).values(failures=3, outcome="timeout"))
+    async with site.serve():
+        source = await text(site, PAGE)
+    page = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", source))
+    assert "Ready over 24h99.96% of the time it was seen; unknown for 1h" in page
+    assert 'class="gap"' in source
+    assert "Ended alerts" in page
+    assert "lasted 1 min" in page
+
+
 async def test_removed_number_is_gone(site: Site) -> None:
     """Not READY, which it was before; on the page of its connection and of its alert."""
     records = await sync(site, number("100"), number("200"))
@@ -883,6 +900,7 @@ TAGS = frozenset(
         "h1",
         "h2",
         "h3",
+        "h4",
         "section",
         "article",
         "b",

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from monitor import web
 from monitor.drift.snapshot import ChangeKind, Counts
 from monitor.metrics import ConnectionView
+from monitor.store.availability import Gap
 from monitor.store.changes import DriftMove
 from monitor.store.rows import Happening
 from monitor.web.pages.chart import (
@@ -27,7 +28,7 @@ from monitor.web.pages.chart import (
     timeline,
 )
 from monitor.web.pages.filters import Span, change_filters, page_number, text
-from monitor.web.pages.templates import age, instant, iso, link, mornings, path, sync_state
+from monitor.web.pages.templates import age, instant, iso, link, mornings, path, percent, sync_state
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -140,6 +141,24 @@ def test_history_keeps_a_short_peak() -> None:
     ]
     found = history({}, moves, since=AT - WEEK, now=AT)
     assert [column.total for column in found.columns] == [0] * 83 + [9]
+
+
+def test_history_shows_when_nothing_was_seen() -> None:
+    """A gap is drawn as unknown, not as a time without drift; only the part of it that is shown."""
+    gaps = [Gap(AT - 2 * WEEK, AT - WEEK / 2), Gap(AT - WEEK / 4, AT)]
+    found = history({}, [], gaps, since=AT - WEEK, now=AT)
+    assert [(part.colour, part.at, part.size) for part in found.unknown] == [
+        (UNKNOWN, 0, 50),
+        (UNKNOWN, 75, 25),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(100, "100"), (99.9999, "99.99"), (0, "0"), (0.001, "0.01"), (99.5, "99.50")]
+)
+def test_percent_says_all_only_for_all(share: float, shown: str) -> None:
+    """A share that is nearly all of it is not said to be all."""
+    assert percent(share) == shown
 
 
 @given(
