@@ -11,6 +11,7 @@ from monitor.drift.alert import Status as AlertStatus
 from monitor.errors import UnknownName
 from monitor.store import queries
 from monitor.store.explanations import explain
+from monitor.store.reach import reach
 from monitor.store.tables import DEAD, PENDING
 from monitor.web.pages.filters import choice, cursor, page_number, text
 from monitor.web.pages.order import worst_alerts
@@ -111,6 +112,7 @@ async def alert_page(sources: Sources, _: MonitorStatus, request: Request) -> Pa
                 f"No alert has the id “{alert_id}”; it may be older than the retention of the store."
             )
         explained = await explain(tx, sources.codec, alert_id, sources.grounds(), sources.clock.now())
+        reached = await reach(tx, found.rows[0], sources.grounds().routes)
         told = (await queries.delivery_counts(tx, [alert_id]))[alert_id]
         sent = await queries.delivery_rows(tx, alert_id=alert_id, limit=DELIVERIES, after=after)
     return PageView(
@@ -118,6 +120,7 @@ async def alert_page(sources: Sources, _: MonitorStatus, request: Request) -> Pa
         values={
             "alert": found.rows[0],
             "explanation": explained.sentences if explained is not None else (),
+            "reached": reached,
             "sent": sent.rows,
             "sent_next": sent.next,
             "told": sum(told.values()),

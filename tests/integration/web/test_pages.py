@@ -21,6 +21,7 @@ from monitor.store.actions import Action, Actor, add_action
 from monitor.store.database import Database
 from monitor.store.failures import FailingRow
 from monitor.store.ledger import Ledger
+from monitor.store.reach import Reached, ReachStatus
 from monitor.store.tables import connections, deliveries
 from monitor.web.app import SECURITY_HEADERS
 from monitor.web.pages.alerts import DELIVERIES
@@ -392,7 +393,16 @@ async def test_alert_has_a_page_of_its_own(site: Site) -> None:
         nothing = await text(site, "/alerts/none", 404)
     for word in ("Make a bot", "1 message not delivered", f'href="/alerts/{alert_id}"', "+100"):
         assert word in listed
-    for word in ("First step", "Make a bot", "+100", "hook", "not tried yet", "1 not delivered"):
+    for word in (
+        "First step",
+        "Make a bot",
+        "+100",
+        "hook",
+        "pending",
+        "its message is queued",
+        "not tried yet",
+        "1 not delivered",
+    ):
         assert word in page
     assert (moved.status_code, moved.headers["location"]) == (303, f"/alerts/{alert_id}")
     assert "No alert has the id “none”" in nothing
@@ -1038,6 +1048,9 @@ def _frame(alert: AlertBody) -> dict[str, object]:
         "paged": False,
         "alert": alert,
         "explanation": [],
+        "reached": [
+            Reached(receiver=EVIL, status=ReachStatus.DEAD, reason=EVIL, told_at=None, ended_at=None, urls=())
+        ],
         "timezone": "UTC",
         "typed": False,
         "sent": [],
