@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from monitor.drift.alert import Kind
+from monitor.drift.alert import Kind, Status
 from monitor.drift.episodes import Track, ends_at
 from monitor.drift.facts import AlertFacts, Syncs, Terms
 from monitor.drift.failures import kind_of
@@ -108,7 +108,8 @@ def about_receivers(alert: AlertFacts) -> Iterator[str]:
     acknowledged = (alert.whole or alert).body.acknowledged
     if acknowledged is not None:
         by, note = acknowledged.by or "Someone", f": {acknowledged.note}" if acknowledged.note else ""
-        yield f"{by} acknowledged it at {when(acknowledged.at)}{note}; no reminders are sent."
+        quiet = "; no reminders are sent" if alert.body.status is Status.FIRING else ""
+        yield f"{by} acknowledged it at {when(acknowledged.at)}{note}{quiet}."
     for each in alert.heard:
         if each.told_at is not None:
             yield f"{each.receiver} told at {when(each.told_at)}."
