@@ -49,6 +49,7 @@ _STYLES = {
     "delivered": "green",
     "resolved": "green",
     "ignored": "dim",
+    "silenced": "dim",
     "ending": "green",
 }
 

@@ -113,10 +113,9 @@ def planned(asked: NewSilence, now: datetime) -> SilencePlan:
 
 def in_trouble(rule: Ignore, tracks: Mapping[str, Track], now: datetime) -> frozenset[str]:
     """Return the keys of the numbers that drift now and that a rule matches."""
+    drifting = (track for track in tracks.values() if track.kind is Kind.DRIFT)
     return frozenset(
-        track.key
-        for track in tracks.values()
-        if track.kind is Kind.DRIFT and track.number is not None and concerns(rule, track, now)
+        track.key for track in drifting if not track.good and not track.gone and concerns(rule, track, now)
     )
 
 

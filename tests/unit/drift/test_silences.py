@@ -235,6 +235,7 @@ def test_silence_that_waits_is_done_when_each_number_is_ready_for_good_or_gone()
     assert in_trouble(Ignore(), watch.records.tracks, watch.now) == keys
     watch.sync(ready(1), broken(2), *fleet(8, first=3))
     assert done() == []
+    assert in_trouble(Ignore(), watch.records.tracks, watch.now) == {key(2)}
     watch.sync(ready(1), *fleet(8, first=3))
     assert done() == [("s1", key(1))]
     watch.sync(ready(1), *fleet(8, first=3))
