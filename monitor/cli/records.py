@@ -32,6 +32,7 @@ from monitor.config import Config
 from monitor.daemon.watchlist import rules_of
 from monitor.drift.alert import Kind, Status
 from monitor.drift.snapshot import ChangeKind
+from monitor.drift.text import counted
 from monitor.errors import unknown_name
 from monitor.store.actions import Action, add_action
 from monitor.store.codec import Codec
@@ -39,7 +40,7 @@ from monitor.store.connections import watched
 from monitor.store.export import ALERT_COLUMNS, CHANGE_COLUMNS, PROBLEM_COLUMNS, values_of
 from monitor.store.paging import Page
 from monitor.store.queries import alert_bodies, change_rows, delivery_rows, problems
-from monitor.store.requests import Dismissed, Retried, dismiss, retry
+from monitor.store.requests import Dismissed, Retried, RetriedNow, dismiss, retry, retry_now
 from monitor.store.rows import Problem, ProblemStatus, connection_row
 
 REFUSED = 1
@@ -166,6 +167,12 @@ def deliveries(
     closed: Annotated[
         str | None, typer.Option("--dismiss", metavar="ID|all", help="Close this dead delivery, or all.")
     ] = None,
+    tried: Annotated[
+        str | None,
+        typer.Option(
+            "--retry-now", metavar="RECEIVER", help="Try this receiver now with all that waits for it."
+        ),
+    ] = None,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
     """List the messages to receivers, most recently queued first; send dead ones again, or dismiss them.
@@ -174,21 +181,29 @@ def deliveries(
     send it. --retry queues a dead one again; the daemon sends it within seconds, or when it next starts. A
     delivery is not sent again if a newer message about the same alert is queued behind it, as the two would
     contradict each other, or if it would open an alert that has ended. --dismiss closes a dead one.
+    --retry-now tries a receiver that was mended, within a second: with all that waits for its next try, and
+    with its dead deliveries as by --retry; an Alertmanager is posted to.
 
     Exit codes:
       0  done
       1  some deliveries were not queued again, or not closed
-      2  the config cannot be used, or there is no store yet
+      2  the config cannot be used, there is no store yet, or no receiver is called so
 
     Examples:
       voicelink-monitor deliveries --status dead
       voicelink-monitor deliveries --receiver hook --since 1h
       voicelink-monitor deliveries --retry all
       voicelink-monitor deliveries --dismiss all
+      voicelink-monitor deliveries --retry-now pd
     """
     shell = shell_of(ctx)
-    if again is not None and closed is not None:
-        raise typer.BadParameter("cannot be combined with --retry", param_hint="--dismiss")
+    asked = {"--retry": again, "--dismiss": closed, "--retry-now": tried}
+    acts = [option for option, value in asked.items() if value is not None]
+    if len(acts) > 1:
+        raise typer.BadParameter(f"cannot be combined with {acts[0]}", param_hint=acts[1])
+    if tried is not None:
+        asyncio.run(_try_now(shell, tried, format))
+        return
     if again is not None:
         asyncio.run(_act(shell, retry, again, format))
         return
@@ -324,6 +339,26 @@ async def _act(
         shell.terminal.error(f"{each}: {reason}")
     if done.refused:
         raise typer.Exit(REFUSED)
+
+
+async def _try_now(shell: Shell, receiver: str, form: Format) -> None:
+    now = SystemClock().now()
+
+    async def act(tx: AsyncConnection) -> RetriedNow:
+        done = await retry_now(tx, receiver, now)
+        await add_action(tx, this_user().did(Action.RETRY_NOW, receiver), now, logged=False)
+        return done
+
+    async with store_of(config_of(shell)) as database:
+        done = await database.transact(act)
+    if form is Format.JSON:
+        shell.terminal.json(done)
+    elif done.urls:
+        shell.terminal.line(f"posted to now: {', '.join(done.urls)}")
+    else:
+        waiting = counted(done.waiting, "message") if done.waiting else "nothing"
+        shell.terminal.line(f"tried now: {waiting} for {receiver}")
+    shell.terminal.note("the daemon acts on this within a second, or when it next starts")
 
 
 async def _problems(tx: AsyncConnection, config: Config, **given: Any) -> Page[Problem]:

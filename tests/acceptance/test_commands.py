@@ -387,6 +387,37 @@ async def test_dead_deliveries_are_sent_again(desk: Desk, webhook_sink: WebhookS
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
 
 
+async def test_receiver_that_was_mended_is_tried_at_once_and_hears_who_sees_to_it(
+    desk: Desk, webhook_sink: WebhookSink
+) -> None:
+    """After a 410 it is left alone for five minutes, unless a user asks; then the alert is acknowledged."""
+    webhook_sink.script([Answer(status=410)])
+    config = desk.folder / "config.toml"
+    receiver = f'[[receivers]]\nname = "hook"\ntype = "webhook"\nurl = "{webhook_sink.url}"\n'
+    config.write_text(f"{config.read_text()}\n{receiver}")
+    remove_routing(desk)
+    async with desk.daemon() as daemon:
+        await webhook_sink.wait_for(1)
+        unknown = await desk.run("deliveries", "--retry-now", "hok")
+        assert (unknown.code, unknown.err) == (2, "error: no receiver is called hok; did you mean hook?\n")
+        tried = await desk.run("deliveries", "--retry-now", "hook")
+        assert (tried.code, tried.out) == (0, "tried now: 1 message for hook\n")
+        opened = json.loads((await webhook_sink.wait_for(2))[1].body)["data"]
+        alert_id = opened["alert_id"]
+        for asked in ([alert_id[:9], "--note", "rolling back", "--by", "asha"], [alert_id]):
+            done = await desk.run("ack", *asked)
+            assert done.code == 0
+        assert done.out.startswith("already acknowledged by asha since 20")
+        assert (await desk.run("ack", "zzz")).code == 1
+        told = json.loads((await webhook_sink.wait_for(3))[2].body)
+        assert (told["type"], told["data"]["acknowledged"]["note"]) == (
+            "voicelink.alert.acknowledged",
+            "rolling back",
+        )
+        await wait_until(lambda: "alert.acknowledged" in daemon.output, what="the line of it")
+    assert len(webhook_sink.requests) == 3
+
+
 async def test_dead_deliveries_are_dismissed(desk: Desk, webhook_sink: WebhookSink) -> None:
     """They are closed, one or all, and never sent."""
     webhook_sink.script([Answer(status=400)])
