@@ -194,18 +194,19 @@ class StoredOutbox:
 
     async def settle(self, results: Sequence[Result]) -> None:
         """Record how the tries ended, in one transaction."""
-        accepted = [result for result in results if isinstance(result, Sent)]
+        in_order = sorted(results, key=lambda result: result.delivery.id)  # as every transaction locks rows
+        accepted = [result for result in in_order if isinstance(result, Sent)]
 
         async def write(tx: AsyncConnection) -> None:
             left: list[int] = []
-            counted: list[Result] = []
-            for result in results:
+            counted: set[str] = set()
+            for result in in_order:
                 written = (await tx.execute(_SETTLE[type(result)], _outcome(result))).scalars().all()
                 if isinstance(result, Sent | Dead):
                     left += written
                 if written or isinstance(result, Sent):
                     # What another replica has settled meanwhile says nothing about the receiver of now.
-                    counted.append(result)
+                    counted.add(result.delivery.id)
             await leave_line(tx, left)
             if accepted:
                 await tx.execute(_TELL[tx.dialect.name], [_told_values(sent) for sent in accepted])
@@ -214,7 +215,7 @@ class StoredOutbox:
                     for sent in accepted
                 ]
                 await tx.execute(_CLOSE_SUPERSEDED, lines)
-            for result in _since_success(counted):
+            for result in _since_success([each for each in results if each.delivery.id in counted]):
                 await tx.execute(
                     update(receivers)
                     .where(receivers.c.name == result.delivery.receiver)
