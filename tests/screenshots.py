@@ -35,12 +35,13 @@ class Picture:
     width: int
     height: int
     dark: bool = False
+    click: str | None = None
+    """A link to follow from there."""
 
 
 PICTURES = (
     Picture(name="overview", path="/", width=1000, height=760),
-    Picture(name="connection", path="/connections/acme-sales", width=360, height=780, dark=True),
-    Picture(name="alerts", path="/alerts", width=1000, height=760),
+    Picture(name="alert", path="/alerts", click=".card .what a", width=360, height=780, dark=True),
 )
 
 
@@ -59,7 +60,8 @@ async def scene() -> AsyncIterator[str]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         await provider.up()
         stack.push_async_callback(provider.down)
-        daemon = Daemon(folder, settings(provider, instance="prod", alerts={"update_interval": "2s"}))
+        alerts, web = {"update_interval": "2s"}, {"enable_lifecycle": True}
+        daemon = Daemon(folder, settings(provider, instance="prod", alerts=alerts, web=web))
         stack.push_async_callback(daemon.kill)
         await daemon.start()
         names = ("acme-sales", "acme-support")
@@ -102,6 +104,9 @@ async def _take(chromium: Browser, page: str, picture: Picture, folder: Path) ->
     )
     tab = await context.new_page()
     await tab.goto(page + picture.path)
+    if picture.click is not None:
+        await tab.locator(picture.click).first.click()
+        await tab.wait_for_load_state()
     file = folder / f"{picture.name}.png"
     await tab.screenshot(path=file, scale="css")
     await context.close()

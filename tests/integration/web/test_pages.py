@@ -368,6 +368,7 @@ async def test_ignored_numbers_have_a_list_of_their_own(site: Site) -> None:
         trouble, ignored = await text(site, PAGE), await text(site, f"{PAGE}?show=ignored")
     assert re.findall(r'scope="row"><a class="number" href="[^"]*">\+(\d+)<', trouble) == ["100"]
     assert re.findall(r'scope="row"><a class="number" href="[^"]*">\+(\d+)<', ignored) == ["200"]
+    assert "kept quiet by an ignore rule" in ignored
 
 
 async def test_connection_draws_its_history(site: Site) -> None:
@@ -613,7 +614,7 @@ async def test_changes_are_filtered(site: Site) -> None:
         ("/alerts?connection=acme-*", "No such alerts are firing."),
         ("/alerts?connection=name*", "No such alerts have ended yet."),
         (f"{PAGE}?state=EXPIRED", "No number in trouble is in state “EXPIRED”."),
-        (f"{PAGE}?state=EXPIRED&show=ignored", "No ignored number is in state “EXPIRED”."),
+        (f"{PAGE}?state=EXPIRED&show=ignored", "No quiet number is in state “EXPIRED”."),
         (f"{PAGE}?state=EXPIRED&show=all", "No number is in state “EXPIRED”."),
     ],
 )
