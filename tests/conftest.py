@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from hypothesis import settings
 
 from tests.servers.chromium import require_chromium
 from tests.servers.postgres import PostgresServer, run_postgres
@@ -20,6 +21,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest: the next one goes to whichever process is free."""
     root = Path(__file__).parent
     items.sort(key=lambda item: _LONGEST_FIRST.index(item.path.relative_to(root).parts[0]))
+
+
+# How long an example takes says something of the machine alone.
+settings.register_profile("untimed", parent=settings.default, deadline=None)
+settings.load_profile("untimed")
 
 
 class StartPrometheus(Protocol):

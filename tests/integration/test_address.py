@@ -150,7 +150,7 @@ class Everywhere:
         return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(URLS, min_size=30, max_size=30))
 def test_every_url_that_the_config_takes_can_be_sent_to(urls: list[str]) -> None:
     """Hosts, ports, escapes, logins of any kind: refused by the config, or requested as they stand."""

@@ -142,7 +142,7 @@ _FIELD = st.one_of(
 _WEEKDAY = st.one_of(st.just("*"), st.sampled_from(["sun", "mon", "sat,sun"]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(zone=st.sampled_from(_ZONES), minute=_FIELD, hour=_FIELD, weekday=_WEEKDAY, data=st.data())
 def test_cron_fires_as_debians_manual_says_around_every_change_of_the_clocks(
     zone: str, minute: str, hour: str, weekday: str, data: st.DataObject

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.typing import FilteringBoundLogger
 
@@ -121,7 +121,6 @@ def test_field_that_json_cannot_say_costs_only_itself() -> None:
     assert (line["endless"], line["at"]) == ("[[...]]", "2026-01-02T00:00:00Z")
 
 
-@settings(deadline=None)
 @given(st.text(), st.dictionaries(st.text(), st.text() | st.floats() | st.none()))
 def test_line_is_one_line_whatever_is_in_it(event: str, field: dict[str, Any]) -> None:
     """No event and no field can break out of its line."""

@@ -251,7 +251,7 @@ async def test_number_state_follows_the_number() -> None:
 text = st.text(st.characters(codec="utf-8"))
 
 
-@settings(max_examples=25, deadline=None)  # each reads two whole renderings back
+@settings(max_examples=25)  # each reads two whole renderings back
 @given(name=text, account=text, state=text, issue=text, phone_number=text)
 async def test_texts_from_outside_come_back_from_both_parsers(
     name: str, account: str, state: str, issue: str, phone_number: str

@@ -51,7 +51,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(events=EVENTS, alone=st.integers(1, 2))
 def test_whatever_happens_is_told_once(
     empty: Path, events: list[tuple[timedelta, str, tuple[tuple[str, ...], ...]]], alone: int

@@ -153,7 +153,6 @@ def test_api_answers_as_its_document_says(
 
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         derandomize=True,
         database=None,
         phases=[Phase.explicit, Phase.generate],

@@ -703,7 +703,7 @@ async def test_nothing_recorded_is_said_in_words(site: Site) -> None:
     assert "No alerts have ended yet." in alerts
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(alert=hostile_bodies())
 def test_no_alert_brings_markup(alert: AlertBody) -> None:
     """Whatever states, names and summaries hold is text: no tag, attribute or address is theirs."""

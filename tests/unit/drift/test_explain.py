@@ -125,7 +125,7 @@ def state(records: Records, name: str) -> object:
     return tracks, known and (known.numbers.get(name), known.unknown.get(name))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(events=histories(), after=st.sampled_from([timedelta(0), SECOND, MINUTE, 30 * MINUTE]))
 def test_explanation_is_what_the_policy_does(events: list[Event], after: timedelta) -> None:
     """Of any number after any history: no error, and verdict and next instant are those of the policy."""

@@ -768,7 +768,7 @@ def lived(rounds: list[Round], *, backwards: bool = False) -> Fleet:
     return fleet
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ROUNDS)
 def test_failures_tell_each_alert_from_opened_to_resolved(rounds: list[Round]) -> None:
     """One opened, some updated, one resolved; the books add up; when all is well nothing is open."""
@@ -783,7 +783,7 @@ def test_failures_tell_each_alert_from_opened_to_resolved(rounds: list[Round]) -
         assert [made.alert.version for made in story] == list(range(1, len(story) + 1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ROUNDS)
 def test_failures_never_depend_on_order_or_restarts(rounds: list[Round]) -> None:
     """The same fleet listed the other way, restarted before every step: the same alerts and identities."""
@@ -793,7 +793,7 @@ def test_failures_never_depend_on_order_or_restarts(rounds: list[Round]) -> None
     assert [done.wakes_at for done in straight.steps] == [done.wakes_at for done in turned.steps]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ROUNDS)
 def test_failures_never_wake_late(rounds: list[Round]) -> None:
     """Nothing happens by time before `wakes_at`."""
@@ -807,7 +807,7 @@ def test_failures_never_wake_late(rounds: list[Round]) -> None:
         assert (idle.opened, idle.moved, idle.ended, idle.reports) == ((), (), (), ())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ROUNDS)
 def test_failures_the_same_step_twice_changes_nothing(rounds: list[Round]) -> None:
     """After every round nothing opens, ends or is told again; nor does all that is gone end twice."""
@@ -849,7 +849,7 @@ class Counted(Fleet):
         return done
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ROUNDS, st.integers(1, 4))
 def test_failures_that_alternate_open_at_most_one_alert_per_keep_firing_for(
     rounds: list[Round], times: int

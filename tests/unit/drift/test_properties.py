@@ -24,7 +24,7 @@ from tests.unit.drift.lives import (
     rules_at,
 )
 
-modest = settings(max_examples=60, deadline=None)
+modest = settings(max_examples=60)
 INSTANT = timedelta(microseconds=1)
 
 

@@ -17,7 +17,7 @@ from monitor.errors import Outcome
 from tests.unit.drift.build import HOUR, MINUTE, SECOND, START, answer, broken, fleet, key
 from tests.unit.drift.lives import BASE, GUARD, NUMBERS, Event, Life, Sync, Wait, histories
 
-modest = settings(max_examples=60, deadline=None)
+modest = settings(max_examples=60)
 SET_BACKS = st.sampled_from([7 * SECOND, 3 * MINUTE, HOUR, 30 * 24 * HOUR])
 WELL = Sync(("ready",) * len(NUMBERS))
 PATIENT = replace(GUARD, min_hold=5 * MINUTE)

@@ -280,7 +280,7 @@ def test_matchers_are_said_in_words() -> None:
 
 
 NOBODY = Silence(id="s1", keys=frozenset({"nobody"}))
-modest = settings(max_examples=60, deadline=None)
+modest = settings(max_examples=60)
 STRETCHES = st.tuples(st.integers(0, 20), st.integers(0, 20))
 
 

@@ -114,7 +114,7 @@ def dependencies(draw: st.DrawFn) -> Dependencies:
     return Dependencies(**values, unknown=tuple(sorted(unknown)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(dependencies(), dependencies())
 def test_dependencies_what_is_filled_gained_and_lost_fits(now: Dependencies, before: Dependencies) -> None:
     """What is not said is as before, so it neither differs nor is lost; what is gained can be lost."""

@@ -142,7 +142,7 @@ def test_folding_that_ends_leaves_a_zero_for_a_day() -> None:
     assert (done.counts.states, done.counts.folded) == ({"READY": 60}, 0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(

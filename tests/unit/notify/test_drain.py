@@ -189,7 +189,7 @@ async def test_drain_holds_younger_messages_behind_a_failed_one() -> None:
     assert hook.tried.count("d1") > 5
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32))
 async def test_drain_takes_every_message_once_and_in_order(seed: int) -> None:
     """Whatever fails, each alert's messages are taken in their order, each exactly once."""

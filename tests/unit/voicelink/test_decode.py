@@ -492,7 +492,7 @@ async def _outcome(body: bytes, whole_bytes: int) -> Snapshot | str:
         return str(exc)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(_paths(RICH)), ANYTHING)
 async def test_mutated_answer_is_read_or_a_sync_error_either_way(path: tuple[Any, ...], value: Any) -> None:
     """Whatever one place of the answer holds: a snapshot or a SyncError, the same in slices as in one go."""
@@ -594,7 +594,7 @@ async def test_broken_json_stays_unreadable_after_the_repair() -> None:
         await decode_sync(_answer(readiness=[READY])[:-30] + rb"\ud83d")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.permutations(range(6)), st.integers(1, 6))
 async def test_order_of_repeated_entries_does_not_matter(order: list[int], listed: int) -> None:
     """Issues of all entries of a number are united, the same ones whatever comes first."""

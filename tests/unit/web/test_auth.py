@@ -78,7 +78,7 @@ class Work:
     password=st.sampled_from([b"right", b"wrong", b""]),
     broken=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_answer_takes_the_same_work(costs: list[int], password: bytes, broken: bool) -> None:
     """Whether there is such a user, what its hash costs, and whether the password is right, no time tells."""
     users = {f"user-{place}": HASHES[cost] for place, cost in enumerate(costs)}
