@@ -1,13 +1,15 @@
 """The runbooks: one for every alert, at the link that its alert carries."""
 
 import re
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import typer
 
 import monitor
-from monitor.cli.catalog import CATALOG
+from monitor.cli.catalog import CATALOG, GROUPS, Entry
 from monitor.config.keys import leaves
 from monitor.config.load import read_config
 from monitor.config.settings import Config
@@ -29,11 +31,13 @@ def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
 def test_page_says_what_to_check_how_to_fix_it_and_when_it_resolves(page: Path) -> None:
-    """Every runbook has the same parts in the same places, and numbered first steps."""
+    """The same parts in the same places, and numbered first steps; how to keep it quiet, where one can."""
     text = page.read_text()
     assert text.startswith(f"# {page.parent.name}: ")
     assert "## Check first\n\n1. " in text
-    assert re.findall(r"^## (.+)$", text, flags=re.MULTILINE) == ["Check first", "Fix", "Resolves when"]
+    quiet = ["Keep it quiet"] if page.parent.name in set(Kind) - {Kind.TEST} else []
+    titles = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
+    assert titles == ["Check first", "Fix", *quiet, "Resolves when"]
 
 
 @pytest.mark.parametrize("page", [RUNBOOKS / "README.md", *PAGES], ids=lambda page: page.parent.name)
@@ -73,9 +77,23 @@ def test_shipped_configs_link_to_the_runbooks(config: str, base: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
 def test_page_names_commands_that_exist(page: Path) -> None:
-    """On-call can type every command of a runbook as it stands there."""
-    commands = {entry.name.split()[0] for entry in CATALOG}
-    assert set(re.findall(r"`voicelink-monitor ([\w-]+)", page.read_text())) <= commands
+    """On-call can type every command of a runbook as it stands there, options and all."""
+    for written in re.findall(r"`voicelink-monitor ([^`]+)`", page.read_text()):
+        words = written.split()
+        name = " ".join(words[:2]) if words[0] in GROUPS else words[0]
+        assert name in COMMANDS, written
+        assert {word for word in words if word.startswith("--")} <= options_of(COMMANDS[name]), written
+
+
+COMMANDS = {entry.name: entry for entry in CATALOG}
+
+
+def options_of(entry: Entry) -> set[str]:
+    """Return the options of a command."""
+    module, _, name = entry.target.partition(":")
+    app = typer.Typer()
+    app.command()(getattr(import_module(f"monitor.cli.{module}"), name))
+    return {option for parameter in typer.main.get_command(app).params for option in parameter.opts}
 
 
 async def test_pages_name_metrics_that_exist() -> None:
