@@ -110,7 +110,7 @@ class Narrator(io.StringIO):
         except msgspec.DecodeError:
             return
         match event.get("event"):
-            case "alert.opened" | "alert.updated" | "alert.resolved":
+            case "alert.opened" | "alert.updated" | "alert.acknowledged" | "alert.resolved":
                 self._alert(event)
             case "sync.held":
                 self._tell("monitor", f"held back an answer about {event.get('connection')}", "yellow")

@@ -12,9 +12,10 @@ from monitor.drift.alert import Notice, decode_body
 from monitor.errors import Refusal
 from monitor.notify.delivery import Dead, Delivery, Failed, Result, Sent
 from monitor.notify.routing import Route
+from monitor.store.alerts import firing
 from monitor.store.enrol import tell_missed_ends
 from monitor.store.outbox import remind
-from monitor.store.requests import retry
+from monitor.store.requests import acknowledge, retry
 from monitor.store.tables import alerts
 from tests.fakes.post import READY, Post
 from tests.fakes.stored import MINUTE, NOW, number, tell
@@ -217,7 +218,7 @@ class Walk:
         """Take one of the steps."""
         self.post.story.at += timedelta(seconds=self.rng.choice((1, 61, 181)))
         steps = (self.sync, self.sync, self.lease, self.settle, self.settle, self.remind, self.go, self.come)
-        await self.rng.choice(steps)()
+        await self.rng.choice((*steps, self.take_on))()
 
     async def sync(self) -> None:
         """Let numbers break and heal."""
@@ -257,6 +258,12 @@ class Walk:
         async with self.post.database.write() as tx:
             await remind(tx, {"hook": 10 * MINUTE}, self.post.story.at)
 
+    async def take_on(self) -> None:
+        """Acknowledge all that fires."""
+        async with self.post.database.write() as tx:
+            for body in await firing(tx):
+                await acknowledge(tx, body.alert_id, by="asha", note=None, now=self.post.story.at)
+
     async def go(self) -> None:
         """Leave the config."""
         self.missed = True
@@ -281,7 +288,10 @@ class Walk:
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_receiver_hears_a_whole_story_of_each_alert(post: Post, seed: int) -> None:
-    """Whatever is refused, late, or missed while it was gone: opened first and once, and its end."""
+    """Whatever is refused, late, or missed while it was gone: opened first and once, and its end.
+
+    That someone has taken it on is told once at most: here no severity rises.
+    """
     walk = Walk(post, random.Random(seed))
     for _ in range(40):
         await walk.step()
@@ -289,6 +299,7 @@ async def test_receiver_hears_a_whole_story_of_each_alert(post: Post, seed: int)
     for story in walk.heard.values():
         assert (story[0], story[-1]) == (OPENED, RESOLVED)
         assert not {OPENED, RESOLVED} & set(story[1:-1])
+        assert story.count(Notice.ACKNOWLEDGED) <= 1
     async with post.database.read() as tx:
         every = set((await tx.execute(select(alerts.c.id))).scalars())
     assert walk.heard.keys() <= every

@@ -1,9 +1,12 @@
 """The demo's story."""
 
+import msgspec
+
 from monitor.cli.demo import Narrator
+from monitor.drift.alert import Notice
 from monitor.log import build_logger
 from monitor.notify.log import LogReceiver
-from tests.fakes.alerts import delivery_of, resolved
+from tests.fakes.alerts import BODY, delivery_of, resolved
 from tests.fakes.clock import FakeClock
 
 
@@ -27,11 +30,13 @@ async def test_narrator_tells_alerts_from_the_daemons_log() -> None:
     teller.narrator.happened("A bot goes away.")
     await receiver.send(delivery_of())
     await teller.clock.advance(4)
+    await receiver.send(delivery_of(msgspec.structs.replace(BODY, change=Notice.ACKNOWLEDGED)))
     await receiver.send(delivery_of(resolved()))
     assert teller.said == [
         "  8.0s  provider  A bot goes away.",
         "  8.0s  monitor   alert opened, critical: acme-sales: 1 number NO_BOT",
         "  8.0s            to do: Assign a bot",
+        " 12.0s  monitor   alert acknowledged, critical: acme-sales: 1 number NO_BOT",
         " 12.0s  monitor   alert over: acme-sales: 1 number NO_BOT",
     ]
     assert (teller.narrator.alerts, teller.narrator.open) == (1, 0)
