@@ -19,7 +19,10 @@ from tests.screenshots import browser
 from tests.servers.process import wait_until
 
 NAME = "conn-0001"
-PATHS = ("/", f"/connections/{NAME}", f"/connections/{NAME}?show=all", "/alerts", "/changes", "/silences")
+PATHS = (
+    *("/", f"/connections/{NAME}", f"/connections/{NAME}?show=all", "/alerts", "/changes", "/silences"),
+    *("/runbooks", "/runbooks/drift"),
+)
 
 
 class Reader:

@@ -53,6 +53,20 @@ async def test_availability_counts_only_what_is_seen(
     assert found == {"24h": expected, "7d": expected, "30d": expected}
 
 
+async def test_page_says_since_when_it_knows(site: Site) -> None:
+    """Of a span that is longer than the watch, or than what is kept, it says where its records begin."""
+    await site.watch("acme-sales")
+    async with site.database.write() as tx:
+        begun = START - timedelta(days=10)
+        await tx.execute(update(connections).values({**SYNCED, "watched_since": begun}))
+    await site.clock.advance(60)
+    async with site.serve():
+        page = (await site.client.get("/connections/acme-sales")).text
+    spans = {span: page.partition(f"Ready over {span}")[2].partition("</div>")[0] for span in ("7d", "30d")}
+    assert ["no earlier records" in said for said in spans.values()] == [False, True]
+    assert f'datetime="{begun:%Y-%m-%d}T' in spans["30d"]
+
+
 async def test_ended_alerts_say_how_long_they_fired(site: Site) -> None:
     """Those of the connection itself, of 30 days, in short."""
     await site.watch("acme-sales")
