@@ -20,8 +20,10 @@ from monitor.store.tables import from_row, inventory
 FEWEST_DIGITS = 4
 """The fewest last digits that a number is found by."""
 _MOST_FOUND = 200
-_INTERNATIONAL = "00"
-"""How a number begins where people dial out of their country."""
+_DIALLED = ("", "00", "011")
+"""What people dial before a country's code."""
+_TRUNK = "(0)"
+"""Written where a zero is dialled inside the country only: `+44 (0)20`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ async def all_gone(tx: AsyncConnection, identities: Collection[str], now: dateti
 
 def digits_of(text: str) -> str:
     """Return the digits of a number, however it is written; none if there are letters in it."""
-    written = text.strip().casefold().removeprefix("tel:")
+    written = text.strip().casefold().removeprefix("tel:").replace(_TRUNK, "")
     if any(each.isalpha() for each in written):
         return ""
     return "".join(each for each in written if each in "0123456789")
@@ -78,7 +80,7 @@ async def find(tx: AsyncConnection, text: str) -> list[Place]:
     """
     digits = digits_of(text)
     national = digits.lstrip("0")
-    for whole in dict.fromkeys([digits, digits.removeprefix(_INTERNATIONAL)]):
+    for whole in dict.fromkeys(digits.removeprefix(each) for each in _DIALLED):
         if found := await _places(tx, inventory.c.key == whole):
             return found
     for last in dict.fromkeys([digits, national]):

@@ -94,6 +94,8 @@ async def test_number_is_found_however_it_is_written(database: Database) -> None
         ACME,
         f"+{ACME}",
         f"00{ACME}",
+        f"011 {ACME}",
+        "+91 (0)80 1122 3344",
         "+91 80 1122 3344",
         "+91-80-1122-3344",
         "(080) 1122 3344",
