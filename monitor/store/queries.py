@@ -6,6 +6,7 @@ the `after` of the page that follows. A filter by connection is a glob of names.
 
 import types
 from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -216,9 +217,12 @@ def _of_changes(
     *,
     connection: str | None,
     since: datetime | None,
+    at: datetime | None = None,
     **given: str | None,
 ) -> Select[Any]:
     """Return a question about changes, narrowed as far as the database can."""
+    if at is not None:
+        asked = asked.where(changes.c.at == at)
     asked = asked.where(*(changes.c[name] == value for name, value in _given(**given).items()))
     if since is not None:
         asked = asked.where(changes.c.at >= since)
@@ -278,7 +282,8 @@ async def happenings(
     state: str | None = None,
     change: str | None = None,
     since: datetime | None = None,
-    sync_id: str | None = None,
+    at: datetime | None = None,
+    identity: str | None = None,
     shown: int = 20,
     limit: int = LIMIT,
     after: str | None = None,
@@ -288,13 +293,15 @@ async def happenings(
     The database counts them, however many there are. Those of an instant are never on two pages.
 
     Args:
-        sync_id: Only what this sync found.
+        at: Only what was found at this instant.
+        identity: Only of the connection with this identity.
         shown: How many numbers each holds at most.
 
     Raises:
         BadCursor: `after` is not a valid cursor.
     """
-    given: dict[str, Any] = {"connection": connection, "since": since, "change": change, "sync_id": sync_id}
+    given: dict[str, Any] = {"connection": connection, "since": since, "change": change}
+    given |= {"at": at, "identity": identity}
     before = parts_of(after, tuple[Instant])[0] if after is not None else None
     found: list[Happening] = []
     while len(found) <= limit:
@@ -304,50 +311,63 @@ async def happenings(
         instants = list((await tx.scalars(asked.order_by(changes.c.at.desc()).limit(_INSTANTS))).all())
         if not instants:
             break
-        found += await _happenings_at(tx, instants, given, state, shown)
+        found += await _counted(tx, instants, given, state)
         before = instants[-1]
     rows = found[:limit]
     rows += [each for each in found[limit:] if each.at == rows[-1].at]
-    return Page(rows=rows, next=cursor_of(rows[-1].at) if len(found) > len(rows) else None)
+    members = await _members(tx, {each.at for each in rows}, given, state, shown)
+    return Page(
+        rows=[replace(each, members=tuple(sorted(members[each.alike])[:shown])) for each in rows],
+        next=cursor_of(rows[-1].at) if len(found) > len(rows) else None,
+    )
 
 
-async def _happenings_at(
-    tx: AsyncConnection, instants: Sequence[datetime], given: Mapping[str, Any], state: str | None, shown: int
+def _wanted(row: Row[Any], connection: str | None, state: str | None) -> bool:
+    either = (*row.issues, *row.previous_issues, row.previous_state or "")
+    return _named(connection, [row.connection]) and _in_state(state, row.state or "", either)
+
+
+async def _counted(
+    tx: AsyncConnection, instants: Sequence[datetime], given: Mapping[str, Any], state: str | None
 ) -> list[Happening]:
-    """Return what happened at these instants, the newest first."""
-
-    def wanted(row: Row[Any]) -> bool:
-        either = (*row.issues, *row.previous_issues, row.previous_state or "")
-        return _named(given["connection"], [row.connection]) and _in_state(state, row.state or "", either)
-
+    """Return what happened at these instants, the newest first, without the numbers."""
     texts = (changes.c.depended_on, changes.c.depends_on, changes.c.action_items)
-    counted = select(
+    asked = select(
         *_ALIKE,
         *_ISSUES,
         func.count().label("many"),
         func.max(changes.c.id).label("last"),
         *(func.min(text).label(f"least_{text.name}") for text in texts),
         *(func.max(text).label(f"most_{text.name}") for text in texts),
-    ).group_by(*_ALIKE, *_ISSUES)
+    )
+    asked = asked.where(changes.c.at.in_(instants)).group_by(*_ALIKE, *_ISSUES)
+    groups: dict[tuple[Any, ...], list[Row[Any]]] = {}
+    for row in await tx.execute(_of_changes(asked, **given)):
+        if _wanted(row, given["connection"], state):
+            groups.setdefault(tuple(row[: len(_ALIKE)]), []).append(row)
+    found = [_happening(rows) for rows in groups.values()]
+    return sorted(found, key=lambda each: (each.at, each.id), reverse=True)
+
+
+async def _members(
+    tx: AsyncConnection,
+    instants: Collection[datetime],
+    given: Mapping[str, Any],
+    state: str | None,
+    shown: int,
+) -> dict[tuple[Any, ...], list[tuple[str, str]]]:
+    """Return the first numbers of what happened at these instants."""
     place = func.row_number().over(partition_by=(*_ALIKE, *_ISSUES), order_by=changes.c.key)
     ranked = select(*_ALIKE, *_ISSUES, changes.c.key, changes.c.phone_number, place.label("place"))
-    at = changes.c.at.in_(instants)
-    ranked_rows = _of_changes(ranked.where(at), **given).subquery()
+    rows = _of_changes(ranked.where(changes.c.at.in_(instants)), **given).subquery()
     members: dict[tuple[Any, ...], list[tuple[str, str]]] = {}
-    for row in await tx.execute(select(ranked_rows).where(ranked_rows.c.place <= shown)):
-        if wanted(row):
-            members.setdefault(row[: len(_ALIKE)], []).append((row.key, row.phone_number))
-    groups: dict[tuple[Any, ...], list[Row[Any]]] = {}
-    for row in await tx.execute(_of_changes(counted.where(at), **given)):
-        if wanted(row):
-            groups.setdefault(row[: len(_ALIKE)], []).append(row)
-    newest = sorted(
-        groups.items(), key=lambda item: (item[0][0], max(row.last for row in item[1])), reverse=True
-    )
-    return [_happening(rows, sorted(members[alike])[:shown]) for alike, rows in newest]
+    for row in await tx.execute(select(rows).where(rows.c.place <= shown)):
+        if _wanted(row, given["connection"], state):
+            members.setdefault(tuple(row[: len(_ALIKE)]), []).append((row.key, row.phone_number))
+    return members
 
 
-def _happening(rows: Sequence[Row[Any]], members: Sequence[tuple[str, str]]) -> Happening:
+def _happening(rows: Sequence[Row[Any]]) -> Happening:
     first = rows[0]
     alike = all(
         row.least_depended_on == row.most_depended_on == first.least_depended_on
@@ -364,7 +384,7 @@ def _happening(rows: Sequence[Row[Any]], members: Sequence[tuple[str, str]]) -> 
         state=first.state,
         previous_state=first.previous_state,
         many=sum(row.many for row in rows),
-        members=tuple(members),
+        members=(),
         moved=moved(first.least_depended_on, first.least_depends_on) if alike else "",
         action=(items[0]["label"] or items[0]["code"]) if items else None,
     )

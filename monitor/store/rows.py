@@ -127,6 +127,11 @@ class Happening:
     moved: str
     action: str | None
 
+    @property
+    def alike(self) -> tuple[datetime, str, str, str, str | None, str | None]:
+        """What its changes have in common."""
+        return self.at, self.sync_id, self.connection, self.change, self.state, self.previous_state
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionRow:

@@ -269,8 +269,8 @@ async def test_happening_counts_all_numbers_not_those_shown(database: Database) 
     async with database.read() as tx:
         [newest, *_] = (page := await happenings(tx, limit=2)).rows
         following = await happenings(tx, limit=2, after=page.next)
-        [found] = (await happenings(tx, state="expired", sync_id="sync-1")).rows
-        [whole] = (await happenings(tx, sync_id="sync-1", shown=100)).rows
+        [found] = (await happenings(tx, state="expired", at=START + MINUTE, identity=ACME)).rows
+        [whole] = (await happenings(tx, at=START + MINUTE, shown=100)).rows
     assert (newest.sync_id, newest.many, len(newest.members)) == ("sync-2", 60, 20)
     assert [each.key for each in after][:20] == [key for key, _ in newest.members]
     assert [each.sync_id for each in (*page.rows, *following.rows)] == ["sync-2", "sync-1", "sync-0"]

@@ -1,7 +1,7 @@
 """Query parameters of the pages: filters, cursors and page numbers."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
 from typing import TypeVar
@@ -64,6 +64,18 @@ def choice(query: Mapping[str, str], name: str, kind: type[E]) -> E | None:
         raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name}: must be one of {', '.join(kind)}") from None
 
 
+def instant_of(name: str, value: str) -> datetime:
+    """Return the instant that a parameter names.
+
+    Raises:
+        HTTPException: It names none.
+    """
+    try:
+        return datetime.fromisoformat(value).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name}: must be a time") from None
+
+
 def change_filters(query: Mapping[str, str]) -> dict[str, str | None]:
     """Return the filters of the changes, by parameter; None: not filtered.
 
@@ -75,7 +87,7 @@ def change_filters(query: Mapping[str, str]) -> dict[str, str | None]:
         "state": text(query, "state"),
         "change": choice(query, "change", ChangeKind),
         "since": choice(query, "since", Span),
-        "sync_id": text(query, "sync"),
+        "at": text(query, "at"),
     }
 
 

@@ -28,6 +28,7 @@ from monitor.web.pages.filters import (
     change_filters,
     choice,
     cursor,
+    instant_of,
     page_number,
     text,
 )
@@ -136,7 +137,7 @@ async def connection_page(sources: Sources, status: MonitorStatus, request: Requ
         firing = await queries.alert_bodies(
             tx, connection=glob.escape(name), status=AlertStatus.FIRING, widespread=False, limit=_ALERTS
         )
-        latest = await queries.happenings(tx, connection=glob.escape(name), limit=_LATEST)
+        latest = await queries.happenings(tx, identity=owner.identity, limit=_LATEST)
         ended = await queries.alert_bodies(
             tx, connection=glob.escape(name), status=AlertStatus.RESOLVED, widespread=False, limit=_ENDED
         )
@@ -186,8 +187,10 @@ async def changes_page(sources: Sources, status: MonitorStatus, request: Request
     filters: dict[str, Any] = {name: value for name, value in given.items() if value}
     if "since" in filters:
         filters["since"] = sources.clock.now() - Span(filters["since"]).length
+    if "at" in filters:
+        filters["at"] = instant_of("at", filters["at"])
     async with sources.read() as tx:
-        shown = _NUMBERS_OF_A_SYNC if given["sync_id"] else _NUMBERS_OF_A_CHANGE
+        shown = _NUMBERS_OF_A_SYNC if given["at"] else _NUMBERS_OF_A_CHANGE
         page = await queries.happenings(tx, **filters, shown=shown, limit=CHANGES, after=after)
         nothing = [] if page.rows else await _why_nothing(tx, status, given, filters)
         # What people did is no answer to a question about numbers, nor a part of its later pages.
@@ -197,7 +200,7 @@ async def changes_page(sources: Sources, status: MonitorStatus, request: Request
         template="changes.html",
         values={
             "since": filters.get("since"),
-            "given": {**given, "sync": given["sync_id"], "sync_id": None},
+            "given": given,
             "days": timeline(page.rows),
             "nothing": nothing,
             "next": page.next,
@@ -223,7 +226,7 @@ async def _why_nothing(
         "state": "No changes are recorded from or to “{}”.",
         "change": "No changes of kind “{}” are recorded.",
         "since": "No changes are recorded within the last {}.",
-        "sync_id": "No changes are recorded for this sync.",
+        "at": "No changes are recorded at {}.",
     }
     if given["connection"] and not _is_name(given["connection"], status):
         words["connection"] = "No connection matches “{}”."

@@ -652,7 +652,7 @@ async def test_changes_are_paged(site: Site) -> None:
         first = await text(site, "/changes?state=NO_BOT")
         [following] = re.findall(r'href="([^"]+)" rel="next"', first)
         second = await text(site, unescape(following))
-        [rest] = re.findall(r'href="(/changes\?sync=[^"]+)"', second)
+        [rest] = re.findall(r'href="(/changes\?at=[^"]+)"', second)
         whole = await text(site, unescape(rest))
     assert first.count('<p class="when dim">') == CHANGES
     assert "250 numbers" in second
@@ -670,6 +670,7 @@ async def test_changes_are_paged(site: Site) -> None:
         ("/alerts?after=nonsense", 400),
         ("/changes?change=vanished", 400),
         ("/changes?after=eA", 400),
+        ("/changes?at=noon", 400),
         ("/?page=zero", 400),
     ],
 )
