@@ -1,18 +1,24 @@
 """Lists of the API as files of CSV: all rows, not a page of them."""
 
 import csv
+import html
 import io
+import re
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from sqlalchemy import update
 
+from monitor.drift.snapshot import Counts
 from monitor.errors import StoreUnavailable
+from monitor.store.tables import connections
 from monitor.web.api.answers import Listing
 from monitor.web.api.download import ROWS, download
 from monitor.web.api.parameters import ExportParameters, NumbersParameters
-from tests.integration.web.site import Site
+from tests.integration.web.site import CODEC, Site
 from tests.integration.web.test_api import fill
 
 LISTS = ("numbers", "changes", "alerts")
@@ -23,6 +29,8 @@ EACH = ROWS + 30
 async def site_filled(site: Site) -> AsyncIterator[Site]:
     """Return a web side whose store has more rows than are read at once, with its client at the API."""
     await fill(site, names=2, each=EACH)
+    async with site.database.write() as tx:
+        await tx.execute(update(connections).values(counts=CODEC.pack(Counts(states={"READY": EACH}))))
     async with site.serve():
         site.client.base_url = site.client.base_url.join("/api/v1/")
         yield site
@@ -108,6 +116,25 @@ async def test_wrong_request_is_a_problem_and_no_file(
     answer = await site_filled.client.get(path, params=asked)
     assert answer.status_code == code
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "/connections/acme-0",
+        "/changes?since=24h&state=NO_BOT&change=added&connection=acme-*",
+        "/alerts?kind=drift&severity=critical&status=firing&connection=acme-*",
+        "/alerts?part_of=a1",
+    ],
+)
+async def test_pages_link_to_files_with_their_filters(site_filled: Site, page: str) -> None:
+    """What a page has chosen is what its link gets."""
+    shown = await site_filled.client.get(f"http://{site_filled.client.base_url.netloc.decode()}{page}")
+    assert shown.status_code == 200
+    [to] = re.findall(r'href="(/api/v1/[^"]*format=csv[^"]*)"', shown.text)
+    read(await site_filled.client.get(str(shown.url.join(html.unescape(to)))))
+    asked = set(parse_qs(shown.url.query.decode()))
+    assert asked <= set(parse_qs(urlsplit(html.unescape(to)).query))
 
 
 async def test_head_has_the_headers_of_the_file(site_filled: Site) -> None:
