@@ -10,7 +10,8 @@ from sqlalchemy import insert, select, update
 from monitor.drift.alert import Severity
 from monitor.drift.explain import Explanation, Verdict
 from monitor.drift.facts import Quiet, QuietKind, Terms
-from monitor.drift.policy import Records
+from monitor.drift.plausibility import Guard
+from monitor.drift.policy import Records, judge
 from monitor.drift.rules import Ignore, Rules
 from monitor.drift.silences import NewSilence
 from monitor.drift.snapshot import Dependencies, Number, Snapshot
@@ -24,7 +25,7 @@ from monitor.store.codec import Codec
 from monitor.store.connections import stop_watching
 from monitor.store.database import Database
 from monitor.store.explanations import LOG, Grounds, explain
-from monitor.store.ledger import Ledger
+from monitor.store.ledger import Ledger, StepRecord
 from monitor.store.numbers import Match, NumberDetail, number_named
 from monitor.store.outbox import StoredOutbox
 from monitor.store.queries import numbers
@@ -32,7 +33,7 @@ from monitor.store.silences import set_silence
 from monitor.store.tables import alerts, episodes, posted, snapshots
 from tests.fakes.clock import FakeClock
 from tests.fakes.fleet import BAD, GOOD, Fleet
-from tests.fakes.stored import LEASE, MINUTE, NOW, SECOND, begin, fresh, number, stepped, work
+from tests.fakes.stored import LEASE, MINUTE, NOW, SECOND, begin, fresh, named, number, stepped, work
 
 ACME, OTHER = "918011223344", "918055663344"
 RULES = Rules(keep_firing_for=5 * MINUTE)
@@ -69,6 +70,26 @@ class World:
         queued = [route for route in ROUTES if route.receiver != "am"]
         await Ledger(self.database, Codec()).keep(work(claim, done, at=self.at), queued)
         self.records[identity] = done.records
+
+    async def hold(self, identity: str, *found: Number) -> None:
+        """Receive an answer that is not believed."""
+        self.at += MINUTE
+        async with self.database.write() as tx:
+            claim = await claim_one(tx, identity, self.at, lease=LEASE)
+        assert claim is not None
+        answer = Snapshot(numbers={one.key: one for one in found})
+        judgement = judge(self.records[identity], answer, Guard(), self.at)
+        assert judgement.reason is not None
+        record = StepRecord(
+            claim=claim,
+            connection=named(identity),
+            records=judgement.records,
+            counts=None,
+            at=self.at,
+            result=fresh(claim, at=self.at, outcome=Outcome.HELD),
+        )
+        await Ledger(self.database, Codec()).keep(record, ())
+        self.records[identity] = judgement.records
 
     async def fail(self, identity: str, times: int) -> None:
         """Let syncs fail."""
@@ -280,6 +301,19 @@ async def test_receivers_say_what_became_of_their_messages(world: World) -> None
     world.at += 10 * MINUTE
     await world.settle("hook", Dead, error="400 Bad Request")
     assert "hook not told: it rejected the message: 400 Bad Request." in (await world.number()).explanation
+
+
+async def test_held_answer_is_said_of_the_numbers_in_it(world: World) -> None:
+    """They are as they were, and pending; how many more such answers are needed is said."""
+    keys = [f"91801122000{place}" for place in range(6)]
+    await world.sync("a", *map(number, keys))
+    for _ in range(2):
+        await world.hold("a", *(number(key, "NO_BOT") for key in keys))
+    found = await world.number(keys[0])
+    assert (found.state, found.verdict) == ("READY", Verdict.PENDING)
+    told = "\n".join(found.explanation)
+    assert "Held: 100% of 6 numbers changed at once, 2 of 3 answers; 6 of 6 numbers would start" in told
+    assert "This number is in trouble in 2 of 2 held answers." in told
 
 
 async def test_failing_connection_is_said_of_its_numbers(world: World) -> None:
