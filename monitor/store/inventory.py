@@ -94,16 +94,18 @@ async def matching(tx: AsyncConnection, glob: str) -> dict[str, set[str]]:
 
     The glob is one of phone numbers, with or without what the provider writes before the digits.
     """
-    pattern = like(glob)
-    asked = select(inventory.c.key, inventory.c.identity, inventory.c.phone_number).where(
-        inventory.c.gone_at.is_(None),
-        or_(inventory.c.key.like(pattern, escape="\\"), inventory.c.phone_number.like(pattern, escape="\\")),
-    )
+    asked = select(inventory.c.key, inventory.c.identity, inventory.c.phone_number).where(*_like(glob))
     found: dict[str, set[str]] = {}
     for row in await tx.execute(asked):
         if fnmatchcase(row.phone_number, glob) or fnmatchcase(row.key, glob):
             found.setdefault(row.identity, set()).add(row.key)
     return found
+
+
+async def connections_with(tx: AsyncConnection, glob: str) -> set[str]:
+    """Return the identities of the connections with a number that a glob matches; one with [sets] may not."""
+    asked = select(inventory.c.identity).distinct().where(*_like(glob))
+    return set((await tx.execute(asked)).scalars())
 
 
 def like(glob: str) -> str:
@@ -114,6 +116,13 @@ def like(glob: str) -> str:
     known, bracket, _ = glob.partition("[")
     escaped = known.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return escaped.replace("*", "%").replace("?", "_") + ("%" if bracket else "")
+
+
+def _like(glob: str) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of a number that is there, and that a glob may match."""
+    pattern = like(glob)
+    written = (column.like(pattern, escape="\\") for column in (inventory.c.key, inventory.c.phone_number))
+    return inventory.c.gone_at.is_(None), or_(*written)
 
 
 def _ends_with(last: str) -> ColumnElement[bool]:

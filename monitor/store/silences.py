@@ -29,6 +29,7 @@ from monitor.store.actions import Action, ActionRecord, Actor, add_action
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
+from monitor.store.inventory import connections_with
 from monitor.store.paging import LIMIT, Instant, Page, Text, cursor_of, page_of, parts_of
 from monitor.store.rows import QuietNotice, SilenceRow
 from monitor.store.tables import (
@@ -43,6 +44,7 @@ from monitor.store.tables import (
 )
 
 _ID_LENGTH = 10
+_ANY = "*"
 
 Keys = Mapping[str, Collection[str]]
 """Keys of numbers by the identity of their connection."""
@@ -287,11 +289,13 @@ async def silence_rows(
         lambda row: cursor_of(row.created_at, row.id),
     )
     active = await active_silences(tx)
+    shown = {row.id for row in page.rows if row.ended_at is None}
+    rules = {silence.id: silence for silence in active.silences if silence.id in shown}
+    active = ActiveSilences(list(rules.values()), active.keys)
     fits = await _measure(tx, codec, (), active, now, counting=True)
-    rules = {silence.id: silence for silence in active.silences}
     rows = [
         dataclasses.replace(row, numbers=fits[row.id].quiet, notes=notes(rules[row.id], fits[row.id], now))
-        if row.ended_at is None and row.id in rules
+        if row.id in rules
         else row
         for row in page.rows
     ]
@@ -439,8 +443,20 @@ async def _drifting(
 
 async def _look_again(tx: AsyncConnection, identities: Collection[str], now: datetime) -> None:
     """Make the policy of these connections due; without records there is nothing to look at."""
-    known = select(snapshots.c.identity).where(snapshots.c.identity.in_(identities))
-    await tx.execute(update(connections).where(connections.c.identity.in_(known)).values(wakes_at=now))
+    # In the order of identity, in which every transaction locks them.
+    which = [{"which": identity, "at": now} for identity in sorted(identities)]
+    if which:
+        await tx.execute(_WAKE, which)
+
+
+_WAKE = (
+    update(connections)
+    .where(
+        connections.c.identity == bindparam("which"),
+        select(snapshots.c.identity).where(snapshots.c.identity == bindparam("which")).exists(),
+    )
+    .values(wakes_at=bindparam("at"))
+)
 
 
 async def _measure(
@@ -460,6 +476,8 @@ async def _measure(
     fits |= {silence.id: Fit() for silence in active.silences}
     if not fits:
         return fits
+    globs = {rule.number for rule in (*ignores, *active.silences)} - {_ANY}
+    having = {glob: await connections_with(tx, glob) for glob in sorted(globs)}
     rules_of: dict[str, list[tuple[int | str, Ignore]]] = {}
     columns = connections.c.identity, connections.c.name, connections.c.account, connections.c.counts
     for row in await tx.execute(select(*columns).order_by(connections.c.name)):
@@ -471,42 +489,56 @@ async def _measure(
         rules += [(silence.id, silence) for silence in active.of(whose)]
         for label, rule in rules:
             fits[label].connections = True
-            fits[label].matches |= _counted(rule, counts)
+            with_number = whose.identity in having.get(rule.number, ())
+            fits[label].matches |= _matches_already(rule, counts, with_number=with_number)
         rules_of[whose.identity] = rules
     for identity, rules in rules_of.items():
         wanted = [(fits[label], rule) for label, rule in rules if counting or not fits[label].matches]
-        if wanted:
-            blob = await tx.scalar(select(snapshots.c.records).where(snapshots.c.identity == identity))
-            if blob is not None:
-                _look_into(blob, wanted, codec, now)
+        if not wanted:
+            continue
+        blob = await tx.scalar(select(snapshots.c.records).where(snapshots.c.identity == identity))
+        if blob is None:
+            continue
+        _look_at_problems(blob, wanted, codec, now)
+        left = [(fit, rule) for fit, rule in wanted if not fit.matches]
+        left = [(fit, rule) for fit, rule in left if identity in having.get(rule.number, {identity})]
+        if left:
+            _look_at_numbers(blob, left, codec, now)
     return fits
 
 
-def _look_into(blob: bytes, wanted: Sequence[tuple[Fit, Ignore]], codec: Codec, now: datetime) -> None:
-    """Add what rules match among the numbers of a connection."""
+def _matches_already(rule: Ignore, counts: Counts, *, with_number: bool) -> bool:
+    """Whether a rule matches some number of a connection as its counts and the index of numbers show it.
+
+    `with_number`: the connection has a number that the rule's glob may match.
+    """
+    if isinstance(rule, Silence) and rule.keys is not None:
+        return False
+    if rule.number != _ANY:
+        return with_number and "[" not in rule.number and not (rule.state or rule.issue)
+    if rule.state and rule.issue:
+        return False
+    if rule.state:
+        return _any_of(rule.state, counts.states)
+    return _any_of(rule.issue, counts.issues) if rule.issue else counts.total > 0
+
+
+def _any_of(name: str, counted: Mapping[str, int]) -> bool:
+    return any(many and each.casefold() == name.casefold() for each, many in counted.items())
+
+
+def _look_at_problems(blob: bytes, wanted: Sequence[tuple[Fit, Ignore]], codec: Codec, now: datetime) -> None:
+    """Add the numbers in trouble that rules match, those that were removed among them."""
     tracks = codec.unpack_tracks(blob).values()
     for fit, rule in wanted:
         quiet = {track.key for track in tracks if concerns(rule, track, now)}
         fit.quiet += len(quiet)
         fit.matches |= bool(quiet)
-    left = [(fit, rule) for fit, rule in wanted if not fit.matches]
-    if not left:
-        return
+
+
+def _look_at_numbers(blob: bytes, wanted: Sequence[tuple[Fit, Ignore]], codec: Codec, now: datetime) -> None:
+    """Add whether rules match some number, ready or not."""
     for raw in codec.unpack_numbers(blob).values():
         number = codec.unpack_number(raw)
-        for fit, rule in left:
+        for fit, rule in wanted:
             fit.matches |= rule.covers(number, now) and (rule.issue is None or has_issue(rule.issue, number))
-
-
-def _counted(rule: Ignore, counts: Counts) -> bool:
-    """Whether the counts of a connection alone show that a rule matches some number of it."""
-    about_some = rule.number != "*" or (isinstance(rule, Silence) and rule.keys is not None)
-    if about_some or (rule.state and rule.issue):
-        return False
-    if rule.state or rule.issue:
-        name, counted = (
-            (rule.state or rule.issue or "").casefold(),
-            counts.states if rule.state else counts.issues,
-        )
-        return any(many and each.casefold() == name for each, many in counted.items())
-    return counts.total > 0
