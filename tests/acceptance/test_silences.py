@@ -26,7 +26,7 @@ async def silence(daemon: Daemon, *arguments: str) -> Any:
 async def test_silence_holds_through_a_kill_and_what_still_drifts_alerts_when_it_ends(
     run_daemon: RunDaemon, provider: RunProvider, webhook_sink: WebhookSink
 ) -> None:
-    """The daemon acts on it and logs it, though a command set it; the receiver is told how the alert ended."""
+    """The daemon acts on it and logs it, though a command set it; the receiver is told how it ended."""
     api = await provider(build_world(1, 10))
     daemon = run_daemon(settings(api, webhook_sink))
     api.do("remove_routing", numbers=2)
@@ -47,13 +47,7 @@ async def test_silence_holds_through_a_kill_and_what_still_drifts_alerts_when_it
     await silence(daemon, "end", row["id"])
     await daemon.wait_for("silence.ended", silence_id=row["id"])
     await daemon.until("voicelink_ignored_numbers", 0, **gauge)
-    told = await wait_until(
-        lambda: (
-            [changes(each) for each in found]
-            if len(found := stories(webhook_sink.requests).values()) == 2
-            else None
-        ),
-        what="a new alert",
-    )
+    await wait_until(lambda: len(stories(webhook_sink.requests)) == 2, what="a new alert")
+    told = [changes(each) for each in stories(webhook_sink.requests).values()]
     assert sorted(told) == [["opened"], ["opened", "resolved"]]
     await daemon.stop()

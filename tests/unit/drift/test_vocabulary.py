@@ -42,6 +42,17 @@ def test_count_counts_states_drifts_and_issues() -> None:
     assert (counts.total, counts.total_drifting, counts.total_ignored, counts.folded) == (3, 2, 1, 0)
 
 
+def test_ignored_numbers_are_counted_by_the_state_that_shows_them() -> None:
+    """One without a count of its own is among the others; a state that drifts has a count, if only 0."""
+    states = ["NO_BOT", *words(1, LIMIT + 1)]
+    snapshot = answer(*(broken(index, state) for index, state in enumerate(states, 1)))
+    counts, vocabulary = count(snapshot, Vocabulary(), nothing, START, ignored={states[0]: 1, states[-1]: 1})
+    assert counts.ignored.keys() == counts.drifting.keys()
+    assert counts.total_ignored == 2
+    assert counts.ignored[vocabulary.group(states[-1])] >= 1
+    assert all(counts.ignored[state] <= counts.drifting[state] for state in counts.drifting)
+
+
 def test_count_takes_over_inventory_warnings_and_skips() -> None:
     """What the answer says of the rest of the inventory is shown as it is."""
     snapshot = Snapshot(numbers={}, inventory={"bots": 4}, warnings=("w1", "w2"), skipped=3)
