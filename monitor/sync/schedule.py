@@ -295,10 +295,13 @@ class Schedule:
         task.add_done_callback(lambda task: self._end(claim, task))
 
     def _end(self, claim: Claim, task: asyncio.Task[Done]) -> None:
-        if self._running.get(claim.identity, (None, None))[1] is not task or task.cancelled():
+        if self._running.get(claim.identity, (None, None))[1] is not task:
             return
+        if task.cancelled() and self._closing:
+            return  # `close` gives it back
         del self._running[claim.identity]
-        done = task.result()
+        # A library may let a cancellation of its own escape: that claim must not be held for ever.
+        done = Done(lost=True) if task.cancelled() else task.result()
         self._ended.append((claim, done))
         if done.due_at is None or self._closing or self._turn.locked():
             return  # a tick that runs looks at what has ended before it says when the next is to come

@@ -271,10 +271,13 @@ async def test_replicas_together_tick_no_more_often_than_one(house: House) -> No
     assert rests == [0.1, 0.3, 1.0]
 
 
-async def test_lost_claim_is_given_back(house: House) -> None:
-    """What could not be recorded is tried again two seconds later."""
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_lost_claim_is_given_back(house: House, *, cancelled: bool) -> None:
+    """What could not be recorded is tried again two seconds later, and so is what someone cancelled."""
 
     async def lose(claim: Claim) -> Done:
+        if cancelled:
+            raise asyncio.CancelledError
         return Done(lost=True)
 
     house.cycle.answer = lose
