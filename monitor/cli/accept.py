@@ -29,8 +29,8 @@ def accept(
 ) -> None:
     """Accept removed and reconfigured numbers of a connection as they are now.
 
-    Their alerts end with the resolution `accepted`. A drifting number cannot be accepted: fix it, or add
-    an [[ignore]] rule. The daemon acts within a second, or when it next starts.
+    Their alerts end with the resolution `accepted`. A drifting number cannot be accepted: fix it, or
+    silence it. The daemon acts within a second, or when it next starts.
 
     Exit codes:
       0  accepted

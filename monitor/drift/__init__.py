@@ -13,5 +13,6 @@ Glossary, in the order of the data:
     episode      a confirmed track, until it ends
     alert        episodes grouped for people: opened with the first, resolved with the last
     delivery     one message about an alert on its way to one receiver
+    silence      what a person keeps quiet for a while, as an ignore rule of the config does for good
     wake         the next instant at which something happens without a sync
 """
