@@ -76,7 +76,11 @@ async def add_action(tx: AsyncConnection, did: ActionRecord, now: datetime, *, l
 
 async def any_unlogged(tx: AsyncConnection) -> bool:
     """Return whether there is something that no daemon has logged yet."""
-    return await tx.scalar(select(actions.c.id).where(actions.c.logged.is_(False)).limit(1)) is not None
+    return await tx.scalar(_UNLOGGED) is not None
+
+
+# Built once: a daemon looks every second.
+_UNLOGGED = select(actions.c.id).where(actions.c.logged.is_(False)).limit(1)
 
 
 async def take_unlogged(tx: AsyncConnection) -> list[ActionRecord]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, and_, func, or_, select
+from sqlalchemy import Row, and_, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import AlertBody, Status
@@ -100,9 +100,14 @@ async def reach(tx: AsyncConnection, body: AlertBody, routes: Sequence[Route]) -
 
 async def _posted(tx: AsyncConnection, alert_id: str) -> dict[str, list[PostedTo]]:
     """Return what was posted of an alert and its parts to each URL, by receiver."""
-    members = select(episodes.c.id).outerjoin(alerts, alerts.c.id == episodes.c.alert_id)
-    members = members.where(or_(episodes.c.alert_id == alert_id, alerts.c.part_of == alert_id))
-    here = posted.c.receiver == posters.c.receiver, posted.c.url == posters.c.url
+    these = select(alerts.c.id).where(or_(alerts.c.id == alert_id, alerts.c.part_of == alert_id))
+    members = select(episodes.c.id).where(episodes.c.alert_id.in_(these)).subquery()
+    # From each member by the key of `posted`: an Alertmanager may have been posted a hundred thousand others.
+    here = and_(
+        posted.c.receiver == posters.c.receiver,
+        posted.c.url == posters.c.url,
+        posted.c.episode_id == members.c.id,
+    )
     counted = (
         select(
             posters.c.receiver,
@@ -112,8 +117,7 @@ async def _posted(tx: AsyncConnection, alert_id: str) -> dict[str, list[PostedTo
             func.count(posted.c.accepted_at).label("accepted"),
             func.max(posted.c.accepted_at).label("accepted_at"),
         )
-        .select_from(posters)
-        .outerjoin(posted, and_(*here, posted.c.episode_id.in_(members)))
+        .select_from(posters.outerjoin(members, true()).outerjoin(posted, here))
         .group_by(posters.c.receiver, posters.c.url, posters.c.error)
         .order_by(posters.c.receiver, posters.c.url)
     )
