@@ -30,7 +30,7 @@ async def database() -> AsyncIterator[str]:
 
 
 async def idle_cpu(bench: Bench) -> Measured:
-    """Part of a core that one replica uses while none of 10,000 connections is due."""
+    """Part of a core that the busiest of three replicas uses while none of 10,000 connections is due."""
     fleet = Fleet(name="1d1e", connections=bench.count(10_000, 20), interval="24h")
     async with AsyncExitStack() as stack:
         _, url = await stack.enter_async_context(provider(numbers=10))
@@ -39,16 +39,21 @@ async def idle_cpu(bench: Bench) -> Measured:
         await asyncio.to_thread(config.write_text, config_text(url, (fleet,), store, ""))
         bench.progress("storing connections", 0.0)
         await fill(config, store, numbers=10)
-        child, _ = await stack.enter_async_context(daemon(bench, url, fleet, store=store))
+        children = [
+            (await stack.enter_async_context(daemon(bench, url, fleet, store=store)))[0]
+            for _ in range(bench.count(3, 1))
+        ]
         await watch(bench, bench.pick(10.0, 1.0), "settling")
         _ask(store, "SELECT pg_stat_statements_reset()")
-        before = await child.usage()
+        before = [await child.usage() for child in children]
         await watch(bench, bench.pick(30.0, 1.0), "idling")
-        after = await child.usage()
+        after = [await child.usage() for child in children]
         calls = sum(row[1] for row in _ask(store, _STATEMENTS))
-    took_s = after.at_s - before.at_s
+    usages = list(zip(before, after, strict=True))
+    took_s = after[0].at_s - before[0].at_s
     return Measured(
-        value=cpu_s(before, after) / took_s * 100, detail=f"{calls / took_s:.1f} statements a second"
+        value=max(cpu_s(*usage) / (usage[1].at_s - usage[0].at_s) for usage in usages) * 100,
+        detail=f"{calls / took_s:.1f} statements a second by all",
     )
 
 
