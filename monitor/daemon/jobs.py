@@ -12,7 +12,6 @@ from apscheduler.schedulers.base import BaseScheduler
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock, shown_by
-from monitor.config import secrets_of
 from monitor.daemon import heartbeat
 from monitor.daemon.receivers import repeat_intervals
 from monitor.daemon.reload import ActiveConfig
@@ -278,7 +277,7 @@ class Housekeeping:
         await self.active.show_numbers(states)
 
     async def _refresh_secrets(self) -> None:
-        secrets, redactor = list(secrets_of(self.active.config)), self.active.network.redactor
+        secrets, redactor = self.active.secrets, self.active.network.redactor
 
         def refresh() -> list[Secret]:
             before = [secret.refused for secret in secrets]

@@ -163,3 +163,6 @@ async def test_secrets_of_every_config_that_was_in_force_are_hidden(site: Site, 
     with pytest.raises(StartError):
         await site.active.install(keyed("rg_live_third_3", heartbeat={"ca_file": bad_file}))
     assert hide("rg_live_account_1, rg_live_second_2, rg_live_third_3") == "***, ***, ***"
+    # Looked for once, not whenever they are read again.
+    assert [secret.reveal() for secret in site.active.secrets] == ["rg_live_second_2"]
+    assert site.active.secrets is site.active.secrets
