@@ -4,8 +4,9 @@ import asyncio
 from functools import partial
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
+from monitor.drift.policy import Records
 from monitor.drift.rules import Silence
 from monitor.drift.silences import NewSilence
 from monitor.errors import Invalid, StoreUnavailable, UnknownName
@@ -24,7 +25,7 @@ from monitor.store.silences import (
     stop_silence,
     take_begun_and_ended,
 )
-from monitor.store.tables import alerts, connections, silenced
+from monitor.store.tables import alerts, connections, silenced, snapshots
 from tests.fakes.fleet import Fleet
 from tests.fakes.stored import (
     MINUTE,
@@ -36,7 +37,10 @@ from tests.fakes.stored import (
     look_again,
     named,
     number,
+    stepped,
+    tell,
     watch,
+    work,
 )
 
 OPS = Actor(user="ops", address=COMMAND)
@@ -187,3 +191,19 @@ async def test_nothing_is_left_of_a_silence_that_the_store_does_not_take(databas
     async with database.read() as tx:
         assert len((await silence_rows(tx, Codec(), NOW)).rows) == 1
         assert len((await tx.execute(select(silenced))).all()) == 2
+
+
+async def test_silence_set_during_a_sync_makes_the_policy_run_once_more(database: Database) -> None:
+    """The sync had read none; what it opens is looked at again at once, with the silence."""
+    await begin(database, "a")
+    ledger = Ledger(database, Codec())
+    claim = (await claim_all(database))["a"]
+    stored = await ledger.load(claim)
+    async with database.write() as tx:
+        await tx.execute(insert(snapshots).values(identity="a", records=Codec().pack_records(Records())))
+    set_ = await silence(database, connection="*")
+    done = stepped(stored.records, claim, *BAD)
+    await ledger.keep(work(claim, done), tell("hook"))
+    claim = (await claim_all(database))["a"]
+    assert (claim.policy_due, claim.sync_due) == (True, False)
+    assert [each.id for each in (await ledger.load(claim)).silences] == [set_.id]
