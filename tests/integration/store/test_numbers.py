@@ -30,7 +30,7 @@ from monitor.store.numbers import Match, NumberDetail, number_named
 from monitor.store.outbox import StoredOutbox
 from monitor.store.queries import numbers
 from monitor.store.silences import set_silence
-from monitor.store.tables import alerts, episodes, posted, snapshots
+from monitor.store.tables import alerts, episodes, posted, posters, snapshots
 from tests.fakes.clock import FakeClock
 from tests.fakes.fleet import BAD, GOOD, Fleet
 from tests.fakes.stored import LEASE, MINUTE, NOW, SECOND, begin, fresh, named, number, stepped, work
@@ -283,17 +283,20 @@ async def test_receivers_say_what_became_of_their_messages(world: World) -> None
     """Told, tried, refused for good, filtered; an Alertmanager is told when it accepted a post."""
     for _ in range(2):
         await world.sync("a", number(ACME, "NO_BOT"))
+    to = {"receiver": "am", "url": "http://am"}
+    async with world.database.write() as tx:
+        await tx.execute(insert(posters).values(**to, holder="me"))
     told = "\n".join((await world.number()).explanation)
     assert "pd not told: severity warning is below its min_severity critical." in told
     assert "hook not told yet: its message is queued." in told
-    assert "am not told yet: nothing has been sent to it." in told
+    assert "am not told yet: it is to be posted." in told
     await world.settle(LOG, Sent, answer="written")
     soon = {"next_try_at": world.at + SECOND, "refusal": Refusal.RETRY}
     await world.settle("hook", Failed, error="503 Service Unavailable", **soon)
     async with world.database.write() as tx:
         episode_id = await tx.scalar(select(episodes.c.id))
-        post = {"receiver": "am", "url": "http://am", "episode_id": episode_id, "fingerprint": "f"}
-        await tx.execute(insert(posted).values(**post, labels={}, changed_at=world.at, accepted_at=world.at))
+        post: dict[str, Any] = to | {"episode_id": episode_id, "fingerprint": "f", "labels": {}}
+        await tx.execute(insert(posted).values(**post, changed_at=world.at, accepted_at=world.at))
     told = "\n".join((await world.number()).explanation)
     assert "log told at 2026-03-01 12:02:00 UTC." in told
     assert "am told at 2026-03-01 12:02:00 UTC." in told
