@@ -344,8 +344,8 @@ def _postgres(url: str, shown: str) -> tuple[AsyncEngine, AsyncEngine]:
     try:
         from monitor.store.postgresql import Postgres  # noqa: PLC0415 - an extra, and slow to import
 
-        postgres = Postgres(PostgresUrl.of(url))
-        return postgres.engine(1), postgres.engine(_READERS)
+        parsed = PostgresUrl.of(url)
+        return Postgres(parsed, writes=True).engine(1), Postgres(parsed, writes=False).engine(_READERS)
     except ImportError as exc:
         wanted = "pip install 'voicelink-drift-monitor[postgres]'"
         raise StartError(f"PostgreSQL needs an extra; run: {wanted}") from exc

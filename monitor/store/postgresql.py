@@ -81,7 +81,7 @@ def _is_sound(asked: Iterable[tuple[str, str]]) -> bool:
 
 
 class Postgres:
-    """Makes the engines of one URL.
+    """Makes engines of one URL: those that write, or those that only read.
 
     The server is asked for the limits of statements when a connection begins. A pooler that shares
     connections between clients refuses that: then each transaction asks for them.
@@ -90,15 +90,14 @@ class Postgres:
         ValueError: A parameter cannot be used.
     """
 
-    def __init__(self, url: PostgresUrl) -> None:
+    def __init__(self, url: PostgresUrl, *, writes: bool) -> None:
         require_sound(url)
         self._url = url
-        limits = {
-            "statement_timeout": url.statement_timeout_s,
-            "lock_timeout": url.lock_timeout_s,
-            # One that is suspended in a transaction keeps others waiting no longer than they would wait.
-            "idle_in_transaction_session_timeout": url.lock_timeout_s,
-        }
+        limits = {"statement_timeout": url.statement_timeout_s, "lock_timeout": url.lock_timeout_s}
+        if writes:
+            # One that is suspended in a transaction keeps others waiting no longer than they would wait. One
+            # that reads holds up nobody, and may take its time over 100,000 rows.
+            limits["idle_in_transaction_session_timeout"] = url.lock_timeout_s
         self._options = " ".join(f"-c {name}={limit}s" for name, limit in limits.items())
         settings = ", ".join(f"set_config('{name}', '{limit}s', true)" for name, limit in limits.items())
         self._ask = f"SELECT {settings}"

@@ -16,11 +16,16 @@ from tests.servers.postgres import PostgresServer, run_pgbouncer
 from tests.servers.process import free_port
 from tests.servers.wire import Wire
 
-LIMITS = text("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
+LIMITS = text(
+    "SELECT current_setting('statement_timeout'), current_setting('lock_timeout'),"
+    " current_setting('idle_in_transaction_session_timeout')"
+)
+USUAL = [("10s", "5s", "5s"), ("10s", "5s", "0")]
+"""Of a transaction that writes; and of one that reads, which holds up no other and may take its time."""
 
 
-async def limits(database: Database) -> list[tuple[str, str]]:
-    """Return the limits of a statement that writes, and of one that reads."""
+async def limits(database: Database) -> list[tuple[str, ...]]:
+    """Return the limits of a transaction that writes, and of one that reads."""
     found = []
     for transaction in (database.write, database.read):
         async with transaction() as tx:
@@ -48,13 +53,13 @@ async def test_url_works(url: str, postgres: str, postgres_server: PostgresServe
     async with Database(filled) as database:
         await database.migrate()
         await database.check()
-        assert await limits(database) == [("10s", "5s")] * 2
+        assert await limits(database) == USUAL
 
 
 async def test_limits_are_those_of_the_url(postgres: str) -> None:
     """Seconds, as for connect_timeout."""
     async with Database(f"{postgres}?statement_timeout=60&lock_timeout=2") as database:
-        assert await limits(database) == [("1min", "2s")] * 2
+        assert await limits(database) == [("1min", "2s", "2s"), ("1min", "2s", "0")]
 
 
 @pytest.mark.parametrize(("mode", "size"), [("session", 10), ("transaction", 2)])
@@ -68,7 +73,7 @@ async def test_pooler_works_as_it_is(
             await one.migrate()
             for _ in range(10):
                 await asyncio.gather(one.check(), other.check())
-                assert await limits(one) == await limits(other) == [("10s", "5s")] * 2
+                assert await limits(one) == await limits(other) == USUAL
             async with Database(postgres) as direct, direct.read() as tx:
                 assert (await tx.execute(text("SELECT count(*) FROM pg_prepared_statements"))).scalar() == 0
 
