@@ -85,11 +85,12 @@ def bring_up_to_date(connection: Connection) -> None:
 
 @contextlib.contextmanager
 def _unhurried(connection: Connection) -> Iterator[None]:
-    """Let statements take as long as they need, and no other replica migrate meanwhile.
+    """Let statements, and what is between them, take as long as they need; let no other replica migrate.
 
     Waiting for locks keeps its limit: a table that is in use is not waited for with all others behind.
     """
-    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
     link: Any = connection.connection.driver_connection
     silent_s, link.silent_s = link.silent_s, math.inf
     try:

@@ -213,7 +213,8 @@ async def test_transaction_of_a_suspended_process_keeps_others_waiting_for_secon
 SLOW = (
     (
         "CREATE FUNCTION wait() RETURNS event_trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN IF to_regclass('told') IS NOT NULL THEN PERFORM pg_sleep(3.5); END IF; END $$"
+        " $$ BEGIN ASSERT current_setting('idle_in_transaction_session_timeout') = '0';"
+        " IF to_regclass('told') IS NOT NULL THEN PERFORM pg_sleep(3.5); END IF; END $$"
     ),
     "CREATE EVENT TRIGGER wait ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION wait()",
 )
