@@ -1,6 +1,9 @@
 """The real daemon and the real Alertmanager: level with each other whatever happens to either."""
 
+import asyncio
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -160,7 +163,10 @@ async def test_resolve_while_alertmanager_was_away_arrives_when_it_is_back(
 async def test_sigkill_of_the_monitor_neither_resolves_nor_duplicates(
     provider: RunProvider, run_daemon: RunDaemon, alertmanager: StartAlertmanager, webhook_sink: WebhookSink
 ) -> None:
-    """Alertmanager does not notice that the monitor died and came back."""
+    """Alertmanager does not notice that the monitor died and came back.
+
+    Nor is it forgotten who has acknowledged the alert: an annotation, while it stays the same alert.
+    """
     api, manager = await provider(), await alertmanager(quick_route(webhook_sink))
     daemon = run_daemon(settings(api, receivers=[to(manager.url)]))
     await daemon.start()
@@ -168,6 +174,16 @@ async def test_sigkill_of_the_monitor_neither_resolves_nor_duplicates(
     await until_firing(manager, 3)
     await wait_until(lambda: len(told(webhook_sink, "firing")) == 3, what="the pages")
     before = await manager.alerts()
+    [opened] = daemon.events("alert.opened")
+    command = [sys.executable, "-m", "monitor", "ack", opened["alert_id"][:8], "--by", "asha"]
+    folder = daemon.config_file.parent
+    await asyncio.to_thread(subprocess.run, command, cwd=folder, check=True, timeout=60)
+
+    async def acknowledged() -> bool:
+        said = [each["annotations"].get("acknowledged", "") for each in await manager.alerts()]
+        return [text.partition(" at ")[0] for text in said] == ["Acknowledged by asha"] * 3
+
+    await wait_until(acknowledged, what="the annotation")
     for _ in range(2):
         await daemon.kill()
         await daemon.start()
@@ -176,6 +192,8 @@ async def test_sigkill_of_the_monitor_neither_resolves_nor_duplicates(
     assert {each["fingerprint"]: each["startsAt"] for each in after} == {
         each["fingerprint"]: each["startsAt"] for each in before
     }
+    assert await acknowledged()
+    assert len(daemon.events("alert.acknowledged")) == 1
     assert (len(told(webhook_sink, "firing")), told(webhook_sink, "resolved")) == (3, [])
 
 
