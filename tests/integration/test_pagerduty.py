@@ -69,16 +69,18 @@ async def test_pagerduty_takes_every_kind_of_message(
 async def test_pagerduty_alert_from_opening_to_end(
     http: httpx.AsyncClient, webhook_sink: WebhookSink
 ) -> None:
-    """An update adds to the same alert, and the resolve closes it."""
+    """An update and who sees to it add to the same alert, and the resolve closes it."""
     double = PagerDuty(KEY)
     webhook_sink.script(double)
     pager = receiver(http, webhook_sink.url)
     await pager.send(delivery_of())
     await pager.send(delivery_of(msgspec.structs.replace(BODY, change=Notice.UPDATED, numbers_added=2)))
+    await pager.send(delivery_of(msgspec.structs.replace(BODY, change=Notice.ACKNOWLEDGED)))
     assert double.open == {"a1"}
     await pager.send(delivery_of(resolved()))
     assert double.open == set()
-    assert [event["event_action"] for event in double.alerts["a1"]] == ["trigger", "trigger", "resolve"]
+    actions = [event["event_action"] for event in double.alerts["a1"]]
+    assert actions == ["trigger", "trigger", "acknowledge", "resolve"]
 
 
 async def test_pagerduty_takes_the_largest_message(

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from monitor.store.alerts import alert_body, firing
 from monitor.store.connections import watched
 from monitor.store.failures import failing
+from monitor.store.requests import acknowledge
 from monitor.store.tables import connections
 from tests.fakes.rig import Rig, rig
 
@@ -57,6 +59,25 @@ async def test_wrong_answer_for_all_connections_is_one_page(
         told = [change for change, _ in await made.told("hook")]
         assert (told[0], told[-1]) == ("opened", "resolved")
         assert told.count("opened") == told.count("resolved") == 1
+
+
+async def test_alert_about_failures_can_be_acknowledged(tmp_path: Path) -> None:
+    """Told once, kept by every later look, and still said at the end."""
+    async with rig(tmp_path, connections=3, numbers=1) as made:
+        await watching(made, 3)
+        made.simulator.do("fault", kind="garbage")
+        await pass_time(made, 120)
+        async with made.database.write() as tx:
+            [body] = await firing(tx)
+            await acknowledge(tx, body.alert_id, by="asha", note=None, now=made.clock.now())
+        made.simulator.do("clear_faults")
+        await pass_time(made, 420)
+        told = [change for change, _ in await made.told("hook")]
+        assert (told[0], told.count("acknowledged"), told[-1]) == ("opened", 1, "resolved")
+        async with made.database.read() as tx:
+            over = await alert_body(tx, body.alert_id)
+        assert over.acknowledged is not None
+        assert (over.status, over.acknowledged.by) == ("resolved", "asha")
 
 
 async def test_answers_that_alternate_are_one_page(tmp_path: Path) -> None:
