@@ -355,9 +355,10 @@ async def _try_now(shell: Shell, receiver: str, form: Format) -> None:
         shell.terminal.json(done)
     elif done.urls:
         shell.terminal.line(f"posted to now: {', '.join(done.urls)}")
+    elif done.waiting:
+        shell.terminal.line(f"tried now: {counted(done.waiting, 'message')} for {receiver}")
     else:
-        waiting = counted(done.waiting, "message") if done.waiting else "nothing"
-        shell.terminal.line(f"tried now: {waiting} for {receiver}")
+        shell.terminal.line(f"nothing waits for {receiver}")
     shell.terminal.note("the daemon acts on this within a second, or when it next starts")
 
 
