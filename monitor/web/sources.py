@@ -12,19 +12,23 @@ from starlette.exceptions import HTTPException
 
 from monitor.clock import Clock
 from monitor.drift.rules import Ignore
+from monitor.errors import StoreUnavailable
 from monitor.store.availability import Availability, Span, Standing, availability
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
 from monitor.store.explanations import Grounds
 from monitor.store.queries import MaintenanceOf, RulesOf
-from monitor.store.rows import ConnectionRow, SyncStatus
+from monitor.store.rows import ConnectionRow, QuietNotice, SyncStatus
+from monitor.store.silences import quiet_notices
 from monitor.web.problems import STORE_AWAY_RETRY_S
 from monitor.web.status import ReadinessSource, StatusSource
 
 _READERS = 2
 """Requests that read the store at once: the rest of the daemon reads there too, and comes first."""
 _WAIT_S = 10.0
+_LOOK_EVERY = timedelta(minutes=1)
+"""Whether a rule matches nothing may take a look at every number."""
 
 IsOverdue = Callable[[str, datetime], bool]
 """Whether a connection, by its identity, ought to have been seen again since an instant."""
@@ -52,6 +56,7 @@ class Sources:
     grounds: Callable[[], Grounds]
     ignores: Callable[[], Sequence[Ignore]]
     retention: Callable[[], timedelta]
+    _noticed: list[tuple[datetime, Sequence[QuietNotice]]] = field(default_factory=list, init=False)
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READERS), init=False)
 
     @contextlib.asynccontextmanager
@@ -73,6 +78,15 @@ class Sources:
                 yield tx
         finally:
             self._turns.release()
+
+    async def notices(self) -> Sequence[QuietNotice]:
+        """Return what to know about ignore rules and silences, as of at most a minute ago."""
+        now = self.clock.now()
+        if not self._noticed or abs(now - self._noticed[0][0]) >= _LOOK_EVERY:
+            with contextlib.suppress(StoreUnavailable, HTTPException):
+                async with self.read() as tx:
+                    self._noticed[:] = [(now, await quiet_notices(tx, self.codec, self.ignores(), now))]
+        return self._noticed[0][1] if self._noticed else ()
 
     def unknown_since(self, identity: str, row: ConnectionRow) -> datetime | None:
         """Return since when a connection cannot be seen; None if it can."""

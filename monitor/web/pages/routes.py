@@ -77,7 +77,7 @@ def page_routes(pages: Pages) -> APIRouter:
     return router
 
 
-async def overview_page(_: Sources, status: MonitorStatus, request: Request) -> PageView:
+async def overview_page(sources: Sources, status: MonitorStatus, request: Request) -> PageView:
     """Return the overview, the worst first."""
     query = request.query_params
     asked = text(query, "connection")
@@ -101,6 +101,7 @@ async def overview_page(_: Sources, status: MonitorStatus, request: Request) -> 
             "seen": seen(status, blind),
             "blind": blind,
             "last_success_at": max(succeeded, default=None),
+            "notices": await sources.notices() if status.store_ok else (),
             "done": query.get("done"),
         },
         refreshes=True,

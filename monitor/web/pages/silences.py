@@ -50,6 +50,4 @@ async def silences_page(sources: Sources, _: MonitorStatus, request: Request) ->
             ],
             "done": query.get("done"),
         },
-        refreshes=after is None,
-        typed=True,
     )

@@ -511,7 +511,7 @@ async def test_silences_say_what_they_do_and_what_is_odd(site: Site) -> None:
         form = {"connection": "name*", "state": "", "for": "2h", "reason": "bot is being replaced"}
         done = await site.client.post("/silences", data=form, auth=USER)
         assert (done.status_code, done.headers["location"]) == (303, "/silences?done=silenced")
-        page = await text(site, "/silences?number=100")
+        page, overview = await text(site, "/silences?number=100"), await text(site, "/")
         [ending] = re.findall(r'action="(/silences/[^"]+/end)"', page)
         site.lifecycle = False
         reading = await text(site, "/silences")
@@ -531,6 +531,8 @@ async def test_silences_say_what_they_do_and_what_is_odd(site: Site) -> None:
         'name="number" value="100"',
     ):
         assert word in page, word
+    for word in ("connection name* ends within a day", "connection nobody-* matches no connections"):
+        assert word in overview, word
     assert 'method="post"' not in reading
     assert "voicelink-monitor silence add" in reading
     assert "bot is being replaced" not in after
@@ -732,9 +734,25 @@ async def test_no_name_or_state_brings_markup(site: Site) -> None:
         config_error=EVIL,
     )
     async with site.serve():
-        for address in ("/", PAGE, f"{PAGE}?show=all", f"{PAGE}?state={path(EVIL)}", "/alerts", "/changes"):
-            page = await text(site, address)
-            assert foreign(page) == []
+        [alert] = re.findall(r'href="(/alerts/[0-9a-f]+)"', await text(site, "/alerts"))[:1]
+        for address in (
+            "/",
+            PAGE,
+            f"{PAGE}?show=all",
+            f"{PAGE}?state={path(EVIL)}",
+            "/alerts",
+            f"/alerts?connection={path(EVIL)}",
+            "/changes",
+            alert,
+            "/numbers/1",
+            f"/numbers?number={path(EVIL)}",
+            f"/silences?number={path(EVIL)}",
+        ):
+            form = {"state": EVIL, "for": "2h", "reason": EVIL, "by": EVIL}
+            if address.startswith("/silences"):
+                assert (await site.client.post("/silences", data=form)).status_code == 303
+            page = (await site.client.get(address)).text
+            assert foreign(page) == [], address
             assert "&lt;script&gt;" in page
 
 
