@@ -20,10 +20,14 @@ from monitor.config import Config
 from monitor.daemon.app import Daemon
 from monitor.daemon.build import Parts, build
 from monitor.daemon.presence import INTERVAL
+from monitor.drift.silences import NewSilence
 from monitor.errors import InDoubt
 from monitor.simulator import Simulator, World, build_world
+from monitor.store.actions import COMMAND, Actor
+from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.migrations import REVISIONS
+from monitor.store.silences import set_silence, stop_silence
 from monitor.store.tables import alerts, connections, deliveries, discoveries, fleet, receivers, replicas
 from monitor.store.trouble import Trouble
 from monitor.web.server import bind
@@ -548,7 +552,10 @@ async def test_account_without_free_slots_starves_no_other(postgres: str) -> Non
 
 
 async def test_gauges_of_all_replicas_follow_a_step_of_the_policy_alone(group: Group) -> None:
-    """The end of an ignore rule, which one of them sees without a sync, is in the metrics of each."""
+    """What ignore rules and silences do, which one sees without a sync, is in the metrics of each.
+
+    A silence that a command sets and ends is logged by one of them.
+    """
     ends_at = datetime.now(UTC) + timedelta(seconds=15)
     config = group.config(
         schedule={"interval": "1h", "recheck_interval": "1h"},
@@ -576,4 +583,18 @@ async def test_gauges_of_all_replicas_follow_a_step_of_the_policy_alone(group: G
     await wait_until(lambda: shown(2), what="what is ignored, everywhere", timeout_s=14)
     synced = {row.identity: row.synced_at for row in await group.rows(connections)}
     await wait_until(lambda: shown(0), what="the end of it, everywhere", timeout_s=60)
+
+    new = NewSilence(connection="conn-0002", for_="2h", reason="known")
+    ops, now = Actor(user="ops", address=COMMAND), SystemClock().now
+    set_ = await set_silence(group.database, Codec(), new, ops, now(), logged=False)
+    await wait_until(lambda: shown(2), what="what is silenced, everywhere", timeout_s=60)
+    await stop_silence(group.database, set_.silence.id, ops, now(), logged=False)
+    await wait_until(lambda: shown(0), what="the end of the silence, everywhere", timeout_s=60)
     assert {row.identity: row.synced_at for row in await group.rows(connections)} == synced
+
+    def logged() -> list[int]:
+        lines = [line["event"] for member in members for line in member.log.lines]
+        return [lines.count(event) for event in ("silence.started", "silence.ended", "action.performed")]
+
+    await wait_until(lambda: min(logged()) > 0 and logged()[-1] > 1, what="its end in the log")
+    assert logged() == [1, 1, 2]
