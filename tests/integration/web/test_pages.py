@@ -137,7 +137,7 @@ async def test_overview_shows_what_cannot_be_seen_as_unknown(site: Site) -> None
     assert [page.count(f'class="{rest}" x=') for rest in ("ready", "unknown")] == [1, 1]
     assert "<h1>2 of 14 numbers drifting</h1>" in page
     assert "<b>5</b> ready, 7 unknown" in page
-    assert "unknown since <time" in page
+    assert 'unknown since <span class="at"><time' in page
     for each in (blind, away):
         assert "<h1>5 of 5 numbers unknown</h1>" in each
         assert 'class="ready"' not in each
