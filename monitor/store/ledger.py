@@ -19,7 +19,7 @@ from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
 from monitor.store.inventory import take_stock
-from monitor.store.silences import leave, silences_of
+from monitor.store.silences import ANY_ACTIVE, leave, silences_of
 from monitor.store.tables import acceptances, connections, snapshots
 
 
@@ -77,7 +77,8 @@ class Ledger:
         async with self._database.read() as tx:
             row = (await tx.execute(_STATE, which)).first()
             accepted = list(await tx.execute(_ACCEPTED, which)) if claim.policy_due else []
-            silences = await silences_of(tx, claim.identity)
+            silenced = row is None or row.any_silence
+            silences = await silences_of(tx, claim.identity) if silenced else ()
         return StoredState(
             records=self._codec.unpack_records(row.records) if row is not None else Records(),
             counts=self._codec.unpack_counts(row.counts) if row is not None and row.counts else None,
@@ -127,7 +128,7 @@ class Ledger:
 
 # Statements of every sync are built once: building one takes longer than running it.
 _STATE = (
-    select(snapshots.c.records, connections.c.counts)
+    select(snapshots.c.records, connections.c.counts, ANY_ACTIVE.label("any_silence"))
     .join(connections, connections.c.identity == snapshots.c.identity)
     .where(snapshots.c.identity == bindparam("which"))
 )

@@ -357,6 +357,9 @@ def _over(now: datetime) -> Any:
 
 _END_UNLOGGED = and_(silences.c.ended_at.is_not(None), silences.c.end_logged.is_(False))
 
+ANY_ACTIVE = select(silences.c.id).where(silences.c.ended_at.is_(None)).exists()
+"""Whether there is any silence that has not ended."""
+
 _RULE = ("id", "connection", "number", "state", "issue", "alert", "until", "until_ready", "reason", "by")
 _STANDING = [silences.c[name] for name in _RULE]
 _ORDER = (silences.c.created_at, silences.c.id, silenced.c.key)

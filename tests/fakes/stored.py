@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import event, select, update
+from sqlalchemy import Engine, event, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Notice
@@ -183,3 +183,16 @@ def recorded(tx: AsyncConnection) -> Iterator[list[tuple[str, Any]]]:
     event.listen(connection, "before_cursor_execute", record)
     yield statements
     event.remove(connection, "before_cursor_execute", record)
+
+
+@contextmanager
+def recorded_everywhere() -> Iterator[list[str]]:
+    """Give the statements of all databases that are run meanwhile."""
+    statements: list[str] = []
+
+    def record(*call: Any) -> None:
+        statements.append(call[2])
+
+    event.listen(Engine, "before_cursor_execute", record)
+    yield statements
+    event.remove(Engine, "before_cursor_execute", record)

@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from sqlalchemy import Engine, Table, event, func, select, text, update
+from sqlalchemy import Table, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor import __version__
@@ -32,6 +32,7 @@ from monitor.store.tables import alerts, connections, deliveries, discoveries, f
 from monitor.store.trouble import Trouble
 from monitor.web.server import bind
 from tests.fakes.log import FakeLog
+from tests.fakes.stored import recorded_everywhere
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import wait_until
 from tests.servers.webhook import WebhookSink
@@ -39,19 +40,6 @@ from tests.servers.wire import Wire
 
 _ENROLS = str(select(receivers.c.name))
 """What is asked once whenever a config is taken into the store."""
-
-
-@contextmanager
-def recorded_everywhere() -> Iterator[list[str]]:
-    """Give the statements of all databases that are run meanwhile."""
-    statements: list[str] = []
-
-    def record(*call: Any) -> None:
-        statements.append(call[2])
-
-    event.listen(Engine, "before_cursor_execute", record)
-    yield statements
-    event.remove(Engine, "before_cursor_execute", record)
 
 
 class ShiftedClock(SystemClock):

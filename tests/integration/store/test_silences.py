@@ -37,6 +37,7 @@ from tests.fakes.stored import (
     look_again,
     named,
     number,
+    recorded_everywhere,
     stepped,
     tell,
     watch,
@@ -207,3 +208,21 @@ async def test_silence_set_during_a_sync_makes_the_policy_run_once_more(database
     claim = (await claim_all(database))["a"]
     assert (claim.policy_due, claim.sync_due) == (True, False)
     assert [each.id for each in (await ledger.load(claim)).silences] == [set_.id]
+
+
+async def test_step_asks_for_silences_only_where_there_are_any(database: Database) -> None:
+    """Without one, the question costs no statement of its own."""
+    await begin(database, "a")
+    await Story(database).sync(*BAD)
+    loaded = []
+    for _ in range(2):
+        async with database.write() as tx:
+            await look_again(tx, NOW)
+        claim = (await claim_all(database))["a"]
+        with recorded_everywhere() as statements:
+            await Ledger(database, Codec()).load(claim)
+        loaded.append(len([each for each in statements if "LEFT OUTER JOIN silenced" in each]))
+        await silence(database, connection="*", reason=f"{len(loaded)}")
+        async with database.write() as tx:
+            await tx.execute(update(connections).values(lease_until=None))
+    assert loaded == [0, 1]
