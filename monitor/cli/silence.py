@@ -23,8 +23,9 @@ from monitor.drift.silences import NewSilence
 from monitor.errors import Invalid, Refused, UnknownName
 from monitor.store.codec import Codec
 from monitor.store.paging import Page
+from monitor.store.quiet import quiet_notices, silence_rows
 from monitor.store.rows import QuietNotice, SilenceRow
-from monitor.store.silences import quiet_notices, set_silence, silence_rows, stop_silence
+from monitor.store.silencing import set_silence, stop_silence
 
 NO_SUCH_ID = 1
 

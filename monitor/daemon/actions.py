@@ -47,7 +47,8 @@ from monitor.store.requests import (
     retry_now,
 )
 from monitor.store.rows import SilenceRow
-from monitor.store.silences import set_silence, stop_silence, take_begun_and_ended
+from monitor.store.silences import take_begun_and_ended
+from monitor.store.silencing import set_silence, stop_silence
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
 from monitor.store.explanations import Grounds
 from monitor.store.queries import MaintenanceOf, RulesOf
+from monitor.store.quiet import quiet_notices
 from monitor.store.rows import ConnectionRow, QuietNotice, SyncStatus
-from monitor.store.silences import quiet_notices
 from monitor.web.problems import STORE_AWAY_RETRY_S
 from monitor.web.status import ReadinessSource, StatusSource
 

@@ -10,8 +10,8 @@ from starlette.requests import Request
 
 from monitor.drift.silences import NewSilence
 from monitor.errors import Invalid, Refused, UnknownName
+from monitor.store.quiet import silence_rows
 from monitor.store.rows import SilenceRow
-from monitor.store.silences import silence_rows
 from monitor.web.actions import Actions, actor_of
 from monitor.web.api import parameters as ask
 from monitor.web.api.answers import Listing, listing_of

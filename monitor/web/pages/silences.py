@@ -5,7 +5,7 @@ from datetime import datetime
 from starlette.requests import Request
 
 from monitor.drift.silences import in_words
-from monitor.store.silences import quiet_notices, silence_rows
+from monitor.store.quiet import quiet_notices, silence_rows
 from monitor.web.pages.filters import cursor, text
 from monitor.web.pages.site import PageView
 from monitor.web.sources import Sources

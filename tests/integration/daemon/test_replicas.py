@@ -27,7 +27,7 @@ from monitor.store.actions import COMMAND, Actor
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.migrations import REVISIONS
-from monitor.store.silences import set_silence, stop_silence
+from monitor.store.silencing import set_silence, stop_silence
 from monitor.store.tables import alerts, connections, deliveries, discoveries, fleet, receivers, replicas
 from monitor.store.trouble import Trouble
 from monitor.web.server import bind

@@ -29,7 +29,7 @@ from monitor.store.ledger import Ledger, StepRecord
 from monitor.store.numbers import Match, NumberDetail, number_named
 from monitor.store.outbox import StoredOutbox
 from monitor.store.queries import numbers
-from monitor.store.silences import set_silence
+from monitor.store.silencing import set_silence
 from monitor.store.tables import alerts, episodes, posted, posters, snapshots
 from tests.fakes.clock import FakeClock
 from tests.fakes.fleet import BAD, GOOD, Fleet

@@ -15,16 +15,10 @@ from monitor.store.codec import Codec
 from monitor.store.connections import begin_watching, stop_watching
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
+from monitor.store.quiet import silence_rows
 from monitor.store.rows import SilenceRow
-from monitor.store.silences import (
-    active_silences,
-    any_to_log,
-    leave,
-    set_silence,
-    silence_rows,
-    stop_silence,
-    take_begun_and_ended,
-)
+from monitor.store.silences import active_silences, any_to_log, leave, take_begun_and_ended
+from monitor.store.silencing import set_silence, stop_silence
 from monitor.store.tables import alerts, connections, silenced, snapshots
 from tests.fakes.fleet import Fleet
 from tests.fakes.stored import (

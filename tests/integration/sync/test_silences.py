@@ -13,8 +13,10 @@ from monitor.drift.silences import NewSilence
 from monitor.errors import Invalid, Refused, UnknownName
 from monitor.store.actions import COMMAND, Actor
 from monitor.store.queries import alert_bodies, problems
+from monitor.store.quiet import quiet_notices, silence_rows
 from monitor.store.rows import SilenceRow
-from monitor.store.silences import any_to_log, quiet_notices, set_silence, silence_rows, stop_silence
+from monitor.store.silences import any_to_log
+from monitor.store.silencing import set_silence, stop_silence
 from monitor.store.tables import silenced
 from tests.fakes.log import FakeLog
 from tests.fakes.rig import Rig, rig

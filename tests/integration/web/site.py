@@ -30,7 +30,7 @@ from monitor.store.database import Database
 from monitor.store.explanations import LOG, Grounds
 from monitor.store.requests import Acknowledged, RetriedNow
 from monitor.store.rows import SilenceRow
-from monitor.store.silences import set_silence, stop_silence
+from monitor.store.silencing import set_silence, stop_silence
 from monitor.store.tables import silences
 from monitor.web.actions import Actions, action_routes
 from monitor.web.api import api_routes
