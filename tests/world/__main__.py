@@ -1,4 +1,4 @@
-"""Plays many worlds: `python -m tests.world --seeds N [--seed S] [--hours H]`."""
+"""Plays many worlds: `python -m tests.world --seeds N [--seed S] [--hours H] [--replicas R]`."""
 
 import argparse
 import sys
@@ -9,8 +9,9 @@ from tests.world.events import World, from_json, to_json
 from tests.world.evidence import Problem
 from tests.world.model import check
 from tests.world.plan import plan
-from tests.world.play import Played, play
+from tests.world.play import Played
 from tests.world.promises import KEPT, NEW, Promises
+from tests.world.replicas import play_anywhere
 from tests.world.shrink import shrink
 
 MOST_OF_A_KIND = 4
@@ -22,6 +23,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1, help="how many worlds")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--hours", type=float, default=6.0, help="how long each world lasts")
+    parser.add_argument(
+        "--replicas", type=int, default=0, help="how many share a PostgreSQL; none: one daemon on SQLite"
+    )
     parser.add_argument(
         "--new", action="store_true", help="hold the tree to the promises it does not keep yet"
     )
@@ -36,12 +40,15 @@ def main() -> int:
     worlds = (
         [from_json(args.replay.read_bytes())]
         if args.replay
-        else [plan(seed, hours=args.hours) for seed in range(args.seed, args.seed + args.seeds)]
+        else [
+            plan(seed, hours=args.hours, replicas=args.replicas)
+            for seed in range(args.seed, args.seed + args.seeds)
+        ]
     )
     began_s = time.monotonic()
     failed = 0
     for world in worlds:
-        played = play(world)
+        played = play_anywhere(world)
         problems = check(played, promises)
         failed += bool(problems)
         verdict = f"{len(problems)} problems" if problems else "well"

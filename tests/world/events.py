@@ -61,18 +61,21 @@ class Kill(Event, frozen=True, kw_only=True):
     after_steps: int
     down_s: float
     on: str = ""
+    replica: int = 0
 
 
 class Restart(Event, frozen=True, kw_only=True):
     """The process is told to end, and is started again."""
 
     down_s: float
+    replica: int = 0
 
 
 class Suspend(Event, frozen=True, kw_only=True):
     """The process is stopped and goes on later, as after SIGSTOP and SIGCONT."""
 
     lasts_s: float
+    replica: int = 0
 
 
 class Without(Event, frozen=True, kw_only=True):
@@ -135,7 +138,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that makes a world what it is.
 
     `connections` are their sizes; `accounts` says to which account each belongs. `quiet` are the spans, begin
-    and end, in which nothing happens; at the end of each the receivers must agree with the truth.
+    and end, in which nothing happens; at the end of each the receivers must agree with the truth. `ahead_s`
+    says how wrong the clock of each replica is; without any, one daemon has a SQLite file to itself.
     """
 
     seed: int
@@ -144,6 +148,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     interval_s: int
     quiet: tuple[tuple[float, float], ...]
     events: tuple[AnyEvent, ...]
+    ahead_s: tuple[float, ...] = ()
 
     @property
     def ends_s(self) -> float:

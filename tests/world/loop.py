@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import heapq
+import math
 import sys
 import warnings
 from asyncio import base_events
@@ -58,6 +59,8 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._steps_left: int | None = None
         self._steps_here = 0
         self.failures: list[str] = []
+        self.clock: Any = None
+        """The wall clock of its process."""
         self.set_exception_handler(lambda _, context: self.failures.append(_told(context)))
 
     def time(self) -> float:
@@ -74,6 +77,11 @@ class VirtualLoop(base_events.BaseEventLoop):
             return False
         self._elapsed.s = max(self._elapsed.s, until_s)
         return True
+
+    @property
+    def next_at_s(self) -> float:
+        """When it has something to do next; never: infinity."""
+        return self._scheduled[0]._when if self._scheduled else math.inf
 
     def end_after(self, steps: int) -> None:
         """Let the process take so many more steps only, wherever that leaves it."""

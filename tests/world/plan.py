@@ -23,6 +23,7 @@ from tests.world.events import (
 from tests.world.provider import AGENTS, CLIENTS
 
 STORM_S, QUIET_S = 75 * 60.0, 25 * 60.0
+SHORT_STORM_S, SHORT_QUIET_S = 25 * 60.0, 15 * 60.0
 FIRST_STORM_S = 5 * 60.0
 RECEIVERS = ("hook", "picky", "pd", "am")
 STATES = ("KYC_PENDING", "SIM_SWAPPED")
@@ -33,19 +34,22 @@ _AWAY = ("500", "503", "refused", "reset", "late", "slow")
 _PARTIAL = ("empty", "most_lacking", "quarter_lacking", "all_ready")
 
 
-def plan(seed: int, *, hours: float = 6.0) -> World:
+def plan(seed: int, *, hours: float = 6.0, replicas: int = 0) -> World:
     """Return the world of a seed: storms with quiet spans between them, and a long one at the end."""
     rng = random.Random(seed)
+    apart = (0.0, -300.0, 40.0, 3600.0)
+    ahead_s = tuple(rng.choice(apart) for _ in range(replicas))
+    storm_s, quiet_s = (SHORT_STORM_S, SHORT_QUIET_S) if replicas else (STORM_S, QUIET_S)
     sizes = tuple(rng.choice((3, 6, 12, 20, 30)) for _ in range(rng.randint(2, 6)))
     accounts = tuple(rng.randrange(2) for _ in sizes)
     quiet: list[tuple[float, float]] = []
     events: list[AnyEvent] = []
     storm_begins_s = FIRST_STORM_S
     while not quiet or quiet[-1][1] < hours * 3600:
-        storm_ends_s = storm_begins_s + STORM_S
-        events += _storm(rng, sizes, storm_begins_s, storm_ends_s)
-        quiet.append((storm_ends_s, storm_ends_s + QUIET_S))
-        storm_begins_s = storm_ends_s + QUIET_S
+        storm_ends_s = storm_begins_s + storm_s
+        events += _storm(rng, sizes, storm_begins_s, storm_ends_s, replicas)
+        quiet.append((storm_ends_s, storm_ends_s + quiet_s))
+        storm_begins_s = storm_ends_s + quiet_s
     return World(
         seed=seed,
         connections=sizes,
@@ -53,14 +57,18 @@ def plan(seed: int, *, hours: float = 6.0) -> World:
         interval_s=60,
         quiet=tuple(quiet),
         events=tuple(sorted(events, key=lambda event: event.at_s)),
+        ahead_s=ahead_s,
     )
 
 
 class _Storm:
     """Draws the events of one storm. Numbers may stay broken through the quiet span that follows."""
 
-    def __init__(self, rng: random.Random, sizes: tuple[int, ...], begins_s: float, ends_s: float) -> None:
+    def __init__(
+        self, rng: random.Random, sizes: tuple[int, ...], begins_s: float, ends_s: float, replicas: int
+    ) -> None:
         self.rng = rng
+        self.replicas = replicas
         self.sizes = sizes
         self.begins_s = begins_s
         self.ends_s = ends_s
@@ -82,6 +90,10 @@ class _Storm:
                 rng.sample(range(self.sizes[connection]), rng.randint(1, min(most, self.sizes[connection])))
             )
         )
+
+    def one_replica(self) -> int:
+        """Return one of the replicas."""
+        return self.rng.randrange(self.replicas) if self.replicas else 0
 
     def some_connections(self) -> tuple[int, ...]:
         """Return some connections; none at all means all of them."""
@@ -145,17 +157,18 @@ class _Storm:
         rng = self.rng
         at_s, down_s = self.span(1, 500)
         on = rng.choice(("", "alert", "alert", "post"))
-        return Kill(at_s=at_s, after_steps=rng.randint(1, 120), down_s=down_s, on=on)
+        steps = rng.randint(1, 120)
+        return Kill(at_s=at_s, after_steps=steps, down_s=down_s, on=on, replica=self.one_replica())
 
     def restarts(self) -> AnyEvent:
         """Restart the process."""
         at_s, down_s = self.span(1, 120)
-        return Restart(at_s=at_s, down_s=down_s)
+        return Restart(at_s=at_s, down_s=down_s, replica=self.one_replica())
 
     def suspends(self) -> AnyEvent:
         """Stop the process for a while."""
         at_s, lasts_s = self.span(2, 1200)
-        return Suspend(at_s=at_s, lasts_s=lasts_s)
+        return Suspend(at_s=at_s, lasts_s=lasts_s, replica=self.one_replica())
 
     def reconfigures(self) -> AnyEvent:
         """Change the config for a while."""
@@ -186,8 +199,10 @@ class _Storm:
         return FullDisk(at_s=at_s, lasts_s=lasts_s)
 
 
-def _storm(rng: random.Random, sizes: tuple[int, ...], begins_s: float, ends_s: float) -> list[AnyEvent]:
-    storm = _Storm(rng, sizes, begins_s, ends_s)
+def _storm(
+    rng: random.Random, sizes: tuple[int, ...], begins_s: float, ends_s: float, replicas: int
+) -> list[AnyEvent]:
+    storm = _Storm(rng, sizes, begins_s, ends_s, replicas)
     draws: list[tuple[Callable[[], AnyEvent], int, int]] = [
         (storm.breaks, 3, 7),
         (storm.removes, 0, 2),
@@ -197,7 +212,6 @@ def _storm(rng: random.Random, sizes: tuple[int, ...], begins_s: float, ends_s: 
         (storm.restarts, 0, 1),
         (storm.suspends, 0, 1),
         (storm.reconfigures, 0, 3),
-        (storm.jumps, 0, 1),
-        (storm.fills, 0, 1),
+        *([] if replicas else [(storm.jumps, 0, 1), (storm.fills, 0, 1)]),
     ]
     return [draw() for draw, least, most in draws for _ in range(rng.randint(least, most))]

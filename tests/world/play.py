@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor.errors import MonitorError, StartError
-from tests.world.clock import WorldClock, scheduled_by
+from tests.world.clock import WorldClock, scheduled_by_its_own
 from tests.world.disk import Disk, one_thread
 from tests.world.events import (
     AnyEvent,
@@ -25,7 +25,7 @@ from tests.world.events import (
     describe,
 )
 from tests.world.loop import Elapsed
-from tests.world.process import Network, Process, at_leisure
+from tests.world.process import ALONE, SELDOM_S, Network, Process, at_leisure
 from tests.world.provider import Condition, Provider
 from tests.world.receivers import Receivers
 from tests.world.settings import Settings
@@ -95,7 +95,7 @@ class Stage:
         self.disk = Disk(folder / "store.db")
         self.provider = Provider(world, self.elapsed)
         self.receivers = Receivers(self.elapsed, self.tell, lambda: self._happens("post"))
-        self.settings = Settings(world, self.disk.file)
+        self.settings = Settings(world, f"sqlite:///{self.disk.file}")
         self.network = Network(self.provider, self.receivers)
         self.played = Played(world, self.provider, self.receivers)
         self.process: Process | None = None
@@ -113,13 +113,7 @@ class Stage:
     def play(self) -> Played:
         """Play it all."""
         with contextlib.ExitStack() as stack:
-            for context in (
-                one_thread(self.disk),
-                scheduled_by(self.clock),
-                at_leisure(),
-                _silence(),
-                _no_collector(),
-            ):
+            for context in (*self._contexts(), scheduled_by_its_own(), _silence(), _no_collector()):
                 stack.enter_context(context)
             try:
                 for at_s, act in self._agenda():
@@ -132,6 +126,9 @@ class Stage:
                 self._bury()
         self.played.statements = self.disk.statements
         return self.played
+
+    def _contexts(self) -> list[contextlib.AbstractContextManager[None]]:
+        return [one_thread(self.disk), at_leisure(ALONE, SELDOM_S)]
 
     def tell(self, what: str) -> None:
         """Write a line of the story."""
@@ -190,7 +187,7 @@ class Stage:
         self.process = Process(
             elapsed=self.elapsed,
             clock=self.clock,
-            disk=self.disk,
+            cut=lambda _: self.disk.cut(),
             network=self.network,
             config=self.settings.read,
             on_line=self._line,

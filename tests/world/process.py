@@ -26,7 +26,7 @@ from tests.world.loop import Elapsed, VirtualLoop, bury
 PROVIDER = "provider"
 _END_WITHIN_S = 60.0
 
-_LEISURE: list[tuple[Any, str, Any]] = [
+ALONE: list[tuple[Any, str, Any]] = [
     (drain, "POLL_S", 60.0),
     (poster, "POLL_S", 60.0),
     (schedule, "_LONGEST_REST", timedelta(seconds=8)),
@@ -35,7 +35,7 @@ _LEISURE: list[tuple[Any, str, Any]] = [
     (tasks, "_LAG_PROBE_S", 5.0),
 ]
 """How often the daemon looks for what other processes wrote: here none does, and every look costs."""
-_SELDOM = timedelta(seconds=15)
+SELDOM_S = 15.0
 
 
 class _NoWeb:
@@ -58,14 +58,19 @@ class _NoWeb:
 
 
 @contextlib.contextmanager
-def at_leisure() -> Iterator[None]:
-    """Let daemons look for the work of other processes less often, and listen to nobody."""
+def at_leisure(leisure: list[tuple[Any, str, Any]], seldom_s: float) -> Iterator[None]:
+    """Let daemons look less often for what may have happened, and listen to nobody.
+
+    Args:
+        leisure: The modules that say how often, the names there, and what they say now.
+        seldom_s: How long jobs that run at intervals rest at least.
+    """
     every = jobs.JobRunner.every
 
     def seldom(self: jobs.JobRunner, interval: timedelta, *args: Any, **named: Any) -> None:
-        every(self, max(interval, _SELDOM), *args, **named)
+        every(self, max(interval, timedelta(seconds=seldom_s)), *args, **named)
 
-    changes = [*_LEISURE, (build, "build_web", _NoWeb), (jobs.JobRunner, "every", seldom)]
+    changes = [*leisure, (build, "build_web", _NoWeb), (jobs.JobRunner, "every", seldom)]
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
     for owner, name, value in changes:
         setattr(owner, name, value)
@@ -106,7 +111,7 @@ class Process:
     Args:
         elapsed: The world's time.
         clock: The wall clock.
-        disk: Its store.
+        cut: Cuts off what its loop has open when it dies.
         network: Everybody else.
         config: Reads the config as it is now.
         on_line: Given every line of the log.
@@ -118,16 +123,17 @@ class Process:
         *,
         elapsed: Elapsed,
         clock: WorldClock,
-        disk: Disk,
+        cut: Callable[[VirtualLoop], None],
         network: Network,
         config: Callable[[], Config],
         on_line: Callable[[MutableMapping[str, Any]], None],
         seed: int,
     ) -> None:
         self.loop = VirtualLoop(elapsed)
+        self.loop.clock = clock
         self.started_s = elapsed.s
         self.dead = False
-        self._disk = disk
+        self._cut = cut
         self._elapsed = elapsed
 
         def write(_: Any, method: str, line: MutableMapping[str, Any]) -> Any:
@@ -168,9 +174,13 @@ class Process:
             self.running.result()
         return lives
 
+    def ask_to_end(self) -> None:
+        """Tell it to end."""
+        self._stop.set()
+
     def end(self) -> None:
         """Tell it to end, and wait until it has."""
-        self._stop.set()
+        self.ask_to_end()
         until_s = self._elapsed.s + _END_WITHIN_S
         while not self.running.done() and self._elapsed.s < until_s:
             self.loop.run_to(self._elapsed.s + 0.5)
@@ -181,7 +191,7 @@ class Process:
     def cut(self) -> None:
         """Let it die, here and now: nothing of it runs any more, and what it held is free."""
         self.dead = True
-        self._disk.cut()
+        self._cut(self.loop)
         if self._store.taken is not None:
             with contextlib.suppress(OSError):
                 self._store.taken.close()

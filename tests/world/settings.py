@@ -1,7 +1,6 @@
 """The config file: what it says at an instant, and what people do to it."""
 
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from tests.world.promises import KEPT
 class Settings:
     """The file. `is_bad`: nobody can read it."""
 
-    def __init__(self, world: World, store: Path) -> None:
+    def __init__(self, world: World, store: str) -> None:
         self._world = world
         self._store = store
         self._without: list[Without] = []
@@ -80,7 +79,7 @@ class Settings:
                     for event, start, end in self._windows
                 ],
                 "receivers": self._receivers(),
-                "store": {"url": f"sqlite:///{self._store}"},
+                "store": {"url": self._store},
             }
         )
 

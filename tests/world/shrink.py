@@ -5,8 +5,9 @@ import msgspec
 from tests.world.events import AnyEvent, World
 from tests.world.evidence import Problem
 from tests.world.model import check
-from tests.world.play import Played, play
+from tests.world.play import Played
 from tests.world.promises import Promises
+from tests.world.replicas import play_anywhere
 
 MOST_TRIES = 150
 
@@ -42,6 +43,6 @@ def _with(world: World, events: tuple[AnyEvent, ...]) -> World:
 
 
 def _try(world: World, problem: Problem, promises: Promises) -> tuple[World, Played, list[Problem]] | None:
-    played = play(world)
+    played = play_anywhere(world)
     problems = [each for each in check(played, promises) if each.kind == problem.kind]
     return (world, played, problems) if problems else None

@@ -11,6 +11,7 @@ from tests.world.model import check
 from tests.world.plan import plan
 from tests.world.play import play
 from tests.world.promises import KEPT
+from tests.world.replicas import play_replicas
 
 BROKE = {
     "unreadable entries hide a removed number": World(
@@ -56,6 +57,12 @@ def test_receivers_believe_what_is_true(seed: int) -> None:
     _hold_to_promises(plan(seed))
 
 
+@pytest.mark.timeout(300)
+def test_receivers_of_replicas_believe_what_is_true(postgres: str) -> None:
+    """Three share a PostgreSQL, and are killed, suspended and reconfigured, each with a clock of its own."""
+    _hold_to_promises(plan(44, hours=0.3, replicas=3), postgres)
+
+
 @pytest.mark.parametrize("name", BROKE)
 def test_world_that_broke_a_promise_breaks_none_now(name: str) -> None:
     """What was found once stays away."""
@@ -77,7 +84,7 @@ def _pending_tasks() -> list[asyncio.Task[object]]:
     return [each for each in gc.get_objects() if isinstance(each, asyncio.Task) and not each.done()]
 
 
-def _hold_to_promises(world: World) -> None:
-    played = play(world)
+def _hold_to_promises(world: World, url: str = "") -> None:
+    played = play_replicas(world, url) if url else play(world)
     problems = check(played, KEPT)
     assert not problems, "\n".join([tell(played), *map(str, problems)])

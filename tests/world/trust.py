@@ -160,9 +160,9 @@ class Trust(Evidence):
         if suspended and not self.promises.grace_after_suspension:
             return
         stopped = [(first, last) for (_, first), (last, _) in pairwise(self.played.lives)]
-        awake_since_s = max(
-            (last for _, last in [*stopped, *self.spans(Suspend)] if last <= at_s), default=0.0
-        )
+        # While one replica is stopped, others go on.
+        slept = [] if self.played.world.ahead_s else self.spans(Suspend)
+        awake_since_s = max((last for _, last in [*stopped, *slept] if last <= at_s), default=0.0)
         last_good_s = max((answer.at_s for answer in answers if answer.how in WHOLE), default=0.0)
         # Held answers were not applied, so only the time since the monitor began to look is certain.
         if at_s - awake_since_s < STALE_S - 15:
