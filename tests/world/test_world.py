@@ -57,7 +57,7 @@ def test_receivers_believe_what_is_true(seed: int) -> None:
     _hold_to_promises(plan(seed))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_receivers_of_replicas_believe_what_is_true(postgres: str) -> None:
     """Three share a PostgreSQL, and are killed, suspended and reconfigured, each with a clock of its own."""
     _hold_to_promises(plan(44, hours=0.3, replicas=3), postgres)
