@@ -319,6 +319,8 @@ class ActiveConfig:
             spread=watchlist.spread,
             now=now,
         )
+        async with self.database.read() as tx:
+            states = [each for each in await watched(tx, self.codec) if each.identity in connections]
         self.presence = enrolled.presence
         self.state.former |= enrolled.removed
         self.state.foreign = enrolled.foreign
@@ -327,12 +329,12 @@ class ActiveConfig:
             self.state.fresh_s.pop(identity, None)
         for identity in connections:
             self.state.fresh_s.setdefault(identity, self.clock.monotonic())
-        for state in enrolled.states:
+        for state in states:
             self.announcer.restore(state, connections[state.identity], now)
         self._warn_stretched(made.config, watchlist, discovered)
         self.announcer.show_numbers(shown=made.config.metrics.numbers)
         # The store has accepted the config already: if it goes away now, the numbers come with their changes.
-        await self.show_numbers(enrolled.states)
+        await self.show_numbers(states)
         return watchlist
 
     async def show_numbers(self, states: Sequence[ConnectionState]) -> None:

@@ -18,21 +18,19 @@ from monitor.notify.routing import Route, plan
 from monitor.store.alerts import firing, messages_of, save_alerts, save_episodes
 from monitor.store.codec import Codec
 from monitor.store.connections import (
-    ConnectionState,
     Watch,
     begin_watching,
     load_records,
     mark_vanished,
     stop_watching,
     take_away,
-    watched,
 )
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
 from monitor.store.discoveries import begin_discovering, discovery_identity
 from monitor.store.outbox import know_receivers
 from monitor.store.replicas import Presence, Replica, Wanted, report, take_turn, wanted_by_others, watch_moved
-from monitor.store.tables import CLOSED, alerts, deliveries, told
+from monitor.store.tables import CLOSED, alerts, connections, deliveries, told
 from monitor.store.widespread import audience, lock_firing_causes
 
 
@@ -44,7 +42,6 @@ class Enrolled:
     watched. `presence`: of all replicas; None on SQLite, and where one has changed meanwhile what is watched.
     """
 
-    states: Sequence[ConnectionState]
     foreign: frozenset[str]
     removed: Mapping[str, Watched]
     presence: Presence | None
@@ -120,11 +117,13 @@ async def enrol(
         moved = await begin_watching(tx, watches, now, alone=not any(others.values()), decides=decides)
         moved |= await mark_vanished(tx, vanished=vanished, listed=listed, now=now)
         await begin_discovering(tx, discovering, kept=foreign, ask_again=ask_again, now=now)
-        states = await watched(tx, codec)
+        # Only the names: whoever waits for this transaction would wait while all is read of many connections.
+        columns = connections.c.identity, connections.c.name, connections.c.account
+        not_mine = [row for row in await tx.execute(select(*columns)) if row.identity not in mine]
         removed = {
-            state.identity: Watched(name=state.name, account=state.account)
-            for state in states
-            if decides and state.identity not in mine and state.identity not in foreign
+            row.identity: Watched(name=row.name, account=row.account)
+            for row in not_mine
+            if decides and row.identity not in foreign
         }
         if removed:
             await take_away(tx, removed)
@@ -137,13 +136,8 @@ async def enrol(
         if moved or removed:
             moved_to = await watch_moved(tx)
             presence = replace(presence, version=moved_to) if presence is not None else None
-            states = await watched(tx, codec)
-        return Enrolled(
-            states=[state for state in states if state.identity in mine],
-            foreign=frozenset(state.identity for state in states) - mine,
-            removed=removed,
-            presence=presence,
-        )
+        left = frozenset(row.identity for row in not_mine if row.identity not in removed)
+        return Enrolled(foreign=left, removed=removed, presence=presence)
 
     return await database.transact(write)
 

@@ -116,7 +116,8 @@ async def test_statement_that_waits_too_long_is_ended(postgres: str, statement: 
 
 async def test_deadlocked_transactions_both_succeed(postgres: str) -> None:
     """The database gives one of them up; it runs again, and nothing is reported."""
-    async with Database(postgres) as one, Database(postgres) as other:
+    url = f"{postgres}?lock_timeout=60&statement_timeout=60"  # a busy machine takes its time to meet
+    async with Database(url) as one, Database(url) as other:
         await one.migrate()
         async with one.write() as tx:
             await tx.execute(text("INSERT INTO fleet (id, version) VALUES (1, 0), (2, 0)"))

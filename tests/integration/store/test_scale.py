@@ -1,12 +1,14 @@
 """What the store is asked to do does not grow with what is watched, only with what happens to it."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.widespread import Spread
 from monitor.errors import Outcome
@@ -73,6 +75,46 @@ async def test_start_and_reload_write_only_rows_that_differ(database: Database) 
             assert str(values).count("other") == 1
         names = (await tx.execute(select(connections.c.name).order_by(connections.c.identity))).scalars()
         assert list(names) == ["other", *(f"name of {name}" for name in "bcdef")]
+
+
+class Overheard(Database):
+    """A database whose writing statements are kept."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.said: list[str] = []
+
+    @asynccontextmanager
+    async def write(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
+        """Keep what is said."""
+        async with super().write(autocommit=autocommit) as tx:
+            with recorded(tx) as statements:
+                yield tx
+            self.said += [said for said, _ in statements]
+
+
+async def test_start_holds_up_no_other_while_it_reads_what_is_known(url: str) -> None:
+    """How many connections stand is read when the transaction that others wait for is over."""
+    async with Database(url) as opened:
+        await opened.migrate()
+        await begin(opened, "a", "gone")
+    async with Overheard(url) as overheard:
+        await enrol(
+            overheard,
+            Codec(),
+            me=ME,
+            watches=[watch("a")],
+            discovering=(),
+            ask_again=False,
+            vanished=(),
+            listed=(),
+            receivers=(),
+            routes=(),
+            spread=Spread(),
+            now=NOW,
+        )
+        assert overheard.said
+        assert not [said for said in overheard.said if "connections.counts" in said]
 
 
 async def test_sync_that_ends_while_a_config_starts_keeps_what_it_planned(database: Database) -> None:
