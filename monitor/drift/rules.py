@@ -95,8 +95,8 @@ class Rules:
     """Everything that policy needs to know about one connection, apart from its records.
 
     `any_reconfiguration`: a ready number that depends on something else is a problem, not only one that lost
-    something. `muted`: a maintenance window is open. `changes_at`: the next instant at which one opens or
-    ends.
+    something. `ignores` are of the config, `silences` of people: a step reads those from the store. `muted`:
+    a maintenance window is open. `changes_at`: the next instant at which one opens or ends.
     """
 
     confirm_syncs: int = 2
