@@ -27,7 +27,7 @@ from tests.unit.notify.test_drain import Counts
 async def receivers(sink: WebhookSink, log: FakeLog) -> AsyncIterator[ReceiverSet]:
     """Give a webhook and an Alertmanager at a server, beside the log."""
     clock, network = SystemClock(), Network()
-    hook = {"name": "hook", "type": "webhook", "url": sink.url, "min_severity": "critical", "timeout": "2s"}
+    hook = {"name": "hook", "type": "webhook", "url": sink.url, "min_severity": "critical", "timeout": "30s"}
     am = {"name": "am", "type": "alertmanager", "urls": [sink.url]}
     environ = {
         "VOICELINK_API_KEY": "rg_live_s3cr3t",
