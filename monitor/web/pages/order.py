@@ -33,15 +33,13 @@ def unseen(status: MonitorStatus) -> frozenset[str]:
 
     Their last answer failed or is held, an alert says that no recent one was applied, or the store is away.
     """
-    away = {
-        row.name for row in status.failing if row.good_since is None and row.kind is not Kind.RECEIVER_FAILING
-    }
+    stale = {row.name for row in status.failing if row.good_since is None and row.kind is Kind.SYNC_STALE}
     return frozenset(
         view.name
         for view in status.connections
         if not status.store_ok
         or sync_status(view) in (SyncStatus.FAILING, SyncStatus.HELD)
-        or view.name in away
+        or view.name in stale
     )
 
 

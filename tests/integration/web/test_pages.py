@@ -114,7 +114,10 @@ async def test_overview_puts_the_worst_first(site: Site) -> None:
 
 
 async def test_overview_shows_what_cannot_be_seen_as_unknown(site: Site) -> None:
-    """Failing, stale, or all while the store is away: grey and since when, not ready; what drifted stays."""
+    """Failing, stale, or all while the store is away: grey and since when, not ready; what drifted stays.
+
+    One that answers again is seen, whether or not the alert about its failures has taken note of that.
+    """
     good = replace(VIEW, name="good", counts=Counts(states={"READY": 5}))
     failing = replace(VIEW, name="failing", up=False, consecutive_failures=1)
     stale = FailingRow(
@@ -134,6 +137,9 @@ async def test_overview_shows_what_cannot_be_seen_as_unknown(site: Site) -> None
         blind = await text(site, "/")
         site.daemon.shown = replace(site.daemon.shown, store_ok=False, failing=[])
         away = await text(site, "/")
+        failed = replace(stale, kind=Kind.API_UNAVAILABLE)
+        site.daemon.shown = replace(site.daemon.shown, store_ok=True, failing=[failed])
+        answers_again = await text(site, "/")
     assert [page.count(f'class="{rest}" x=') for rest in ("ready", "unknown")] == [1, 1]
     assert "<h1>2 of 14 numbers drifting</h1>" in page
     assert "<b>5</b> ready, 7 unknown" in page
@@ -141,6 +147,7 @@ async def test_overview_shows_what_cannot_be_seen_as_unknown(site: Site) -> None
     for each in (blind, away):
         assert "<h1>5 of 5 numbers unknown</h1>" in each
         assert 'class="ready"' not in each
+    assert "<h1>All 5 numbers ready</h1>" in answers_again
 
 
 async def test_overview_orders_by_what_hurts(site: Site) -> None:
