@@ -51,7 +51,12 @@ def add(
         str | None, typer.Option("--issue", help="This issue code; a number with others still alerts.")
     ] = None,
     alert: Annotated[
-        str | None, typer.Option("--alert", metavar="ID", help="The numbers that are in this alert now.")
+        str | None,
+        typer.Option(
+            "--alert",
+            metavar="ID",
+            help="The numbers that are in this alert now; its id, or the beginning of it.",
+        ),
     ] = None,
     duration: Annotated[
         str | None, typer.Option("--for", metavar="DURATION", help='For so long, like "2h" or "3d".')

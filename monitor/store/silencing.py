@@ -19,6 +19,7 @@ from monitor.drift.silences import (
 )
 from monitor.errors import Invalid, Refused, UnknownName
 from monitor.store.actions import Action, ActionRecord, Actor, add_action
+from monitor.store.alerts import alert_named
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.rows import SilenceRow
@@ -62,7 +63,7 @@ async def set_silence(
 
     Raises:
         Invalid: It cannot be set like this.
-        UnknownName: There is no such alert.
+        UnknownName: No alert is called so, or several are.
         StoreUnavailable: The store is unavailable.
     """
     plan = planned(asked, now)
@@ -117,7 +118,7 @@ async def _aimed(tx: AsyncConnection, plan: SilencePlan, codec: Codec, now: date
     """Return what a silence would be about.
 
     Raises:
-        UnknownName: There is no such alert.
+        UnknownName: No alert is called so, or several are.
         Invalid: The alert is over or not about numbers, or no number drifts that it would wait for.
     """
     named = {
@@ -194,12 +195,11 @@ async def _end(tx: AsyncConnection, silence_id: str, by: str | None, now: dateti
     return dataclasses.replace(row, ended_at=now, ended_by=by)
 
 
-async def _members(tx: AsyncConnection, alert_id: str) -> tuple[str, dict[str, set[str]]]:
+async def _members(tx: AsyncConnection, asked: str) -> tuple[str, dict[str, set[str]]]:
     """Return the alert that is meant, and the keys of its members now; of a part, all those of the whole."""
     columns = alerts.c.id, alerts.c.kind, alerts.c.status, alerts.c.part_of
-    alert = (await tx.execute(select(*columns).where(alerts.c.id == alert_id))).first()
-    if alert is None:
-        raise UnknownName("no alert has this id")
+    meant = alerts.c.id == await alert_named(tx, asked)
+    alert = (await tx.execute(select(*columns).where(meant))).one()
     if not Kind(alert.kind).about_numbers:
         raise Invalid(
             "this alert is not about numbers, which is all that silences cover: acknowledge it", "alert"

@@ -110,6 +110,15 @@ async def test_silence_of_an_alert_has_its_members(database: Database) -> None:
         assert (await active_silences(tx)).of(named("a")) == ()
 
 
+async def test_silence_names_an_alert_as_other_requests_do(database: Database) -> None:
+    """By the beginning of its id, as `ack` and `explain` take it; the silence has the whole id."""
+    await begin(database, "a")
+    story = Story(database)
+    await story.sync(*BAD)
+    alert_id = (await story.stored()).id
+    assert (await silence(database, alert=alert_id[:8].upper())).alert == alert_id
+
+
 async def test_silence_of_a_part_is_about_the_whole(database: Database) -> None:
     """The members of all parts, in all connections, and the widespread alert's id."""
     fleet = Fleet(database)
