@@ -359,7 +359,8 @@ async def _try_now(shell: Shell, receiver: str, form: Format) -> None:
         shell.terminal.line(f"tried now: {counted(done.waiting, 'message')} for {receiver}")
     else:
         shell.terminal.line(f"nothing waits for {receiver}")
-    shell.terminal.note("the daemon acts on this within a second, or when it next starts")
+    if done.urls or done.waiting:
+        shell.terminal.note("the daemon acts on this within a second, or when it next starts")
 
 
 async def _problems(tx: AsyncConnection, config: Config, **given: Any) -> Page[Problem]:

@@ -402,6 +402,8 @@ async def test_receiver_that_was_mended_is_tried_at_once_and_hears_who_sees_to_i
         assert (unknown.code, unknown.err) == (2, "error: no receiver is called hok; did you mean hook?\n")
         tried = await desk.run("deliveries", "--retry-now", "hook")
         assert (tried.code, tried.out) == (0, "tried now: 1 message for hook\n")
+        idle = await desk.run("deliveries", "--retry-now", "log")
+        assert (idle.code, idle.out, idle.err) == (0, "nothing waits for log\n", "")
         opened = json.loads((await webhook_sink.wait_for(2))[1].body)["data"]
         alert_id = opened["alert_id"]
         for asked in ([alert_id[:9], "--note", "rolling back", "--by", "asha"], [alert_id]):
