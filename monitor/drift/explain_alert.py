@@ -139,7 +139,10 @@ def _about_members(members: Members, alert: AlertFacts, now: datetime) -> Iterat
         yield f"Its numbers flapped {times(flaps)}: good for a moment, then bad again."
     quiet = sum(silent(track, rules, now) for track in tracks)
     if quiet:
-        yield f"A rule or silence covers {quiet:,} of them by now; they leave the alert with the next step."
+        yield (
+            f"A rule or silence now covers {quiet:,} of {counted(len(tracks), 'number')}; "
+            "the next step takes what it covers out of the alert."
+        )
 
 
 def _about_failing(failing: Failing, rules: FailureRules, now: datetime) -> Iterator[str]:

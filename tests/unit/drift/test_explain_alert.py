@@ -92,7 +92,7 @@ def test_alert_whose_numbers_are_all_quiet_by_now_is_silenced() -> None:
     assert explain_alert(alert, [members(watch, rules=some)], now=watch.now).verdict is Verdict.PAGES
     found = explain_alert(alert, [members(watch, rules=Rules(ignores=(Ignore(number="*"),)))], now=watch.now)
     assert (found.verdict, found.next_at) == (Verdict.SILENCED, watch.now)
-    assert any("covers 3 of them by now" in line for line in found.sentences)
+    assert any("now covers 3 of 3 numbers" in line for line in found.sentences)
 
 
 def test_alert_that_no_filter_lets_through_is_filtered() -> None:
