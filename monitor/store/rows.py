@@ -39,8 +39,9 @@ class ProblemStatus(StrEnum):
 class Problem:
     """One number in trouble: it drifts, or its removal or reconfiguration may alert.
 
-    `action` is the first thing to do. `since` is when a sync first saw it this way. The state of a number
-    that is gone from the inventory is `GONE`, whatever it was before.
+    `action` is the first thing to do about the drift, in the provider's words. `since` is when a sync first
+    saw it this way. A number that is gone from the inventory has the state `GONE`, whatever it was before, and no
+    `action`: its alert says what to do.
     """
 
     connection: str
@@ -339,7 +340,7 @@ def trouble_row(whose: ConnectionName, track: Track, number: Number, rules: Rule
         state=GONE if gone else number.state,
         previous_state=number.state if gone else track.previous_state,
         issues=number.issues,
-        action=first_action(number),
+        action=None if gone else first_action(number),
         status=status,
         since=track.since,
         flaps=episode.flaps if episode else 0,

@@ -161,6 +161,16 @@ async def test_problems_are_narrowed(
     assert [(row.connection, row.key) for row in rows] == [(name, key(index)) for name, index in found]
 
 
+async def test_problem_of_a_number_that_is_gone_names_no_action(database: Database) -> None:
+    """What to do about its drift is not what to do about its removal."""
+    watching = Watching(Rules(confirm_syncs=2, alerting=EVERY_KIND))
+    for numbers_left in (2, 1):
+        watching.sync(*fleet(numbers_left, *[broken(2)][: numbers_left - 1]))
+    await watch(database, acme=watching.records)
+    [gone] = [row for row in await in_trouble(database) if row.kind is Kind.NUMBER_REMOVED]
+    assert (gone.key, gone.issues, gone.action) == (key(2), ("NO_BOT",), None)
+
+
 async def test_numbers_are_listed_with_what_they_hang_on(database: Database) -> None:
     """Every number of every applied snapshot, by connection and key; `drifting` narrows."""
     await watch(database, acme=troubled(), beta=troubled(), empty=Records())
