@@ -33,7 +33,12 @@ class Ignore:
             return False
         if self.state is not None and self.state.casefold() != number.state.casefold():
             return False
-        return fnmatchcase(number.phone_number, self.number) or fnmatchcase(number.key, self.number)
+        return is_number(self.number, number.phone_number, number.key)
+
+
+def is_number(glob: str, phone_number: str, key: str) -> bool:
+    """Whether a glob matches a number: as the provider writes it, or its digits, with or without `+`."""
+    return any(fnmatchcase(each, glob) for each in (phone_number, key, f"+{key}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,8 +94,8 @@ def planned(asked: NewSilence, now: datetime) -> SilencePlan:
     """
     given = {name: _text(name, getattr(asked, name)) for name in ("connection", "state", "issue", "alert")}
     number = _text("number", asked.number)
-    if number is not None and "[" not in number:
-        number = number.translate(_SEPARATORS) or number
+    if number is not None:
+        number = glob_of(number)
     if number is None and not any(given.values()):
         raise Invalid("give at least one of connection, number, state, issue and alert", "connection")
     reason = _text("reason", asked.reason)
@@ -109,6 +109,11 @@ def planned(asked: NewSilence, now: datetime) -> SilencePlan:
         reason=reason,
         by=_text("by", asked.by),
     )
+
+
+def glob_of(written: str) -> str:
+    """Return the glob of numbers that a person means: without separators, unless it has a [set]."""
+    return written if "[" in written else written.translate(_SEPARATORS) or written
 
 
 def in_trouble(rule: Ignore, tracks: Mapping[str, Track], now: datetime) -> frozenset[str]:

@@ -7,13 +7,13 @@ is unpacked to find one. A number that is gone keeps its row as long as its hist
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, bindparam, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.drift.rules import is_number
 from monitor.drift.snapshot import Number
 from monitor.store.tables import from_row, inventory
 
@@ -92,12 +92,12 @@ async def find(tx: AsyncConnection, text: str) -> list[Place]:
 async def matching(tx: AsyncConnection, glob: str) -> dict[str, set[str]]:
     """Return the keys of the numbers that are there and match a glob, by connection's identity.
 
-    The glob is one of phone numbers, with or without what the provider writes before the digits.
+    It matches as a rule's or a silence's does.
     """
     asked = select(inventory.c.key, inventory.c.identity, inventory.c.phone_number).where(*_like(glob))
     found: dict[str, set[str]] = {}
     for row in await tx.execute(asked):
-        if fnmatchcase(row.phone_number, glob) or fnmatchcase(row.key, glob):
+        if is_number(glob, row.phone_number, row.key):
             found.setdefault(row.identity, set()).add(row.key)
     return found
 
@@ -121,8 +121,8 @@ def like(glob: str) -> str:
 def _like(glob: str) -> tuple[ColumnElement[bool], ...]:
     """Return the conditions of a number that is there, and that a glob may match."""
     pattern = like(glob)
-    written = (column.like(pattern, escape="\\") for column in (inventory.c.key, inventory.c.phone_number))
-    return inventory.c.gone_at.is_(None), or_(*written)
+    forms = inventory.c.key, inventory.c.phone_number, literal("+") + inventory.c.key
+    return inventory.c.gone_at.is_(None), or_(*(each.like(pattern, escape="\\") for each in forms))
 
 
 def _ends_with(last: str) -> ColumnElement[bool]:

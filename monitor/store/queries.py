@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.drift.alert import AlertBody, Kind, Severity, Status, decode_body
 from monitor.drift.naming import moved
 from monitor.drift.rules import Rules
+from monitor.drift.silences import glob_of
 from monitor.drift.snapshot import Number
 from monitor.store.actions import Action
 from monitor.store.codec import Codec
@@ -137,7 +138,7 @@ async def numbers(
 ) -> Page[NumberRow]:
     """Return the numbers of the applied snapshots, by connection and key; filters work as in `problems`.
 
-    `number` is a glob of phone numbers or keys.
+    `number` is a glob of phone numbers or keys, also with separators.
 
     Raises:
         BadCursor: `after` is not a valid cursor.
@@ -147,7 +148,7 @@ async def numbers(
         return drifting in (None, one.drifting) and _in_state(state, one.state, one.issues)
 
     start = parts_of(after, tuple[Text, Text]) if after is not None else None
-    named = await matching(tx, number.strip()) if number is not None else None
+    named = await matching(tx, glob_of(number.strip())) if number is not None else None
     found: list[NumberRow] = []
     async for whose, records in _blobs(tx, connection, start[0] if start else None, named):
         raw = codec.unpack_numbers(records)

@@ -154,7 +154,9 @@ class NumbersParameters(ListParameters):
     state: Text = Field(None, description="Only this state or issue code, in any case.", examples=["NO_BOT"])
     drifting: Flag = Field(None, description="Only drifting numbers, or only ready ones.")
     number: Text = Field(
-        None, description="Only numbers that match this glob, with or without `+`.", examples=["9180*"]
+        None,
+        description="Only numbers that match this glob, with or without `+`, spaces and dashes.",
+        examples=["9180*"],
     )
     format: AsFormat = Format.JSON
 

@@ -7,11 +7,13 @@ import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.drift.rules import Ignore
 from monitor.drift.snapshot import Number
 from monitor.store.codec import Codec
 from monitor.store.connections import begin_watching, load_records, stop_watching
 from monitor.store.database import Database
 from monitor.store.inventory import find, like, matching, take_stock
+from monitor.store.queries import numbers
 from monitor.store.retention import prune
 from monitor.store.tables import inventory
 from tests.fakes.stored import MINUTE, NOW, SECOND, Story, begin, number, recorded, watch
@@ -126,6 +128,25 @@ async def test_what_no_number_ends_with_finds_nothing(database: Database) -> Non
     await enter(database, "a", ACME)
     for asked in ("", "+", "abc", "3344ab", "344", "9999999", "44", "%", "0000"):
         assert await found(database, asked) == [], asked
+
+
+async def test_glob_matches_however_the_provider_writes_the_number(database: Database) -> None:
+    """By its digits, with or without a plus, and as it is written; a rule's and a silence's too."""
+    written = Number(key=ACME, phone_number="+91 80112-23344", state="READY", drifting=False)
+    async with database.write() as tx:
+        await take_stock(tx, "a", [written], (), NOW)
+        for glob, matches in {f"+{ACME}": True, "+9180112*": True, "+91 80112*": True, "+80*": False}.items():
+            assert await matching(tx, glob) == ({"a": {ACME}} if matches else {}), glob
+            assert Ignore(number=glob).covers(written, NOW) is matches, glob
+
+
+async def test_numbers_are_listed_by_a_glob_in_any_form(database: Database) -> None:
+    """With spaces and separators, as silences take them."""
+    await begin(database, "a")
+    await Story(database).sync(number(ACME), number(OTHER))
+    async with database.read() as tx:
+        for glob in (f"+91 {ACME[2:6]}-{ACME[6:]}", f"{ACME[:4]} {ACME[4:8]}*"):
+            assert [row.key for row in (await numbers(tx, Codec(), number=glob)).rows] == [ACME], glob
 
 
 async def test_glob_matches_number_or_key(database: Database) -> None:
