@@ -40,8 +40,8 @@ class Problem:
     """One number in trouble: it drifts, or its removal or reconfiguration may alert.
 
     `action` is the first thing to do about the drift, in the provider's words. `since` is when a sync first
-    saw it this way. A number that is gone from the inventory has the state `GONE`, whatever it was before, and no
-    `action`: its alert says what to do.
+    saw it this way. A number that is gone from the inventory has the state `GONE`, whatever it was before,
+    and no `action`: its alert says what to do.
     """
 
     connection: str
