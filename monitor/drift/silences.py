@@ -207,6 +207,8 @@ def _after(duration: str, now: datetime) -> datetime:
 
 def _instant(text: str) -> datetime:
     wrong = Invalid("not a time; write it like 2026-01-31T09:00:00Z or 2026-01-31", "until")
+    if "W" in text.upper():  # a week, of which only the first day would be meant
+        raise wrong
     try:
         at = datetime.fromisoformat(text)
         if at.time() == time(0) and len(text) <= len("2026-01-31"):

@@ -90,6 +90,7 @@ def test_silence_ends_as_asked(ends: dict[str, Any], until: datetime | None) -> 
         ({"for_": None, "until": "2026-01-31T08:59:59Z"}, "until"),
         ({"for_": None, "until": "2026-01-30"}, "until"),
         ({"for_": None, "until": "monday"}, "until"),
+        ({"for_": None, "until": "2026-W50"}, "until"),
         ({"for_": None, "until": "9999-12-31"}, "until"),
         ({"for_": None, "until": "9999-12-31T23:59:59-12:00"}, "until"),
         ({"number": None}, "connection"),
