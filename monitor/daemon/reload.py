@@ -159,8 +159,7 @@ class ActiveConfig:
         async with self._turn:
             await self._pull_in()
             replica = self._replica(self.config)
-            watchlist = await self._store(self._made, replica, ask_again=True)
-            self._swap(self._made, watchlist, replica)
+            self._swap(self._made, replica, *await self._store(self._made, replica, ask_again=True))
 
     async def follow_clock(self) -> None:
         """Plan everything anew after the clock was set back.
@@ -170,7 +169,7 @@ class ActiveConfig:
         """
         async with self._turn:
             await self._pull_in()
-            self._watch(await self._store(self._made, self.state.replica))
+            self._watch(*await self._store(self._made, self.state.replica))
 
     async def install(self, config: Config) -> None:
         """Activate a config.
@@ -187,13 +186,13 @@ class ActiveConfig:
             made = self._make(config, self._made)
             replica = self._replica(config)
             try:
-                watchlist = await self._store(made, replica, ask_again=True)
+                stored = await self._store(made, replica, ask_again=True)
             except BaseException:
                 await made.receivers.close()
                 if made.http is not self._made.http:
                     await made.http.aclose()
                 raise
-            self._swap(made, watchlist, replica)
+            self._swap(made, replica, *stored)
 
     async def follow(self, listed: Mapping[str, Sequence[Listed]] | None = None) -> None:
         """Watch what the store says by now, and what the provider has listed for these accounts.
@@ -202,7 +201,7 @@ class ActiveConfig:
             StoreUnavailable: The database did not accept it.
         """
         async with self._turn:
-            self._watch(await self._store(self._made, self.state.replica, listed or {}))
+            self._watch(*await self._store(self._made, self.state.replica, listed or {}))
 
     async def close(self) -> None:
         """Close every connection to the provider, the receivers and the watchdog."""
@@ -282,8 +281,12 @@ class ActiveConfig:
         listed: Mapping[str, Sequence[Listed]] = MappingProxyType({}),
         *,
         ask_again: bool = False,
-    ) -> Watchlist:
-        """Make the store agree with what a config wants, and show every connection."""
+    ) -> tuple[Watchlist, frozenset[str]]:
+        """Make the store agree with what a config wants, and show every connection.
+
+        Returns:
+            The watchlist, and what else the store has, which is left to other replicas.
+        """
         now = self.clock.now()
         async with self.database.read() as tx:
             version = await fleet_version(tx)  # first: what moves after it is looked at once more
@@ -323,7 +326,6 @@ class ActiveConfig:
             states = [each for each in await watched(tx, self.codec) if each.identity in connections]
         self.presence = enrolled.presence
         self.state.former |= enrolled.removed
-        self.state.foreign = enrolled.foreign
         for identity in self.announcer.shown() - connections.keys():
             self.announcer.forget(identity)
             self.state.fresh_s.pop(identity, None)
@@ -335,7 +337,7 @@ class ActiveConfig:
         self.announcer.show_numbers(shown=made.config.metrics.numbers)
         # The store has accepted the config already: if it goes away now, the numbers come with their changes.
         await self.show_numbers(states)
-        return watchlist
+        return watchlist, enrolled.foreign
 
     async def show_numbers(self, states: Sequence[ConnectionState]) -> None:
         """Show one series per number where the user opted in, without waiting for a change."""
@@ -349,19 +351,20 @@ class ActiveConfig:
         except StoreUnavailable as exc:
             self.announcer.store.failed(exc, "reading the numbers to show")
 
-    def _watch(self, watchlist: Watchlist) -> None:
+    def _watch(self, watchlist: Watchlist, foreign: frozenset[str]) -> None:
         before, self.state.watchlist = self.state.watchlist, watchlist
+        self.state.foreign = foreign
         self.state.former |= {
             identity: watched
             for identity, watched in before.watched.items()
             if identity not in watchlist.watched
         }
 
-    def _swap(self, made: _Made, watchlist: Watchlist, replica: Replica) -> None:
+    def _swap(self, made: _Made, replica: Replica, watchlist: Watchlist, foreign: frozenset[str]) -> None:
         former, self._made = self._made, made
         config = made.config
         self.network.redactor.learn(made.secrets)
-        self._watch(watchlist)
+        self._watch(watchlist, foreign)
         self.state.replica = replica
         self.metrics.set_accounts(made.budgets)
         self.metrics.set_receivers(made.receivers.names)

@@ -38,7 +38,8 @@ class Claim:
 
     `sync_due`, `policy_due`: whether its next sync is due, and whether its policy has something to do even
     without one, as of `wakes_at`. `digest` is that of the applied body. `settled`: the same answer once more
-    would change nothing. `succeeded_at` is when its last answer was applied.
+    would change nothing. `succeeded_at` is when its last answer was applied. `rules_digest` is that of the
+    rules that the newest config has for it; None: nobody knows.
     """
 
     identity: str
@@ -52,6 +53,7 @@ class Claim:
     held: int
     succeeded_at: datetime | None
     streak: Streak
+    rules_digest: str | None = None
 
     @property
     def sync_id(self) -> str:
@@ -239,7 +241,7 @@ _KEEP_RECORDS = (
 
 _CLAIM_COLUMNS = [
     *(connections.c[name] for name in ("identity", "epoch", "due_at", "wakes_at")),
-    *(connections.c[name] for name in ("digest", "settled", "held", "succeeded_at")),
+    *(connections.c[name] for name in ("digest", "settled", "held", "succeeded_at", "rules_digest")),
     *(connections.c[name] for name in ("outcome", "failures", "same_kind", "answers")),
 ]
 

@@ -91,7 +91,7 @@ async def begin_watching(
     now: datetime,
     *,
     alone: bool = True,
-    decides: bool = True,
+    left: Collection[str] = (),
 ) -> bool:
     """Add new connections and bring known ones up to date; return whether what is watched changed.
 
@@ -103,7 +103,7 @@ async def begin_watching(
         watches: The connections.
         now: The current instant.
         alone: Whether no other replica syncs what is overdue: it is then spread, so that starts cannot burst.
-        decides: Whether known ones follow this config, not that of another replica.
+        left: Known ones that follow the config of another replica, not this one.
     """
     columns = [connections.c[name] for name in ("identity", "due_at", "lease_until", "moved_at", *_WATCHED)]
     known = {row.identity: row for row in await tx.execute(select(*columns))}
@@ -115,7 +115,7 @@ async def begin_watching(
             begun = {"identity": watch.identity, "watched_since": now, "due_at": watch.first_due_at}
             new.append(begun | values)
             continue
-        if not decides:
+        if watch.identity in left:
             continue
         if any(getattr(row, name) != value for name, value in values.items()):
             # Silences go by the name, too.

@@ -29,7 +29,16 @@ from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
 from monitor.store.discoveries import begin_discovering, discovery_identity
 from monitor.store.outbox import know_receivers
-from monitor.store.replicas import Presence, Replica, Wanted, report, take_turn, wanted_by_others, watch_moved
+from monitor.store.replicas import (
+    Presence,
+    Replica,
+    Wanted,
+    report,
+    take_turn,
+    wanted_by_newer,
+    wanted_by_others,
+    watch_moved,
+)
 from monitor.store.tables import CLOSED, alerts, connections, deliveries, told
 from monitor.store.widespread import audience, lock_firing_causes
 
@@ -114,7 +123,8 @@ async def enrol(
         new = await know_receivers(tx, receivers, now, kept=others[Wanted.RECEIVER], closes=decides)
         new_routes = [route for route in routes if route.receiver in new]
         await tell_missed_ends(tx, new_routes, now)
-        moved = await begin_watching(tx, watches, now, alone=not any(others.values()), decides=decides)
+        newer = set() if decides else await wanted_by_newer(tx, me, Wanted.CONNECTION, now)
+        moved = await begin_watching(tx, watches, now, alone=not any(others.values()), left=newer)
         moved |= await mark_vanished(tx, vanished=vanished, listed=listed, now=now)
         await begin_discovering(tx, discovering, kept=foreign, ask_again=ask_again, now=now)
         # Only the names: whoever waits for this transaction would wait while all is read of many connections.

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import column, delete, func, insert, select, table, update
+from sqlalchemy import Select, column, delete, func, insert, select, table, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -73,8 +73,8 @@ class LiveReplica:
 class Presence:
     """Who is there, the oldest first.
 
-    `wants` changes with what the others want, `version` with what is watched. `freed`: what replicas held
-    that are gone is free now.
+    `wants` changes with what the others want, `version` with what is watched, and the digests of `live` with
+    who decides. `freed`: what replicas held that are gone is free now.
     """
 
     live: tuple[LiveReplica, ...]
@@ -84,7 +84,12 @@ class Presence:
 
     def is_like(self, other: "Presence | None") -> bool:
         """Whether there is nothing to look at since the other one."""
-        return other is not None and (self.wants, self.version) == (other.wants, other.version)
+        return other is not None and self.moves_with == other.moves_with
+
+    @property
+    def moves_with(self) -> tuple[frozenset[str], frozenset[str], int]:
+        """What a replica has to look at anew when it moves."""
+        return self.wants, frozenset(each.digest for each in self.live), self.version
 
 
 async def store_time(tx: AsyncConnection) -> tuple[datetime, bool]:
@@ -112,13 +117,7 @@ async def take_turn(tx: AsyncConnection, me: Replica, now: datetime) -> bool:
     if tx.dialect.name != "postgresql":
         return True
     await lock_fleet(tx)
-    newer = select(replicas.c.id).where(
-        replicas.c.id != me.id,
-        replicas.c.digest != me.digest,
-        replicas.c.config_at > me.config_at,
-        replicas.c.seen_at > now - GONE_AFTER,
-    )
-    return (await tx.execute(newer.limit(1))).first() is None
+    return (await tx.execute(_newer(me, now).limit(1))).first() is None
 
 
 async def watching_since(tx: AsyncConnection) -> datetime | None:
@@ -218,6 +217,22 @@ async def wanted_by_others(tx: AsyncConnection, me: str, kind: Wanted) -> set[st
         select(watchlists.c.name).where(watchlists.c.kind == kind, watchlists.c.digest.in_(digests))
     )
     return set(found.scalars())
+
+
+async def wanted_by_newer(tx: AsyncConnection, me: Replica, kind: Wanted, now: datetime) -> set[str]:
+    """Return what the newer configs of replicas want that are there."""
+    newer = watchlists.c.digest.in_(_newer(me, now))
+    found = await tx.execute(select(watchlists.c.name).where(watchlists.c.kind == kind, newer))
+    return set(found.scalars())
+
+
+def _newer(me: Replica, now: datetime) -> Select[tuple[str]]:
+    return select(replicas.c.digest).where(
+        replicas.c.id != me.id,
+        replicas.c.digest != me.digest,
+        replicas.c.config_at > me.config_at,
+        replicas.c.seen_at > now - GONE_AFTER,
+    )
 
 
 async def watch_moved(tx: AsyncConnection) -> int:

@@ -73,6 +73,10 @@ class Cycle:
         connection = watchlist.connections.get(claim.identity)
         if connection is None:
             return Done(lost=True)
+        if self.active.replicas and claim.rules_digest not in (None, connection.rules_digest):
+            # The newest config decides: by rules in turns, an alert would end and open again and again.
+            self.active.foreign |= {claim.identity}
+            return Done(lost=True, due_at=claim.due_at)
         try:
             carry_out = self._sync if claim.sync_due else self._policy
             return await carry_out(watchlist, connection, claim)

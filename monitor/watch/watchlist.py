@@ -44,10 +44,10 @@ class ActiveState:
     """What is active now: the watchlist, which a reload replaces, and what goes with it.
 
     `replica` is this process among the `replicas` of its database, and `live` how many of them there are.
-    `foreign` are connections, by identity, that only others want. `former` are the names of connections that
-    were watched once, for alerts that end with them. `troubled` are the identities in a failure alert that
-    have not been good for enough syncs since. `fresh_s` is when this process last got a snapshot of each, or
-    began to watch it, by the monotonic clock.
+    `foreign` are connections, by identity, that are left to others. `former` are the names of connections
+    that were watched once, for alerts that end with them. `troubled` are the identities in a failure alert
+    that have not been good for enough syncs since. `fresh_s` is when this process last got a snapshot of
+    each, or began to watch it, by the monotonic clock.
     """
 
     watchlist: Watchlist

@@ -470,6 +470,33 @@ async def test_what_only_one_of_two_configs_has_stays_as_it_is(
     assert old.log.of("internal.error") + new.log.of("internal.error") == []
 
 
+async def test_rules_of_the_newest_config_alone_decide(group: Group) -> None:
+    """Two configs with other rules page once: whoever has older ones leaves the connection alone."""
+    group.simulator.do("remove_routing", numbers=2, connection="conn-0002")
+    old = await group.join()
+    await wait_until(lambda: group.firing("drift"), what="the alert")
+    ignored = group.config(ignore=[{"connection": "conn-0002", "reason": "spare"}])
+    new = await group.join(ignored)
+
+    async def resolutions() -> list[str | None]:
+        return [row.resolution for row in await group.rows(alerts, kind="drift")]
+
+    async def ended() -> bool:
+        return await resolutions() == ["ignored"]
+
+    await wait_until(ended, what="the end")
+    for _ in range(5):
+        await group.synced()
+        assert await resolutions() == ["ignored"]
+    await new.die()
+
+    async def opened_anew() -> bool:
+        return sorted(await resolutions(), key=str) == [None, "ignored"]
+
+    await wait_until(opened_anew, what="the alert of the rules that are left")
+    assert old.log.of("internal.error") == []
+
+
 def paced(group: Group, *rates: int) -> Config:
     """Return a config whose accounts have these budgets, which the interval exceeds."""
     accounts = [
