@@ -364,12 +364,12 @@ async def test_what_was_leased_without_an_answer_does_not_wait(
     accounts = [{"name": account.name, "api_key": account.key, "discover": True, "requests_per_minute": 6000}]
     await group.join(group.config(receivers=[hook], accounts=accounts), database=database)
     await group.synced()
-    async with group.database.write() as tx:
-        await tx.execute(update(discoveries).values(due_at=func.now()))
     webhook_sink.script(lambda _: 503)  # it is tried again and again
     group.simulator.do("remove_routing", numbers=2, connection="conn-0002")
     await webhook_sink.wait_for(1)
     database.hears = False
+    async with group.database.write() as tx:
+        await tx.execute(update(discoveries).values(due_at=func.now()))
 
     async def leased() -> bool:
         tables = connections, deliveries, discoveries
