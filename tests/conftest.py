@@ -1,5 +1,6 @@
 """Fixtures of real servers; see tests/servers for what they can do."""
 
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,6 +23,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     root = Path(__file__).parent
     items.sort(key=lambda item: _LONGEST_FIRST.index(item.path.relative_to(root).parts[0]))
 
+
+# A shell has what it runs in the background ignore this, and so would whatever a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says something of the machine alone.
 settings.register_profile("untimed", parent=settings.default, deadline=None)

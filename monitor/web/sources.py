@@ -80,9 +80,10 @@ class Sources:
             self._turns.release()
 
     async def notices(self) -> Sequence[QuietNotice]:
-        """Return what to know about ignore rules and silences, as of at most a minute ago."""
+        """Return what to know about ignore rules and silences, a minute old or so; it waits for no turn."""
         now = self.clock.now()
-        if not self._noticed or abs(now - self._noticed[0][0]) >= _LOOK_EVERY:
+        is_old = not self._noticed or abs(now - self._noticed[0][0]) >= _LOOK_EVERY
+        if is_old and not self._turns.locked():
             with contextlib.suppress(StoreUnavailable, HTTPException):
                 async with self.read() as tx:
                     self._noticed[:] = [(now, await quiet_notices(tx, self.codec, self.ignores(), now))]

@@ -135,7 +135,7 @@ async def test_deadlocked_transactions_both_succeed(postgres: str) -> None:
         await asyncio.gather(
             one.transact(lambda tx: move(tx, (1, 2))), other.transact(lambda tx: move(tx, (2, 1)))
         )
-        assert tries == 3
+        assert tries > 2  # the one that runs again may get in the other's way once more
         async with one.read() as tx:
             assert list((await tx.execute(text("SELECT version FROM fleet"))).scalars()) == [2, 2]
 

@@ -364,7 +364,6 @@ async def test_long_search_gives_others_their_turns(site: Site) -> None:
 async def test_third_reader_of_the_store_waits_for_its_turn(site: Site) -> None:
     """Two requests read the store at once, whichever they are; what needs no store is answered meanwhile."""
     async with site.serve():
-        await site.client.get("/")  # it looks for rules that end soon once a minute
         async with site.sources.read(), site.sources.read():
             asking = [asyncio.create_task(site.client.get(path)) for path in ("/api/v1/numbers", "/changes")]
             assert (await site.client.get("/api/v1/status")).status_code == 200
