@@ -145,7 +145,11 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 def explain(exc: ValidationError, origins: Mapping[tuple[str, ...], str]) -> list[str]:
     """Return one sentence for each error of a validation of the whole config."""
     sentences = []
-    for error in exc.errors(include_url=False, include_input=False):
+    errors = exc.errors(include_url=False, include_input=False)
+    for error in errors:
+        below = (each["loc"][:-1] == error["loc"] for each in errors)
+        if error["type"] == "too_short" and any(below):
+            continue  # it is not empty: what it holds is faulty
         path, holder, expected = follow(Config, error["loc"])
         kind, words = error["type"], _WORDS.get(error["type"])
         if kind in ("union_tag_not_found", "union_tag_invalid"):

@@ -138,8 +138,14 @@ class WebhookConfig(_ReceiverConfig):
     """A file that holds the URL; read again when it changes."""
     secret: values.SigningSecret = None
     """Signs every message: `whsec_` and base64."""
-    secret_file: Annotated[values.SigningSecretFile, values.exclusive("secret", "secret_file")] = None
+    secret_file: values.SigningSecretFile = None
     """A file that holds the secret; read again when it changes."""
+    secrets: values.SigningSecrets = None
+    """Instead of `secret` while it is being rotated: each signs every message, so that either verifies it."""
+    secrets_file: Annotated[
+        values.SigningSecretsFile, values.exclusive("secret", "secret_file", "secrets", "secrets_file")
+    ] = None
+    """A file that holds `secrets`, one a line; read again when it changes."""
     headers: Annotated[
         dict[str, values.HeaderValue], AfterValidator(_header_names), AfterValidator(_one_authorization)
     ] = Field(default_factory=dict)
@@ -151,9 +157,9 @@ class WebhookConfig(_ReceiverConfig):
         return values.chosen(self.url, self.url_file)
 
     @property
-    def signing(self) -> Secret | None:
-        """The signing secret, wherever it was given."""
-        return self.secret or self.secret_file
+    def signing(self) -> tuple[Secret, ...]:
+        """The signing secrets, wherever they were given; that of a file may hold several, one a line."""
+        return self.secrets or tuple(filter(None, (self.secret, self.secret_file, self.secrets_file)))
 
 
 class PagerDutyConfig(_ReceiverConfig):

@@ -21,6 +21,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     Strict,
     ValidationInfo,
     WithJsonSchema,
@@ -242,6 +243,18 @@ def _webhook_secret(value: str) -> str:
         key = b""
     if not key:
         raise problem('a webhook secret is base64 after "whsec_", as `openssl rand -base64 32` makes it')
+    return value
+
+
+def _webhook_secrets(value: str) -> str:
+    """Check each line of a file that holds one secret a line."""
+    for place, line in enumerate(value.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            _pasted(_webhook_secret)(line)
+        except PydanticCustomError as exc:
+            raise problem(f"line {place}: {exc.message()}") from None
     return value
 
 
@@ -492,6 +505,12 @@ Token = Annotated[Secret | None, _given(_pasted(_token)), _SECRET]
 TokenFile = Annotated[Secret | None, _in_file(_pasted(_token)), _PATH]
 SigningSecret = Annotated[Secret | None, _given(_pasted(_webhook_secret)), _SECRET]
 SigningSecretFile = Annotated[Secret | None, _in_file(_pasted(_webhook_secret)), _PATH]
+SigningSecrets = Annotated[
+    tuple[Annotated[Secret, BeforeValidator(_secret(_pasted(_webhook_secret))), _SECRET], ...] | None,
+    Field(min_length=1),
+    _schema("array", items={"type": "string", "writeOnly": True}, minItems=1),
+]
+SigningSecretsFile = Annotated[Secret | None, _in_file(_webhook_secrets), _PATH]
 SecretUrl = Annotated[Secret | None, _given(_pasted(_http_url)), _SECRET]
 SecretUrlFile = Annotated[Secret | None, _in_file(_pasted(_http_url)), _PATH]
 ServiceUrl = Annotated[Secret | None, _given(_pasted(_service_url)), _SECRET]

@@ -110,7 +110,7 @@ class ReceiverSet:
                 return WebhookReceiver(
                     receiver.name,
                     receiver.address,
-                    secret=receiver.signing,
+                    secrets=receiver.signing,
                     headers=receiver.headers,
                     http=self._http(receiver.ca_file),
                     redactor=self._network.redactor,

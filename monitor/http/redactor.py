@@ -129,7 +129,8 @@ class Part:
 
 def parts_of(value: str) -> Iterator[Part]:
     """Yield what must not be seen of a secret."""
-    for piece, explicit in _pieces(value):
+    # A file may hold several secrets, one a line.
+    for piece, explicit in (piece for each in {value, *value.splitlines()} for piece in _pieces(each)):
         text = _lower(piece)
         if len(text) < _SHORTEST:
             continue

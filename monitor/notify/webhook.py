@@ -9,7 +9,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from urllib.parse import quote
 
@@ -36,7 +36,8 @@ class WebhookReceiver:
     Args:
         name: Its name in the config.
         url: Where to; read at each try.
-        secret: `whsec_` and base64, or the base64 alone; None: no signature.
+        secrets: Each `whsec_` and base64, or the base64 alone; one may hold several, one a line. Every one
+            signs each message, so that a secret can be replaced without a gap; none: no signature.
         headers: Sent along, an authorization for instance.
         http: The client; its transport, certificates and proxies.
         redactor: Hides secrets in answers.
@@ -47,7 +48,7 @@ class WebhookReceiver:
     name: str
     url: Secret
     _: KW_ONLY
-    secret: Secret | None
+    secrets: Sequence[Secret]
     headers: Mapping[str, Secret]
     http: httpx.AsyncClient
     redactor: Redactor
@@ -69,12 +70,13 @@ class WebhookReceiver:
             "webhook-id": delivery.id,
             "webhook-timestamp": str(timestamp),
         }
-        if self.secret is not None:
+        if self.secrets:
             try:
-                key = signing_key(self.secret.reveal())
+                keys = [signing_key(each) for secret in self.secrets for each in secret.reveal().split()]
             except ValueError as exc:  # its file was replaced by something else
                 raise DeliveryError(Refusal.FAILING, f"the signing secret is not valid: {exc}") from exc
-            headers["webhook-signature"] = sign(key, delivery.id, timestamp, content)
+            signatures = [sign(key, delivery.id, timestamp, content) for key in keys]
+            headers["webhook-signature"] = " ".join(signatures)
         url = self.url.reveal()
         answer = await post(self.http, url, content=content, headers=headers, redactor=self.redactor, now=now)
         return require_taken(answer)
@@ -128,7 +130,7 @@ def signing_key(secret: str) -> bytes:
 
 
 def sign(key: bytes, delivery_id: str, timestamp: int, content: bytes) -> str:
-    """Return the `webhook-signature` of a try; `timestamp` in seconds since 1970."""
+    """Return one signature of a try, for `webhook-signature`; `timestamp` in seconds since 1970."""
     signed = f"{delivery_id}.{timestamp}.".encode() + content
     digest = hmac.digest(key, signed, hashlib.sha256)
     return "v1," + base64.b64encode(digest).decode("ascii")

@@ -77,15 +77,16 @@ def pieces(request: Received) -> Iterator[str]:
 def settings(gossip: str, witness: str, folder: Path, *, files: bool) -> dict[str, Any]:
     """Return a config with a secret under every key that takes one, as values or in files."""
 
-    def secret(key: str, value: str) -> dict[str, str]:
+    def secret(key: str, *values: str) -> dict[str, Any]:
         if not files:
-            return {key: value}
-        file = folder / f"secret-{abs(hash(value))}"
-        file.write_text(value)
+            return {key: list(values) if key == "secrets" else values[0]}
+        file = folder / f"secret-{abs(hash(values))}"
+        file.write_text("\n".join(values))
         return {f"{key}_file": str(file)}
 
     named = gossip.replace("://", f"://{CANARY}-user:{CANARY}%2Fp%40ss@")
     signing = base64.b64encode(f"{CANARY} signs all messages".encode()).decode()
+    before = base64.b64encode(f"{CANARY} signed them before".encode()).decode()
     receivers: list[dict[str, Any]] = [
         {"name": "witness", "type": "webhook", "url": f"{witness}/"},
         {
@@ -118,6 +119,12 @@ def settings(gossip: str, witness: str, folder: Path, *, files: bool) -> dict[st
             **secret("url", f"{named}/hooks/{CANARY}-w0rd/x?token={CANARY}%26t0ken&plain={CANARY}"),
             **secret("secret", f"whsec_{signing}"),
             "headers": {"X-Token": f"Key {CANARY}-h34der"},
+        },
+        {
+            "name": "rotating",
+            "type": "webhook",
+            **secret("url", f"{named}/hooks/{CANARY}-r0tating"),
+            **secret("secrets", f"whsec_{signing}", f"whsec_{before}"),
         },
         {
             "name": "other",

@@ -58,7 +58,7 @@ async def test_login_in_a_url_reaches_every_type_of_receiver(
         WebhookReceiver(
             "hook",
             Secret(url),
-            secret=None,
+            secrets=(),
             headers={},
             http=http,
             redactor=Redactor(),
@@ -91,7 +91,7 @@ async def test_url_that_its_file_no_longer_holds_is_for_a_person_to_fix(
     hook = WebhookReceiver(
         "hook",
         url,
-        secret=None,
+        secrets=(),
         headers={},
         http=http,
         redactor=Redactor(),

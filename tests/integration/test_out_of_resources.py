@@ -153,7 +153,7 @@ RECEIVERS: dict[str, Callable[[httpx.AsyncClient, FakeClock], Any]] = {
     "webhook": lambda http, clock: WebhookReceiver(
         "hook",
         Secret("http://x"),
-        secret=None,
+        secrets=(),
         headers={},
         http=http,
         redactor=Redactor(),
@@ -278,7 +278,7 @@ async def test_real_request_without_descriptors_lacks_resources() -> None:
         receiver = WebhookReceiver(
             "hook",
             Secret(f"http://{host}:9/"),
-            secret=None,
+            secrets=(),
             headers={},
             http=http,
             redactor=Redactor(),

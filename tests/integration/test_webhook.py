@@ -43,7 +43,7 @@ def webhook(http: httpx.AsyncClient, url: str, *, secret: str | None = SECRET) -
     return WebhookReceiver(
         "hook",
         Secret(url + PATH),
-        secret=None if secret is None else Secret(secret),
+        secrets=() if secret is None else (Secret(secret),),
         headers={"authorization": Secret("Bearer t0k3n"), "x-team": Secret("voice")},
         http=http,
         redactor=Redactor([Secret(url + PATH), Secret("Bearer t0k3n")]),

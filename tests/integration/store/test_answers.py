@@ -116,7 +116,7 @@ async def test_answer_is_stored_as_it_may_be_shown(
         hook = WebhookReceiver(
             "hook",
             Secret(URL),
-            secret=None,
+            secrets=(),
             headers={"authorization": Secret("Bearer t0k3n")},
             http=http,
             redactor=Redactor([Secret(URL), Secret("Bearer t0k3n")]),

@@ -483,7 +483,7 @@ SECRETS = [
     ("pagerduty", {}, "routing_key", "secret", "R0UTING"),
     ("slack", {}, "url", "secret", "https://hooks.example.com/T/B"),
     ("apprise", {}, "url", "secret", "mailtos://u:p@h"),
-    ("webhook", {"url": "https://h"}, "secret", "signing", "whsec_c2VjcmV0"),
+    ("webhook", {}, "url", "address", "https://h/hook"),
     ("alertmanager", {"urls": ["http://am"]}, "bearer_token", "bearer", "t0ken"),
 ]
 

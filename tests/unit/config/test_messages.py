@@ -381,6 +381,24 @@ def test_problem_names_key_fault_and_remedy(
     assert any(expected in problem for problem in error.value.problems), error.value.problems
 
 
+@pytest.mark.parametrize(
+    ("table", "where"),
+    [
+        (MANAGER.replace("http://am", "am"), "receivers[0].urls[0]: "),
+        (HOOK + 'secrets = ["%"]', "receivers[0].secrets[0]: "),
+        (HOOK + 'connections = [""]', "receivers[0].connections[0]: "),
+    ],
+)
+def test_list_whose_every_item_is_faulty_is_not_called_empty(
+    write: Callable[[str], Path], table: str, where: str
+) -> None:
+    """One fault, one sentence."""
+    with pytest.raises(ConfigError) as error:
+        load_config(write(table), {}, now=NOW)
+    [problem] = error.value.problems
+    assert problem.startswith(where)
+
+
 def test_problems_of_all_kinds_are_said_at_once(write: Callable[[str], Path]) -> None:
     """Unknown keys, wrong values, duplicates, budgets and variables come in one error."""
     text = (

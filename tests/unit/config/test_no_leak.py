@@ -166,6 +166,7 @@ def test_config_never_shows_its_secrets(shown: Any) -> None:
             "secret": "whsec_SECRET44",
             "headers": {"X-A": "SECRET5"},
         },
+        {"name": "h", "type": "webhook", "url": "https://h", "secrets": ["whsec_SECRETgg", "whsec_SECRETh4"]},
         {"name": "b", "type": "slack", "url": "https://h/SECRET6"},
         {"name": "c", "type": "apprise", "url": "mailto://SECRET7"},
         {"name": "d", "type": "pagerduty", "routing_key": "SECRET8"},

@@ -169,6 +169,13 @@ def test_any_value_can_be_a_secret(value: str) -> None:
         assert value not in said
 
 
+def test_secrets_of_one_file_are_hidden_each() -> None:
+    """Where a file holds several, one a line, whoever quotes one of them quotes a secret."""
+    redactor = Redactor([Secret(f"{WEBHOOK_SECRET}\nwhsec_{BASIC}")])
+    for each in (WEBHOOK_SECRET, WEBHOOK_SECRET.removeprefix("whsec_"), f"whsec_{BASIC}"):
+        assert redactor.hide(f"bad key {each}") == "bad key ***"
+
+
 def test_former_secrets_stay_hidden() -> None:
     """After a rotation messages about the old one may still be under way; in the end it is forgotten."""
     redactor = Redactor([Secret("old-s3cr3t-1")])

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from standardwebhooks.webhooks import Webhook
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from monitor.clock import SystemClock
 from monitor.drift.alert import Notice, encode_body
 from monitor.errors import DeliveryError, Refusal
 from monitor.http.redactor import Redactor
@@ -24,16 +25,20 @@ from tests.fakes.clock import FakeClock
 SECRET = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, about").decode()
 
 
-def receiver(
-    secret: str | Secret | None = SECRET, headers: dict[str, Secret] | None = None
-) -> WebhookReceiver:
-    """Return a webhook that is never sent to."""
+def receiver(*secrets: Secret, sent: list[httpx.Request] | None = None) -> WebhookReceiver:
+    """Return a webhook whose other side accepts, and records, everything."""
+
+    def accept(request: httpx.Request) -> httpx.Response:
+        if sent is not None:
+            sent.append(request)
+        return httpx.Response(200)
+
     return WebhookReceiver(
         "hook",
         Secret("http://127.0.0.1:9/"),
-        secret=Secret(secret) if isinstance(secret, str) else secret,
-        headers=headers or {},
-        http=httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))),
+        secrets=secrets,
+        headers={},
+        http=httpx.AsyncClient(transport=httpx.MockTransport(accept)),
         redactor=Redactor(),
         timeout_s=1.0,
         clock=FakeClock(),
@@ -133,3 +138,20 @@ async def test_webhook_with_a_secret_file_gone_bad_is_failing(tmp_path: Path) ->
     with pytest.raises(DeliveryError, match="the signing secret is not valid") as caught:
         await hook.send(delivery_of())
     assert caught.value.refusal is Refusal.FAILING
+
+
+@given(keys=st.lists(st.binary(min_size=1, max_size=64), min_size=1, max_size=4), in_file=st.booleans())
+async def test_webhook_is_verified_by_each_of_its_secrets(*, keys: list[bytes], in_file: bool) -> None:
+    """While a secret is rotated, whoever has the new one or an old one accepts the message."""
+    secrets = ["whsec_" + base64.b64encode(key).decode() for key in keys]
+    given = [Secret("\n".join(secrets))] if in_file else [Secret(each) for each in secrets]
+    sent: list[httpx.Request] = []
+    hook = replace(receiver(*given, sent=sent), clock=SystemClock())
+    await hook.send(delivery_of())
+    assert len(sent[0].headers["webhook-signature"].split(" ")) == len(secrets)
+    for secret in secrets:
+        Webhook(secret).verify(sent[0].content.decode(), dict(sent[0].headers))
+    with pytest.raises(WebhookVerificationError):
+        Webhook("whsec_" + base64.b64encode(b"another" + keys[0]).decode()).verify(
+            sent[0].content.decode(), dict(sent[0].headers)
+        )
