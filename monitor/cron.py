@@ -11,6 +11,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
+from itertools import islice, pairwise, product
 from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.base import BaseTrigger
@@ -18,6 +20,9 @@ from cronsim import CronSim, CronSimError
 
 _FIELDS = 5
 _SECOND = timedelta(seconds=1)
+_DAYS = 60
+"""How many of the days on which a cron runs are looked at to see how far they are apart."""
+_FIRES = 50
 _LONGEST_GAP = timedelta(hours=25)
 """Clocks were once set ahead by a whole day (Samoa, 2011): what that skipped runs right after it."""
 
@@ -119,6 +124,34 @@ def next_fire_at(trigger: BaseTrigger, after: datetime) -> datetime | None:
     """
     at: datetime | None = trigger.get_next_fire_time(None, after + timedelta(microseconds=1))
     return at.astimezone(UTC) if at is not None else None
+
+
+@lru_cache(maxsize=64)  # many connections, one cron
+def gaps(expression: str, timezone: str, now: datetime) -> tuple[timedelta, timedelta]:
+    """Return the shortest and the longest time between two instants of a cron, from `now` on.
+
+    The next times alone do not tell: those of a Friday morning know nothing of the weekend. What lies between
+    the last time of a day and the first of the next one follows from the days on which the cron runs.
+    """
+    *_, day, month, weekday = expression.split()
+    clock = CronSim(expression, now)
+    times = [timedelta(hours=hour, minutes=minute) for hour, minute in product(clock.hours, clock.minutes)]
+    first, last = min(times), max(times)
+    days = islice(_after(parse_cron(f"0 0 {day} {month} {weekday}", timezone), now), _DAYS)
+    fires = islice(_after(parse_cron(expression, timezone), now), _FIRES)
+    found = [
+        *(later - earlier for earlier, later in pairwise(sorted(times))),
+        *(later - earlier - (last - first) for earlier, later in pairwise(days)),
+        *(later - earlier for earlier, later in pairwise(fires)),  # a change of the clocks may shorten these
+    ]
+    return min(found, default=timedelta.max), max(found, default=timedelta.max)
+
+
+def _after(trigger: BaseTrigger, now: datetime) -> Iterator[datetime]:
+    at = next_fire_at(trigger, now)
+    while at is not None:
+        yield at
+        at = next_fire_at(trigger, at)
 
 
 def _goes_by_elapsed_time(expression: str) -> bool:

@@ -2,8 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, WithJsonSchema, field_validator
@@ -13,13 +12,10 @@ from monitor.config import values
 from monitor.config.lists import AccountConfig, ConnectionConfig, IgnoreConfig, MaintenanceConfig
 from monitor.config.public import public
 from monitor.config.receivers import ReceiverConfig
-from monitor.cron import next_fire_at, parse_cron
+from monitor.cron import gaps
 from monitor.http.address import safe_url
 from monitor.secret import Secret
 from monitor.units import DURATION_PATTERN
-
-_FIRES = 50
-"""How many of a cron's next times are looked at to see how often it fires."""
 
 DATABASE_URL = "sqlite:///voicelink-monitor.db"
 
@@ -65,15 +61,7 @@ class Timing:
         """Return the shortest and the longest time between two of the next syncs."""
         if self.cron is None:
             return self.interval, self.interval
-        trigger = parse_cron(self.cron, self.timezone)
-        fires: list[datetime] = []
-        at = next_fire_at(trigger, now)
-        while at is not None and len(fires) <= _FIRES:
-            # In UTC: the difference of two local times forgets the hour that a clock change takes.
-            fires.append(at.astimezone(UTC))
-            at = next_fire_at(trigger, at)
-        gaps = [later - earlier for earlier, later in pairwise(fires)]
-        return min(gaps, default=timedelta.max), max(gaps, default=timedelta.max)
+        return gaps(self.cron, self.timezone, now)
 
 
 class ScheduleConfig(values.Section):

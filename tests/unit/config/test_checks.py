@@ -43,17 +43,21 @@ def test_budget_of_mixed_intervals_says_more_than_it_has() -> None:
 @pytest.mark.parametrize(
     ("cron", "shortest", "longest"),
     [
-        ("*/5 * * * mon-fri", timedelta(minutes=5), timedelta(minutes=5)),
+        ("*/5 * * * *", timedelta(minutes=5), timedelta(minutes=5)),
+        ("*/5 * * * mon-fri", timedelta(minutes=5), timedelta(days=2, minutes=5)),
+        ("*/5 9-17 * * *", timedelta(minutes=5), timedelta(hours=15, minutes=5)),
+        ("* 0-5,18-23 1-7 * *", timedelta(minutes=1), timedelta(days=24, minutes=1)),
         ("0,10 8 * * *", timedelta(minutes=10), timedelta(hours=23, minutes=50)),
         ("0 0 * * mon-fri", timedelta(days=1), timedelta(days=3)),
     ],
-    ids=["even", "uneven", "weekends"],
+    ids=["even", "five days", "daytime", "first week", "uneven", "weekends"],
 )
-def test_gaps_of_a_cron_are_those_of_its_next_times(
+def test_gaps_of_a_cron_are_the_same_whenever_it_is_read(
     cron: str, shortest: timedelta, longest: timedelta
 ) -> None:
-    """A cron's need is judged by its closest times, its staleness by its farthest."""
-    assert Timing(interval=every(1), cron=cron).gaps(NOW) == (shortest, longest)
+    """Its need is judged by its closest times, its staleness by its farthest, however far ahead."""
+    for hours in range(0, 14 * 24, 5):
+        assert Timing(interval=every(1), cron=cron).gaps(NOW + timedelta(hours=hours)) == (shortest, longest)
 
 
 def test_gaps_across_a_clock_change_are_real_time() -> None:
