@@ -182,6 +182,7 @@ def _connection(
         budget=budget,
         trigger=_trigger(timing, connection.identity),
         interval=shortest,
+        longest_interval=longest,
         recheck_interval=min(config.schedule.recheck_interval, shortest),
         stale_after=config.drift.stale_after_for(longest),
         base_rules=rules,

@@ -21,14 +21,15 @@ class ConnectionView:
 
     `connection_id` is None if the account's only connection is configured without id; `counts` is None
     before the first applied snapshot, `up` before the first sync. `numbers` are (phone_number, state), empty
-    unless the user opted in. `last_duration_s` is in seconds. `maintenance_until` is when the last of the
-    open windows ends.
+    unless the user opted in. `interval_s` (of a cron, the longest) and `last_duration_s` are in seconds.
+    `maintenance_until` is when the last of the open windows ends.
     """
 
     identity: str
     name: str
     account: str
     connection_id: str | None
+    interval_s: float
     counts: Counts | None
     up: bool | None
     held: bool
@@ -329,6 +330,14 @@ _VOLATILE = (
     _of_view(
         Family("voicelink_sync_last_duration_seconds", "gauge", "How long the last sync took."),
         lambda view: view.last_duration_s,
+    ),
+    _of_view(
+        Family(
+            "voicelink_sync_interval_seconds",
+            "gauge",
+            "Planned time between two syncs of the connection; of a cron, the longest.",
+        ),
+        lambda view: view.interval_s,
     ),
     _of_view(
         Family("voicelink_maintenance", "gauge", "Whether the connection is in a maintenance window."),

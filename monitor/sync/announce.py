@@ -67,6 +67,7 @@ class Announcer:
                 name=connection.names.name,
                 account=connection.names.account,
                 connection_id=connection.connection_id,
+                interval_s=connection.longest_interval.total_seconds(),
                 maintenance=(muted := connection.maintenance(now).open),
                 maintenance_until=ends_at(connection.windows, now) if muted else None,
             )
@@ -83,6 +84,7 @@ class Announcer:
             name=connection.names.name,
             account=connection.names.account,
             connection_id=connection.connection_id,
+            interval_s=connection.longest_interval.total_seconds(),
             counts=state.counts,
             up=state.streak.outcome.answered if state.streak.outcome else None,
             held=state.held > 0,

@@ -30,6 +30,7 @@ class Connection:
         budget: The account's request budget.
         trigger: When it is due.
         interval: The length of one interval (of a cron: its shortest), which a start is spread over.
+        longest_interval: Of a cron, the longest time between two of its instants; else the same.
         recheck_interval: How soon it is due again after a sync that failed or left something open.
         stale_after: How long without an applied snapshot is too long.
         base_rules: Its rules outside maintenance windows.
@@ -44,6 +45,7 @@ class Connection:
     budget: AccountBudget
     trigger: BaseTrigger
     interval: timedelta
+    longest_interval: timedelta
     recheck_interval: timedelta
     stale_after: timedelta
     base_rules: Rules

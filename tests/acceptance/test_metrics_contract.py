@@ -25,6 +25,7 @@ voicelink_sync_held                                           connection
 voicelink_sync_consecutive_failures                           connection
 voicelink_sync_last_success_timestamp_seconds                 connection
 voicelink_sync_last_duration_seconds                          connection
+voicelink_sync_interval_seconds                               connection
 voicelink_syncs_total                                         connection outcome
 voicelink_sync_skipped_entries                                connection
 voicelink_changes_total                                       connection change

@@ -31,6 +31,7 @@ VIEW = ConnectionView(
     name="acme-sales",
     account="acme",
     connection_id="9b7f",
+    interval_s=60.0,
     counts=COUNTS,
     up=True,
     held=False,
@@ -99,6 +100,7 @@ async def test_connection_shows_every_promised_series(accept: str) -> None:
         key("voicelink_sync_consecutive_failures", connection=c): 0,
         key("voicelink_sync_last_success_timestamp_seconds", connection=c): AT.timestamp(),
         key("voicelink_sync_last_duration_seconds", connection=c): 0.5,
+        key("voicelink_sync_interval_seconds", connection=c): 60,
         key("voicelink_syncs_total", connection=c, outcome="ok"): 1,
         key("voicelink_syncs_total", connection=c, outcome="timeout"): 1,
         **{
@@ -130,6 +132,7 @@ async def test_connection_before_its_first_sync_claims_nothing() -> None:
         key("voicelink_sync_held", connection=c): 0,
         key("voicelink_sync_consecutive_failures", connection=c): 0,
         key("voicelink_sync_last_success_timestamp_seconds", connection=c): 0,
+        key("voicelink_sync_interval_seconds", connection=c): 60,
         key("voicelink_syncs_total", connection=c, outcome="ok"): 0,
         **{key("voicelink_changes_total", connection=c, change=kind): 0 for kind in ChangeKind},
     }
@@ -139,6 +142,7 @@ async def test_connection_before_its_first_sync_claims_nothing() -> None:
     ("change", "name", "value"),
     [
         pytest.param({"up": False}, "voicelink_up", 0, id="down"),
+        pytest.param({"interval_s": 30.0}, "voicelink_sync_interval_seconds", 30, id="interval"),
         pytest.param({"held": True}, "voicelink_sync_held", 1, id="held"),
         pytest.param({"maintenance": True}, "voicelink_maintenance", 1, id="maintenance"),
         pytest.param({"consecutive_failures": 4}, "voicelink_sync_consecutive_failures", 4, id="failures"),

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Site:
     def __init__(self, database: Database, url: str) -> None:
         self.clock, self.log = FakeClock(), FakeLog()
         self.url = url
-        metrics = Metrics(version="1")
+        self.metrics = metrics = Metrics(version="1")
         rng = random.Random(1)
         drain = Drain(
             outbox=StoredOutbox(database, self.clock),
@@ -86,6 +87,14 @@ class Site:
         )
         return len(answer.body)
 
+    async def shown_interval_s(self) -> float:
+        """Return the connection's interval as the metrics show it."""
+        _, pieces = await self.metrics.render(accept="")
+        [shown] = re.findall(
+            r"^voicelink_sync_interval_seconds{.*} (.+)$", b"".join(pieces).decode(), re.MULTILINE
+        )
+        return float(shown)
+
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
@@ -113,6 +122,24 @@ async def test_the_client_in_force_outlives_a_reload(site: Site, changed: dict[s
     await site.active.install(site.config(**changed))
     await site.clock.advance(GRACE_S + 1)
     assert await site.ask() > 0
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        pytest.param({"interval": "30s"}, 30, id="interval"),
+        pytest.param({"interval": "1h", "recheck_interval": "15s"}, 3600, id="rechecks do not count"),
+        pytest.param({"cron": "*/5 * * * mon-fri"}, 2 * 86400 + 300, id="a cron's weekend"),
+    ],
+)
+async def test_metrics_show_the_interval_in_force(
+    site: Site, schedule: dict[str, str], expected: float
+) -> None:
+    """How often a connection is to be synced is in the metrics, and follows a reload without a sync."""
+    await site.active.start()
+    assert await site.shown_interval_s() == 60
+    await site.active.install(site.config(schedule=schedule))
+    assert await site.shown_interval_s() == expected
 
 
 async def test_reload_takes_over_a_renewed_ca_file(site: Site, tmp_path: Path) -> None:

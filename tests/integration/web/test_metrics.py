@@ -21,6 +21,7 @@ def full() -> Metrics:
         name='acme "sales"\\\n',
         account="acme",
         connection_id="9b7f",
+        interval_s=60.0,
         counts=Counts(
             states={"READY": 7, "NO_BOT": 2},
             drifting={"NO_BOT": 2},

@@ -42,6 +42,7 @@ VIEW = ConnectionView(
     name="acme-sales",
     account="acme",
     connection_id=None,
+    interval_s=60.0,
     counts=Counts(states={"READY": 7, "NO_BOT": 2, "EXPIRED": 0}, drifting={"NO_BOT": 2}),
     up=True,
     held=False,

@@ -28,6 +28,7 @@ VIEW = ConnectionView(
     name="acme-sales",
     account="acme",
     connection_id=None,
+    interval_s=60.0,
     counts=None,
     up=None,
     held=False,

@@ -34,6 +34,7 @@ def connection(
         budget=AccountBudget(requests_per_minute=30, clock=FakeClock(), on_wait=lambda _: None),
         trigger=trigger,
         interval=interval,
+        longest_interval=interval,
         recheck_interval=15 * SECOND,
         stale_after=5 * MINUTE,
         base_rules=Rules(),
