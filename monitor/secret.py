@@ -37,9 +37,17 @@ def read_text(file: Path) -> str:
 
     Raises:
         OSError: It cannot be read.
+        ValueError: As for `text_of`.
+    """
+    return text_of(file.read_bytes())
+
+
+def text_of(raw: bytes) -> str:
+    """Return the text in a file's bytes, without a byte order mark.
+
+    Raises:
         ValueError: It is not UTF-8; says so of "the file", and nothing of what is in it.
     """
-    raw = file.read_bytes()
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw:
         raise ValueError("is UTF-16 text, or binary: save it as UTF-8")
     try:

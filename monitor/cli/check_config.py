@@ -51,7 +51,12 @@ def check_config(
     shell = shell_of(ctx)
     reading = examine(shell.config_file or find_config_file())
     problems = [*reading.problems, *reading.elsewhere]
-    found: dict[str, Any] = {"file": reading.source, "problems": problems, "warnings": reading.warnings}
+    found: dict[str, Any] = {
+        "file": reading.source,
+        "config_file_digest": reading.file_digest,
+        "problems": problems,
+        "warnings": reading.warnings,
+    }
     for warning in reading.warnings:
         shell.terminal.warning(warning)
     try:
@@ -111,6 +116,7 @@ def _show(config: Config, source: str, terminal: Terminal) -> None:
     terminal.table(("account", "connection", "synced", "requests a minute"), rows)
     terminal.line()
     receivers = [f"{receiver.name} ({receiver.type})" for receiver in config.receivers]
+    terminal.line(f"content     {config.file_digest or 'no file'}")
     terminal.line(f"receivers   {', '.join(['log', *receivers])}")
     terminal.line(f"store       {config.store.safe_url}, kept {format_duration(config.store.retention)}")
     terminal.line(f"web         {config.web.listen}{' (https)' if config.web.tls_cert_file else ''}")

@@ -1,5 +1,6 @@
 """From a file and the environment to a `Config`, or to one error that says everything that is wrong."""
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from monitor.config.keys import at, explain
 from monitor.config.lists import AccountConfig
 from monitor.config.settings import Config, ScheduleConfig
 from monitor.errors import ConfigError
-from monitor.secret import read_text, trimmed
+from monitor.secret import text_of, trimmed
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -64,6 +65,8 @@ class Reading:
 
     source: str | None
     """The file, if there is one."""
+    file_digest: str | None = None
+    """Of its bytes, as `sha256sum` shows it, behind "sha256:"; None if they could not be read."""
     problems: list[str]
     """What is wrong with the file, or with variables that set its keys; no problem ever holds a value."""
     elsewhere: list[str] = field(default_factory=list)
@@ -85,7 +88,7 @@ class Reading:
         """
         if self.config is None or self.problems or self.elsewhere:
             raise ConfigError(self.problems, self.source, self.elsewhere)
-        return self.config.with_warnings(self.warnings)
+        return self.config.noting(file_digest=self.file_digest, warnings=self.warnings)
 
 
 def load_config(
@@ -114,12 +117,21 @@ def read_config(
     environ = process_environment() if environ is None else environ
     source = None if path is None else str(path)
     found = read_environment(environ)
+    file, digest = {}, None
     try:
-        file = {} if path is None else _read_toml(path)
+        if path is not None:
+            raw = _bytes_of(path)
+            digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
+            file = _parsed_toml(raw)
     except ValueError as exc:
-        named = path is not None and str(path) == trimmed(environ.get(CONFIG_FILE, ""))
+        named = source == trimmed(environ.get(CONFIG_FILE, ""))
         problem = f"{exc} ({CONFIG_FILE} names this file)" if named else str(exc)
-        return Reading(source=source, problems=[problem, *found.problems], warnings=found.warnings)
+        return Reading(
+            source=source,
+            file_digest=digest,
+            problems=[problem, *found.problems],
+            warnings=found.warnings,
+        )
     file = without_rivals(found, file)
     with_sole_key(found, environ, file)
     config, invalid, problems = _validated(file, found, now)
@@ -128,6 +140,7 @@ def read_config(
         warnings = [*warnings, *questions(config, now)]
     return Reading(
         source=source,
+        file_digest=digest,
         problems=problems,
         warnings=warnings,
         config=config,
@@ -136,11 +149,16 @@ def read_config(
     )
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _bytes_of(path: Path) -> bytes:
     try:
-        text = read_text(path)
+        return path.read_bytes()
     except OSError as exc:
         raise ValueError(f"the config file cannot be read: {exc.strerror}") from None
+
+
+def _parsed_toml(raw: bytes) -> dict[str, Any]:
+    try:
+        text = text_of(raw)
     except ValueError as exc:
         raise ValueError(f"the config file {exc}") from None
     try:

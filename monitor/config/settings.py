@@ -304,6 +304,7 @@ class Config(BaseSettings):
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
     log: LogConfig = Field(default_factory=LogConfig)
     _warnings: list[str] = PrivateAttr(default_factory=list)
+    _file_digest: str | None = PrivateAttr(default=None)
 
     @classmethod
     def settings_customise_sources(
@@ -329,10 +330,15 @@ class Config(BaseSettings):
         zone = {"timezone": schedule.timezone}
         return [zone | window if isinstance(window, dict) else window for window in value]
 
-    def with_warnings(self, warnings: list[str]) -> Self:
-        """Note what is questionable but valid."""
-        self._warnings = warnings
+    def noting(self, *, file_digest: str | None, warnings: list[str]) -> Self:
+        """Note which content of the file this is, and what is questionable but valid."""
+        self._file_digest, self._warnings = file_digest, warnings
         return self
+
+    @property
+    def file_digest(self) -> str | None:
+        """Of the file's bytes, as `sha256sum` shows it, behind "sha256:"; None without a file."""
+        return self._file_digest
 
     @property
     def warnings(self) -> list[str]:

@@ -167,6 +167,7 @@ class Daemon:
                 "daemon.started",
                 version=__version__,
                 instance=parts.active.config.instance,
+                config_file_digest=parts.active.config.file_digest,
                 connections=len(parts.active.state.watchlist.connections),
                 receivers=parts.active.receivers,
                 store=parts.database.shown,

@@ -190,7 +190,13 @@ def build(
     )
     readiness = Readiness(schedule, shortage, health, clock)
     metrics.hide_connections_while(lambda: readiness.store_lost)
-    status = StoreStatus(active=state, database=database, codec=codec, announcer=announcer)
+    status = StoreStatus(
+        active=state,
+        database=database,
+        codec=codec,
+        announcer=announcer,
+        config_file_digest=config.file_digest,
+    )
 
     def on_moved() -> None:
         look_now()

@@ -459,9 +459,10 @@ class Reload:
                 self.log.error("config.rejected", error=str(exc))  # noqa: TRY400 - a traceback says no more
                 raise
             self.metrics.config_loaded(ok=True, at=self.clock.now())
-            self.status.config_error = None
+            self.status.config_error, self.status.config_file_digest = None, config.file_digest
             self.log.info(
                 "config.reloaded",
+                config_file_digest=config.file_digest,
                 connections=len(self.active.state.watchlist.connections),
                 receivers=self.active.receivers,
                 changed_at_next_start=changed_at_next_start(self._first, config),

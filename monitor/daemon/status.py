@@ -103,13 +103,15 @@ class Readiness:
 class StoreStatus:
     """The state of the monitor: from the store, and from memory while that is unavailable.
 
-    `config_error` is set by a reload that was rejected, and cleared by one that was not.
+    `config_error` is set by a reload that was rejected, and cleared by one that was not, which also sets
+    `config_file_digest`.
     """
 
     active: ActiveState
     database: Database
     codec: Codec
     announcer: Announcer
+    config_file_digest: str | None
     config_error: str | None = field(init=False, default=None)
     _alerts: Sequence[AlertBody] = field(init=False, default=())
     _receivers: Sequence[ReceiverStatus] = field(init=False, default=())
@@ -159,5 +161,6 @@ class StoreStatus:
                 for each in self.active.replicas
             ],
             config_error=self.config_error,
+            config_file_digest=self.config_file_digest,
             store_ok=store_ok,
         )

@@ -1,5 +1,6 @@
 """A reload: parse, build, swap; nothing is lost, and a bad file changes nothing."""
 
+import hashlib
 import signal
 from typing import Any
 
@@ -16,6 +17,11 @@ async def reload(daemon: Daemon, config: dict[str, Any] | str) -> dict[str, Any]
     daemon.configure(config)
     daemon.process.signal(signal.SIGHUP)
     return (await daemon.wait_for("config.reloaded", "config.rejected", count=before + 1))[-1]
+
+
+def file_digest(daemon: Daemon) -> str:
+    """Return the digest of the config file as it is on disk."""
+    return f"sha256:{hashlib.sha256(daemon.config_file.read_bytes()).hexdigest()}"
 
 
 async def test_reload_keeps_streaks_alerts_and_gauges_and_takes_new_connections(
@@ -60,20 +66,28 @@ async def test_reload_keeps_streaks_alerts_and_gauges_and_takes_new_connections(
 async def test_reload_of_a_bad_file_keeps_the_old_config_and_says_so(
     run_daemon: RunDaemon, provider: RunProvider
 ) -> None:
-    """Log, metric and page tell; syncs and alerts go on; a good file mends it."""
+    """Log, metric and page tell, also which content is active; alerts go on; a good file mends it."""
     api = await provider(build_world(1, 10))
     config = settings(api)
     daemon = run_daemon(config)
     await daemon.start()
+    [started] = daemon.events("daemon.started")
+    active = file_digest(daemon)
+    assert started["config_file_digest"] == active
     refused = await reload(daemon, config | {"shedule": {"interval": "9s"}})
     assert refused["event"] == "config.rejected"
     assert "schedule" in refused["error"]
     assert await daemon.value("voicelink_monitor_config_last_reload_successful") == 0
-    assert "shedule" in (await daemon.get("/")).text
+    page = (await daemon.get("/")).text
+    assert "shedule" in page
+    assert active in page
+    assert (await daemon.get("/api/v1/status")).json()["config_file_digest"] == active != file_digest(daemon)
 
     api.do("remove_routing", numbers=1)
     await daemon.wait_for("alert.opened", kind="drift")
-    assert (await reload(daemon, config))["event"] == "config.reloaded"
+    reloaded = await reload(daemon, config | {"instance": "mended"})
+    assert (reloaded["event"], reloaded["config_file_digest"]) == ("config.reloaded", file_digest(daemon))
+    assert file_digest(daemon) in (await daemon.get("/")).text
     assert await daemon.value("voicelink_monitor_config_last_reload_successful") == 1
     await daemon.stop()
 

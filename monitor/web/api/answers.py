@@ -54,7 +54,8 @@ class StatusAnswer:
     """The state of the whole monitor.
 
     `not_ready` says why the daemon is not doing its work, null if it is. While `store_ok` is false, the
-    rest is what was known before. `config_error` says why the config on disk was rejected, if it was.
+    rest is what was known before. `config_error` says why the config on disk was rejected, if it was;
+    `config_file_digest` is the SHA-256 of the file that is active, null without a file.
     `alerts_firing` counts by severity. `replicas` share a PostgreSQL database; on SQLite there are none.
     """
 
@@ -63,6 +64,7 @@ class StatusAnswer:
     not_ready: str | None
     store_ok: bool
     config_error: str | None
+    config_file_digest: str | None
     connections: ConnectionTotals
     numbers: NumberTotals
     alerts_firing: dict[Severity, int]
@@ -144,6 +146,7 @@ def status_of(status: MonitorStatus, not_ready: str | None) -> StatusAnswer:
         not_ready=not_ready,
         store_ok=status.store_ok,
         config_error=status.config_error,
+        config_file_digest=status.config_file_digest,
         connections=ConnectionTotals(
             total=len(views),
             waiting=syncs.count(SyncStatus.WAITING),
