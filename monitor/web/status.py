@@ -46,9 +46,9 @@ class MonitorStatus:
     """The state of the whole monitor at one moment.
 
     `replicas` are those of a shared database, the oldest first; there are none on SQLite. `alerts` are the
-    firing ones, `failing` their members that are connections or receivers. `config_file_digest` is the SHA-256
-    of the active config file, None without one; `config_error` says why the file on disk was refused, if it
-    was. `store_ok` is False while the database is unavailable: then the rest is what was known before.
+    firing ones, `failing` their members that are connections or receivers. `config_file_digest` is the
+    SHA-256 of the active config file, None without one; `config_error` says why the file on disk was refused,
+    if it was. `store_ok` is False while the database is unavailable: then the rest is what was known before.
     """
 
     instance: str
