@@ -1,7 +1,8 @@
-"""Fixture with what the real daemon exports, for tests of rules and dashboards."""
+"""Fixtures of what the real daemon exports, for tests of rules and dashboards."""
 
 import asyncio
 import io
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,12 +27,23 @@ class Exported:
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Where a daemon serves its metrics."""
+
+    port: int
+
+    async def text(self) -> str:
+        """Return what it exports now."""
+        async with httpx.AsyncClient(trust_env=False, verify=False) as client:
+            return (await client.get(f"http://127.0.0.1:{self.port}/metrics")).text
+
+
 @pytest.fixture
-async def exported(tmp_path: Path) -> Exported:
-    """Return what a daemon exports after a sync with the simulated provider."""
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    """Run a daemon that has seen drift at the simulated provider, and a receiver that refuses it."""
     stop = asyncio.Event()
     addresses: list[str] = []
-    exported = Exported()
 
     simulator = Simulator(shipped_scenario("quiet"))
     simulator.do("deactivate_bot", bot=93)  # labels of states and issues
@@ -54,19 +66,24 @@ async def exported(tmp_path: Path) -> Exported:
         )
         try:
             await wait_until(lambda: addresses or daemon.done(), what="the daemon")
-            await wait_until(lambda: _read(f"{addresses[0]}metrics", exported), what="labels of a first sync")
-            return exported
+            served = Served(port=httpx.URL(addresses[0]).port or 0)
+            await wait_until(lambda: _has_synced(served), what="labels of a first sync")
+            yield served
         finally:
             stop.set()
             await daemon
 
 
-async def _read(url: str, exported: Exported) -> bool:
-    """Add what is exported now; return whether it has a connection's labels."""
-    async with httpx.AsyncClient(trust_env=False) as client:
-        text = (await client.get(url)).text
-    for family in text_string_to_metric_families(text):
+async def _has_synced(served: Served) -> bool:
+    return "connection_id=" in (text := await served.text()) and "issue=" in text
+
+
+@pytest.fixture
+async def exported(served: Served) -> Exported:
+    """Return what a daemon exports after a sync with the simulated provider."""
+    exported = Exported()
+    for family in text_string_to_metric_families(await served.text()):
         exported.metrics.update(f"{family.name}{suffix}" for suffix in _SUFFIXES.get(family.type, ("",)))
         for sample in family.samples:
             exported.labels.update(sample.labels)
-    return exported.labels >= {"connection_id", "issue"}
+    return exported
