@@ -50,7 +50,8 @@ def test_readme_has_the_two_commands() -> None:
 @pytest.mark.parametrize("text", TOML, ids=range(len(TOML)))
 def test_readme_toml_loads(text: str, tmp_path: Path) -> None:
     """Every config in it is a whole one that can be used."""
-    for name in ("acme", "pagerduty", "slack", "webhook"):
+    (tmp_path / "voicelink-monitor").mkdir()
+    for name in ("acme", "voicelink-monitor/voicelink-api-key", "pagerduty", "slack", "webhook"):
         (tmp_path / name).write_text("https://hooks.example.com/x" if name == "slack" else "whsec_c2VjcmV0")
     file = tmp_path / "config.toml"
     file.write_text(text.replace("/run/secrets", str(tmp_path)))
