@@ -38,8 +38,9 @@ from monitor.store.actions import Action, add_action
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.export import ALERT_COLUMNS, CHANGE_COLUMNS, PROBLEM_COLUMNS, values_of
+from monitor.store.history import change_rows
 from monitor.store.paging import Page
-from monitor.store.queries import alert_bodies, change_rows, delivery_rows, problems
+from monitor.store.queries import alert_bodies, delivery_rows, problems
 from monitor.store.requests import Dismissed, Retried, RetriedNow, dismiss, retry, retry_now
 from monitor.store.rows import Problem, ProblemStatus, connection_row
 

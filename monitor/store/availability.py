@@ -18,7 +18,8 @@ from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.snapshot import ChangeKind
-from monitor.store.tables import changes, gaps
+from monitor.store.changes import WITH_PATTERN
+from monitor.store.tables import changes, gaps, patterns
 
 
 class Span(StrEnum):
@@ -164,16 +165,17 @@ def _seen(blind: Sequence[Gap], since: datetime, now: datetime) -> list[tuple[da
 
 async def _moves(tx: AsyncConnection, identity: str, since: datetime) -> list[Move]:
     """Return the moves after an instant, newest first."""
-    numbers = case(_NUMBERS, value=changes.c.change, else_=0)
+    numbers = case(_NUMBERS, value=patterns.c.change, else_=0)
     drifting = case(
-        (changes.c.change != ChangeKind.REMOVED, case(_DRIFTING, value=changes.c.change, else_=0)),
-        (changes.c.was_drifting, -1),
+        (patterns.c.change != ChangeKind.REMOVED, case(_DRIFTING, value=patterns.c.change, else_=0)),
+        (patterns.c.was_drifting, -1),
         else_=0,
     )
     asked = (
         select(changes.c.at, func.sum(numbers), func.sum(drifting))
-        .where(changes.c.identity == identity, changes.c.at > since)
-        .where(changes.c.change.in_([*_NUMBERS, *_DRIFTING]))
+        .select_from(WITH_PATTERN)
+        .where(patterns.c.identity == identity, changes.c.at > since)
+        .where(patterns.c.change.in_([*_NUMBERS, *_DRIFTING]))
         .group_by(changes.c.at)
         .order_by(changes.c.at.desc())
     )

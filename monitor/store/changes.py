@@ -1,48 +1,109 @@
 """Recorded changes of numbers, and how drift came and went by them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, insert, select
+import msgspec
+import xxhash
+from sqlalchemy import Row, Table, bindparam, func, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.moves import depended
 from monitor.drift.snapshot import Change, ChangeKind
+from monitor.store.claims import sync_id
 from monitor.store.connections import ConnectionName
-from monitor.store.tables import changes
+from monitor.store.rows import ChangeRow
+from monitor.store.tables import UtcDateTime, changes, from_row, patterns
 
 
 async def add_changes(
-    tx: AsyncConnection, named: ConnectionName, sync_id: str, found: Sequence[Change], at: datetime
+    tx: AsyncConnection, named: ConnectionName, epoch: int, found: Sequence[Change], at: datetime
 ) -> None:
-    """Record the differences that a sync found."""
-    rows = [
-        {
-            "at": at,
-            "identity": named.identity,
-            "connection": named.name,
-            "account": named.account,
-            "sync_id": sync_id,
-            "change": change.kind,
-            "key": change.key,
-            "phone_number": change.number.phone_number,
-            "state": change.after.state if change.after else None,
-            "previous_state": change.before.state if change.before else None,
-            "issues": change.after.issues if change.after else (),
-            "previous_issues": change.before.issues if change.before else (),
-            "action_items": [{"code": item.code, "label": item.label} for item in change.number.action_items],
-            "did_id": change.number.did_id,
-            "client_id": change.number.dependencies.client_id,
-            "was_drifting": change.before is not None and change.before.drifting,
-            "depended_on": was,
-            "depends_on": now,
-        }
-        for change in found
-        for was, now in [depended(change)]
-    ]
+    """Record the differences that a sync found; `epoch` is that of its claim."""
+    met: dict[int, dict[str, Any]] = {}
+    rows = []
+    for change in found:
+        pattern = _pattern(named, change)
+        made_of = xxhash.xxh3_64_intdigest(msgspec.json.encode(list(pattern.values()))) >> 1
+        met.setdefault(made_of, {"id": made_of, **pattern, "words": _words(change), "used_at": at})
+        was, now = depended(change)
+        rows.append(
+            {
+                "pattern": made_of,
+                "at": at,
+                "epoch": epoch,
+                "key": change.key,
+                "phone_number": change.number.phone_number,
+                "did_id": change.number.did_id,
+                "client_id": change.number.dependencies.client_id,
+                "depended_on": was,
+                "depends_on": now,
+            }
+        )
     if rows:
-        await tx.execute(insert(changes), rows)
+        old = at - PATTERN_KEPT
+        await tx.execute(_MEET[tx.dialect.name], [row | {"old": old} for row in met.values()])
+        await tx.execute(_ADD, rows)
+
+
+PATTERN_KEPT = timedelta(days=1)
+"""For so long a pattern that is met again is not written again; it outlives its last change by that."""
+
+
+def _pattern(named: ConnectionName, change: Change) -> dict[str, Any]:
+    """Return what a change may have in common with others of its connection."""
+    before, after = change.before, change.after
+    return {
+        "identity": named.identity,
+        "connection": named.name,
+        "account": named.account,
+        "change": change.kind,
+        "state": after.state if after else None,
+        "previous_state": before.state if before else None,
+        "was_drifting": before is not None and before.drifting,
+        "issues": after.issues if after else (),
+        "previous_issues": before.issues if before else (),
+        "action_items": [{"code": item.code, "label": item.label} for item in change.number.action_items],
+    }
+
+
+def _words(change: Change) -> list[str]:
+    """Return the states and issues that a change is found by."""
+    sides = [side for side in (change.before, change.after) if side is not None]
+    return sorted({word.casefold() for side in sides for word in (side.state, *side.issues)})
+
+
+def _meet(insert_into: Callable[[Table], Any]) -> Any:
+    statement = insert_into(patterns)
+    return statement.on_conflict_do_update(
+        index_elements=[patterns.c.id],
+        set_={"used_at": statement.excluded.used_at},
+        where=patterns.c.used_at < bindparam("old", type_=UtcDateTime),
+    )
+
+
+# Built once: building one takes longer than running it.
+_MEET = {"sqlite": _meet(sqlite.insert), "postgresql": _meet(postgresql.insert)}
+_ADD = insert(changes)
+
+WITH_PATTERN = changes.join(patterns, patterns.c.id == changes.c.pattern)
+"""Changes with all that is known of them."""
+_OWN = ("id", "at", "epoch", "key", "phone_number", "did_id", "client_id", "depended_on", "depends_on")
+_SHARED = ("identity", "connection", "account", "change", "state", "previous_state")
+_LISTS = ("issues", "previous_issues", "action_items")
+RECORDED = (
+    *(changes.c[name] for name in _OWN),
+    *(patterns.c[name] for name in (*_SHARED, *_LISTS)),
+)
+"""The columns of which `change_row` makes a row."""
+
+
+def change_row(row: Row[Any]) -> ChangeRow:
+    """Return a change as people see it."""
+    return from_row(ChangeRow, row, sync_id=sync_id(row.identity, row.epoch))
 
 
 MOST_CHANGES = 50_000
@@ -77,20 +138,18 @@ async def drift_moves(
 ) -> DriftMoves:
     """Return how numbers of a connection started and stopped drifting since an instant."""
     newest = (
-        select(
-            changes.c.at,
-            changes.c.change,
-            changes.c.state,
-            changes.c.previous_state,
-            changes.c.was_drifting,
-        )
-        .where(changes.c.identity == identity, changes.c.at >= since, changes.c.change.in_(_PROBLEM))
-        .order_by(changes.c.id.desc())
+        select(changes.c.at, changes.c.pattern)
+        .select_from(WITH_PATTERN)
+        .where(patterns.c.identity == identity, changes.c.at >= since, patterns.c.change.in_(_PROBLEM))
+        .order_by(changes.c.at.desc(), changes.c.id.desc())
         .limit(limit)
         .subquery()
     )
-    columns = (newest.c.at, newest.c.change, newest.c.state, newest.c.previous_state, newest.c.was_drifting)
-    asked = select(*columns, func.count().label("numbers")).group_by(*columns).order_by(newest.c.at.desc())
+    together = (newest.c.at, newest.c.pattern)
+    counted = select(*together, func.count().label("numbers")).group_by(*together).subquery()
+    told = (patterns.c[name] for name in ("change", "state", "previous_state", "was_drifting"))
+    asked = select(counted.c.at, counted.c.numbers, *told).join(patterns, patterns.c.id == counted.c.pattern)
+    asked = asked.order_by(counted.c.at.desc())
     rows = list(await tx.execute(asked))
     if sum(row.numbers for row in rows) >= limit:
         since = rows[-1].at  # that sync may have been read in part only

@@ -58,7 +58,12 @@ class Claim:
     @property
     def sync_id(self) -> str:
         """The name of this sync in events and records."""
-        return f"{self.identity}/{self.epoch}"
+        return sync_id(self.identity, self.epoch)
+
+
+def sync_id(identity: str, epoch: int) -> str:
+    """Return the name of a sync."""
+    return f"{identity}/{epoch}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

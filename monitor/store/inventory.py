@@ -114,8 +114,12 @@ def like(glob: str) -> str:
     LIKE has no [sets]: from the first one on it lets anything through.
     """
     known, bracket, _ = glob.partition("[")
-    escaped = known.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return escaped.replace("*", "%").replace("?", "_") + ("%" if bracket else "")
+    return escaped(known).replace("*", "%").replace("?", "_") + ("%" if bracket else "")
+
+
+def escaped(text: str) -> str:
+    """Return a text as LIKE takes it literally, with a backslash as its escape."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _like(glob: str) -> tuple[ColumnElement[bool], ...]:

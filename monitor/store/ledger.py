@@ -112,7 +112,7 @@ class Ledger:
             await save(tx, record.claim, state, record.result)
             if step is not None:
                 await take_stock(tx, identity, step.came, step.went, record.at)
-                await add_changes(tx, record.connection, record.claim.sync_id, step.changes, record.at)
+                await add_changes(tx, record.connection, record.claim.epoch, step.changes, record.at)
                 await save_episodes(
                     tx, identity, opened=step.opened, moved=step.moved, ended=step.ended, codec=self._codec
                 )

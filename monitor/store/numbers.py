@@ -14,12 +14,13 @@ from monitor.drift.facts import NumberFacts, PastEpisode, Quiet, quieted_by
 from monitor.drift.foresight import tracks_of
 from monitor.drift.policy import Records
 from monitor.drift.snapshot import ChangeKind, Dependencies
+from monitor.store.changes import RECORDED, WITH_PATTERN, change_row
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionState, connection_states, load_records
 from monitor.store.explanations import Grounds, alert_facts, failing_tracks, syncs_of, terms_of
 from monitor.store.inventory import Place, find
 from monitor.store.rows import ChangeRow
-from monitor.store.tables import changes, episodes, from_row
+from monitor.store.tables import changes, episodes, from_row, patterns
 
 _MOST_CHANGES = 100
 _MOST_ALERTS = 50
@@ -183,21 +184,20 @@ async def _look_up(
 
 async def _former(tx: AsyncConnection, identity: str) -> tuple[str, str]:
     """Return the name and account that a connection had while it was watched, as far as its history says."""
-    asked = select(changes.c.connection, changes.c.account).where(changes.c.identity == identity)
-    row = (await tx.execute(asked.order_by(changes.c.id.desc()).limit(1))).first()
+    asked = select(patterns.c.connection, patterns.c.account).where(patterns.c.identity == identity)
+    row = (await tx.execute(asked.order_by(patterns.c.used_at.desc()).limit(1))).first()
     return (row.connection, row.account) if row is not None else (identity, "")
 
 
 async def _since(tx: AsyncConnection, place: Place, state: ConnectionState | None) -> datetime | None:
     """Return when a number came into its state; unless recorded, when its connection was first watched."""
     moved = or_(
-        changes.c.change.in_((ChangeKind.APPEARED, ChangeKind.RESOLVED, ChangeKind.ADDED)),
-        (changes.c.change == ChangeKind.CHANGED) & (changes.c.state != changes.c.previous_state),
+        patterns.c.change.in_((ChangeKind.APPEARED, ChangeKind.RESOLVED, ChangeKind.ADDED)),
+        (patterns.c.change == ChangeKind.CHANGED) & (patterns.c.state != patterns.c.previous_state),
     )
-    here = changes.c.key == place.key, changes.c.identity == place.identity
-    found: datetime | None = await tx.scalar(
-        select(changes.c.at).where(*here, moved).order_by(changes.c.id.desc()).limit(1)
-    )
+    here = changes.c.key == place.key, patterns.c.identity == place.identity
+    asked = select(changes.c.at).select_from(WITH_PATTERN).where(*here, moved)
+    found: datetime | None = await tx.scalar(asked.order_by(changes.c.id.desc()).limit(1))
     return found or (state.watched_since if state is not None else None)
 
 
@@ -222,7 +222,7 @@ async def _detail(
         for each in there
         if each.facts.number is not None
     ]
-    timeline = select(changes).where(changes.c.key == facts.key)
+    timeline = select(*RECORDED).select_from(WITH_PATTERN).where(changes.c.key == facts.key)
     rows = await tx.execute(timeline.order_by(changes.c.id.desc()).limit(_MOST_CHANGES))
     return NumberDetail(
         key=facts.key,
@@ -237,7 +237,7 @@ async def _detail(
         depends_on=_depends_on(facts),
         silenced_by=quieted_by(facts, now),
         alerts=await _alerts(tx, facts.key, [each.identity for each in (first, *others)]),
-        timeline=[from_row(ChangeRow, row) for row in rows],
+        timeline=[change_row(row) for row in rows],
         verdict=explained.verdict,
         next_at=explained.next_at,
         explanation=[*explained.sentences, *also],

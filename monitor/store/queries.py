@@ -5,8 +5,7 @@ the `after` of the page that follows. A filter by connection is a glob of names.
 """
 
 import types
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,21 +14,18 @@ from sqlalchemy import Row, Select, func, literal, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import AlertBody, Kind, Severity, Status, decode_body
-from monitor.drift.naming import moved
 from monitor.drift.rules import Rules
 from monitor.drift.silences import glob_of
 from monitor.drift.snapshot import Number
 from monitor.store.actions import Action
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, connection_states
-from monitor.store.inventory import like, matching
+from monitor.store.inventory import matching
 from monitor.store.paging import LIMIT, Instant, Page, RowId, T, Text, cursor_of, page_of, parts_of
 from monitor.store.rows import (
     ActionRow,
-    ChangeRow,
     ConnectionRow,
     DeliveryRow,
-    Happening,
     NumberRow,
     Problem,
     ProblemStatus,
@@ -43,7 +39,6 @@ from monitor.store.tables import (
     UtcDateTime,
     actions,
     alerts,
-    changes,
     connections,
     deliveries,
     from_row,
@@ -211,184 +206,6 @@ async def connection_named(
         return None
     standing = (await connection_states(tx, [identity], codec)).get(identity)
     return connection_row(standing, maintenance=maintenance_of(identity)) if standing else None
-
-
-def _of_changes(
-    asked: Select[Any],
-    *,
-    connection: str | None,
-    since: datetime | None,
-    at: datetime | None = None,
-    **given: str | None,
-) -> Select[Any]:
-    """Return a question about changes, narrowed as far as the database can."""
-    if at is not None:
-        asked = asked.where(changes.c.at == at)
-    asked = asked.where(*(changes.c[name] == value for name, value in _given(**given).items()))
-    if since is not None:
-        asked = asked.where(changes.c.at >= since)
-    if connection is not None:
-        asked = asked.where(changes.c.connection.like(like(connection), escape="\\"))
-    return asked
-
-
-async def change_rows(
-    tx: AsyncConnection,
-    *,
-    connection: str | None = None,
-    state: str | None = None,
-    change: str | None = None,
-    since: datetime | None = None,
-    limit: int = LIMIT,
-    after: str | None = None,
-) -> Page[ChangeRow]:
-    """Return recorded changes, newest first; `state` matches the state or an issue before or after.
-
-    Raises:
-        BadCursor: `after` is not a valid cursor.
-    """
-    asked = select(changes).order_by(changes.c.id.desc())
-    asked = _of_changes(asked, connection=connection, since=since, change=change)
-    if after is not None:
-        asked = asked.where(changes.c.id < parts_of(after, tuple[RowId])[0])
-
-    def read(row: Row[Any]) -> ChangeRow | None:
-        if not _named(connection, [row.connection]):
-            return None
-        found = from_row(ChangeRow, row)
-        either = (*found.issues, *found.previous_issues, found.previous_state or "")
-        return found if _in_state(state, found.state or "", either) else None
-
-    return await _scan(tx, asked, read, limit, cursor=lambda row: cursor_of(row.id))
-
-
-_ALIKE = (
-    changes.c.at,
-    changes.c.sync_id,
-    changes.c.connection,
-    changes.c.change,
-    changes.c.state,
-    changes.c.previous_state,
-)
-"""What the changes of a happening have in common."""
-_ISSUES = (changes.c.issues, changes.c.previous_issues)
-_INSTANTS = 50
-"""Instants looked at together."""
-
-
-async def happenings(
-    tx: AsyncConnection,
-    *,
-    connection: str | None = None,
-    state: str | None = None,
-    change: str | None = None,
-    since: datetime | None = None,
-    at: datetime | None = None,
-    identity: str | None = None,
-    shown: int = 20,
-    limit: int = LIMIT,
-    after: str | None = None,
-) -> Page[Happening]:
-    """Return recorded changes, those of one sync that are alike as one, newest first; filters as above.
-
-    The database counts them, however many there are. Those of an instant are never on two pages.
-
-    Args:
-        at: Only what was found at this instant.
-        identity: Only of the connection with this identity.
-        shown: How many numbers each holds at most.
-
-    Raises:
-        BadCursor: `after` is not a valid cursor.
-    """
-    given: dict[str, Any] = {"connection": connection, "since": since, "change": change}
-    given |= {"at": at, "identity": identity}
-    before = parts_of(after, tuple[Instant])[0] if after is not None else None
-    found: list[Happening] = []
-    while len(found) <= limit:
-        asked = _of_changes(select(changes.c.at), **given).group_by(changes.c.at)
-        if before is not None:
-            asked = asked.where(changes.c.at < literal(before, UtcDateTime))
-        instants = list((await tx.scalars(asked.order_by(changes.c.at.desc()).limit(_INSTANTS))).all())
-        if not instants:
-            break
-        found += await _counted(tx, instants, given, state)
-        before = instants[-1]
-    rows = found[:limit]
-    rows += [each for each in found[limit:] if each.at == rows[-1].at]
-    members = await _members(tx, {each.at for each in rows}, given, state, shown)
-    return Page(
-        rows=[replace(each, members=tuple(sorted(members[each.alike])[:shown])) for each in rows],
-        next=cursor_of(rows[-1].at) if len(found) > len(rows) else None,
-    )
-
-
-def _wanted(row: Row[Any], connection: str | None, state: str | None) -> bool:
-    either = (*row.issues, *row.previous_issues, row.previous_state or "")
-    return _named(connection, [row.connection]) and _in_state(state, row.state or "", either)
-
-
-async def _counted(
-    tx: AsyncConnection, instants: Sequence[datetime], given: Mapping[str, Any], state: str | None
-) -> list[Happening]:
-    """Return what happened at these instants, the newest first, without the numbers."""
-    texts = (changes.c.depended_on, changes.c.depends_on, changes.c.action_items)
-    asked = select(
-        *_ALIKE,
-        *_ISSUES,
-        func.count().label("many"),
-        func.max(changes.c.id).label("last"),
-        *(func.min(text).label(f"least_{text.name}") for text in texts),
-        *(func.max(text).label(f"most_{text.name}") for text in texts),
-    )
-    asked = asked.where(changes.c.at.in_(instants)).group_by(*_ALIKE, *_ISSUES)
-    groups: dict[tuple[Any, ...], list[Row[Any]]] = {}
-    for row in await tx.execute(_of_changes(asked, **given)):
-        if _wanted(row, given["connection"], state):
-            groups.setdefault(tuple(row[: len(_ALIKE)]), []).append(row)
-    found = [_happening(rows) for rows in groups.values()]
-    return sorted(found, key=lambda each: (each.at, each.id), reverse=True)
-
-
-async def _members(
-    tx: AsyncConnection,
-    instants: Collection[datetime],
-    given: Mapping[str, Any],
-    state: str | None,
-    shown: int,
-) -> dict[tuple[Any, ...], list[tuple[str, str]]]:
-    """Return the first numbers of what happened at these instants."""
-    place = func.row_number().over(partition_by=(*_ALIKE, *_ISSUES), order_by=changes.c.key)
-    ranked = select(*_ALIKE, *_ISSUES, changes.c.key, changes.c.phone_number, place.label("place"))
-    rows = _of_changes(ranked.where(changes.c.at.in_(instants)), **given).subquery()
-    members: dict[tuple[Any, ...], list[tuple[str, str]]] = {}
-    for row in await tx.execute(select(rows).where(rows.c.place <= shown)):
-        if _wanted(row, given["connection"], state):
-            members.setdefault(tuple(row[: len(_ALIKE)]), []).append((row.key, row.phone_number))
-    return members
-
-
-def _happening(rows: Sequence[Row[Any]]) -> Happening:
-    first = rows[0]
-    alike = all(
-        row.least_depended_on == row.most_depended_on == first.least_depended_on
-        and row.least_depends_on == row.most_depends_on == first.least_depends_on
-        for row in rows
-    )
-    items = first.least_action_items
-    return Happening(
-        id=max(row.last for row in rows),
-        at=first.at,
-        sync_id=first.sync_id,
-        connection=first.connection,
-        change=first.change,
-        state=first.state,
-        previous_state=first.previous_state,
-        many=sum(row.many for row in rows),
-        members=(),
-        moved=moved(first.least_depended_on, first.least_depends_on) if alike else "",
-        action=(items[0]["label"] or items[0]["code"]) if items else None,
-    )
 
 
 async def action_rows(

@@ -6,6 +6,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Status
+from monitor.store.changes import PATTERN_KEPT
 from monitor.store.tables import (
     PENDING,
     actions,
@@ -15,6 +16,7 @@ from monitor.store.tables import (
     episodes,
     gaps,
     inventory,
+    patterns,
     silenced,
     silences,
     told,
@@ -32,6 +34,7 @@ async def prune(tx: AsyncConnection, before: datetime) -> int:
     whole = alerts.alias()
     old = (
         (changes, changes.c.id, changes.c.at < before),
+        (patterns, patterns.c.id, patterns.c.used_at < before - PATTERN_KEPT),
         (inventory, inventory.c.key, inventory.c.gone_at < before),
         (gaps, gaps.c.id, gaps.c.ended_at < before),
         (actions, actions.c.id, actions.c.at < before),

@@ -150,32 +150,49 @@ inventory = Table(
     Index("inventory_gone", "gone_at"),
 )
 
+# What many changes of a connection have in common: how a number was, and how it is. There are few of these,
+# however many changes there are, so that whatever changes are looked for by is looked for here.
+patterns = Table(
+    "patterns",
+    metadata,
+    # Made of all that follows, down to the action items.
+    Column("id", _RowId, primary_key=True, autoincrement=False),
+    Column("identity", Text, nullable=False),
+    Column("connection", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("change", Text, nullable=False),
+    Column("state", Text),
+    Column("previous_state", Text),
+    # Of a number that was there before: whether it was drifting.
+    Column("was_drifting", Boolean, nullable=False, default=False),
+    Column("issues", Json, nullable=False),
+    Column("previous_issues", Json, nullable=False),
+    Column("action_items", Json, nullable=False),
+    # The states and issues, before and after, in lower case.
+    Column("words", Json, nullable=False),
+    # At most a day before the last change of this pattern.
+    Column("used_at", UtcDateTime, nullable=False),
+    Index("patterns_identity", "identity"),
+    Index("patterns_connection", "connection"),
+)
+
 changes = Table(
     "changes",
     metadata,
     Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("pattern", BigInteger, nullable=False),
     Column("at", UtcDateTime, nullable=False),
-    Column("identity", Text, nullable=False),
-    Column("connection", Text, nullable=False),
-    Column("account", Text, nullable=False),
-    Column("sync_id", Text, nullable=False),
-    Column("change", Text, nullable=False),
+    # Of the sync that found it.
+    Column("epoch", BigInteger, nullable=False),
     Column("key", Text, nullable=False),
     Column("phone_number", Text, nullable=False),
-    Column("state", Text),
-    Column("previous_state", Text),
-    Column("issues", Json, nullable=False),
-    Column("previous_issues", Json, nullable=False),
-    Column("action_items", Json, nullable=False),
     Column("did_id", Json),
     Column("client_id", Json),
-    # Of a number that was there before: whether it was drifting.
-    Column("was_drifting", Boolean, nullable=False, default=False),
     # What the number depended on and depends on now, as far as the two differ.
     Column("depended_on", Json, nullable=False),
     Column("depends_on", Json, nullable=False),
     Index("changes_at", "at"),
-    Index("changes_identity", "identity", "id"),
+    Index("changes_pattern", "pattern", "at"),
     Index("changes_key", "key", "id"),
 )
 

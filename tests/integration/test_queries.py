@@ -19,7 +19,7 @@ from monitor.drift.episodes import Track
 from monitor.drift.policy import Records
 from monitor.drift.rules import Ignore, Rules
 from monitor.drift.snapshot import Change, ChangeKind
-from monitor.store import queries
+from monitor.store import history, queries
 from monitor.store.actions import (
     Action,
     ActionRecord,
@@ -32,15 +32,14 @@ from monitor.store.changes import add_changes
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, Watch, begin_watching
 from monitor.store.database import Database
+from monitor.store.history import change_rows, happenings
 from monitor.store.paging import BadCursor, Page, cursor_of
 from monitor.store.queries import (
     action_rows,
     alert_bodies,
-    change_rows,
     connection_named,
     connection_rows,
     delivery_rows,
-    happenings,
     numbers,
     problems,
 )
@@ -232,7 +231,7 @@ async def record_changes(database: Database) -> None:
     ]
     for minutes, (named, change) in enumerate(changed):
         async with database.write() as tx:
-            await add_changes(tx, named, "sync-1", [change], START + minutes * MINUTE)
+            await add_changes(tx, named, 1, [change], START + minutes * MINUTE)
 
 
 @pytest.mark.parametrize(
@@ -275,15 +274,16 @@ async def test_happening_counts_all_numbers_not_those_shown(database: Database) 
     lost = [Change(ChangeKind.APPEARED, each.key, ready(0), each) for each in after]
     for place in range(3):
         async with database.write() as tx:
-            await add_changes(tx, one, f"sync-{place}", lost, START + place * MINUTE)
+            await add_changes(tx, one, place, lost, START + place * MINUTE)
     async with database.read() as tx:
         [newest, *_] = (page := await happenings(tx, limit=2)).rows
         following = await happenings(tx, limit=2, after=page.next)
         [found] = (await happenings(tx, state="expired", at=START + MINUTE, identity=ACME)).rows
         [whole] = (await happenings(tx, at=START + MINUTE, shown=100)).rows
-    assert (newest.sync_id, newest.many, len(newest.members)) == ("sync-2", 60, 20)
+    assert (newest.sync_id, newest.many, len(newest.members)) == (f"{ACME}/2", 60, 20)
     assert [each.key for each in after][:20] == [key for key, _ in newest.members]
-    assert [each.sync_id for each in (*page.rows, *following.rows)] == ["sync-2", "sync-1", "sync-0"]
+    syncs = [each.sync_id for each in (*page.rows, *following.rows)]
+    assert syncs == [f"{ACME}/{epoch}" for epoch in (2, 1, 0)]
     assert following.next is None
     assert (found.many, [key for key, _ in found.members]) == (2, [each.key for each in worse])
     assert (whole.many, len(whole.members)) == (60, 60)
@@ -458,8 +458,12 @@ PAGED: dict[str, tuple[Callable[..., Awaitable[Page[Any]]], tuple[Any, ...]]] = 
 
 def test_every_query_is_among_the_paged_ones() -> None:
     """A new query is tried with an empty store, a full one and bad cursors too."""
-    found = inspect.getmembers(queries, inspect.iscoroutinefunction)
-    own = {name for name, each in found if each.__module__ == queries.__name__ and not name.startswith("_")}
+    own = {
+        name
+        for module in (history, queries)
+        for name, each in inspect.getmembers(module, inspect.iscoroutinefunction)
+        if each.__module__ == module.__name__ and not name.startswith("_")
+    }
     assert own == PAGED.keys() | {"connection_named", "delivery_counts"}
 
 

@@ -28,6 +28,7 @@ from monitor.store.alerts import alert_body, alert_named
 from monitor.store.availability import Span
 from monitor.store.explanations import explain
 from monitor.store.export import ALERT_COLUMNS, CHANGE_COLUMNS, NUMBER_COLUMNS
+from monitor.store.history import change_rows
 from monitor.store.numbers import NumberDetail, number_named
 from monitor.store.paging import BadCursor
 from monitor.store.reach import reach
@@ -206,7 +207,7 @@ class Api:
     async def changes(self, asked: Annotated[ask.ChangesParameters, Query()]) -> Listing[ChangeRow]:
         """What changed from sync to sync, newest first."""
         async with self.sources.read() as tx:
-            return listing_of(await queries.change_rows(tx, **asked.filters()))
+            return listing_of(await change_rows(tx, **asked.filters()))
 
     async def alerts(self, asked: Annotated[ask.AlertsParameters, Query()]) -> Listing[AlertBody]:
         """Alerts as they are now, the latest started first."""

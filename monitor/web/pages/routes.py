@@ -17,6 +17,7 @@ from monitor.errors import UnknownName
 from monitor.store import queries
 from monitor.store.availability import Gap, gaps_since
 from monitor.store.changes import drift_moves
+from monitor.store.history import happenings
 from monitor.store.paging import Page
 from monitor.store.requests import owner_named
 from monitor.store.rows import NumberRow, Problem
@@ -138,7 +139,7 @@ async def connection_page(sources: Sources, status: MonitorStatus, request: Requ
         firing = await queries.alert_bodies(
             tx, connection=glob.escape(name), status=AlertStatus.FIRING, widespread=False, limit=_ALERTS
         )
-        latest = await queries.happenings(tx, identity=owner.identity, limit=_LATEST)
+        latest = await happenings(tx, identity=owner.identity, limit=_LATEST)
         ended = await queries.alert_bodies(
             tx, connection=glob.escape(name), status=AlertStatus.RESOLVED, widespread=False, limit=_ENDED
         )
@@ -192,7 +193,7 @@ async def changes_page(sources: Sources, status: MonitorStatus, request: Request
         filters["at"] = instant_of("at", filters["at"])
     async with sources.read() as tx:
         shown = _NUMBERS_OF_A_SYNC if given["at"] else _NUMBERS_OF_A_CHANGE
-        page = await queries.happenings(tx, **filters, shown=shown, limit=CHANGES, after=after)
+        page = await happenings(tx, **filters, shown=shown, limit=CHANGES, after=after)
         nothing = [] if page.rows else await _why_nothing(tx, status, given, filters)
         # What people did is no answer to a question about numbers, nor a part of its later pages.
         plain = not filters and after is None
@@ -220,7 +221,7 @@ async def _why_nothing(
     tx: AsyncConnection, status: MonitorStatus, given: Mapping[str, str | None], filters: Mapping[str, Any]
 ) -> list[str]:
     """Return a sentence for each filter that matches nothing by itself, or one for all of them together."""
-    if not (await queries.happenings(tx, limit=1)).rows:
+    if not (await happenings(tx, limit=1)).rows:
         return ["No changes are recorded yet."]
     words = {
         "connection": "No changes are recorded for connections matching “{}”.",
@@ -234,7 +235,7 @@ async def _why_nothing(
     alone = [
         words[name].format(given[name])
         for name, value in filters.items()
-        if not (await queries.happenings(tx, limit=1, **{name: value})).rows
+        if not (await happenings(tx, limit=1, **{name: value})).rows
     ]
     return alone or ["No changes match all of these filters."]
 

@@ -1,10 +1,19 @@
 """How drift came and went, read from the recorded changes, in both databases."""
 
+import random
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+
 from monitor.drift.policy import Records
-from monitor.drift.snapshot import Number
-from monitor.store.changes import drift_moves
+from monitor.drift.snapshot import Change, ChangeKind, Number
+from monitor.store.changes import add_changes, drift_moves
 from monitor.store.codec import Codec
+from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
+from monitor.store.history import change_rows, happenings
 from monitor.store.ledger import Ledger
 from tests.fakes.stored import MINUTE, NOW, begin, claim_all, stepped, tell, work
 
@@ -84,3 +93,71 @@ async def test_removed_number_was_drifting_even_without_an_issue(database: Datab
     async with database.read() as tx:
         found = await drift_moves(tx, "a", NOW)
     assert [(move.before, move.after) for move in found.moves] == [("LISTED", None), (None, "LISTED")]
+
+
+def crowded(seed: int) -> list[tuple[str, datetime, Change]]:
+    """Return changes of a few connections and kinds, many of them found at the same instant."""
+    rng = random.Random(seed)
+    states = ("READY", "NO_BOT", "EXPIRED")
+    found = []
+    for place in range(150):
+        key, at = str(place), NOW + rng.randrange(40) * MINUTE
+        before, after = (number(key, rng.choice(states)) for _ in range(2))
+        kind = rng.choice((ChangeKind.CHANGED, ChangeKind.RECONFIGURED, ChangeKind.APPEARED))
+        found.append((rng.choice(("acme", "beta", "beta-2")), at, Change(kind, key, before, after)))
+    return sorted(found, key=lambda each: each[1])
+
+
+FILTERS: tuple[dict[str, Any], ...] = (
+    {},
+    {"connection": "beta*"},
+    {"connection": "acme"},
+    {"connection": "nobody"},
+    {"state": "no_bot"},
+    {"state": "nothing"},
+    {"change": "appeared"},
+    {"since": NOW + 20 * MINUTE},
+    {"connection": "*e*", "state": "expired", "change": "changed", "since": NOW + 5 * MINUTE},
+)
+
+
+def matches(name: str, at: datetime, change: Change, wanted: dict[str, Any]) -> bool:
+    """Return whether a change is one that a filter lets through."""
+    sides = [side for side in (change.before, change.after) if side is not None]
+    words = {word.casefold() for side in sides for word in (side.state, *side.issues)}
+    return (
+        fnmatchcase(name, wanted.get("connection", "*"))
+        and ("state" not in wanted or wanted["state"] in words)
+        and wanted.get("change", change.kind) == change.kind
+        and at >= wanted.get("since", NOW)
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_pages_of_changes_hold_what_a_look_at_all_of_them_finds(database: Database, seed: int) -> None:
+    """Whatever the filter and the size of the pages, and however many were found at the same instant."""
+    recorded = crowded(seed)
+    async with database.write() as tx:
+        for epoch, (name, at, change) in enumerate(recorded):
+            whose = ConnectionName(identity=f"id of {name}", name=name, account="acme")
+            await add_changes(tx, whose, epoch, [change], at)
+    async with database.read() as tx:
+        for wanted in FILTERS:
+            expected = [
+                change.key for name, at, change in reversed(recorded) if matches(name, at, change, wanted)
+            ]
+            for limit in (1, 7, 1000):
+                page = await change_rows(tx, **wanted, limit=limit)
+                found, pages = list(page.rows), 1
+                while page.next is not None:
+                    page = await change_rows(tx, **wanted, limit=limit, after=page.next)
+                    found += page.rows
+                    pages += 1
+                assert [row.key for row in found] == expected
+                assert pages == max(-(-len(expected) // limit), 1)
+                happened = (happening := await happenings(tx, **wanted, limit=limit)).rows
+                while happening.next is not None:
+                    happening = await happenings(tx, **wanted, limit=limit, after=happening.next)
+                    happened += happening.rows
+                assert sum(each.many for each in happened) == len(expected)
+                assert {key for each in happened for key, _ in each.members} == set(expected)

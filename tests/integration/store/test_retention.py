@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Boolean, LargeBinary, Table, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.store.changes import PATTERN_KEPT
 from monitor.store.connections import stop_watching
 from monitor.store.database import Database
 from monitor.store.retention import BATCH, prune
@@ -57,6 +58,10 @@ PRUNED: dict[str, list[tuple[str, dict[str, Any], bool]]] = {
         ("still there", {"gone_at": None}, False),
     ],
     "gaps": [("ended long ago", {"ended_at": OLD}, True), ("ended lately", {"ended_at": YOUNG}, False)],
+    "patterns": [
+        ("last met long ago", {"used_at": OLD - PATTERN_KEPT}, True),
+        ("met lately, though it says otherwise", {"id": 2, "used_at": YOUNG - PATTERN_KEPT}, False),
+    ],
     "silences": [
         ("ended long ago", {"ended_at": OLD}, True),
         ("ended lately", {"id": "kept", "ended_at": YOUNG}, False),

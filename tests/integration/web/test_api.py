@@ -53,7 +53,7 @@ async def fill(site: Site, *, names: int = 3, each: int = 12) -> None:
             await take_stock(tx, f"id-acme-{place}", list(kept.values()), (), START)
         found = [Change(ChangeKind.ADDED, one.key, None, one) for one in kept.values()]
         await add_changes(
-            tx, ConnectionName(identity="id-acme-0", name="acme-0", account="acme"), "s/1", found, START
+            tx, ConnectionName(identity="id-acme-0", name="acme-0", account="acme"), 1, found, START
         )
         await tx.execute(insert(alerts), [_alert(place) for place in range(each)])
         await tx.execute(insert(deliveries), [_delivery(place) for place in range(each)])

@@ -4,17 +4,18 @@ import asyncio
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import insert
 
 from monitor.cli.main import build_group, run
 from monitor.drift.alert import encode_body
+from monitor.drift.snapshot import Change, ChangeKind, Number
+from monitor.store.changes import add_changes
 from monitor.store.database import Database
-from monitor.store.tables import alerts, changes
+from monitor.store.tables import alerts
 from tests.fakes.alerts import BODY
-from tests.fakes.stored import NOW, begin
+from tests.fakes.stored import NOW, begin, named
 
 MANY = 1_100
 
@@ -29,7 +30,7 @@ def config(tmp_path: Path) -> Path:
             await database.migrate()
             await begin(database, "acme-sales")
             async with database.write() as tx:
-                await tx.execute(insert(changes), [change(place) for place in range(MANY)])
+                await add_changes(tx, named("acme-sales"), 1, [change(place) for place in range(MANY)], NOW)
                 times = {"started_at": NOW, "updated_at": NOW, "version": 1}
                 row = {"id": "a1", "scope": "a", "kind": "drift", "severity": "critical", "status": "firing"}
                 await tx.execute(insert(alerts).values(row | times | {"body": encode_body(BODY)}))
@@ -42,20 +43,12 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def change(place: int) -> dict[str, Any]:
+def change(place: int) -> Change:
     """Return a change; one in a hundred is a removal of a number whose state would run in a spreadsheet."""
-    texts = {"identity": "a", "connection": "acme-sales", "account": "acme", "sync_id": "a/1"}
-    lists = dict.fromkeys(("issues", "previous_issues", "action_items"), ())
-    return texts | {
-        "at": NOW,
-        "change": "removed" if place % 100 == 0 else "added",
-        "key": f"9180{place:08}",
-        "phone_number": f"+9180{place:08}",
-        "state": "=1+1",
-        "depended_on": {},
-        "depends_on": {},
-        **lists,
-    }
+    one = Number(key=f"9180{place:08}", phone_number=f"+9180{place:08}", state="=1+1", drifting=False)
+    if place % 100 == 0:
+        return Change(ChangeKind.REMOVED, one.key, one, None)
+    return Change(ChangeKind.ADDED, one.key, None, one)
 
 
 def written(config: Path, *arguments: str) -> tuple[list[dict[str, str]], str]:

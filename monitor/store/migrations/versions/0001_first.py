@@ -15,6 +15,7 @@ _DIGITS = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 def upgrade() -> None:
     """Make the tables."""
+    _history()
     op.create_table(
         "acceptances",
         sa.Column("id", _ROW_ID, autoincrement=True, nullable=False),
@@ -66,32 +67,6 @@ def upgrade() -> None:
     op.create_index("alerts_resolved", "alerts", ["resolved_at"], unique=False)
     op.create_index("alerts_status", "alerts", ["status", "started_at"], unique=False)
     op.create_index("alerts_tells", "alerts", ["tells_at"], unique=False)
-    op.create_table(
-        "changes",
-        sa.Column("id", _ROW_ID, autoincrement=True, nullable=False),
-        sa.Column("at", UtcDateTime(), nullable=False),
-        sa.Column("identity", sa.Text(), nullable=False),
-        sa.Column("connection", sa.Text(), nullable=False),
-        sa.Column("account", sa.Text(), nullable=False),
-        sa.Column("sync_id", sa.Text(), nullable=False),
-        sa.Column("change", sa.Text(), nullable=False),
-        sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("phone_number", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=True),
-        sa.Column("previous_state", sa.Text(), nullable=True),
-        sa.Column("issues", sa.Text(), nullable=False),
-        sa.Column("previous_issues", sa.Text(), nullable=False),
-        sa.Column("action_items", sa.Text(), nullable=False),
-        sa.Column("did_id", sa.Text(), nullable=True),
-        sa.Column("client_id", sa.Text(), nullable=True),
-        sa.Column("was_drifting", sa.Boolean(), nullable=False),
-        sa.Column("depended_on", sa.Text(), nullable=False),
-        sa.Column("depends_on", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index("changes_at", "changes", ["at"], unique=False)
-    op.create_index("changes_identity", "changes", ["identity", "id"], unique=False)
-    op.create_index("changes_key", "changes", ["key", "id"], unique=False)
     op.create_table(
         "connections",
         sa.Column("identity", sa.Text(), nullable=False),
@@ -219,16 +194,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
-        "gaps",
-        sa.Column("id", _ROW_ID, autoincrement=True, nullable=False),
-        sa.Column("identity", sa.Text(), nullable=False),
-        sa.Column("began_at", UtcDateTime(), nullable=False),
-        sa.Column("ended_at", UtcDateTime(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index("gaps_identity", "gaps", ["identity", "ended_at"], unique=False)
-    op.create_index("gaps_ended", "gaps", ["ended_at"], unique=False)
-    op.create_table(
         "fleet",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("since", UtcDateTime(), nullable=True),
@@ -349,3 +314,52 @@ def _silences() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("silences_ended", "silences", ["ended_at"], unique=False)
+
+
+def _history() -> None:
+    op.create_table(
+        "changes",
+        sa.Column("id", _ROW_ID, autoincrement=True, nullable=False),
+        sa.Column("pattern", sa.BigInteger(), nullable=False),
+        sa.Column("at", UtcDateTime(), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("phone_number", sa.Text(), nullable=False),
+        sa.Column("did_id", sa.Text(), nullable=True),
+        sa.Column("client_id", sa.Text(), nullable=True),
+        sa.Column("depended_on", sa.Text(), nullable=False),
+        sa.Column("depends_on", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("changes_at", "changes", ["at"], unique=False)
+    op.create_index("changes_key", "changes", ["key", "id"], unique=False)
+    op.create_index("changes_pattern", "changes", ["pattern", "at"], unique=False)
+    op.create_table(
+        "gaps",
+        sa.Column("id", _ROW_ID, autoincrement=True, nullable=False),
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("began_at", UtcDateTime(), nullable=False),
+        sa.Column("ended_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("gaps_identity", "gaps", ["identity", "ended_at"], unique=False)
+    op.create_index("gaps_ended", "gaps", ["ended_at"], unique=False)
+    op.create_table(
+        "patterns",
+        sa.Column("id", _ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("change", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=True),
+        sa.Column("previous_state", sa.Text(), nullable=True),
+        sa.Column("was_drifting", sa.Boolean(), nullable=False),
+        sa.Column("issues", sa.Text(), nullable=False),
+        sa.Column("previous_issues", sa.Text(), nullable=False),
+        sa.Column("action_items", sa.Text(), nullable=False),
+        sa.Column("words", sa.Text(), nullable=False),
+        sa.Column("used_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("patterns_connection", "patterns", ["connection"], unique=False)
+    op.create_index("patterns_identity", "patterns", ["identity"], unique=False)
