@@ -21,6 +21,13 @@ def read_yaml(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
 
 
+def image_environment() -> dict[str, str]:
+    """Return the monitor's variables that the image sets."""
+    words = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").split()
+    pairs = (word.split("=", 1) for word in words if word.startswith("VOICELINK_MONITOR_") and "=" in word)
+    return {name: value for name, value in pairs if "__" in name}
+
+
 def rules(*names: str) -> Iterator[dict[str, Any]]:
     """Yield the rules of these rule files."""
     for name in names:

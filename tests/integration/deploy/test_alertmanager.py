@@ -1,11 +1,18 @@
 """The shipped route is valid, groups by alert and connection, and reaches the right people."""
 
 import re
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from monitor.drift.alert import Kind, Severity
+from monitor.drift.rules import Severities
 from monitor.notify.alertmanager.labels import ALERT_NAMES
-from tests.integration.deploy.shipped import DEPLOY, RULE_FILES, alert_names, read_yaml
+from tests.integration.deploy.channels import Channels, ShippedAlertmanager, unprivileged
+from tests.integration.deploy.shipped import DEPLOY, RULE_FILES, alert_names, read_yaml, rules
+from tests.servers.process import running, wait_until
 from tests.servers.prometheus import check
 
 CONFIG = DEPLOY / "alertmanager" / "alertmanager.yml"
@@ -59,20 +66,159 @@ def test_inhibitions_name_alerts_that_exist() -> None:
     assert named <= known
 
 
+def inhibitions() -> list[tuple[set[str], set[str], list[str]]]:
+    """Return which alerts inhibit which, and by which labels."""
+    return [
+        (
+            set(re.findall(r"VoiceLink\w+", str(rule["source_matchers"]))),
+            set(re.findall(r"VoiceLink\w+", str(rule["target_matchers"]))),
+            rule["equal"],
+        )
+        for rule in read_yaml(CONFIG)["inhibit_rules"]
+    ]
+
+
+DRIFT = [
+    *(ALERT_NAMES[kind] for kind in (Kind.DRIFT, Kind.NUMBER_REMOVED, Kind.RECONFIGURED)),
+    *sorted(alert_names("drift.rules.yml")),
+]
+
+
+@pytest.mark.parametrize("drift", DRIFT)
+def test_blind_beats_drift(drift: str) -> None:
+    """A blind connection inhibits all alerts about its numbers.
+
+    The monitor's own alerts about failed syncs do not: they fire on after the connection is seen again.
+    """
+    sources = {name for source, target, _ in inhibitions() if drift in target for name in source}
+    assert sources - {"VoiceLinkDrift"} == {"VoiceLinkConnectionBlind"}
+    assert all(equal[0] == "connection" for _, target, equal in inhibitions() if drift in target)
+
+
+def test_inhibition_never_hides_the_more_severe() -> None:
+    """Whoever would be woken is woken, by the one alert or the other."""
+    severities = Severities()
+    known = {name: {severities.kind(kind)} for kind, name in ALERT_NAMES.items() if kind is not Kind.DRIFT}
+    for rule in rules(*RULE_FILES):
+        if "alert" in rule:
+            known.setdefault(rule["alert"], set()).add(Severity(rule["labels"]["severity"]))
+    for sources, targets, equal in inhibitions():
+        if "state" in equal:  # the same state has the same severity
+            continue
+        least = min(severity.rank for name in sources for severity in known[name])
+        worst = max(severity.rank for name in targets - {"VoiceLinkDrift"} for severity in known[name])
+        assert least >= worst, (sources, targets)
+
+
+@pytest.fixture
+async def channels() -> AsyncIterator[Channels]:
+    """Open doubles of PagerDuty and Slack."""
+    async with Channels() as opened:
+        yield opened
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, channels: Channels) -> ShippedAlertmanager:
+    """Return the shipped Alertmanager, which waits for nothing."""
+    return ShippedAlertmanager.copied(tmp_path / "am", channels, group_wait="0s", group_interval="1s")
+
+
+def alert(severity: str, name: str = "VoiceLinkDrift") -> dict[str, dict[str, str]]:
+    """Return an alert as it is posted."""
+    return {"labels": {"alertname": name, "connection": "c", "alert_id": severity, "severity": severity}}
+
+
 @pytest.mark.parametrize(
-    "drift",
+    ("unused", "paged", "posted"),
     [
-        "VoiceLinkDrift",
-        "VoiceLinkNumberRemoved",
-        "VoiceLinkReconfigured",
-        *sorted(alert_names("drift.rules.yml")),
+        pytest.param({}, {"critical"}, 2, id="both"),
+        pytest.param({"pagerduty": None}, set(), 2, id="Slack"),
+        pytest.param({"pagerduty": ""}, set(), 2, id="Slack, PagerDuty's empty"),
+        pytest.param({"slack": None}, {"critical", "warning"}, 0, id="PagerDuty"),
+        pytest.param({"slack": " \n"}, {"critical", "warning"}, 0, id="PagerDuty, Slack's blank"),
     ],
 )
-def test_blind_beats_drift(drift: str) -> None:
-    """A blind connection inhibits all alerts about its numbers."""
-    blind = [
-        rule
-        for rule in read_yaml(CONFIG)["inhibit_rules"]
-        if "VoiceLinkConnectionBlind" in rule["source_matchers"][0] and rule["equal"] == ["connection"]
-    ]
-    assert any(drift in re.findall(r"\w+", rule["target_matchers"][0]) for rule in blind)
+async def test_channel_without_a_secret_is_left_out(
+    unused: dict[str, str | None],
+    paged: set[str],
+    posted: int,
+    shipped: ShippedAlertmanager,
+    channels: Channels,
+) -> None:
+    """Critical alerts reach every channel that has a secret, others Slack or what there is; nothing fails."""
+    shipped.give({**channels.secrets, **unused})
+    async with running(shipped):
+        await shipped.post(alert("critical"), alert("warning"))
+        await wait_until(lambda: set(channels.incidents().values()) >= paged, what="PagerDuty")
+        await wait_until(lambda: len(channels.titles()) >= posted, what="Slack")
+        assert await shipped.failed() == 0
+    assert "SUCCESS" in check("amtool", "check-config", shipped.made_config)
+    assert set(channels.incidents().values()) == paged
+    assert len(channels.titles()) == posted
+    for name in unused:
+        assert f"{shipped.secrets_folder / name} is missing or empty" in shipped.output
+
+
+@pytest.mark.parametrize(
+    ("secrets", "said"),
+    [
+        pytest.param({"pagerduty": "", "slack": None}, "no channel has a secret", id="no channel"),
+        pytest.param({"pagerduty": "k", "slack": "unreadable"}, "slack cannot be read", id="unreadable"),
+    ],
+)
+async def test_alertmanager_does_not_start_where_alerts_would_be_lost(
+    secrets: dict[str, str | None], said: str, shipped: ShippedAlertmanager
+) -> None:
+    """It ends and says why, instead of failing at the first alert."""
+    shipped.give(secrets)
+    if secrets["slack"] is not None:
+        (shipped.secrets_folder / "slack").chmod(0)
+    shipped.ready_url = None
+    unprivileged(shipped)
+    await shipped.start()
+    assert await shipped.wait() == 2
+    assert said in shipped.output
+    assert not shipped.made_config.exists()
+
+
+async def test_reload_reads_config_and_secrets_anew(shipped: ShippedAlertmanager, channels: Channels) -> None:
+    """When a file was replaced or a secret added, SIGHUP is enough, what cannot be used changes nothing.
+
+    And SIGTERM ends it.
+    """
+    shipped.give({"slack": channels.secrets["slack"]})
+    async with running(shipped):
+        shipped.give({"pagerduty": channels.secrets["pagerduty"]})
+        edited = shipped.config_file.with_name("edited")  # as an editor or git does it
+        edited.write_text(shipped.config_file.read_text().replace("    title: '", "    title: 'now: "))
+        edited.replace(shipped.config_file)
+        before = shipped.made_config.stat().st_ino
+        shipped.signal(signal.SIGHUP)
+        await wait_until(lambda: shipped.made_config.stat().st_ino != before, what="the new configuration")
+
+        async def paged() -> bool:
+            await shipped.post(alert("critical", f"VoiceLinkDrift{len(channels.titles())}"))
+            return bool(channels.incidents())
+
+        await wait_until(paged, what="PagerDuty")
+        await wait_until(
+            lambda: channels.titles()[-1:] and channels.titles()[-1].startswith("now: "), what="Slack"
+        )
+
+        shipped.give({"pagerduty": "", "slack": ""})
+        shipped.signal(signal.SIGHUP)
+        await wait_until(lambda: "no channel has a secret" in shipped.output, what="the refusal")
+        assert shipped.running
+        assert "pagerduty_configs" in shipped.made_config.read_text()
+        assert await shipped.stop() == 0
+
+
+def test_every_channel_can_be_left_out() -> None:
+    """Whatever names a secret stands between the comments that leave it out with it."""
+    config = CONFIG.read_text()
+    for path in re.findall(r"_file: (\S+)", config):
+        [block] = re.findall(rf"^ +# if {path}$.*?^ +# end$", config, re.MULTILINE | re.DOTALL)[:1]
+        assert f"_file: {path}" in block
+    assert len(re.findall(r"^ +# (?:if|end)\b", config, re.MULTILINE)) == 2 * len(
+        re.findall("_configs:", config)
+    )

@@ -64,7 +64,7 @@ def test_monitor_carries_no_other_page() -> None:
 @pytest.mark.parametrize(
     ("config", "base"),
     [
-        ("compose/config.toml", "http://127.0.0.1:8790/runbooks"),
+        ("compose/monitor/config.toml", "http://127.0.0.1:8790/runbooks"),
         ("kubernetes/base/config.toml", RUNBOOK_URL),
     ],
 )
