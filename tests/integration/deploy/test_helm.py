@@ -45,6 +45,7 @@ SETTINGS: dict[str, Any] = {
     "image.digest": f"sha256:{'0123456789abcdef' * 4}",
     "image.pullPolicy": "Always",
     "imagePullSecrets": [{"name": "registry"}],
+    "ipv6": True,
     "openshift": True,
     "resources.requests.cpu": "1",
     "resources.requests.memory": "1Gi",
@@ -120,7 +121,7 @@ def test_values_go_together(version: str) -> None:
     seen: set[tuple[str, str]] = set()
     switches: list[dict[str, Any]] = [
         {"store.type": "postgresql"},
-        {"openshift": True, "tls": True},
+        {"ipv6": True, "openshift": True, "tls": True},
         {"existingConfigMap": "mine", "store.sqlite.existingClaim": "mine"},
         {path: value for path, value in SETTINGS.items() if isinstance(value, list | dict)},
     ]

@@ -277,6 +277,7 @@ def _shared(value: Any) -> Any:
 
 COMPONENTS: dict[str, dict[str, Any]] = {
     "drift-rules": {"prometheusRule": {"enabled": True, "drift": True}},
+    "ipv6": {"ipv6": True},
     "openshift": {"openshift": True},
 }
 """Each component's values in the chart."""
