@@ -13,7 +13,7 @@ RULES = DEPLOY / "prometheus" / "rules"
 RUNBOOKS = DEPLOY / "runbooks"
 RUNBOOK_URL = "https://github.com/vocobase/voicelink-drift-monitor/tree/main/deploy/runbooks"
 
-RULE_FILES = ("recording.rules.yml", "health.rules.yml", "drift.rules.yml")
+RULE_FILES = tuple(sorted(path.name for path in RULES.iterdir()))
 
 
 def read_yaml(path: Path) -> Any:
@@ -38,6 +38,11 @@ def rules(*names: str) -> Iterator[dict[str, Any]]:
 def alert_names(*names: str) -> set[str]:
     """Return the names of the alerts in these rule files."""
     return {rule["alert"] for rule in rules(*names) if "alert" in rule}
+
+
+def recorded_series() -> dict[str, str]:
+    """Return the expression of each series that a rule records."""
+    return {rule["record"]: rule["expr"] for rule in rules(*RULE_FILES) if "record" in rule}
 
 
 def metric_names(expression: str) -> set[str]:

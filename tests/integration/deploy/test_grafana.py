@@ -20,7 +20,7 @@ from tests.integration.deploy.shipped import (
     metric_names,
     read_yaml,
     recorded_names,
-    rules,
+    recorded_series,
 )
 from tests.servers.process import wait_until
 
@@ -139,7 +139,7 @@ def test_dashboard_links_lead_to_pages() -> None:
 
 async def test_dashboard_asks_for_what_is_there(exported: Exported) -> None:
     """Each query uses metrics and labels that the daemon exports or the rules record."""
-    recorded = {rule["record"] for rule in rules("recording.rules.yml")}
+    recorded = recorded_series().keys()
     from_prometheus = {"job", "instance", "le", "alertname", "alertstate", "severity", "receiver"}
     of_replicas = {"replica", "config"}
     known = exported.labels | from_prometheus | of_replicas
