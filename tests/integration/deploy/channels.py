@@ -52,10 +52,13 @@ class Channels:
         """Return the titles of Slack's messages, oldest first."""
         return [request.json()["attachments"][0]["title"] for request in self._slack.requests]
 
-    def incidents(self) -> dict[str, str]:
-        """Return what PagerDuty first heard of each incident: its severity, by its summary."""
-        events = [events[0]["payload"] for events in self.pagerduty.alerts.values()]
-        return {event["summary"]: event["severity"] for event in events}
+    def incidents(self) -> list[dict[str, Any]]:
+        """Return what PagerDuty first heard of each incident, oldest first."""
+        return [events[0]["payload"] for events in self.pagerduty.alerts.values()]
+
+    def severities(self) -> set[str]:
+        """Return the severities of all incidents."""
+        return {event["severity"] for event in self.incidents()}
 
 
 @dataclass(kw_only=True)
