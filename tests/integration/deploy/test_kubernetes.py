@@ -28,7 +28,7 @@ from tests.integration.deploy.manifests import (
     workload,
 )
 from tests.integration.deploy.network import Peer, allows
-from tests.integration.deploy.shipped import DEPLOY, ROOT, RULE_FILES, RULES, read_yaml
+from tests.integration.deploy.shipped import DEPLOY, ROOT, RULE_FILES, RULES, image_environment, read_yaml
 
 # What the chart has behind a switch and the kustomizations always have.
 SWITCHED: dict[str, Any] = {
@@ -63,13 +63,6 @@ def _pod(manifests: dict[str, Manifest]) -> tuple[dict[str, Any], dict[str, Any]
     pod = workload(manifests.values())["spec"]["template"]["spec"]
     [container] = pod["containers"]
     return pod, container
-
-
-def _image_environment() -> dict[str, str]:
-    """Return the monitor's variables that the image sets."""
-    words = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").split()
-    pairs = (word.split("=", 1) for word in words if word.startswith("VOICELINK_MONITOR_") and "=" in word)
-    return {name: value for name, value in pairs if "__" in name}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -243,7 +236,7 @@ async def test_config_is_one_the_monitor_takes(variant: Variant, tmp_path: Path)
     config_file = tmp_path / "config.toml"
     config_file.write_text(manifests["ConfigMap"]["data"]["config.toml"].replace(mount, str(tmp_path)))
     given = {each["name"]: each["value"].replace(mount, str(tmp_path)) for each in _pod(manifests)[1]["env"]}
-    config = load_config(config_file, _image_environment() | given)
+    config = load_config(config_file, image_environment() | given)
     url = "sqlite:////data/voicelink-monitor.db" if store == "sqlite" else example["database-url"]
     assert config.store.secret.reveal() == url
     assert (config.web.listen.host, config.web.listen.port) == ("0.0.0.0", 8790)
