@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,7 +150,21 @@ def alertmanager_config(sink: WebhookSink) -> str:
     return f"{route}\nreceivers:\n{''.join(receivers)}"
 
 
-def prometheus_files(monitor: str, alertmanager: Alertmanager, *, drift_rules: bool) -> dict[str, str]:
+QUICK = {
+    "recording.rules.yml": {"interval": "1s"},
+    "objective.rules.yml": {"for": "10m"},  # not what is looked at, and what fires by itself is looked at
+    "health.rules.yml": {"for": "2s"},
+    "drift.rules.yml": {"for": "1s", "keep_firing_for": "2s"},
+}
+"""The times of each rule file, shortened."""
+
+PATIENT = QUICK | {"health.rules.yml": {}, "drift.rules.yml": {}}
+"""As often as that, but an alert fires when it would."""
+
+
+def prometheus_files(
+    monitor: str, alertmanager: Alertmanager, *, drift_rules: bool, times: dict[str, dict[str, str]]
+) -> dict[str, str]:
     """Return the shipped configuration and rules with quick intervals, wired to this chain."""
     folder = DEPLOY / "prometheus"
     config = shortened(
@@ -163,14 +178,8 @@ def prometheus_files(monitor: str, alertmanager: Alertmanager, *, drift_rules: b
         assert "  # - rules/drift.rules.yml" in config
         config = config.replace("# - rules/drift", "- rules/drift")
     rules = {path.name: path.read_text() for path in (folder / "rules").iterdir()}
-    quick = {
-        "recording.rules.yml": {"interval": "1s"},
-        "objective.rules.yml": {"for": "10m"},  # not what is looked at, and what fires by itself is looked at
-        "health.rules.yml": {"for": "2s"},
-        "drift.rules.yml": {"for": "1s", "keep_firing_for": "2s"},
-    }
-    assert set(rules) == set(quick)
-    shipped = {f"rules/{name}": shortened(text, **quick[name]) for name, text in rules.items()}
+    assert set(rules) == set(times)
+    shipped = {f"rules/{name}": shortened(text, **times[name]) for name, text in rules.items()}
     return {"prometheus.yml": config, **shipped}
 
 
@@ -184,7 +193,9 @@ class Start:
     alertmanager: StartAlertmanager
     sink: WebhookSink
 
-    async def __call__(self, *, pushing: bool) -> Chain:
+    async def __call__(
+        self, *, pushing: bool, times: dict[str, dict[str, str]] = QUICK, **sections: Any
+    ) -> Chain:
         """Return it once Prometheus has seen a sync; `pushing`: the monitor tells Alertmanager by itself."""
         provider = await self.provider(build_world(1, 10))
         alertmanager = await self.alertmanager(alertmanager_config(self.sink))
@@ -203,10 +214,11 @@ class Start:
                 drift={"failing_after": 1},
                 web={"listen": address},
                 receivers=[receiver] if pushing else [],
+                **sections,
             )
         )
         await daemon.start()
-        files = prometheus_files(address, alertmanager, drift_rules=not pushing)
+        files = prometheus_files(address, alertmanager, drift_rules=not pushing, times=times)
         prometheus = await self.prometheus(files.pop("prometheus.yml"), files)
         chain = Chain(
             provider=provider,
@@ -250,6 +262,33 @@ def check_times(begun_at: datetime, fired: Told, mended_at: datetime, resolved: 
     assert begun_at <= fired.started_at <= fired.at
     assert resolved.started_at == fired.started_at
     assert mended_at <= resolved.ended_at <= resolved.at
+
+
+async def test_no_rule_fires_on_a_healthy_monitor(chain: Start) -> None:
+    """Every rule can be evaluated and none has a reason to fire, though a number drifts that is ignored."""
+    ignore = [{"connection": CONNECTION, "state": "ROUTING_MISSING", "reason": "a spare one"}]
+    running = await chain(pushing=False, times=PATIENT, ignore=ignore)
+    running.provider.do("remove_routing", numbers=1, connection=CONNECTION)
+    await running.knows("connection:voicelink_drift_numbers:sum == 1")
+    await running.knows("connection:voicelink_unready_numbers:sum == 0")
+    await running.knows("connection:voicelink_readiness_burn:rate5m == 0")
+    for expression in OTHERS:
+        await running.knows(f"{expression} == 0")
+
+    async def settled() -> bool:
+        rules = await running.prometheus.rules()
+        assert not [rule for rule in rules if rule["health"] == "err"]
+        return all(rule["health"] == "ok" and not rule.get("alerts") for rule in rules)
+
+    await wait_until(settled, PATIENCE_S, "every rule to be evaluated, without an alert that is pending")
+    assert not await running.prometheus.query('max_over_time(ALERTS{alertstate="firing"}[1h])')
+
+
+OTHERS = (
+    'prometheus_rule_evaluation_failures_total{rule_group=~".+;voicelink-health"}',
+    'alertmanager_notifications_failed_total{integration="webhook"}',
+)
+"""What Prometheus and Alertmanager export and the rules go by."""
 
 
 async def test_chain_where_prometheus_alerts(chain: Start) -> None:

@@ -104,8 +104,13 @@ class Prometheus(Process):
 
     @classmethod
     def prepare(cls, folder: Path, config: Config, files: Mapping[str, Config] | None = None) -> "Prometheus":
-        """Return one that keeps its files in `folder`, not started."""
+        """Return one that keeps its files in `folder`, not started.
+
+        A configuration as text that has it scrape itself at the usual port gets the real one.
+        """
         port = free_port()
+        if isinstance(config, str):
+            config = config.replace("localhost:9090", f"127.0.0.1:{port}")
         _write(folder / "prometheus.yml", config)
         for name, content in (files or {}).items():
             _write(folder / name, content)
@@ -140,6 +145,11 @@ class Prometheus(Process):
         answer = await _get(f"{self.url}/api/v1/query_range", query=expression, **span)
         matrix: list[dict[str, Any]] = answer["data"]["result"]
         return matrix
+
+    async def rules(self) -> list[dict[str, Any]]:
+        """Return its rules, as `GET /api/v1/rules` gives them: `name`, `health`, `lastError`, `alerts` …."""
+        answer = await _get(f"{self.url}/api/v1/rules")
+        return [rule for group in answer["data"]["groups"] for rule in group["rules"]]
 
     async def alerts(self) -> list[dict[str, Any]]:
         """Return its pending and firing alerts."""
