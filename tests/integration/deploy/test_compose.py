@@ -63,9 +63,15 @@ def test_services_are_hardened_and_checked(services: dict[str, Service]) -> None
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["mem_limit"], name
         assert service["logging"]["options"]["max-size"], name
-        assert service["restart"] == "unless-stopped", name
         assert service["healthcheck"]["test"][0] == "CMD", name
         assert {port["host_ip"] for port in service.get("ports", ())} <= {"127.0.0.1"}, name
+
+
+def test_services_are_started_again_after_a_reload(services: dict[str, Service]) -> None:
+    """Docker counts a signal as a stop unless it knows which one that is, and the policy is "always"."""
+    for name, service in services.items():
+        assert service["restart"] == "always", name
+        assert service.get("stop_signal") == (None if name == "postgres" else "SIGTERM"), name
 
 
 def test_ports_are_free_for_one_another(services: dict[str, Service]) -> None:
@@ -109,7 +115,8 @@ def test_service_sees_its_own_secrets_alone(services: dict[str, Service]) -> Non
 
 
 def test_secrets_stay_out_of_version_control() -> None:
-    """Git has the folders of secrets, so that they exist, and ignores all that is put there."""
+    """Git has the folders of secrets, so that they exist, and ignores whatever is put below them."""
+    assert (SECRETS / ".gitignore").read_text().splitlines() == ["*", "!*/", "!.gitignore"]
     folders = sorted(each for each in SECRETS.iterdir() if each.is_dir())
     assert [each.name for each in folders] == ["alertmanager", "monitor", "postgres"]
     for folder in folders:
