@@ -25,6 +25,7 @@ from monitor.cli.streams import (
 )
 from monitor.cli.terminal import Terminal
 from monitor.config import without_key_log
+from monitor.daemon.signals import let_through
 from monitor.errors import MonitorError, out_of_resources
 
 USAGE = 2
@@ -73,6 +74,8 @@ class LazyCommand(TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parse the arguments as the command itself does."""
+        if self._entry.name != "run":  # which takes them itself
+            let_through()
         return self.load().make_context(info_name, args, parent, **extra)
 
 

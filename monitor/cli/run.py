@@ -9,6 +9,7 @@ from monitor.cli.shell import shell_of
 from monitor.config import Config, find_config_file, process_environment
 from monitor.daemon.app import run_daemon
 from monitor.daemon.preconditions import examine
+from monitor.daemon.signals import Signals
 from monitor.http.client import Network
 
 
@@ -33,6 +34,8 @@ def run(
       voicelink-monitor --config /etc/voicelink-monitor/config.toml run
     """
     shell = shell_of(ctx)
+    signals = Signals()
+    signals.listen()
 
     def show_page(address: str) -> None:
         if shell.terminal.watched:
@@ -47,6 +50,7 @@ def run(
             config,
             network=Network(process_environment()),
             reread=startable,
+            signals=signals,
             on_ready=show_page,
             revision=revision,
         )

@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import gc
 import io
-import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TextIO
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
+from typing import Any, TextIO
 
 from structlog.typing import FilteringBoundLogger
 
@@ -17,6 +17,7 @@ from monitor.clock import SystemClock
 from monitor.config import Config, secrets_of
 from monitor.daemon.build import Parts, build
 from monitor.daemon.descriptors import raise_limit
+from monitor.daemon.signals import Signals
 from monitor.errors import StartError, StoreUnavailable
 from monitor.http.client import Network
 from monitor.http.redactor import Redactor
@@ -26,9 +27,13 @@ from monitor.store.claims import free_leases
 from monitor.store.outbox import free_delivery_leases
 from monitor.web.server import bind
 
-_SYNC_GRACE_S = 3.0
-_DRAIN_GRACE_S = 3.0
-_LOG_GRACE_S = 2.0
+_STOP_S = 6.5
+"""For all of a stop but the log; what takes longer than its part of it is left to the end of the process."""
+_STEP_S = 0.2
+"""What a step has in any case."""
+_SYNC_GRACE_S = 2.0
+_DRAIN_GRACE_S = 2.0
+_LOG_GRACE_S = 1.0
 
 
 async def run_daemon(
@@ -36,18 +41,20 @@ async def run_daemon(
     *,
     network: Network | None = None,
     reread: Callable[[], Config] | None = None,
+    signals: Signals | None = None,
     stop: asyncio.Event | None = None,
     on_ready: Callable[[str], None] | None = None,
     log_stream: TextIO | None = None,
     revision: str = "",
 ) -> None:
-    """Run the daemon until SIGTERM, SIGINT or `stop`; reload at SIGHUP.
+    """Run the daemon until `stop` or until `signals` say so.
 
     Args:
         config: What to do.
         network: How others are reached; None: directly, trusting the system's authorities.
         reread: Reads the config again, for a reload; it may block. None: there is nothing to reload from.
-        stop: Ends it when set.
+        signals: Stop and reload it. None: whoever has called this does.
+        stop: Ends it when set, also while it starts.
         on_ready: Gets the address of the status page once everything runs.
         log_stream: Where the log goes; standard output if None.
         revision: Of the source, for `build_info`.
@@ -59,7 +66,7 @@ async def run_daemon(
     stop, network = stop or asyncio.Event(), network or Network()
     network.redactor.learn(secrets_of(config))
     with contextlib.ExitStack() as stack:
-        log, dropped_lines = stack.enter_context(_log(config, log_stream, network.redactor))
+        log, dropped_lines, end_log = stack.enter_context(_log(config, log_stream, network.redactor))
         stack.callback(gc.unfreeze)
         raise_limit()
         # Nothing else has the event loop yet.
@@ -74,8 +81,25 @@ async def run_daemon(
             revision=revision,
         )
         daemon = Daemon(parts)
-        with _signals({signal.SIGTERM: stop.set, signal.SIGINT: stop.set, signal.SIGHUP: daemon.reload_soon}):
-            async with daemon.running() as address:
+        loop = asyncio.get_running_loop()
+
+        def in_loop(what: Callable[[], None]) -> None:
+            loop.call_soon_threadsafe(what)
+
+        def overdue() -> None:
+            log.warning("daemon.cut_short", unfinished=daemon.unfinished)
+            end_log()
+
+        if signals is not None:
+            handlers = signals.serving(
+                stop=partial(in_loop, stop.set), reload=partial(in_loop, daemon.reload_soon), overdue=overdue
+            )
+            stack.enter_context(handlers)
+        starting = asyncio.timeout(None)
+        interrupt = asyncio.create_task(_interrupt(starting, stop))
+        try:
+            async with starting, daemon.running() as address:
+                interrupt.cancel()
                 # What was built so far stays. A full collection through it all holds the event loop for
                 # 100 ms, and with large answers coming and going there is one every few seconds.
                 gc.collect()
@@ -83,6 +107,20 @@ async def run_daemon(
                 if on_ready is not None:
                     on_ready(address)
                 await stop.wait()
+        except TimeoutError:
+            if not starting.expired():
+                raise
+        finally:
+            interrupt.cancel()
+        log.info("daemon.stopped", unfinished=daemon.unfinished)
+    if signals is not None and daemon.unfinished:
+        signals.leave()
+
+
+async def _interrupt(starting: asyncio.Timeout, stop: asyncio.Event) -> None:
+    """Let a start time out when it is to stop."""
+    await stop.wait()
+    starting.reschedule(asyncio.get_running_loop().time())
 
 
 async def rehearse(config: Config, network: Network) -> None:
@@ -102,36 +140,24 @@ async def rehearse(config: Config, network: Network) -> None:
 @contextlib.contextmanager
 def _log(
     config: Config, stream: TextIO | None, redactor: Redactor
-) -> Iterator[tuple[FilteringBoundLogger, Callable[[], int]]]:
-    """Give the log, to a stream or to standard output, and what returns how many lines it has dropped."""
+) -> Iterator[tuple[FilteringBoundLogger, Callable[[], int], Callable[[], None]]]:
+    """Give the log, to a stream or to standard output, what counts dropped lines, and what ends it early."""
     out: LineWriter | TextIO
     dropped: Callable[[], int]
+    end: Callable[[], None]
     with contextlib.ExitStack() as stack:
         if stream is None:
             writer = LineWriter(sys.stdout.fileno(), SystemClock())
-            stack.callback(writer.close, _LOG_GRACE_S)
-            out, dropped = writer, lambda: writer.dropped
+            out, dropped, end = writer, lambda: writer.dropped, partial(writer.close, _LOG_GRACE_S)
+            stack.callback(end)
         else:
-            out, dropped = stream, int
+            out, dropped, end = stream, int, stream.flush
         log = build_logger(config.log.format, config.log.level, out, redactor=redactor)
         stack.callback(route_standard_library(log))
-        yield log, dropped
+        yield log, dropped, end
 
 
-@contextlib.contextmanager
-def _signals(handlers: dict[signal.Signals, Callable[[], None]]) -> Iterator[None]:
-    """Handle signals in the loop; where that is impossible (not the main thread), leave them alone."""
-    loop = asyncio.get_running_loop()
-    handled = []
-    for number, handler in handlers.items():
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, handler)
-            handled.append(number)
-    try:
-        yield
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)
+_Step = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Daemon:
@@ -143,17 +169,20 @@ class Daemon:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._stop_by_s: float | None = None
+        self.unfinished: list[str] = []
+        """What a stop waits for, or has left to the end of the process."""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
         """Start everything; give the address of the status page; on leaving, close everything in order."""
         parts = self._parts
         async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(parts.active.close)
+            self._at_the_end(stack, "clients", parts.active.close)
             await self._open_store(stack)
             await parts.web.start()
-            stack.push_async_callback(parts.web.stop)
-            stack.push_async_callback(parts.tasks.close)
+            self._at_the_end(stack, "web requests", parts.web.stop)
+            self._at_the_end(stack, "tasks", parts.tasks.close)
             parts.tasks.keep_running("drain", parts.drain.run)
             parts.tasks.keep_running("posters", parts.posters.run)
             parts.tasks.keep_running("time", parts.clock_watch.run)
@@ -182,12 +211,34 @@ class Daemon:
             finally:
                 # Syncing stops first, then delivering; the rest closes in the reverse order of its start.
                 parts.scheduler.pause()
-                await parts.schedule.close(_SYNC_GRACE_S)
-                await asyncio.gather(parts.drain.close(_DRAIN_GRACE_S), parts.posters.close(_DRAIN_GRACE_S))
+                await self._step("syncs", partial(parts.schedule.close, _SYNC_GRACE_S))
+                await self._step("deliveries", self._end_deliveries)
                 parts.scheduler.shutdown(wait=False)
                 with contextlib.suppress(StoreUnavailable):  # the other replicas notice by themselves
-                    await parts.presence.leave()
-        parts.log.info("daemon.stopped")
+                    await self._step("leaving the replicas", parts.presence.leave)
+
+    async def _end_deliveries(self) -> None:
+        drain, posters = self._parts.drain, self._parts.posters
+        await asyncio.gather(drain.close(_DRAIN_GRACE_S), posters.close(_DRAIN_GRACE_S))
+
+    def _at_the_end(self, stack: contextlib.AsyncExitStack, name: str, step: _Step) -> None:
+        stack.push_async_callback(self._step, name, step)
+
+    async def _step(self, name: str, step: _Step) -> None:
+        """Take a step of the stop; go on without it when the time for all of them is over."""
+        now_s = self._parts.clock.monotonic()
+        self._stop_by_s = self._stop_by_s or now_s + _STOP_S
+        self.unfinished.append(name)
+        task = asyncio.create_task(step())
+        try:
+            await asyncio.wait([task], timeout=max(self._stop_by_s - now_s, _STEP_S))
+        finally:
+            if not task.done():
+                task.cancel()
+                task.add_done_callback(_forget)
+        if task.done():
+            self.unfinished.remove(name)
+            task.result()
 
     def reload_soon(self) -> None:
         """Reload in the background, once everything has started: what a signal can ask for."""
@@ -199,7 +250,7 @@ class Daemon:
         lock = database.lock()
         if lock is not None:
             stack.callback(lock.close)
-        stack.push_async_callback(database.close)
+        self._at_the_end(stack, "the store", database.close)
         await database.migrate()
         try:
             await self._parts.presence.follow_clock()
@@ -210,3 +261,9 @@ class Daemon:
             await database.look()
         except StoreUnavailable as exc:
             raise StartError(str(exc)) from exc
+
+
+def _forget(task: asyncio.Task[None]) -> None:
+    """Take no notice of how a task ends that is no longer waited for."""
+    if not task.cancelled():
+        task.exception()

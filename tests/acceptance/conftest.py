@@ -1,6 +1,6 @@
 """Fixtures of the acceptance tests: daemons, and the provider's double that they watch."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -21,9 +21,10 @@ async def run_daemon(tmp_path: Path) -> AsyncIterator[RunDaemon]:
         folder: Path | None = None,
         open_files: int | None = None,
         redirect: str = "",
+        env: Mapping[str, str] | None = None,
     ) -> Daemon:
         folder = folder or tmp_path / f"daemon-{len(made)}"
-        made.append(Daemon(folder, settings, open_files=open_files, redirect=redirect))
+        made.append(Daemon(folder, settings, open_files=open_files, redirect=redirect, env=env))
         return made[-1]
 
     yield make

@@ -25,6 +25,7 @@ class Daemon:
         settings: Its config.
         open_files: Its limit on open files, soft and hard; None: the test run's own.
         redirect: Of its standard streams, as a shell writes it; the log is then not read here.
+        env: Added to its environment.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Daemon:
         *,
         open_files: int | None = None,
         redirect: str = "",
+        env: Mapping[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -53,7 +55,10 @@ class Daemon:
             ],
             log_file=folder / "stdout.log",
             error_file=folder / "stderr.log",
-            env={name: value for name, value in os.environ.items() if not name.startswith("VOICELINK_")},
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("VOICELINK_")},
+                **(env or {}),
+            },
             cwd=folder,
         )
 

@@ -3,7 +3,7 @@
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ class RunDaemon(Protocol):
         folder: Path | None = None,
         open_files: int | None = None,
         redirect: str = "",
+        env: Mapping[str, str] | None = None,
     ) -> Daemon:
         """Return it."""
         ...

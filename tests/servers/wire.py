@@ -11,6 +11,8 @@ class Wire:
 
     def __init__(self, to: int) -> None:
         self.port, self._to = 0, to
+        self.accepted = 0
+        """Connections so far."""
         self.flows = asyncio.Event()
         self.flows.set()
         self._server: asyncio.Server
@@ -33,6 +35,7 @@ class Wire:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.accepted += 1
         with contextlib.suppress(asyncio.CancelledError, OSError), contextlib.closing(writer):
             await self.flows.wait()
             there, back = await asyncio.open_connection("127.0.0.1", self._to)

@@ -22,6 +22,7 @@ from monitor.cli.main import run as run_command
 from monitor.config import find_config_file, load_config, process_environment
 from monitor.daemon.app import run_daemon
 from monitor.daemon.preconditions import examine
+from monitor.daemon.signals import Signals
 from monitor.errors import MonitorError, StartError
 from monitor.http.client import Network
 from monitor.store.file import DaemonLock, require_file
@@ -388,12 +389,13 @@ def test_warnings_are_logged_once(place: Place) -> None:
     stream = io.StringIO()
 
     async def reload_twice() -> None:
-        stop, ready = asyncio.Event(), asyncio.Event()
+        stop, ready, signals = asyncio.Event(), asyncio.Event(), Signals()
         config = examine(place.file).valid()
         daemon = asyncio.create_task(
             run_daemon(
                 config,
                 reread=lambda: examine(place.file).valid(),
+                signals=signals,
                 stop=stop,
                 on_ready=lambda _: ready.set(),
                 log_stream=stream,
@@ -401,9 +403,9 @@ def test_warnings_are_logged_once(place: Place) -> None:
         )
         await ready.wait()
         for _ in range(2):
-            await _reloaded(stream)
+            await _reloaded(stream, signals)
         issue(place, 1)
-        await _reloaded(stream)
+        await _reloaded(stream, signals)
         stop.set()
         await daemon
 
@@ -442,12 +444,12 @@ def test_secret_that_is_spoilt_while_running_is_told_once(place: Place) -> None:
     assert "9876543210" not in stream.getvalue()
 
 
-async def _reloaded(stream: io.StringIO) -> None:
+async def _reloaded(stream: io.StringIO, signals: Signals) -> None:
     def times() -> int:
         return len([line for line in _lines(stream) if line["event"] == "config.reloaded"])
 
     before = times()
-    os.kill(os.getpid(), signal.SIGHUP)
+    signals.received(signal.SIGHUP)
     await wait_until(lambda: times() > before, what="the reload")
 
 
@@ -461,11 +463,12 @@ def test_bad_reload_keeps_the_old_config(place: Place) -> None:
     stream = io.StringIO()
 
     async def reload() -> None:
-        stop, ready = asyncio.Event(), asyncio.Event()
+        stop, ready, signals = asyncio.Event(), asyncio.Event(), Signals()
         daemon = asyncio.create_task(
             run_daemon(
                 load_config(place.file),
                 reread=lambda: examine(place.file).valid(),
+                signals=signals,
                 stop=stop,
                 on_ready=lambda _: ready.set(),
                 log_stream=stream,
@@ -475,7 +478,7 @@ def test_bad_reload_keeps_the_old_config(place: Place) -> None:
         FAULTS["authorities of the API"][0](place)
         FAULTS["store folder missing"][0](place)
         place.write()
-        os.kill(os.getpid(), signal.SIGHUP)
+        signals.received(signal.SIGHUP)
         try:
             await wait_until(lambda: "config.rejected" in stream.getvalue(), what="the reload")
         finally:
