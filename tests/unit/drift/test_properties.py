@@ -123,6 +123,10 @@ class Counted(Life):
         assert ended <= was
         homes = {track.episode.alert_id for track in self.records.tracks.values() if track.episode}
         assert homes == {alert.id for alert in self.records.alerts}
+        if done.counts is not None and self.records.snapshot is not None:
+            drifting = [number for number in self.records.snapshot.numbers.values() if number.drifting]
+            quiet = [each for each in drifting if self.rules.audible_issues(each, self.now) is None]
+            assert +Counter(done.counts.ignored) == Counter(each.state for each in quiet)
 
 
 def episodes(records: Records) -> set[str]:
@@ -146,7 +150,7 @@ def by_alert(reports: list[Report]) -> dict[str, list[Report]]:
 @modest
 @given(histories())
 def test_life_opens_and_ends_only_on_what_was_seen(events: list[Event]) -> None:
-    """Confirmed by sights, ended by sights and time; every episode has its alert; the books add up."""
+    """Confirmed and ended by sights and time; every episode has its alert; what is ignored counts once."""
     Counted().live(events).heal()
 
 
