@@ -186,6 +186,38 @@ async def test_alertmanager_does_not_start_where_alerts_would_be_lost(
     assert not shipped.made_config.exists()
 
 
+ONE_CAUSE = {
+    "drift woke someone": (["VoiceLinkDrift critical"], ["VoiceLinkReadinessBurning critical"]),
+    "from Prometheus": (["VoiceLinkNumbersDrifting critical"], ["VoiceLinkReadinessBurning critical"]),
+    "lesser drift": (["VoiceLinkDrift warning"], ["VoiceLinkReadinessBurning warning"]),
+    "much lesser drift": (["VoiceLinkDrift warning", "VoiceLinkReadinessBurning critical"], []),
+    "news": (["VoiceLinkDrift info", "VoiceLinkReadinessBurning warning"], []),
+    "in both windows": (["VoiceLinkReadinessBurning critical"], ["VoiceLinkReadinessBurning warning"]),
+    "blind": (["VoiceLinkConnectionBlind critical"], ["VoiceLinkReadinessBurning critical"]),
+    "held": (["VoiceLinkAnswerHeld warning"], ["VoiceLinkDataStale warning"]),
+    "held, the monitor says": (["VoiceLinkSyncStale warning"], ["VoiceLinkAnswerHeld warning"]),
+    "held, then failing": (["VoiceLinkApiUnavailable critical"], ["VoiceLinkAnswerHeld warning"]),
+}
+"""What is told of a connection's trouble, and what more fires that is not."""
+
+
+async def test_one_cause_is_told_once(shipped: ShippedAlertmanager, channels: Channels) -> None:
+    """Of alerts about one connection the one that says most is told, and none of a lower severity instead."""
+    shipped.give(channels.secrets)
+    posted = []
+    for cause, (told, more) in ONE_CAUSE.items():
+        for name, severity in (each.split() for each in (*told, *more)):
+            posted.append({"labels": {"alertname": name, "severity": severity, "connection": cause}})
+    async with running(shipped):
+        await shipped.post(*posted)
+        held = await shipped.alerts()
+    assert len(held) == len(posted)
+    active = [each["labels"] for each in held if each["status"]["state"] == "active"]
+    for cause, (told, _) in ONE_CAUSE.items():
+        found = [f"{one['alertname']} {one['severity']}" for one in active if one["connection"] == cause]
+        assert sorted(found) == sorted(told), cause
+
+
 async def test_reload_reads_config_and_secrets_anew(shipped: ShippedAlertmanager, channels: Channels) -> None:
     """When a file was replaced or a secret added, SIGHUP is enough, what cannot be used changes nothing.
 
