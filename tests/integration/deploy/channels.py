@@ -48,13 +48,17 @@ class Channels:
         """Where PagerDuty listens."""
         return self._pagerduty.url + PATH
 
-    def titles(self) -> list[str]:
-        """Return the titles of Slack's messages, oldest first."""
-        return [request.json()["attachments"][0]["title"] for request in self._slack.requests]
+    def posts(self) -> list[dict[str, Any]]:
+        """Return Slack's messages, oldest first: `title` and `text`."""
+        return [request.json()["attachments"][0] for request in self._slack.requests]
 
     def incidents(self) -> list[dict[str, Any]]:
         """Return what PagerDuty first heard of each incident, oldest first."""
         return [events[0]["payload"] for events in self.pagerduty.alerts.values()]
+
+    def summaries(self) -> list[str]:
+        """Return the titles under which PagerDuty showed incidents."""
+        return [event["payload"]["summary"] for events in self.pagerduty.alerts.values() for event in events]
 
     def severities(self) -> set[str]:
         """Return the severities of all incidents."""

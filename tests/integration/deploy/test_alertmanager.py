@@ -155,13 +155,30 @@ async def test_channel_without_a_secret_is_left_out(
     async with running(shipped):
         await shipped.post(alert("critical"), alert("warning"))
         await wait_until(lambda: channels.severities() >= paged, what="PagerDuty")
-        await wait_until(lambda: len(channels.titles()) >= posted, what="Slack")
+        await wait_until(lambda: len(channels.posts()) >= posted, what="Slack")
         assert await shipped.failed() == 0
     assert "SUCCESS" in check("amtool", "check-config", shipped.made_config)
     assert channels.severities() == paged
-    assert len(channels.titles()) == posted
+    assert len(channels.posts()) == posted
     for name in unused:
         assert f"{shipped.secrets_folder / name} is missing or empty" in shipped.output
+
+
+async def test_message_stays_short_enough_for_its_channel(
+    shipped: ShippedAlertmanager, channels: Channels
+) -> None:
+    """Of 500 numbers a message names some, one a line, and says how many there are."""
+    shipped.give(channels.secrets)
+    texts = {"summary": f"acme-sales: +918000000000 {'X' * 300}", "runbook_url": "https://runbooks.example"}
+    labels = alert("critical")["labels"]
+    async with running(shipped):
+        await shipped.post(*({"labels": labels | {"n": str(n)}, "annotations": texts} for n in range(500)))
+        end = ["… and more, 500 in all", "<https://runbooks.example|Runbook>"]
+        expected = "\n".join([f"• {texts['summary']}"] * 20 + end)
+        await wait_until(lambda: expected in [each["text"] for each in channels.posts()], what="Slack")
+        summary = f"{texts['summary']} (1 of 500)"
+        await wait_until(lambda: summary in channels.summaries(), what="PagerDuty")
+        assert await shipped.failed() == 0
 
 
 @pytest.mark.parametrize(
@@ -234,12 +251,12 @@ async def test_reload_reads_config_and_secrets_anew(shipped: ShippedAlertmanager
         await wait_until(lambda: shipped.made_config.stat().st_ino != before, what="the new configuration")
 
         async def paged() -> bool:
-            await shipped.post(alert("critical", f"VoiceLinkDrift{len(channels.titles())}"))
+            await shipped.post(alert("critical", f"VoiceLinkDrift{len(channels.posts())}"))
             return bool(channels.incidents())
 
         await wait_until(paged, what="PagerDuty")
         await wait_until(
-            lambda: channels.titles()[-1:] and channels.titles()[-1].startswith("now: "), what="Slack"
+            lambda: channels.posts()[-1:] and channels.posts()[-1]["title"].startswith("now: "), what="Slack"
         )
 
         shipped.give({"pagerduty": "", "slack": ""})
