@@ -67,10 +67,14 @@ def test_services_are_hardened_and_checked(services: dict[str, Service]) -> None
         assert {port["host_ip"] for port in service.get("ports", ())} <= {"127.0.0.1"}, name
 
 
-def test_services_are_started_again_after_a_reload(services: dict[str, Service]) -> None:
-    """Docker counts a signal as a stop unless it knows which one that is, and the policy is "always"."""
+def test_services_stop_and_start_as_docker_does_it(services: dict[str, Service]) -> None:
+    """They stop in Docker's default time, and a reload is not taken for a stop.
+
+    Docker takes any signal for one unless it is told which one stops, and the policy is "always".
+    """
     for name, service in services.items():
         assert service["restart"] == "always", name
+        assert "stop_grace_period" not in service, name  # the default is long enough
         assert service.get("stop_signal") == (None if name == "postgres" else "SIGTERM"), name
 
 
