@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from operator import itemgetter
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import (
     Column,
@@ -60,6 +60,16 @@ class Claim:
         """The name of this sync in events and records."""
         return sync_id(self.identity, self.epoch)
 
+    @property
+    def starts_at(self) -> datetime:
+        """When the first of its sync and its policy is due."""
+        return self.due_at if self.wakes_at is None else min(self.due_at, self.wakes_at)
+
+    def as_of(self, at: datetime) -> Self:
+        """Return it with what is due at an instant."""
+        policy_due = self.wakes_at is not None and self.wakes_at <= at
+        return replace(self, sync_due=self.due_at <= at, policy_due=policy_due)
+
 
 def sync_id(identity: str, epoch: int) -> str:
     """Return the name of a sync."""
@@ -107,14 +117,22 @@ async def claim_due(
     *,
     limit: int,
     lease: timedelta,
+    ahead: timedelta = timedelta(0),
     holder: str = "",
     leaving: Collection[str] = (),
 ) -> list[Claim]:
-    """Take connections whose sync is due, and whose policy is, but for `leaving`: up to `limit` of each.
+    """Take connections whose sync is due, or so soon `ahead`, and whose policy is, but for `leaving`.
 
-    The earliest first.
+    Up to `limit` of each, the earliest first.
     """
-    asked = {"now": now, "until": now + lease, "most": limit, "by": holder, "leaving": list(leaving)}
+    asked = {
+        "now": now,
+        "due_by": now + ahead,
+        "until": now + lease,
+        "most": limit,
+        "by": holder,
+        "leaving": list(leaving),
+    }
     rows = await tx.execute(_CLAIM_DUE[tx.dialect.name], asked)
     return [_claim(row, now) for row in rows]
 
@@ -149,9 +167,10 @@ async def renew(tx: AsyncConnection, claims: Collection[Claim], until: datetime,
     await tx.execute(still_held.values(lease_until=until, holder=holder), _in_order(map(_claimed, claims)))
 
 
-async def release(tx: AsyncConnection, claims: Collection[Claim], due_at: datetime) -> None:
-    """Give claims back unfinished, to be due again at an instant."""
-    await tx.execute(_BY_CLAIM.values(lease_until=None, due_at=due_at), _in_order(map(_claimed, claims)))
+async def release(tx: AsyncConnection, claims: Collection[tuple[Claim, datetime]]) -> None:
+    """Give claims back unfinished, each to be due again at its instant."""
+    if rows := _in_order(_claimed(claim) | {"lease_until": None, "due_at": at} for claim, at in claims):
+        await tx.execute(_setting(frozenset(rows[0])), rows)
 
 
 async def free_leases(tx: AsyncConnection) -> None:
@@ -258,7 +277,7 @@ def _due_by(instant: Column[datetime]) -> Select[str]:
     """Return the query for those that an instant makes due, found by its index."""
     claimable = (
         select(connections.c.identity)
-        .where(instant <= bindparam("now"), _MINE)
+        .where(instant <= bindparam("due_by"), _MINE)
         .where(or_(connections.c.lease_until.is_(None), connections.c.lease_until <= bindparam("now")))
         .order_by(instant)
         .limit(bindparam("most", type_=Integer))
@@ -332,10 +351,4 @@ def streak_of(row: Row[Any]) -> Streak:
 
 
 def _claim(row: Row[Any], now: datetime) -> Claim:
-    return from_row(
-        Claim,
-        row,
-        sync_due=row.due_at <= now,
-        policy_due=row.wakes_at is not None and row.wakes_at <= now,
-        streak=streak_of(row),
-    )
+    return from_row(Claim, row, sync_due=False, policy_due=False, streak=streak_of(row)).as_of(now)

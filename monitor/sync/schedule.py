@@ -1,15 +1,18 @@
 """Claims due connections and runs their syncs.
 
-`next_due_at` of each connection lives in the store. One APScheduler job, the tick, writes down how finished
-syncs ended and claims what is due, in one transaction however many connections it is about. Its trigger fires
-when the next connection is due as far as is known, and at least every second. Whatever makes something due
-earlier moves the job's next run forward; every tick works out for itself what there is to do, so that one too
-many does nothing and one that is skipped is made good by the next.
+When each connection is due stands in the store. One APScheduler job, the tick, writes down how finished syncs
+ended and claims what is due within the next second, in one transaction however many connections it is about.
+What it claims begins when it is due. Its trigger fires when the next connection that nobody claimed is due as
+far as is known, and at least every second. Whatever makes something due earlier moves its next run forward;
+every tick works out for itself what there is to do, so that one too many does nothing and one that is skipped
+is made good by the next.
 """
 
 import asyncio
+import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -40,6 +43,8 @@ TICK = "tick"
 
 LEASE = timedelta(minutes=2)
 _SHORTEST_REST = timedelta(milliseconds=100)
+_AHEAD = timedelta(seconds=1)
+"""What is due so soon is claimed with what is due."""
 _LONGEST_REST = timedelta(seconds=1)
 """Commands write into the store too, without a word to the daemon."""
 _AFTER_FAILURE = timedelta(seconds=2)
@@ -84,6 +89,9 @@ class Schedule:
     wake_drain: Callable[[], None]
     batch: int = 256
     _running: dict[str, tuple[Claim, asyncio.Task[Done]]] = field(init=False, default_factory=dict)
+    _ahead: dict[str, Claim] = field(init=False, default_factory=dict)
+    """Claimed, and not due yet."""
+    _starts: set[asyncio.Task[None]] = field(init=False, default_factory=set)
     _ended: list[tuple[Claim, Done]] = field(init=False, default_factory=list)
     """Not written down yet."""
     _due_at: datetime | None = field(init=False, default=None)
@@ -159,6 +167,9 @@ class Schedule:
         if self._closing or identity in self._running:
             return False
         now = self.clock.now()
+        if (claimed := self._ahead.pop(identity, None)) is not None:
+            self._begin(replace(claimed, sync_due=True), now)
+            return True
         # One whose last sync only waits to be written down can be synced: it would have to wait for a second.
         waiting = [entry for entry in self._ended if entry[0].identity == identity]
         self._ended = [entry for entry in self._ended if entry[0].identity != identity]
@@ -205,6 +216,11 @@ class Schedule:
         """Finish what is in flight, give the rest back, and write everything down."""
         self._closing = True
         async with self._turn:  # a tick may be claiming right now
+            for start in self._starts:
+                start.cancel()
+            unbegun = [(claim, Done(lost=True, due_at=claim.due_at)) for claim in self._ahead.values()]
+            self._ahead.clear()
+            self._ended.extend(unbegun)
             tasks = [task for _, task in self._running.values()]
             if tasks:
                 await asyncio.wait(tasks, timeout=grace_s)
@@ -219,8 +235,7 @@ class Schedule:
                 self.announcer.store.failed(exc, "writing down the last syncs")
 
     async def _work(self, now: datetime) -> None:
-        for claim in await self._write_down(now):
-            self._begin(claim, now)
+        self._begin_on_time(await self._write_down(now), now)
         failures_at = self.failures.due_at(now)
         if failures_at is not None and failures_at <= now and await self.failures.run():
             self.wake_drain()
@@ -228,10 +243,10 @@ class Schedule:
     async def _write_down(self, now: datetime) -> Sequence[Claim]:
         """Write down what has ended, and claim what is due unless closing; one transaction, if any."""
         ended, self._ended = self._ended, []
-        running = [claim for claim, _ in self._running.values()]
+        held = [*(claim for claim, _ in self._running.values()), *self._ahead.values()]
         now_s, (renewed_at, renewed_s) = self.clock.monotonic(), self._renewed
         since_renewed = max(now - renewed_at, timedelta(seconds=now_s - renewed_s))
-        renewing = bool(running) and since_renewed > LEASE / 4
+        renewing = bool(held) and since_renewed > LEASE / 4
         moved = any(done.failures_moved for _, done in ended)
         if not (renewing or moved or any(done.result or done.lost for _, done in ended) or self._is_due(now)):
             async with self.database.read() as tx:
@@ -242,12 +257,13 @@ class Schedule:
         async def write(tx: AsyncConnection) -> tuple[Sequence[Claim], datetime | None]:
             await self._write_ended(tx, ended, now)
             if renewing:
-                await renew(tx, running, now + LEASE, holder=self.active.replica.id)
+                await renew(tx, held, now + LEASE, holder=self.active.replica.id)
             claims: Sequence[Claim] = ()
             if not self._closing:
                 claims = await claim_due(
                     tx,
                     now,
+                    ahead=_AHEAD,
                     limit=self.batch,
                     lease=LEASE,
                     holder=self.active.replica.id,
@@ -277,15 +293,34 @@ class Schedule:
             await flush(tx, results)
         elif results:
             for refused in await flush_singly(tx, results):
-                await release(tx, [refused.claim], refused.due_at)
+                await release(tx, [(refused.claim, refused.due_at)])
                 error = StoreUnavailable("the store does not accept what this sync left")
                 self.announcer.store.failed(error, "writing down a sync")
         lost = [(claim, done.due_at or now + _AFTER_FAILURE) for claim, done in ended if done.lost]
-        for due_at in dict.fromkeys(at for _, at in lost):
-            await release(tx, [claim for claim, at in lost if at == due_at], due_at)
+        await release(tx, lost)
 
     def _is_due(self, now: datetime) -> bool:
         return self._due_at is not None and self._due_at <= now
+
+    def _begin_on_time(self, claims: Sequence[Claim], now: datetime) -> None:
+        """Begin what is due, and the rest when it is: together what is due within the shortest rest."""
+        turns = defaultdict[int, list[Claim]](list)
+        for claim in claims:
+            turns[max(math.ceil((claim.starts_at - now) / _SHORTEST_REST), 0)].append(claim)
+        for claim in turns.pop(0, ()):
+            self._begin(claim, now)
+        for turn, later in turns.items():
+            self._ahead |= {claim.identity: claim for claim in later}
+            start = asyncio.create_task(self._begin_at(now + turn * _SHORTEST_REST, later))
+            self._starts.add(start)
+            start.add_done_callback(self._starts.discard)
+
+    async def _begin_at(self, at: datetime, claims: Sequence[Claim]) -> None:
+        await self.clock.sleep((at - self.clock.now()).total_seconds())
+        for claim in claims:
+            if self._ahead.get(claim.identity) is claim:
+                del self._ahead[claim.identity]
+                self._begin(claim.as_of(at), at)
 
     def _begin(self, claim: Claim, now: datetime) -> None:
         if claim.sync_due:

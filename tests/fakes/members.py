@@ -180,7 +180,7 @@ class Member:
     async def _carry_out(self, claim: Claim) -> None:
         if claim.identity not in self.config.connections:
             again = self.clock.now() + 2 * SECOND
-            await self.database.transact(lambda tx: release(tx, [claim], again))
+            await self.database.transact(lambda tx: release(tx, [(claim, again)]))
             return
         answer = self.stage.answer(claim.identity) if claim.sync_due else ()
         ledger = Ledger(self.database, self.stage.codec)

@@ -162,7 +162,7 @@ class Rig:
                     if done.result is not None:
                         await flush(tx, [done.result])
                     if done.lost:
-                        await release(tx, [claim], now + timedelta(seconds=2))
+                        await release(tx, [(claim, now + timedelta(seconds=2))])
 
     async def standing(self) -> ConnectionState:
         """Return how the first connection stands."""

@@ -112,7 +112,7 @@ async def test_claim_that_is_given_back_is_due_again(database: Database) -> None
     await begin(database, "a")
     claim = (await claim_all(database))["a"]
     async with database.write() as tx:
-        await release(tx, [claim], NOW + SECOND)
+        await release(tx, [(claim, NOW + SECOND)])
     assert await claim_all(database) == {}
     assert (await claim_all(database, NOW + SECOND))["a"].streak == claim.streak
 
@@ -153,7 +153,7 @@ async def test_rows_of_many_claims_are_written_in_the_order_of_identity(database
         with recorded(tx) as statements:
             await renew(tx, claims, NOW + LEASE)
             await flush(tx, [fresh(claim, outcome=how) for claim, how in zip(claims, outcomes, strict=True)])
-            await release(tx, claims, NOW)
+            await release(tx, [(claim, NOW) for claim in claims])
     for _, rows in statements:
         values = [row.values() if isinstance(row, dict) else row for row in rows]
         assert [value for row in values for value in row if value in set(identities)] == list(identities)

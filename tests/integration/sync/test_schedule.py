@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Uptime
@@ -24,6 +25,7 @@ from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.database import Database
 from monitor.store.instants import pull_in
+from monitor.store.tables import connections
 from monitor.sync.cycle import Done
 from monitor.sync.failures import FailureWatch
 from monitor.sync.schedule import Schedule
@@ -164,6 +166,58 @@ async def test_due_connections_are_synced_and_written_down(house: House) -> None
     assert await house.tick(1) == []
     assert await house.synced() == {"a": 1, "b": 1}
     assert await house.tick(60) == ["a", "b"]
+
+
+async def test_one_transaction_claims_a_second_and_each_begins_on_time(house: House) -> None:
+    """Within a tenth of a second after it is due; what is due later than in a second stays unclaimed."""
+    soon = {"c": 0.3, "d": 0.35, "e": 1.0, "f": 1.1}
+    for identity, seconds in soon.items():
+        await begin(house.database, identity, due_at=START + timedelta(seconds=seconds), now=START)
+    await house.tick()
+    written, begun = house.database.writes, []
+    for _ in range(22):
+        await house.clock.advance(0.05)
+        begun.append([claim.identity for claim in house.cycle.claims if claim.sync_due][2:])
+    assert [begun[at] for at in (4, 6, 8, 18, 21)] == [[], ["c"], ["c", "d"], ["c", "d"], ["c", "d", "e"]]
+    assert house.database.writes == written
+    assert await house.tick() == ["f"]
+
+
+async def test_policy_that_is_due_before_the_sync_begins_without_it(house: House) -> None:
+    """What of it is due is said as of the instant at which it begins, whenever it was claimed."""
+    await begin(house.database, "c", due_at=START + timedelta(seconds=50), now=START)
+    async with house.database.write() as tx:
+        for identity, wakes_s in (("b", 0.5), ("c", 0.7)):
+            wakes_at = START + timedelta(seconds=wakes_s)
+            await tx.execute(
+                update(connections).where(connections.c.identity == identity).values(wakes_at=wakes_at)
+            )
+    await house.tick()
+    await house.clock.advance(0.9)
+    begun = {claim.identity: (claim.sync_due, claim.policy_due) for claim in house.cycle.claims}
+    assert begun == {"a": (True, False), "b": (True, False), "c": (False, True)}
+
+
+async def test_close_gives_back_what_has_not_begun(house: House) -> None:
+    """It is due when it was, and its lease has ended."""
+    await begin(house.database, "c", due_at=START + timedelta(seconds=0.5), now=START)
+    await house.tick()
+    await house.schedule.close(1.0)
+    await house.clock.advance(5)
+    assert [claim.identity for claim in house.cycle.claims] == ["a", "b"]
+    async with house.database.read() as tx:
+        row = (await tx.execute(select(connections).where(connections.c.identity == "c"))).one()
+    assert (row.due_at, row.lease_until) == (START + timedelta(seconds=0.5), None)
+
+
+async def test_sync_now_begins_what_is_claimed_already(house: House) -> None:
+    """At once, and not again when it is due."""
+    await begin(house.database, "c", due_at=START + timedelta(seconds=0.5), now=START)
+    await house.tick()
+    assert await house.schedule.sync_now("c") is True
+    await house.clock.advance(0.9)
+    assert [claim.identity for claim in house.cycle.claims] == ["a", "b", "c"]
+    assert house.cycle.claims[-1].sync_due
 
 
 async def test_connection_at_work_is_never_begun_again(house: House) -> None:
