@@ -63,9 +63,16 @@ class Refusal(StrEnum):
     RETRY = "retry"
     """Network, timeout, 408, 429, 5xx: back off and retry without limit."""
     FAILING = "failing"
-    """401, 403, 404, 410: the receiver's settings need fixing; retry every five minutes and alert."""
+    """401, 403, 404: the receiver's settings need fixing; retry every five minutes and alert."""
+    GONE = "gone"
+    """410: as `FAILING`, but no message to this receiver is tried until a reload or until a user asks."""
     DEAD = "dead"
     """400, 413, 422: this message will never be accepted."""
+
+    @property
+    def needs_fixing(self) -> bool:
+        """Whether the receiver's settings are wrong, so that waiting does not help."""
+        return self in (Refusal.FAILING, Refusal.GONE)
 
 
 class Resource(StrEnum):

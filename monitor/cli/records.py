@@ -39,8 +39,10 @@ from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.export import ALERT_COLUMNS, CHANGE_COLUMNS, PROBLEM_COLUMNS, values_of
 from monitor.store.history import change_rows
+from monitor.store.outbox import receiver_rows
 from monitor.store.paging import Page
 from monitor.store.queries import alert_bodies, delivery_rows, problems
+from monitor.store.reach import not_tried
 from monitor.store.requests import Dismissed, Retried, RetriedNow, dismiss, retry, retry_now
 from monitor.store.rows import Problem, ProblemStatus, connection_row
 
@@ -183,7 +185,8 @@ def deliveries(
     delivery is not sent again if a newer message about the same alert is queued behind it, as the two would
     contradict each other, or if it would open an alert that has ended. --dismiss closes a dead one.
     --retry-now tries a receiver that was mended, within a second: with all that waits for its next try, and
-    with its dead deliveries as by --retry; an Alertmanager is posted to.
+    with its dead deliveries as by --retry; an Alertmanager is posted to. One that answered 410 Gone is tried
+    only then, or after a reload.
 
     Exit codes:
       0  done
@@ -376,6 +379,11 @@ async def _unseen(tx: AsyncConnection, connection: str | None) -> list[str]:
     return unseen([row for row in rows if fnmatchcase(row.name, connection or "*")], SystemClock().now())
 
 
+async def _gone(tx: AsyncConnection, _: str | None) -> list[str]:
+    """Return a line for each receiver that is not tried."""
+    return [not_tried(row.name, row.gone_since) for row in await receiver_rows(tx) if row.gone_since]
+
+
 _DRIFT = Listing(
     ask=_problems,
     noun="numbers in trouble",
@@ -407,6 +415,7 @@ _DELIVERIES = Listing(
     nothing="no deliveries are recorded yet",
     columns=("queued", "receiver", "change", "status", "tries", "answer", "summary", "delivery"),
     spare=("delivery", "summary", "tries"),
+    aside=_gone,
 )
 
 _ATTRIBUTES = {

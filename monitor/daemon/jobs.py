@@ -12,6 +12,7 @@ from apscheduler.schedulers.base import BaseScheduler
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock, shown_by
+from monitor.config import secrets_of
 from monitor.daemon import heartbeat
 from monitor.daemon.receivers import repeat_intervals
 from monitor.daemon.reload import ActiveConfig
@@ -28,7 +29,7 @@ from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.database import Database
 from monitor.store.enrol import missed_ends, tell_missed_ends
-from monitor.store.outbox import backlogs, due_reminders, receiver_rows, remind
+from monitor.store.outbox import backlogs, due_reminders, receiver_rows, remind, try_again
 from monitor.store.replicas import take_turn
 from monitor.store.retention import BATCH, prune
 from monitor.store.silences import any_to_log
@@ -132,6 +133,7 @@ class Housekeeping:
     _counted_s: float = field(init=False, default=-math.inf)
     _reminded_s: float = field(init=False, default=-math.inf)
     _seen_writes: int = field(init=False, default=-1)
+    _mended: set[str] = field(init=False, default_factory=set)
     _followed_at: datetime | None = field(init=False, default=None)
     _followed_all_s: float = field(init=False, default=-math.inf)
 
@@ -279,16 +281,26 @@ class Housekeeping:
     async def _refresh_secrets(self) -> None:
         secrets, redactor = self.active.secrets, self.active.network.redactor
 
-        def refresh() -> list[Secret]:
+        def refresh() -> tuple[list[Secret], list[Secret]]:
             before = [secret.refused for secret in secrets]
-            if any([secret.refresh(redactor.add) for secret in secrets]):  # noqa: C419 - each of them
+            changed = [secret for secret in secrets if secret.refresh(redactor.add)]
+            if changed:
                 redactor.learn(secrets)
             told = zip(secrets, before, strict=True)
-            return [secret for secret, known in told if secret.refused not in (None, known)]
+            return changed, [secret for secret, known in told if secret.refused not in (None, known)]
 
-        for secret in await asyncio.to_thread(refresh):
+        changed, refused = await asyncio.to_thread(refresh)
+        for secret in refused:
             self.active.log.warning("secret.rejected", file=str(secret.file), error=secret.refused)
         await self.refresh_certificate()
+        if changed:
+            receivers = self.active.config.receivers
+            self._mended |= {each.name for each in receivers if not set(changed).isdisjoint(secrets_of(each))}
+        if self._mended:
+            # A new URL, or another credential, is reason enough to try a receiver that is gone.
+            await self.database.transact(partial(try_again, names=self._mended))
+            self._mended.clear()
+            self.drain.wake()
 
     async def _beat(self) -> None:
         url = self.active.config.heartbeat.secret

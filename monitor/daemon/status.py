@@ -137,6 +137,7 @@ class StoreStatus:
                     dead=queues[receiver.name].dead,
                     failing_since=receiver.troubled_since,
                     error=receiver.error,
+                    gone_since=receiver.gone_since,
                     alert=of_receivers.get(receiver.name),
                 )
                 for receiver in receivers

@@ -145,6 +145,10 @@ _FAILURES: Mapping[Kind, str] = {
 
 _CREDENTIALS = "Renew the credentials of receiver {group} ({said}); queued messages are then delivered."
 _ADDRESS = "Correct the URL of receiver {group} ({said}); queued messages are then delivered."
+_GONE = (
+    "Correct the URL of receiver {group} ({said}) and reload, or run: voicelink-monitor deliveries "
+    "--retry-now {group}; nothing is sent to it before."
+)
 _MESSAGES = "Find out why receiver {group} refuses the messages ({said}): their format, or their size."
 
 _OF_CAUSE: Mapping[tuple[Kind, str], str] = {
@@ -168,7 +172,8 @@ _OF_CAUSE: Mapping[tuple[Kind, str], str] = {
         "held",
     ): "Compare with the provider's console: what the API answers for {which} is held back as implausible.",
     **{(Kind.RECEIVER_FAILING, code): _CREDENTIALS for code in ("401", "403")},
-    **{(Kind.RECEIVER_FAILING, code): _ADDRESS for code in ("404", "410")},
+    (Kind.RECEIVER_FAILING, "404"): _ADDRESS,
+    (Kind.RECEIVER_FAILING, "410"): _GONE,
     **{(Kind.RECEIVER_FAILING, code): _MESSAGES for code in ("400", "413", "422")},
 }
 """What to do first where all members fail for one cause, and that says more than the kind."""

@@ -65,12 +65,13 @@ class Sent:
 class Failed:
     """The receiver did not accept it; it is due again at `next_try_at`. `refusal` is never `DEAD`.
 
-    `answered`: the receiver itself said no.
+    `next_try_at` is None if it is `GONE`: once its receiver is tried again. `answered`: the receiver itself
+    said no.
     """
 
     delivery: Delivery
     at: datetime
-    next_try_at: datetime
+    next_try_at: datetime | None
     refusal: Refusal
     error: str
     answered: bool = False
@@ -129,7 +130,7 @@ class Outbox(Protocol):
         """Return what is due now and not leased, and lease it to this process for `lease_s` seconds.
 
         At most the oldest undelivered message of each alert, the longest due first: a younger one must not
-        overtake it, not even while the oldest waits for its next try.
+        overtake it, not even while the oldest waits for its next try. Nothing for a receiver that is `GONE`.
         """
         ...
 

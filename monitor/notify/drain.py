@@ -189,7 +189,7 @@ class _Courier:
         result = after_failure(delivery, error, now=self.clock.now(), rng=self.rng)
         if isinstance(result, Failed):
             self.metrics.delivery(delivery.receiver, DeliveryOutcome.RETRIED)
-            due = rfc3339(result.next_try_at)
+            due = rfc3339(result.next_try_at) if result.next_try_at is not None else None
             log.warning("delivery.failed", error=result.error, next_try_at=due)
         else:
             self.metrics.delivery(delivery.receiver, DeliveryOutcome.DEAD)

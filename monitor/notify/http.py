@@ -5,10 +5,12 @@
 | 2xx | accepted |
 | 408, 425, 429, 5xx, none at all | RETRY: may pass by itself |
 | 400, 413, 422 | DEAD: this message will never be accepted |
-| 3xx, 401, 403, 404, 410, any other 4xx | FAILING: the receiver is set up wrongly |
+| 3xx, 401, 403, 404, any other 4xx | FAILING: the receiver is set up wrongly |
+| 410 | GONE: likewise, and it asks not to be tried again |
 
 An unlisted 4xx says more often that the URL is wrong (405, 415, a proxy's 407) than that one message is, so
-nothing is given up for it.
+nothing is given up for it. Source of 410: RFC 9110, section 15.5.11; "disable the endpoint" in
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
 
 from collections.abc import Mapping
@@ -26,6 +28,7 @@ JSON: Mapping[str, str] = {"content-type": "application/json"}
 
 _RETRIED = frozenset({408, 425, 429})
 _DEAD = frozenset({400, 413, 422})
+_GONE = 410
 
 
 async def post(
@@ -69,6 +72,8 @@ def refusal_of(status: int) -> Refusal | None:
         return None
     if status in _DEAD:
         return Refusal.DEAD
+    if status == _GONE:
+        return Refusal.GONE
     if status in _RETRIED or not 300 <= status <= 499:  # noqa: PLR2004 - as above
         return Refusal.RETRY
     return Refusal.FAILING

@@ -2,10 +2,12 @@
 
 RETRY    back off from 1 s, doubling to 5 min, with full jitter, for ever
 FAILING  every 5 min, a little jittered: a person must fix the receiver, so hammering it does not help
+GONE     not before a reload or a user asks for it; until then no message to this receiver is tried
 DEAD     never
 
 A receiver's `Retry-After` is a lower bound, believed up to an hour. A message that has failed for a day while
-newer ones about its alert wait behind it is parked dead, so that they get their chance.
+newer ones about its alert wait behind it is parked dead, so that they get their chance; not if its receiver
+is gone, as these get none either.
 
 Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 """
@@ -34,14 +36,20 @@ def after_failure(
     if error.refusal is Refusal.DEAD:
         return Dead(delivery=delivery, at=now, error=str(error), answered=error.answered)
     failing_since = delivery.first_failed_at
-    if delivery.superseded and failing_since is not None and now - failing_since >= PARKED_AFTER:
+    is_gone = error.refusal is Refusal.GONE
+    if (
+        not is_gone
+        and delivery.superseded
+        and failing_since is not None
+        and now - failing_since >= PARKED_AFTER
+    ):
         reason = f"given up after a day, newer messages about this alert wait behind it; last: {error}"
         return Dead(delivery=delivery, at=now, error=reason, answered=error.answered)
-    wait_s = backoff_s(error.refusal, delivery.attempts, error.retry_after_s, rng)
+    wait_s = None if is_gone else backoff_s(error.refusal, delivery.attempts, error.retry_after_s, rng)
     return Failed(
         delivery=delivery,
         at=now,
-        next_try_at=now + timedelta(seconds=wait_s),
+        next_try_at=now + timedelta(seconds=wait_s) if wait_s is not None else None,
         refusal=error.refusal,
         error=str(error),
         answered=error.answered,

@@ -2,8 +2,8 @@
 
 The webhook's URL is the credential. Slack answers `200 ok`, or names the reason: 400 `invalid_payload` or
 `invalid_blocks` (dead: this message is never accepted), 403 `action_prohibited`, 404 `channel_not_found` or
-`no_service`, 410 `channel_is_archived` (failing: the receiver needs fixing), 429 with Retry-After and 5xx
-(tried again).
+`no_service` (failing: the receiver needs fixing), 410 `channel_is_archived` (gone), 429 with Retry-After and
+5xx (tried again).
 
 Text from outside is escaped as Slack asks, wherever it stands: it can neither mention (`<!channel>`,
 `<@U…>`) nor link. `verbatim` keeps bare addresses and `#names` from becoming links, while the monitor's own

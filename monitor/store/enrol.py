@@ -28,7 +28,7 @@ from monitor.store.connections import (
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
 from monitor.store.discoveries import begin_discovering, discovery_identity
-from monitor.store.outbox import know_receivers
+from monitor.store.outbox import know_receivers, try_again
 from monitor.store.replicas import (
     Presence,
     Replica,
@@ -96,7 +96,7 @@ async def enrol(
         me: This replica.
         watches: The connections to watch.
         discovering: Accounts whose connections are discovered.
-        ask_again: Whether these are to be asked at once.
+        ask_again: Whether these are to be asked at once, and receivers that are gone to be tried again.
         vanished: Identities of those that the provider no longer lists.
         listed: Identities of the discovered ones that it does list.
         dropped: Identities of those that are to be watched no longer, as it has not listed them for so long.
@@ -121,6 +121,8 @@ async def enrol(
         others = {kind: await wanted_by_others(tx, me.id, kind) for kind in Wanted}
         foreign = others[Wanted.CONNECTION] - mine
         new = await know_receivers(tx, receivers, now, kept=others[Wanted.RECEIVER], closes=decides)
+        if ask_again:
+            await try_again(tx, receivers)
         new_routes = [route for route in routes if route.receiver in new]
         await tell_missed_ends(tx, new_routes, now)
         newer = set() if decides else await wanted_by_newer(tx, me, Wanted.CONNECTION, now)

@@ -73,6 +73,7 @@ LONGEST_DELAYS: Mapping[Column[Any], timedelta] = {
     deliveries.c.finished_at: _PAST,
     receivers.c.known_since: _PAST,
     receivers.c.troubled_since: _PAST,
+    receivers.c.gone_since: _PAST,
     receivers.c.delivered_at: _PAST,
     told.c.told_at: _PAST,
     told.c.ended_at: _PAST,

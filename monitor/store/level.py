@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.clock import Clock
 from monitor.drift.alert import Acknowledgement, Status
 from monitor.drift.failures import REFUSALS, SCOPE
-from monitor.errors import DeliveryError, Refusal
+from monitor.errors import DeliveryError
 from monitor.notify.alertmanager.level import LabelMoves, LabelSet, LevelState, Member, PostTarget
 from monitor.store.codec import Codec
 from monitor.store.database import Database
@@ -227,7 +227,7 @@ class StoredLevel:
             row = (await tx.execute(select(posters).where(*_at(posters, target)))).first()
         refused_in_row = (row.refused_in_row if row is not None else 0) + int(error.answered)
         said = {
-            "refused": error.refusal is Refusal.FAILING,
+            "refused": error.refusal.needs_fixing,
             "refused_in_row": min(refused_in_row, REFUSALS),
             "error": str(error)[:_ERROR_LENGTH],
         }

@@ -55,12 +55,14 @@ class ReceiverRow:
     """How well one receiver is accepting messages.
 
     `troubled_since`: it has accepted nothing since then. `refused`: it says that its settings need fixing.
+    `gone_since`: it answered 410 Gone then, and is not tried until `try_again`.
     `refused_in_row`: attempts since the last accepted one that it answered, whatever the status.
     """
 
     name: str
     troubled_since: datetime | None
     refused: bool
+    gone_since: datetime | None
     refused_in_row: int
     error: str | None
     delivered_at: datetime | None
@@ -111,6 +113,9 @@ _up_next = (
     (deliveries.c.receiver == bindparam("receiver"))
     & (deliveries.c.status == PENDING)
     & deliveries.c.behind.is_(None)
+    & ~select(receivers.c.name)
+    .where(receivers.c.name == bindparam("receiver"), receivers.c.gone_since.is_not(None))
+    .exists()
 )
 _NEXT_DUE = select(deliveries.c.due_at).where(_up_next).order_by(deliveries.c.due_at).limit(1)
 _DUE = (
@@ -299,7 +304,7 @@ def _outcome(result: Result) -> dict[str, Any]:
         return values | {"next_try_at": result.next_try_at}
     said = result.answer if isinstance(result, Sent) else result.error
     values |= {"at": result.at, "said": said[:_ANSWER_LENGTH]}
-    return values | {"next_try_at": result.next_try_at} if isinstance(result, Failed) else values
+    return values | {"next_try_at": result.next_try_at or result.at} if isinstance(result, Failed) else values
 
 
 def _told_values(sent: Sent) -> dict[str, Any]:
@@ -343,14 +348,23 @@ def _health(result: Sent | Failed | Dead) -> dict[str, Any]:
     `REFUSALS` in a row.
     """
     if isinstance(result, Sent):
-        fine = {"troubled_since": None, "refused": False, "refused_in_row": 0, "error": None}
+        fine = {
+            "troubled_since": None,
+            "refused": False,
+            "gone_since": None,
+            "refused_in_row": 0,
+            "error": None,
+        }
         return fine | {"delivered_at": result.at}
     refused_in_row = receivers.c.refused_in_row + int(result.answered)
     since, error = func.coalesce(receivers.c.troubled_since, result.at), result.error[:_ANSWER_LENGTH]
     match result:
         case Failed():
-            refused = result.refusal is Refusal.FAILING
-            health = {"troubled_since": since, "refused": refused, "error": error}
+            # What was still under way when it turned out to be gone does not bring it back.
+            refused = result.refusal.needs_fixing or receivers.c.gone_since.is_not(None)
+            health: dict[str, Any] = {"troubled_since": since, "refused": refused, "error": error}
+            if result.refusal is Refusal.GONE:
+                health["gone_since"] = func.coalesce(receivers.c.gone_since, result.at)
         case Dead():
             in_trouble = refused_in_row >= REFUSALS
             health = {
@@ -442,6 +456,15 @@ async def know_receivers(
         await tx.execute(_LET_UP)
         await tx.execute(receivers.delete().where(receivers.c.name.not_in(wanted)))
     return new
+
+
+async def try_again(tx: AsyncConnection, names: Collection[str]) -> None:
+    """Try receivers again that are gone; what waits for them has not been failing while nothing was tried."""
+    gone = receivers.c.name.in_(names), receivers.c.gone_since.is_not(None)
+    back = update(receivers).where(*gone).values(gone_since=None).returning(receivers.c.name)
+    if them := (await tx.execute(back)).scalars().all():
+        waiting = deliveries.c.receiver.in_(them), deliveries.c.status == PENDING
+        await tx.execute(update(deliveries).where(*waiting).values(first_failed_at=None))
 
 
 _LET_UP = (

@@ -36,12 +36,14 @@ from monitor.store.rows import (
 )
 from monitor.store.silences import active_silences
 from monitor.store.tables import (
+    PENDING,
     UtcDateTime,
     actions,
     alerts,
     connections,
     deliveries,
     from_row,
+    receivers,
     snapshots,
 )
 
@@ -316,7 +318,9 @@ async def delivery_rows(
     Raises:
         BadCursor: `after` is not a valid cursor.
     """
-    asked = select(deliveries).order_by(deliveries.c.seq.desc())
+    is_gone = (receivers.c.name == deliveries.c.receiver) & (deliveries.c.status == PENDING)
+    asked = select(deliveries, receivers.c.gone_since).outerjoin(receivers, is_gone)
+    asked = asked.order_by(deliveries.c.seq.desc())
     asked = asked.filter_by(**_given(receiver=receiver, status=status, alert_id=alert_id))
     if after is not None:
         asked = asked.where(deliveries.c.seq < parts_of(after, tuple[RowId])[0])

@@ -10,6 +10,7 @@ from sqlalchemy import Row, and_, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import AlertBody, Status
+from monitor.drift.phrases import when
 from monitor.notify.routing import Route, kept_from
 from monitor.store.tables import (
     CLOSED,
@@ -21,6 +22,7 @@ from monitor.store.tables import (
     from_row,
     posted,
     posters,
+    receivers,
     told,
 )
 
@@ -82,6 +84,7 @@ async def reach(tx: AsyncConnection, body: AlertBody, routes: Sequence[Route]) -
     # A part sends nothing itself.
     told_as = body.part_of or body.alert_id
     known = {row.receiver: row for row in await tx.execute(select(told).where(told.c.alert_id == told_as))}
+    gone = {row.name: row.gone_since for row in await tx.execute(_GONE)}
     queued = select(deliveries.c.receiver, deliveries.c.status, deliveries.c.attempts, deliveries.c.answer)
     messages: dict[str, Row[*tuple[Any, ...]]] = {}
     for row in await tx.execute(queued.where(deliveries.c.alert_id == told_as).order_by(deliveries.c.seq)):
@@ -93,9 +96,18 @@ async def reach(tx: AsyncConnection, body: AlertBody, routes: Sequence[Route]) -
     return [
         _of_alertmanager(name, by_name.get(name), body, urls[name])
         if name in urls
-        else _of_messages(name, by_name.get(name), body, known.get(name), messages.get(name))
+        else _of_messages(name, by_name.get(name), body, known.get(name), messages.get(name), gone.get(name))
         for name in dict.fromkeys([*by_name, *known])
     ]
+
+
+def not_tried(receiver: str, gone_since: datetime) -> str:
+    """Return why a receiver that answered 410 Gone is told nothing, and what changes that."""
+    again = f"a reload or voicelink-monitor deliveries --retry-now {receiver}"
+    return f"{receiver} answered 410 Gone at {when(gone_since)} and is not tried before {again}"
+
+
+_GONE = select(receivers.c.name, receivers.c.gone_since).where(receivers.c.gone_since.is_not(None))
 
 
 async def _posted(tx: AsyncConnection, alert_id: str) -> dict[str, list[PostedTo]]:
@@ -159,6 +171,7 @@ def _of_messages(
     body: AlertBody,
     known: Row[*tuple[Any, ...]] | None,
     message: Row[*tuple[Any, ...]] | None,
+    gone_since: datetime | None,
 ) -> Reached:
     """Return what a receiver of messages knows.
 
@@ -168,6 +181,7 @@ def _of_messages(
         body: The alert.
         known: When it accepted the first message, and the end.
         message: What is tried next, else the last message.
+        gone_since: When it answered 410 Gone, if it is not tried again yet.
     """
     reason = None
     if message is not None and message.status == PENDING:
@@ -176,6 +190,8 @@ def _of_messages(
         reason = (
             f"{tries}, the last answer was: {message.answer}" if message.attempts else "its message is queued"
         )
+        if gone_since is not None:
+            reason += f"; {not_tried(name, gone_since)}"
     elif message is not None and message.status == DEAD:
         status, reason = ReachStatus.DEAD, f"it rejected the message: {message.answer}"
     elif known is not None:

@@ -26,7 +26,7 @@ from monitor.store.alerts import alert_named
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
 from monitor.store.deliveries import add_deliveries, heard
-from monitor.store.outbox import SUPERSEDED
+from monitor.store.outbox import SUPERSEDED, try_again
 from monitor.store.tables import (
     CLOSED,
     DEAD,
@@ -220,6 +220,7 @@ async def retry_now(tx: AsyncConnection, receiver: str, now: datetime) -> Retrie
     if receiver not in known:
         raise UnknownName(unknown_name("receiver", receiver, known))
     await retry(tx, None, now, receiver=receiver)
+    await try_again(tx, [receiver])
     waiting = deliveries.c.receiver == receiver, deliveries.c.status == PENDING
     rests = deliveries.c.lease_until.is_(None), deliveries.c.due_at > now
     await tx.execute(update(deliveries).where(*waiting, *rests).values(due_at=now))

@@ -204,7 +204,11 @@ class QuietNotice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRow:
-    """One message for one receiver; `summary`, `kind` and `connections` are those of its alert."""
+    """One message for one receiver; `summary`, `kind` and `connections` are those of its alert.
+
+    `gone_since`: it is pending, but its receiver answered 410 Gone then, so that none is tried until a reload
+    or `--retry-now`.
+    """
 
     id: str
     receiver: str
@@ -221,6 +225,7 @@ class DeliveryRow:
     first_failed_at: datetime | None
     finished_at: datetime | None
     answer: str | None
+    gone_since: datetime | None = None
 
 
 class SyncStatus(StrEnum):

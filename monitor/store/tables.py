@@ -317,6 +317,8 @@ receivers = Table(
     Column("known_since", UtcDateTime, nullable=False),
     Column("troubled_since", UtcDateTime),
     Column("refused", Boolean, nullable=False, default=False),
+    # Since when it has answered 410 Gone; nothing is tried while this is set.
+    Column("gone_since", UtcDateTime),
     # Attempts in a row that were answered, over all alerts, and accepted by none.
     Column("refused_in_row", Integer, nullable=False, default=0),
     Column("error", Text),

@@ -15,6 +15,7 @@ from monitor.store.rows import SyncStatus
 class ReceiverStatus:
     """How one receiver is doing. `failing_since` and `error` are None while it accepts alerts.
 
+    `gone_since`: it answered 410 Gone then, and is not tried until a reload or a user asks.
     `alert` is how it stands in its own firing alert, if there is one.
     """
 
@@ -23,6 +24,7 @@ class ReceiverStatus:
     dead: int
     failing_since: datetime | None
     error: str | None
+    gone_since: datetime | None = None
     alert: FailingRow | None = None
 
 

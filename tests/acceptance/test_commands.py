@@ -390,7 +390,7 @@ async def test_dead_deliveries_are_sent_again(desk: Desk, webhook_sink: WebhookS
 async def test_receiver_that_was_mended_is_tried_at_once_and_hears_who_sees_to_it(
     desk: Desk, webhook_sink: WebhookSink
 ) -> None:
-    """After a 410 it is left alone for five minutes, unless a user asks; then the alert is acknowledged."""
+    """After a 410 it is left alone until a user asks, and says so; then the alert is acknowledged."""
     webhook_sink.script([Answer(status=410)])
     config = desk.folder / "config.toml"
     receiver = f'[[receivers]]\nname = "hook"\ntype = "webhook"\nurl = "{webhook_sink.url}"\n'
@@ -400,6 +400,10 @@ async def test_receiver_that_was_mended_is_tried_at_once_and_hears_who_sees_to_i
         await webhook_sink.wait_for(1)
         unknown = await desk.run("deliveries", "--retry-now", "hok")
         assert (unknown.code, unknown.err) == (2, "error: no receiver is called hok; did you mean hook?\n")
+        [waiting] = await desk.until("deliveries", "--receiver", "hook", "--status", "pending")
+        assert waiting["gone_since"] is not None
+        listed = await desk.run("deliveries", "--receiver", "hook")
+        assert "is not tried before a reload or voicelink-monitor deliveries --retry-now hook" in listed.err
         tried = await desk.run("deliveries", "--retry-now", "hook")
         assert (tried.code, tried.out) == (0, "tried now: 1 message for hook\n")
         idle = await desk.run("deliveries", "--retry-now", "log")

@@ -86,7 +86,7 @@ async def test_receiver_that_refuses_everything_is_told_to_the_others(
     assert "receiver_failing" not in {alert["kind"] for alert in told}
 
 
-async def test_receiver_that_was_gone_is_told_the_end_that_it_missed(
+async def test_receiver_that_was_removed_is_told_the_end_that_it_missed(
     run_daemon: RunDaemon, provider: RunProvider, webhook_sink: WebhookSink
 ) -> None:
     """It was removed while the alert fired, and comes back when it is over."""
@@ -106,3 +106,43 @@ async def test_receiver_that_was_gone_is_told_the_end_that_it_missed(
     await daemon.wait_for("delivery.sent", receiver="hook", count=2)
     await heard(webhook_sink, "opened", "resolved")
     await daemon.stop()
+
+
+async def test_receiver_that_answers_gone_is_tried_at_a_start_a_reload_and_a_new_url(
+    run_daemon: RunDaemon, provider: RunProvider, webhook_sink: WebhookSink
+) -> None:
+    """And never beside that; its alert opens at once and stays open, and nothing is lost."""
+    api = await provider()
+    config = settings(api, webhook_sink)
+    daemon = run_daemon(config)
+    url_file = daemon.folder / "url"
+    url_file.write_text(config["receivers"][0].pop("url"))
+    config["receivers"][0]["url_file"] = str(url_file)
+    daemon.configure(config)
+    webhook_sink.script(lambda _: 410)
+    api.do("remove_routing", numbers=1)
+    await daemon.start()
+    [failing] = await daemon.wait_for("alert.opened", kind="receiver_failing", state="hook")
+    assert "--retry-now hook" in failing["first_step"]
+    api.do("unassign_agent", number=api.keys(2)[1])
+    await daemon.until("voicelink_monitor_deliveries_pending", 2, receiver="hook")
+
+    await daemon.stop()
+    await daemon.start()
+    tried = len(await webhook_sink.wait_for(2))
+    [receiver] = [
+        each for each in (await daemon.get("/api/v1/status")).json()["receivers"] if each["name"] == "hook"
+    ]
+    assert (receiver["pending"], receiver["dead"], receiver["gone_since"] is None) == (2, 0, False)
+    url_file.write_text(f"{webhook_sink.url}/p4th-t0ken/new")
+    tried = len(await webhook_sink.wait_for(tried + 1))
+    assert webhook_sink.requests[-1].path.endswith("/new")
+
+    webhook_sink.script([])
+    daemon.process.signal(signal.SIGHUP)
+    await daemon.until("voicelink_monitor_deliveries_pending", 0, receiver="hook")
+    await daemon.wait_for("alert.resolved", kind="receiver_failing", state="hook")
+    await daemon.stop()
+    assert not daemon.events("delivery.dead")
+    assert {each["next_try_at"] for each in daemon.events("delivery.failed", receiver="hook")} == {None}
+    assert {story[-1]["change"] for story in stories(webhook_sink.requests).values()} == {"opened"}

@@ -43,7 +43,8 @@ class FakeOutbox:
     """What `monitor.notify.delivery.Outbox` promises.
 
     `away`: every call raises `StoreUnavailable`. `loses_answers`: up to this many `settle` are written, yet
-    raise, as a connection does that breaks during COMMIT. `settled` are the sizes of the batches.
+    raise, as a connection does that breaks during COMMIT. `settled` are the sizes of the batches, `gone` the
+    receivers that nothing is leased for.
     """
 
     clock: Clock
@@ -52,6 +53,7 @@ class FakeOutbox:
     loses_answers: int = 0
     calls: int = 0
     settled: list[int] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
 
     def add(
         self, receiver: str, alert_id: str, change: Notice = Notice.OPENED, *, body: bytes = b"{}"
@@ -116,12 +118,18 @@ class FakeOutbox:
             case Failed():
                 row.attempts += 1
                 row.first_failed_at = row.first_failed_at or result.at
-                row.due_at, row.refusal, row.text = result.next_try_at, result.refusal, result.error
+                row.due_at, row.refusal, row.text = (
+                    result.next_try_at or result.at,
+                    result.refusal,
+                    result.error,
+                )
+                if result.refusal is Refusal.GONE:
+                    self.gone.add(row.receiver)
 
     def _oldest(self, receiver: str) -> list[Row]:
         oldest: dict[str, Row] = {}
         for row in self.rows:
-            if row.receiver == receiver and row.state is State.PENDING:
+            if row.receiver == receiver not in self.gone and row.state is State.PENDING:
                 oldest.setdefault(row.alert_id, row)
         return list(oldest.values())
 

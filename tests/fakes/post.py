@@ -77,7 +77,9 @@ class Post:
         async with self.database.read() as tx:
             return [(row.receiver, row.ended_at is not None) for row in await tx.execute(select(told))]
 
-    async def configure(self, *routes: Route, identities: Sequence[str] = ("a",)) -> None:
+    async def configure(
+        self, *routes: Route, identities: Sequence[str] = ("a",), ask_again: bool = False
+    ) -> None:
         """Put a config with these receivers and connections in place."""
         self.story.routes = routes
         await enrol(
@@ -85,7 +87,7 @@ class Post:
             Codec(),
             me=ME,
             discovering=(),
-            ask_again=False,
+            ask_again=ask_again,
             watches=[watch(identity, self.story.at) for identity in identities],
             vanished=(),
             listed=(),

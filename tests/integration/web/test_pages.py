@@ -301,6 +301,18 @@ async def test_overview_says_when_a_failure_alert_ends(
     assert says is None or says in page
 
 
+async def test_overview_says_that_a_receiver_is_not_tried(site: Site) -> None:
+    """It answered 410 Gone: since when, and what to do."""
+    hook = ReceiverStatus(
+        name="hook", pending=4, dead=0, failing_since=START, error="410 Gone", gone_since=START
+    )
+    site.daemon.shown = replace(site.daemon.shown, receivers=[hook])
+    async with site.serve():
+        page = re.sub(r"<[^>]*>", "", await text(site, "/"))
+    assert "It answered 410 Gone at 2026-03-01 12:00:00 UTC and is not tried before a reload or " in page
+    assert "voicelink-monitor deliveries --retry-now hook" in page
+
+
 async def test_overview_says_that_a_receiver_accepts_messages_again(site: Site) -> None:
     """Its alert fires on for a while: until when is said beside its name."""
     alert = replace(ANSWERING, name="hook", kind=Kind.RECEIVER_FAILING)

@@ -94,14 +94,15 @@ WAITS_S = {
 @pytest.mark.parametrize("attempts", [*range(11), 10**6])
 @pytest.mark.parametrize("refusal", list(Refusal))
 def test_after_failure_of_every_refusal_and_attempt(refusal: Refusal, attempts: int) -> None:
-    """The longest wait of each pair; a message that is refused for good has none, at any attempt."""
+    """The longest wait of each pair; what is refused for good, or by a receiver that is gone, has none."""
     delivery = replace(DELIVERY, attempts=attempts)
     result = after_failure(delivery, DeliveryError(refusal, "no"), now=NOW, rng=Dice(1.0))
     if refusal is Refusal.DEAD:
         assert result == Dead(delivery=delivery, at=NOW, error="no")
         return
-    wait = timedelta(seconds=WAITS_S[refusal][attempts])
-    expected = Failed(delivery=delivery, at=NOW, next_try_at=NOW + wait, refusal=refusal, error="no")
+    wait_s = None if refusal is Refusal.GONE else WAITS_S[refusal][attempts]
+    next_try_at = NOW + timedelta(seconds=wait_s) if wait_s is not None else None
+    expected = Failed(delivery=delivery, at=NOW, next_try_at=next_try_at, refusal=refusal, error="no")
     assert result == expected
 
 

@@ -246,6 +246,7 @@ def upgrade() -> None:
         sa.Column("known_since", UtcDateTime(), nullable=False),
         sa.Column("troubled_since", UtcDateTime(), nullable=True),
         sa.Column("refused", sa.Boolean(), nullable=False),
+        sa.Column("gone_since", UtcDateTime(), nullable=True),
         sa.Column("refused_in_row", sa.Integer(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("delivered_at", UtcDateTime(), nullable=True),
