@@ -1,6 +1,7 @@
 """The shipped rules are valid, tested both ways, use existing metrics and have runbooks."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -104,6 +105,13 @@ def test_every_recorded_series_is_tested() -> None:
     while more := {name for of in tested for name in recorded_names(recorded[of])} - tested:
         tested |= more
     assert tested == set(recorded)
+
+
+@pytest.mark.parametrize("name", RULE_FILES)
+def test_recorded_series_have_no_gaps(name: str) -> None:
+    """Every group records at least once within the 5 minutes for which Prometheus looks back."""
+    for group in read_yaml(RULES / name)["groups"]:
+        assert parse_duration(group.get("interval", "15s")) <= timedelta(minutes=4)
 
 
 def test_burn_rates_need_half_of_their_window() -> None:
