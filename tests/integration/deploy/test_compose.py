@@ -127,11 +127,10 @@ def test_secrets_stay_out_of_version_control() -> None:
         assert (folder / ".gitignore").read_text().splitlines() == ["*", "!.gitignore"]
 
 
-def documented(*texts: str) -> Iterator[str]:
+def documented(text: str) -> Iterator[str]:
     """Yield the commands that a comment or README shows, indented; lines that go on joined."""
-    for text in texts:
-        lines = re.sub(r"\\\n#? +", "", text).splitlines()
-        yield from (line[4:] for line in lines if re.match(r"(# )? {4}\S|#   \S", line))
+    lines = re.sub(r"\\\n#? +", "", text).splitlines()
+    yield from (line[4:] for line in lines if re.match(r"(# )? {4}\S|#   \S", line))
 
 
 def test_documented_commands_are_right(tmp_path: Path) -> None:
@@ -147,9 +146,12 @@ def test_documented_commands_are_right(tmp_path: Path) -> None:
     ]
     _, _, section = (ROOT / "README.md").read_text().partition("\n### Docker Compose\n")
     section = section[: section.index("\n### ")]
-    commands = [re.sub(r"  +# .*", "", each) for each in documented(*comments, section)]
-    shell = [each for each in commands if not each.startswith("docker ")]
-    subprocess.run(["bash", "-euc", "\n".join(["umask 077", *shell])], cwd=tmp_path, check=True)
+    commands: list[str] = []
+    for text in (*comments, section):  # each in a shell of its own, whose umask is a cautious one
+        shown = [re.sub(r"  +# .*", "", each) for each in documented(text)]
+        shell = [each for each in shown if not each.startswith("docker ")]
+        subprocess.run(["bash", "-euc", "\n".join(["umask 077", *shell])], cwd=tmp_path, check=True)
+        commands += shown
     for command in commands:
         if command.startswith("docker "):
             try_out(command, tmp_path)
