@@ -29,7 +29,7 @@ from monitor.errors import UnknownName
 from monitor.notify.routing import Route
 from monitor.store.acknowledgements import NOBODY, acknowledgement_of
 from monitor.store.codec import Codec
-from monitor.store.deliveries import tell
+from monitor.store.deliveries import heard, tell
 from monitor.store.tables import alerts, episodes
 from monitor.store.widespread import follow, lock_order, place
 
@@ -116,8 +116,7 @@ async def save_alerts(
         known, body = None, message.body
         if report.notice is not Notice.OPENED:
             # Locked: someone may be acknowledging it.
-            this = select(alerts).where(alerts.c.id == alert.id).with_for_update()
-            known = (await tx.execute(this)).one()
+            known = (await tx.execute(_LOCK, {"which": alert.id})).one()
             body = with_acknowledgement(body, acknowledgement_of(known), Severity(known.severity))
         where = await place(tx, report, body, known, spread, now)
         if where is not None:
@@ -136,13 +135,15 @@ async def save_alerts(
         if known is None:
             begun = {"id": alert.id, "scope": scope, "kind": alert.kind, "started_at": alert.started_at}
             begun |= {"account": body.account, "state": body.state or ""}
-            await tx.execute(insert(alerts).values(**begun, **values))
+            await tx.execute(_OPEN, begun | values)
         else:
-            await tx.execute(update(alerts).where(alerts.c.id == alert.id).values(**values))
+            await tx.execute(_MOVE, {"which": alert.id} | values)
         if where is not None:
             await follow(tx, body, joined=where.joined, routes=routes, spread=spread, now=now)
         elif report.notice is not None:
-            await tell(tx, body, routes, now, most_listed=spread.wording.max_listed_numbers)
+            # No one has heard of an alert that opens.
+            told = await heard(tx, alert.id) if known is not None else ()
+            await tell(tx, body, routes, told, now, most_listed=spread.wording.max_listed_numbers)
 
 
 async def alert_named(tx: AsyncConnection, text: str) -> str:
@@ -202,6 +203,11 @@ _FIRING_BY_KIND = (
     .where(alerts.c.status == Status.FIRING, alerts.c.part_of.is_(None))
     .group_by(alerts.c.kind, alerts.c.severity)
 )
+
+# Built once: building one takes longer than running it.
+_OPEN = insert(alerts)
+_LOCK = select(alerts).where(alerts.c.id == bindparam("which")).with_for_update()
+_MOVE = update(alerts).where(alerts.c.id == bindparam("which"))
 
 _BY_ID = update(episodes).where(episodes.c.id == bindparam("which"))
 _MOVE_EPISODE = _BY_ID.values({name: bindparam(name) for name in ("severity", "track")})

@@ -1,6 +1,6 @@
 """Queues messages about alerts for their receivers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -24,16 +24,21 @@ async def told_or_tried(tx: AsyncConnection, alert_id: str) -> frozenset[str]:
 
 
 async def tell(
-    tx: AsyncConnection, body: AlertBody, routes: Sequence[Route], now: datetime, *, most_listed: int
+    tx: AsyncConnection,
+    body: AlertBody,
+    routes: Sequence[Route],
+    known: Collection[str],
+    now: datetime,
+    *,
+    most_listed: int,
 ) -> None:
-    """Queue the messages that these receivers get of an alert and its `change`."""
-    planned = plan(body, routes, await heard(tx, body.alert_id))
+    """Queue the messages that these receivers get of an alert and its `change`; `known` have heard of it."""
+    planned = plan(body, routes, known)
     await add_deliveries(tx, body, planned, now, most_listed=most_listed)
     quiet = [route.receiver for route in routes if not route.send_resolved]
     if quiet and body.change is Notice.RESOLVED:
         # One that wants no ends must not get old ones should it ever ask for them.
-        done = told.c.alert_id == body.alert_id, told.c.receiver.in_(quiet)
-        await tx.execute(update(told).where(*done).values(ended_at=now))
+        await tx.execute(_END_QUIETLY, {"which": body.alert_id, "quiet": quiet, "ended_at": now})
 
 
 async def add_deliveries(
@@ -48,6 +53,7 @@ async def add_deliveries(
 
     An `updated` that was never tried gives way to the newer one, which then tells its changes too.
     """
+    messages = []
     for receiver, notice in planned:
         told_body = msgspec.structs.replace(body, change=notice)
         if notice is Notice.UPDATED:
@@ -56,18 +62,21 @@ async def add_deliveries(
             await leave_line(tx, [row.seq for row in replaced])
             for row in replaced:
                 told_body = merged(told_body, decode_body(row.body), most=most_listed)
-        message = {
-            "id": new_id(body.alert_id, receiver, str(body.version), notice, now.isoformat()),
-            "receiver": receiver,
-            "alert_id": body.alert_id,
-            "change": notice,
-            "version": body.version,
-            "body": encode_body(told_body),
-            "status": PENDING,
-            "created_at": now,
-            "due_at": now,
-        }
-        await tx.execute(_QUEUE, message)
+        messages.append(
+            {
+                "id": new_id(body.alert_id, receiver, str(body.version), notice, now.isoformat()),
+                "receiver": receiver,
+                "alert_id": body.alert_id,
+                "change": notice,
+                "version": body.version,
+                "body": encode_body(told_body),
+                "status": PENDING,
+                "created_at": now,
+                "due_at": now,
+            }
+        )
+    if messages:
+        await tx.execute(_QUEUE, messages)
 
 
 async def leave_line(tx: AsyncConnection, left: Sequence[int]) -> None:
@@ -84,7 +93,11 @@ async def leave_line(tx: AsyncConnection, left: Sequence[int]) -> None:
         await tx.execute(_STEP_UP, {"left": left})
 
 
+# Built once: building one takes longer than running it.
 _QUEUE = insert(deliveries)
+_END_QUIETLY = update(told).where(
+    told.c.alert_id == bindparam("which"), told.c.receiver.in_(bindparam("quiet", expanding=True))
+)
 _REPLACE = (
     delete(deliveries)
     .where(

@@ -119,13 +119,12 @@ _up_next = (
 )
 _NEXT_DUE = select(deliveries.c.due_at).where(_up_next).order_by(deliveries.c.due_at).limit(1)
 _DUE = (
-    select(deliveries.c.seq)
+    select(deliveries.c.seq, _older.label("older"))
     .where(_up_next, deliveries.c.due_at <= _now)
     .order_by(deliveries.c.due_at, deliveries.c.seq)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
-_IN_LINE = select(deliveries.c.seq, _older.label("older")).where(deliveries.c.seq.in_(_seqs))
 _LOCK = (
     select(deliveries.c.seq, deliveries.c.status)
     .where(deliveries.c.seq.in_(_seqs))
@@ -144,6 +143,7 @@ _MESSAGES = (
     .where(deliveries.c.seq.in_(_seqs))
     .order_by(deliveries.c.due_at, deliveries.c.seq)
 )
+_MESSAGE = update(deliveries).where(deliveries.c.seq == bindparam("which"))
 _LEASE = (
     update(deliveries)
     .where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
@@ -180,8 +180,9 @@ class StoredOutbox:
 
         async def lease(tx: AsyncConnection) -> list[Delivery]:
             asked = {"receiver": receiver, "now": now, "most": limit + _LOOK_PAST}
-            due = list((await tx.execute(_DUE, asked)).scalars())
-            first = (await _first_in_line(tx, due))[:limit]
+            due = {row.seq: row.older for row in await tx.execute(_DUE, asked)}
+            await _put_behind(tx, due)
+            first = [seq for seq, older in due.items() if older is None][:limit]
             rows = (await tx.execute(_MESSAGES, {"seqs": first})).all() if first else ()
             leased = [made for row in rows if (made := await _settled(tx, row, now)) is not None]
             if leased:
@@ -221,53 +222,48 @@ class StoredOutbox:
                 ]
                 await tx.execute(_CLOSE_SUPERSEDED, lines)
             for result in _since_success([each for each in results if each.delivery.id in counted]):
-                await tx.execute(
-                    update(receivers)
-                    .where(receivers.c.name == result.delivery.receiver)
-                    .values(**_health(result))
-                )
+                which, health = {"which": result.delivery.receiver}, _health(result)
+                if isinstance(result, Sent):
+                    await tx.execute(_RECEIVER, which | health)
+                else:
+                    await tx.execute(_RECEIVER.values(**health), which)
 
         await self._database.transact(write)
 
 
-async def _first_in_line(tx: AsyncConnection, due: Sequence[int]) -> list[int]:
-    """Return those of these messages that no older one about their alert goes before; put the others behind.
+async def _put_behind(tx: AsyncConnection, older: Mapping[int, int | None]) -> None:
+    """Put each message behind the `older` one about its alert that goes before it, if any does.
 
     Only behind one that this transaction has locked: one that another process is settling right now would not
     see who waits behind it. Such a message is met again.
     """
-    if not due:
-        return []
-    older = {row.seq: row.older for row in await tx.execute(_IN_LINE, {"seqs": due})}
     ahead = {each for each in older.values() if each is not None}
-    if ahead:
-        locked = await tx.execute(_LOCK, {"seqs": list(ahead)})
-        held = {row.seq for row in locked if row.status == PENDING}
-        waiting = [
-            {"which": seq, "older": each} for seq, each in older.items() if each is not None and each in held
-        ]
-        if waiting:
-            await tx.execute(_PUT_BEHIND, waiting)
-    return [seq for seq in due if older.get(seq, seq) is None]
+    if not ahead:
+        return
+    locked = await tx.execute(_LOCK, {"seqs": list(ahead)})
+    held = {row.seq for row in locked if row.status == PENDING}
+    waiting = [{"which": seq, "older": each} for seq, each in older.items() if each in held]
+    if waiting:
+        await tx.execute(_PUT_BEHIND, waiting)
 
 
 async def _settled(tx: AsyncConnection, row: Row[Any], now: datetime) -> Delivery | None:
     """Return a message as it is to be sent; None, and close it, if it need not be."""
     notice = Notice(row.change)
     says = sent_as(notice, told=row.told, acknowledged=row.acknowledged, tried=row.attempts > 0)
-    this = update(deliveries).where(deliveries.c.seq == row.seq)
     if says is None:
         why = (
             "the alert is acknowledged" if row.told else "the receiver has accepted nothing about this alert"
         )
         unsent = f"not sent: {why}"
-        await tx.execute(this.values(status=CLOSED, finished_at=now, answer=unsent))
+        closed = {"status": CLOSED, "finished_at": now, "answer": unsent}
+        await tx.execute(_MESSAGE, {"which": row.seq} | closed)
         await leave_line(tx, [row.seq])
         return None
     if says is notice:
         return from_row(Delivery, row)
     body = encode_body(msgspec.structs.replace(decode_body(row.body), change=says))
-    await tx.execute(this.values(change=says, body=body))
+    await tx.execute(_MESSAGE, {"which": row.seq, "change": says, "body": body})
     return from_row(Delivery, row, change=says, body=body)
 
 
@@ -328,6 +324,9 @@ def _tell(insert_into: Callable[[Table], Any]) -> Any:
 
 _TELL = {"sqlite": _tell(sqlite.insert), "postgresql": _tell(postgresql.insert)}
 """Records that a receiver has accepted a message about an alert; also one that was closed meanwhile."""
+
+
+_RECEIVER = update(receivers).where(receivers.c.name == bindparam("which"))
 
 
 def _since_success(results: Sequence[Result]) -> list[Sent | Failed | Dead]:

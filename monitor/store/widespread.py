@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import xxhash
-from sqlalchemy import Integer, Row, and_, cast, func, insert, select, update
+from sqlalchemy import Integer, Row, and_, bindparam, cast, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import AlertBody, Kind, Notice, Severity, Status, decode_body, encode_body
@@ -242,23 +242,11 @@ async def _joinable(
     tx: AsyncConnection, cause: Cause, alert_id: str, spread: Spread, now: datetime
 ) -> str | None:
     """Return the widespread alert that an opening one joins or begins; None: it stays alone."""
-    same = _same_cause(cause)
-    since, until = now - spread.update_interval, now + spread.update_interval
-    growing = await tx.scalar(
-        select(alerts.c.id)
-        .where(same, alerts.c.widespread, alerts.c.status == Status.FIRING)
-        .where(alerts.c.grown_at > since, alerts.c.grown_at < until)
-        .order_by(alerts.c.grown_at.desc())
-        .limit(1)
-    )
-    alone = await tx.scalar(
-        select(func.count())
-        .where(same, ~alerts.c.widespread, alerts.c.part_of.is_(None))
-        .where(alerts.c.started_at > since, alerts.c.started_at < until)
-    )
-    if not joins(spread, growing=growing is not None, alone=alone or 0):
+    within = {"since": now - spread.update_interval, "until": now + spread.update_interval}
+    found = (await tx.execute(_NEAR, {**_same(cause), **within})).one()
+    if not joins(spread, growing=found.growing is not None, alone=found.alone):
         return None
-    return growing or new_id(SCOPE, alert_id)
+    return found.growing or new_id(SCOPE, alert_id)
 
 
 async def _look(
@@ -271,20 +259,14 @@ async def _look(
 ) -> bool:
     most_listed = spread.wording.max_listed_numbers
     parts = await _parts(tx, alert.id)
-    these = alerts.alias()
-    alone = await tx.scalar(
-        select(func.count(alerts.c.scope.distinct()))
-        .where(_same_cause(alert.cause), ~alerts.c.widespread, alerts.c.part_of.is_(None))
-        .where(alerts.c.status == Status.FIRING)
-        .where(alerts.c.scope.not_in(select(these.c.scope).where(these.c.part_of == alert.id)))
-    )
+    alone = await tx.scalar(_ALONE, {**_same(alert.cause), "whole": alert.id})
     looked = look(alert, parts, spread, now, alone=alone or 0, heard_first=bool(unheard))
     await tx.execute(update(alerts).where(alerts.c.id == alert.id).values(**_values(looked)))
     if looked.notice is None:
         opened = msgspec.structs.replace(
             looked.body, change=Notice.OPENED, numbers_added=looked.body.numbers_total, numbers_ended=0
         )
-        await tell(tx, opened, unheard, now, most_listed=most_listed)
+        await tell(tx, opened, unheard, (), now, most_listed=most_listed)
         return bool(unheard)
     # What has ended was told now: from here on its tally is of no use.
     over = alerts.c.part_of == alert.id, alerts.c.status == Status.RESOLVED
@@ -294,7 +276,7 @@ async def _look(
     told = [
         route for route in routes if route.receiver in known or any(matches(body, route) for body in firing)
     ]
-    await tell(tx, looked.body, told, now, most_listed=most_listed)
+    await tell(tx, looked.body, told, known, now, most_listed=most_listed)
     return True
 
 
@@ -350,5 +332,35 @@ async def _any_fires(tx: AsyncConnection, alert_id: str) -> bool:
     return (await tx.execute(asked.limit(1))).first() is not None
 
 
-def _same_cause(cause: Cause) -> Any:
-    return and_(alerts.c.account == cause.account, alerts.c.kind == cause.kind, alerts.c.state == cause.state)
+def _same(cause: Cause) -> dict[str, str]:
+    return {"of_account": cause.account, "of_kind": cause.kind, "of_state": cause.state}
+
+
+# Built once: building one takes longer than running it.
+_same_cause = and_(
+    alerts.c.account == bindparam("of_account"),
+    alerts.c.kind == bindparam("of_kind"),
+    alerts.c.state == bindparam("of_state"),
+)
+_alone = select(func.count()).where(_same_cause, ~alerts.c.widespread, alerts.c.part_of.is_(None))
+_NEAR = select(
+    select(alerts.c.id)
+    .where(_same_cause, alerts.c.widespread, alerts.c.status == Status.FIRING)
+    .where(alerts.c.grown_at > bindparam("since"), alerts.c.grown_at < bindparam("until"))
+    .order_by(alerts.c.grown_at.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("growing"),
+    _alone.where(alerts.c.started_at > bindparam("since"), alerts.c.started_at < bindparam("until"))
+    .scalar_subquery()
+    .label("alone"),
+)
+"""What an opening alert may join: the widespread one that grows, and those that stand alone."""
+
+_part = alerts.alias()
+_ALONE = (
+    _alone.with_only_columns(func.count(alerts.c.scope.distinct()))
+    .where(alerts.c.status == Status.FIRING)
+    .where(alerts.c.scope.not_in(select(_part.c.scope).where(_part.c.part_of == bindparam("whole"))))
+)
+"""How many connections have the same trouble in an alert of their own."""

@@ -10,17 +10,38 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.drift.alert import Notice
 from monitor.drift.widespread import Spread
 from monitor.errors import Outcome
+from monitor.notify.delivery import Sent
 from monitor.store.claims import claim_due, flush, next_due_at
 from monitor.store.codec import Codec
 from monitor.store.connections import begin_watching, mark_vanished
 from monitor.store.database import Database
+from monitor.store.deliveries import add_deliveries
 from monitor.store.enrol import enrol
 from monitor.store.failures import troubled
+from monitor.store.outbox import StoredOutbox, know_receivers
 from monitor.store.replicas import Replica
 from monitor.store.tables import connections, fleet
-from tests.fakes.stored import LEASE, ME, MINUTE, NOW, SECOND, begin, claim_all, fresh, recorded, tell, watch
+from tests.fakes.alerts import BODY
+from tests.fakes.clock import START, FakeClock
+from tests.fakes.stored import (
+    LEASE,
+    ME,
+    MINUTE,
+    NOW,
+    SECOND,
+    Story,
+    begin,
+    claim_all,
+    fresh,
+    number,
+    recorded,
+    recorded_everywhere,
+    tell,
+    watch,
+)
 
 MANY = 20_000
 """So many that an index pays, and so few that reading all of them tempts."""
@@ -191,3 +212,32 @@ async def test_look_at_failures_reads_only_connections_in_trouble(database: Data
     assert by_identity["unlisted"].vanished
     assert by_identity["failing"].streak.outcome is Outcome.TIMEOUT
     assert (by_identity["tracked"].applied_at, by_identity["tracked"].streak.answers) == (now - MINUTE, 1)
+
+
+@pytest.mark.parametrize("receivers", [1, 5])
+async def test_alert_takes_few_statements_however_many_receivers_it_has(
+    database: Database, receivers: int
+) -> None:
+    """Opened or ended; nobody is asked who has heard of an alert that opens."""
+    await begin(database, "a")
+    story = Story(database, tell(*map(str, range(receivers))))
+    await story.sync(number("1"), number("2"))
+    locks = 0 if database.is_sqlite else 1  # of the cause
+    for numbers, most in (([number("1", "NO_BOT"), number("2")], 8 + locks), ([number("1"), number("2")], 9)):
+        with recorded_everywhere() as said:
+            await story.sync(*numbers)
+        assert len([each for each in said if "lease_until <=" not in each]) <= most
+    assert len(await story.sent()) == 2 * receivers
+
+
+async def test_delivery_takes_few_statements(database: Database) -> None:
+    """Three to lease it, five to settle it, and one to know that it is due."""
+    outbox = StoredOutbox(database, FakeClock())
+    async with database.write() as tx:
+        await know_receivers(tx, ["hook"], START)
+        await add_deliveries(tx, BODY, [("hook", Notice.OPENED)], START)
+    with recorded_everywhere() as said:
+        await outbox.next_due_at("hook")
+        leased = await outbox.lease_due("hook", limit=8, lease_s=30)
+        await outbox.settle([Sent(delivery=each, at=START, answer="ok") for each in leased])
+    assert len(said) <= 9
