@@ -21,6 +21,7 @@ GROUPS = {
 
 CATALOG = (
     Entry("run", "run:run", "Run the daemon."),
+    Entry("reload", "reload:reload", "Make a running daemon reload its config, and say how that went."),
     Entry("demo", "demo:demo", "Run a one-minute demo that needs no config."),
     Entry("sync", "sync:sync", "Check connections once, now, without a store."),
     Entry("check-config", "check_config:check_config", "Validate the config and show what it means."),

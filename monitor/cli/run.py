@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from monitor.cli.shell import shell_of
+from monitor.clock import SystemClock
 from monitor.config import Config, find_config_file, process_environment
 from monitor.daemon.app import run_daemon
 from monitor.daemon.preconditions import examine
+from monitor.daemon.service import ServiceManager
 from monitor.daemon.signals import Signals
 from monitor.http.client import Network
 
@@ -51,6 +53,7 @@ def run(
             network=Network(process_environment()),
             reread=startable,
             signals=signals,
+            manager=ServiceManager(process_environment(), SystemClock()),
             on_ready=show_page,
             revision=revision,
         )

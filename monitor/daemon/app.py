@@ -17,6 +17,7 @@ from monitor.clock import SystemClock
 from monitor.config import Config, secrets_of
 from monitor.daemon.build import Parts, build
 from monitor.daemon.descriptors import raise_limit
+from monitor.daemon.service import ServiceManager
 from monitor.daemon.signals import Signals
 from monitor.errors import StartError, StoreUnavailable
 from monitor.http.client import Network
@@ -42,6 +43,7 @@ async def run_daemon(
     network: Network | None = None,
     reread: Callable[[], Config] | None = None,
     signals: Signals | None = None,
+    manager: ServiceManager | None = None,
     stop: asyncio.Event | None = None,
     on_ready: Callable[[str], None] | None = None,
     log_stream: TextIO | None = None,
@@ -54,6 +56,7 @@ async def run_daemon(
         network: How others are reached; None: directly, trusting the system's authorities.
         reread: Reads the config again, for a reload; it may block. None: there is nothing to reload from.
         signals: Stop and reload it. None: whoever has called this does.
+        manager: Told how the daemon is.
         stop: Ends it when set, also while it starts.
         on_ready: Gets the address of the status page once everything runs.
         log_stream: Where the log goes; standard output if None.
@@ -79,6 +82,7 @@ async def run_daemon(
             network=network,
             reread=reread,
             revision=revision,
+            manager=manager,
         )
         daemon = Daemon(parts)
         loop = asyncio.get_running_loop()
@@ -178,6 +182,9 @@ class Daemon:
         """Start everything; give the address of the status page; on leaving, close everything in order."""
         parts = self._parts
         async with contextlib.AsyncExitStack() as stack:
+            if parts.manager.listens:
+                watch = asyncio.create_task(parts.manager.watch(parts.readiness), name="service manager")
+                stack.callback(watch.cancel)
             self._at_the_end(stack, "clients", parts.active.close)
             await self._open_store(stack)
             await parts.web.start()
@@ -210,6 +217,7 @@ class Daemon:
                 yield parts.web.address
             finally:
                 # Syncing stops first, then delivering; the rest closes in the reverse order of its start.
+                parts.manager.stopping()
                 parts.scheduler.pause()
                 await self._step("syncs", partial(parts.schedule.close, _SYNC_GRACE_S))
                 await self._step("deliveries", self._end_deliveries)

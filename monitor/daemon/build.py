@@ -21,6 +21,7 @@ from monitor.daemon.heartbeat import Heartbeat
 from monitor.daemon.jobs import Housekeeping, JobRunner
 from monitor.daemon.presence import Presence
 from monitor.daemon.reload import ActiveConfig, Reload
+from monitor.daemon.service import ServiceManager
 from monitor.daemon.status import Readiness, StoreStatus
 from monitor.daemon.tasks import ClockWatch, Tasks
 from monitor.daemon.web import build_web, refresh_certificate
@@ -65,6 +66,7 @@ class Parts:
     web: WebServer
     clock_watch: ClockWatch
     tasks: Tasks
+    manager: ServiceManager
 
 
 def build(
@@ -80,6 +82,7 @@ def build(
     network: Network | None = None,
     scheduler: BaseScheduler | None = None,
     database: Database | None = None,
+    manager: ServiceManager | None = None,
 ) -> Parts:
     """Return the parts of a daemon; nothing runs, and nothing is stored yet.
 
@@ -95,6 +98,7 @@ def build(
         network: How the provider, the receivers and the watchdog are reached; directly unless given.
         scheduler: Runs the jobs; one on this event loop and the machine's clock unless given.
         database: The one of `store.url` unless given.
+        manager: Told how the daemon is; none unless given.
 
     Raises:
         ConfigError: A receiver cannot be built.
@@ -105,6 +109,7 @@ def build(
     scheduler = scheduler or AsyncIOScheduler(timezone=UTC)
     database = database or Database(config.store.secret.reveal())
     clock = machine if database.is_sqlite else StoreClock(machine)
+    manager = manager or ServiceManager({}, machine)
     codec = Codec()
     metrics = Metrics(
         version=__version__,
@@ -216,6 +221,7 @@ def build(
         active=active,
         reread=reread,
         on_reloaded=on_moved,
+        manager=manager,
         status=status,
         metrics=metrics,
         clock=clock,
@@ -309,4 +315,5 @@ def build(
         web=web,
         clock_watch=clock_watch,
         tasks=tasks,
+        manager=manager,
     )

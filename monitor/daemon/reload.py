@@ -23,6 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from monitor.clock import Clock
 from monitor.config import Config, ConnectionConfig, secrets_of
 from monitor.daemon.receivers import ReceiverSet
+from monitor.daemon.service import ServiceManager
 from monitor.daemon.status import StoreStatus
 from monitor.daemon.watchlist import account_budgets, build_client, build_watchlist
 from monitor.errors import ConfigError, MonitorError, StoreUnavailable
@@ -422,6 +423,7 @@ class Reload:
         active: The active config.
         reread: Reads the config; it may block. None: there is nothing to read.
         on_reloaded: Called once the new config is active.
+        manager: Told when a reload begins, and how it went.
         status: Shows why a config was rejected.
         metrics: Count it.
         clock: The time.
@@ -431,6 +433,7 @@ class Reload:
     active: ActiveConfig
     reread: Callable[[], Config] | None
     on_reloaded: Callable[[], None]
+    manager: ServiceManager
     status: StoreStatus
     metrics: Metrics
     clock: Clock
@@ -448,6 +451,7 @@ class Reload:
         """
         async with self._turn:
             known = self.active.config.warnings
+            began_s = self.manager.reloading()
             try:
                 if self.reread is None:
                     raise ConfigError(["no config to reload: this monitor was started without one"])
@@ -457,6 +461,7 @@ class Reload:
                 self.metrics.config_loaded(ok=False, at=self.clock.now())
                 self.status.config_error = str(exc)
                 self.log.error("config.rejected", error=str(exc))  # noqa: TRY400 - a traceback says no more
+                self.manager.reloaded(began_s, str(exc))
                 raise
             self.metrics.config_loaded(ok=True, at=self.clock.now())
             self.status.config_error, self.status.config_file_digest = None, config.file_digest
@@ -470,6 +475,7 @@ class Reload:
             if fresh := [warning for warning in config.warnings if warning not in known]:
                 self.log.warning("config.warnings", warnings=fresh)
             self.on_reloaded()
+            self.manager.reloaded(began_s, None)
 
 
 def _discovered(

@@ -35,6 +35,7 @@ class Readiness:
         clock: The time.
         away_after_s: After so long without an answer the store counts as unavailable.
         lost_after_s: After so long, what was read from it is too old to be shown.
+        stuck_after_s: After so long without a tick, for no reason, it never comes.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Readiness:
         *,
         away_after_s: float = 15.0,
         lost_after_s: float = 30.0,
+        stuck_after_s: float = 60.0,
     ) -> None:
         self._schedule = schedule
         self._shortage = shortage
         self._store = store
         self._clock = clock
         self.away_after_s, self.lost_after_s = away_after_s, lost_after_s
+        self.stuck_after_s = stuck_after_s
         self._away: str | None = None
         self._read_s = clock.monotonic()
         self.started = asyncio.Event()
@@ -96,6 +99,14 @@ class Readiness:
         # While the store takes nothing, nothing is claimed: that it does not is what is wrong.
         if self._store.is_well and self._schedule.stuck_for_s() is not None:
             return "the schedule is not running"
+        return None
+
+    def stuck(self) -> str | None:
+        """Return what stands still by the monitor's own fault, so that a restart may help, or None."""
+        stuck_for_s = self._schedule.stuck_for_s() or 0.0
+        well = self._store.is_well and self.store_away is None
+        if self.started.is_set() and well and stuck_for_s >= self.stuck_after_s:
+            return f"the schedule has not run for {stuck_for_s:.0f} s"
         return None
 
 

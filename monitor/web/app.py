@@ -75,7 +75,8 @@ def probe_routes(readiness: ReadinessSource) -> APIRouter:
 
     @router.api_route("/healthy", methods=["GET", "HEAD"])
     async def healthy() -> Response:
-        return PlainTextResponse("ok\n")
+        reason = readiness.stuck()
+        return PlainTextResponse("ok\n") if reason is None else PlainTextResponse(f"{reason}\n", 503)
 
     @router.api_route("/ready", methods=["GET", "HEAD"])
     async def ready() -> Response:

@@ -88,3 +88,7 @@ class ReadinessSource(Protocol):
     def not_ready(self) -> str | None:
         """Return why it is not, short and without secrets; None if it is."""
         ...
+
+    def stuck(self) -> str | None:
+        """Return what stands still by its own fault, so that a restart may help; None if nothing does."""
+        ...

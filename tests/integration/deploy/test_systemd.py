@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from monitor.cli.catalog import CATALOG, PROGRAM
+from monitor.daemon.signals import STOP_S
+from monitor.units import parse_duration
 from tests.integration.deploy.shipped import DEPLOY
 from tests.servers.require import find
 
@@ -28,9 +31,10 @@ def _analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_unit_is_understood(tmp_path: Path) -> None:
-    """No directive is unknown to systemd; the command is replaced, because it must exist."""
+    """No directive is unknown to systemd; the commands are replaced, because they must exist."""
     copy = tmp_path / UNIT.name
-    copy.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text(), flags=re.MULTILINE))
+    text = re.sub(r"^(ExecStart|ExecReload)=\S+", r"\1=/bin/true", UNIT.read_text(), flags=re.MULTILINE)
+    copy.write_text(text)
     done = _analyze("verify", "--man=no", copy)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
@@ -55,3 +59,20 @@ def test_unit_stores_where_it_may_write() -> None:
     [folder] = re.findall(r"^StateDirectory=(\S+)", text, flags=re.MULTILINE)
     assert f"VOICELINK_MONITOR_STORE__URL=sqlite:////var/lib/{folder}/" in text
     assert "ProtectSystem=strict" in text
+
+
+def test_unit_hears_from_the_daemon() -> None:
+    """Started when ready, killed when it hangs, no core dump with its secrets, stopped in its own time."""
+    text = UNIT.read_text()
+    given = dict(re.findall(r"^(Type|WatchdogSec|LimitCORE|TimeoutStopSec)=(\S+)$", text, flags=re.MULTILINE))
+    assert (given["Type"], given["LimitCORE"]) == ("notify", "0")
+    assert parse_duration(given["TimeoutStopSec"]).total_seconds() > STOP_S
+    assert parse_duration(given["WatchdogSec"])
+
+
+def test_unit_reloads_with_a_command_that_can_fail() -> None:
+    """Its command is one of the program's, and waits for what the daemon says."""
+    [program, *command] = re.findall(r"^ExecReload=(.+)$", UNIT.read_text(), flags=re.MULTILINE)[0].split()
+    assert program.endswith(f"/{PROGRAM}")
+    assert command == ["reload", "$MAINPID"]
+    assert "reload" in {entry.name for entry in CATALOG}

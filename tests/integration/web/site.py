@@ -75,6 +75,10 @@ class FakeDaemon:
         """Return that it is ready."""
         return None
 
+    def stuck(self) -> str | None:
+        """Return that nothing is."""
+        return None
+
     async def status(self) -> MonitorStatus:
         """Return what the test wants to be shown."""
         return self.shown

@@ -36,6 +36,10 @@ class Ready:
         """Return no reason."""
         return
 
+    def stuck(self) -> None:
+        """Return that nothing is."""
+        return
+
 
 class Counts:
     """Counts as the metrics do."""

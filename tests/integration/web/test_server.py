@@ -44,10 +44,15 @@ class Daemon:
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self.stands_still: str | None = None
 
     def not_ready(self) -> str | None:
         """Return the reason the test set."""
         return self.reason
+
+    def stuck(self) -> str | None:
+        """Return what the test set."""
+        return self.stands_still
 
     async def status(self) -> MonitorStatus:
         """Return a small status."""
@@ -145,6 +150,14 @@ async def test_internal_error_tells_the_client_nothing() -> None:
         assert (await web.client.get("/-/healthy")).text == "ok\n"
     assert (response.status_code, response.text) == (500, "500 Internal Server Error\n")
     assert {name: response.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS
+
+
+async def test_healthy_says_what_stands_still() -> None:
+    """Health is 503 with the reason where a restart would help."""
+    async with serve() as web:
+        web.daemon.stands_still = "the schedule has not run for 60 s"
+        response = await web.client.get("/-/healthy")
+        assert (response.status_code, response.text) == (503, "the schedule has not run for 60 s\n")
 
 
 async def test_ready_says_why_not() -> None:
