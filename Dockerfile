@@ -21,24 +21,32 @@ COPY pyproject.toml README.md ./
 COPY monitor monitor
 RUN /opt/build/bin/pip --python /opt/build/bin/python wheel --no-deps --no-build-isolation -w /dist . \
  && /opt/build/bin/pip --python /opt/venv/bin/python install --no-compile --no-deps --no-index /dist/*.whl \
- && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib \
- && mkdir /data && chown 65532:65532 /data
+ && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 # hadolint ignore=DL3006
 FROM ${PYTHON_IMAGE}
 
+ARG PYTHON_IMAGE
 ARG REVISION=unknown
+# When the source was committed (RFC 3339), not when it was built: the same source makes the same image.
+ARG CREATED=1970-01-01T00:00:00Z
 LABEL org.opencontainers.image.title="VoiceLink drift monitor" \
       org.opencontainers.image.description="Watches the phone numbers behind VoiceLink connections, read-only" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.source="https://github.com/vocobase/voicelink-drift-monitor" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.url="https://github.com/vocobase/voicelink-drift-monitor" \
+      org.opencontainers.image.documentation="https://github.com/vocobase/voicelink-drift-monitor#readme" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}"
 
 # The base brings the system's CA certificates, which the monitor trusts; a base without them is refused.
-RUN test -s /etc/ssl/certs/ca-certificates.crt
+# The volume is group 0's as well: OpenShift runs containers in that group, as a user of its own choice.
+RUN test -s /etc/ssl/certs/ca-certificates.crt \
+ && install -d -o 65532 -g 0 -m 0770 /data
 
 COPY deploy/image/licenses.txt /usr/share/doc/voicelink-monitor/
 COPY --from=builder /opt/venv /opt/venv
-COPY --from=builder --chown=65532:65532 /data /data
 
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \

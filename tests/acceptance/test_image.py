@@ -1,6 +1,8 @@
 """The image that the Dockerfile makes runs as its users run it: not as root, read-only, ended by SIGTERM."""
 
+import stat
 from collections.abc import Iterator, Sequence
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from monitor import __version__
 from tests.bill import PROGRAM
-from tests.servers.image import Builder, Image
+from tests.servers.image import Builder, Image, base_name
 from tests.servers.process import Process, free_port, running, wait_until
 from tests.servers.webhook import Answer, Received, WebhookSink
 
@@ -66,7 +68,11 @@ class Container:
         )
 
     def process(
-        self, *arguments: str, entrypoint: Sequence[str] | None = None, ready: bool = False
+        self,
+        *arguments: str,
+        entrypoint: Sequence[str] | None = None,
+        ready: bool = False,
+        user: str | None = None,
     ) -> Process:
         """Return a process in the container."""
         return self.image.process(
@@ -75,6 +81,7 @@ class Container:
             log_file=self._log,
             env={"VOICELINK_MONITOR_WEB__LISTEN": f"127.0.0.1:{self._port}", "NO_PROXY": "127.0.0.1"},
             entrypoint=entrypoint,
+            user=user,
             ready_url=f"http://127.0.0.1:{self._port}/-/ready" if ready else None,
         )
 
@@ -122,8 +129,30 @@ def test_image_configuration_is_what_a_cluster_needs(image: Image) -> None:
     assert list(image.config["Volumes"]) == ["/data"]
     assert list(image.config["ExposedPorts"]) == ["8790/tcp"]
     assert image.env["VOICELINK_MONITOR_REVISION"] == "0123abc"
-    assert image.config["Labels"]["org.opencontainers.image.revision"] == "0123abc"
     assert not [name for name in image.env if name.startswith("PIP_")]
+
+
+def test_image_labels_say_where_it_comes_from(image: Image) -> None:
+    """The standard labels name the version of the program, the source, when it was made, and the base."""
+    prefix = "org.opencontainers.image."
+    labels = {
+        name.removeprefix(prefix): text
+        for name, text in image.config["Labels"].items()
+        if name.startswith(prefix)
+    }
+    assert labels.pop("title")
+    assert labels.pop("description")
+    source = labels["source"]
+    assert metadata(PROGRAM).get_all("Project-URL") == [f"Documentation, {source}#readme"]
+    assert labels == {
+        "version": __version__,
+        "created": "2026-02-03T04:05:06Z",
+        "revision": "0123abc",
+        "source": source,
+        "url": source,
+        "documentation": f"{source}#readme",
+        "base.name": base_name(),
+    }
 
 
 def test_image_holds_the_program_compiled_and_nothing_that_built_it(image: Image) -> None:
@@ -189,6 +218,34 @@ async def test_image_runs_without_root_on_a_read_only_file_system(
         assert await container.healthcheck() == 0
         await webhook_sink.wait_for(1)
     assert API_KEY not in container.output
+
+
+async def test_image_runs_as_any_user_of_group_0(container: Container, webhook_sink: WebhookSink) -> None:
+    """As on OpenShift: a user without name or home, in the root group, keeps its state and can act on it."""
+    container.configure(webhook_sink)
+    webhook_sink.script(Provider().answer)
+    async with running(container.process(ready=True, user="1000680000:0")):
+        await wait_until(lambda: hooks(webhook_sink), what="the alert")
+        command = container.process(
+            *(
+                "silence",
+                "add",
+                "--connection",
+                "acme",
+                "--for",
+                "1h",
+                "--reason",
+                "test",
+                "--format",
+                "json",
+            ),
+            user="1000680000:0",
+        )
+        await command.start()
+        assert await command.wait(60) == 0, command.output
+    store = (container.data / "voicelink-monitor.db").stat()
+    assert (store.st_uid, stat.S_IMODE(store.st_mode)) == (1000680000, 0o600)
+    assert '"by": "1000680000"' in container.output
 
 
 async def test_image_sigterm_ends_it_cleanly_and_the_volume_keeps_the_state(

@@ -11,10 +11,12 @@ entered with chroot, read-only, in a mount namespace that ends with the process.
 import fcntl
 import hashlib
 import json
+import os
 import platform
 import re
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -100,10 +102,14 @@ class Image:
         return dict(entry.split("=", 1) for entry in self.config["Env"])
 
     def data(self, folder: Path) -> Path:
-        """Return a folder fit to be its volume: owned by its user, on a path that user may enter."""
+        """Return a folder fit to be its volume, on a path that its user may enter.
+
+        It has the owner and the mode of the image's own, as an engine gives them to a new volume.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        uid, gid = (int(part) for part in self.user.split(":"))
-        shutil.chown(folder, uid, gid)
+        own = (self.root / "data").stat()
+        os.chown(folder, own.st_uid, own.st_gid)
+        folder.chmod(stat.S_IMODE(own.st_mode))
         return folder
 
     def process(
@@ -114,14 +120,15 @@ class Image:
         env: Mapping[str, str] | None = None,
         entrypoint: Sequence[str] | None = None,
         ready_url: str | None = None,
+        user: str | None = None,
     ) -> Process:
-        """Return a process of the image; without `arguments`, with those of its configuration."""
+        """Return a process of the image; without `arguments` and `user`, with those of its configuration."""
         command = [*(entrypoint or self.config["Entrypoint"]), *(arguments or self.config["Cmd"])]
         script = ENTER.format(
             root=shlex.quote(str(self.root)),
             data=shlex.quote(str(data)),
             chroot=require("chroot"),
-            user=self.user,
+            user=user or self.user,
             workdir=shlex.quote(self.config["WorkingDir"]),
         )
         # chroot looks the command up with the image's PATH: what the image lacks must not be found outside.
@@ -224,7 +231,14 @@ class Builder:
         settings = self._folder / "pip.conf"
         settings.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
         options = ["--isolation=chroot", "--format=docker", "--pull-never", "-q"]
-        options += ["--build-arg", "REVISION=0123abc", "-t", TAG]
+        options += [
+            "--build-arg",
+            "REVISION=0123abc",
+            "--build-arg",
+            "CREATED=2026-02-03T04:05:06Z",
+            "-t",
+            TAG,
+        ]
         volumes = ["--volume", f"{wheels}:/wheels:ro", "--volume", f"{settings}:/etc/pip.conf:ro"]
         self.run("bud", *options, *volumes, ".")
         try:
