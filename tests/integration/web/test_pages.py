@@ -21,8 +21,9 @@ from monitor.store.actions import Action, Actor, add_action
 from monitor.store.database import Database
 from monitor.store.failures import FailingRow
 from monitor.store.ledger import Ledger
+from monitor.store.outbox import know_receivers
 from monitor.store.reach import Reached, ReachStatus
-from monitor.store.tables import connections, deliveries
+from monitor.store.tables import connections, deliveries, receivers
 from monitor.web.app import SECURITY_HEADERS
 from monitor.web.pages.alerts import DELIVERIES
 from monitor.web.pages.routes import ACTIONS, CHANGES
@@ -427,6 +428,22 @@ async def test_alert_has_a_page_of_its_own(site: Site) -> None:
         assert word in page
     assert (moved.status_code, moved.headers["location"]) == (303, f"/alerts/{alert_id}")
     assert "No alert has the id “none”" in nothing
+
+
+async def test_alert_says_that_its_message_waits_for_a_receiver_that_is_gone(site: Site) -> None:
+    """Neither beside the message nor beside the receiver is a next try promised."""
+    await sync(site, number("100", "NO_BOT"))
+    async with site.database.write() as tx:
+        await know_receivers(tx, ["hook"], START)
+        await tx.execute(update(receivers).values(gone_since=START))
+        await tx.execute(update(deliveries).values(attempts=1, answer="410 Gone"))
+        alert_id = await tx.scalar(select(deliveries.c.alert_id))
+    async with site.serve():
+        page = re.sub(r"<[^>]*>", "", await text(site, f"/alerts/{alert_id}"))
+    words = "not tried before a reload or voicelink-monitor deliveries --retry-now hook"
+    assert f"{words}, as hook answered 410 Gone at 2026-03-01 12:00:00 UTC" in page
+    assert f"hook answered 410 Gone at 2026-03-01 12:00:00 UTC and is {words}" in page
+    assert "next try" not in page
 
 
 async def test_alert_counts_all_deliveries_not_those_shown(site: Site) -> None:
