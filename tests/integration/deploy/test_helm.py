@@ -235,7 +235,7 @@ def test_notes_name_what_was_made(store: dict[str, Any]) -> None:
     assert f"{made['kind'].lower()}/{made['metadata']['name']} -- voicelink-monitor check-config" in notes
     assert "create secret generic keys" in notes
     assert "https://127.0.0.1:8790" in notes
-    assert "kill -HUP 1" in notes
+    assert "voicelink-monitor reload 1" in notes
     assert ("database-url" in notes) == (store == POSTGRES)
     assert ("data-staging-voicelink-monitor-0" in notes) == (store == {})
 
