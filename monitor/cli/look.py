@@ -100,7 +100,7 @@ async def look_once(config: Config, network: Network, names: Collection[str], sh
     """
     clock = SystemClock()
     network.redactor.learn(secrets_of(config))
-    http, client = build_client(config, network, clock, random.Random())
+    transport, client = build_client(config, network, clock, random.Random())
     try:
         targets, failed = await find_targets(config, client, clock, names)
         with shell.terminal.progress("checking", len(targets)) as advance:
@@ -110,7 +110,7 @@ async def look_once(config: Config, network: Network, names: Collection[str], sh
             )
         return [*looks, *failed]
     finally:
-        await http.aclose()
+        await transport.aclose()
 
 
 async def find_targets(

@@ -61,7 +61,7 @@ class _Made:
     secrets: tuple[Secret, ...]
     budgets: dict[str, AccountBudget]
     trusted: FileStamp | None
-    http: httpx.AsyncClient
+    transport: httpx.AsyncBaseTransport
     client: VoiceLinkClient
     receivers: ReceiverSet
 
@@ -190,8 +190,8 @@ class ActiveConfig:
                 stored = await self._store(made, replica, ask_again=True)
             except BaseException:
                 await made.receivers.close()
-                if made.http is not self._made.http:
-                    await made.http.aclose()
+                if made.transport is not self._made.transport:
+                    await made.transport.aclose()
                 raise
             self._swap(made, replica, *stored)
 
@@ -209,7 +209,7 @@ class ActiveConfig:
         for task in list(self._closing):
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
-        await self._made.http.aclose()
+        await self._made.transport.aclose()
         await self._made.receivers.close()
 
     def _make(self, config: Config, former: _Made | None) -> _Made:
@@ -229,9 +229,9 @@ class ActiveConfig:
             and former.trusted == trusted
             and former.config.schedule.max_concurrent_syncs == config.schedule.max_concurrent_syncs
         ):
-            http, client = former.http, former.client
+            transport, client = former.transport, former.client
         else:
-            http, client = build_client(config, self.network, self.clock, self.rng)
+            transport, client = build_client(config, self.network, self.clock, self.rng)
 
         def parts(http: httpx.AsyncClient) -> PosterParts:
             return PosterParts(
@@ -253,7 +253,7 @@ class ActiveConfig:
             secrets=tuple(secrets_of(config)),
             budgets=budgets,
             trusted=trusted,
-            http=http,
+            transport=transport,
             client=client,
             receivers=receivers,
         )
@@ -375,8 +375,8 @@ class ActiveConfig:
         self.posters.replace(made.receivers.alertmanagers)
         if former.receivers is not made.receivers:
             self._later(self._close_receivers(former.receivers))
-        if former.http is not made.http:
-            self._later(self._close_client(former.http))
+        if former.transport is not made.transport:
+            self._later(self._close_client(former.transport))
 
     def _warn_stretched(
         self, config: Config, watchlist: Watchlist, discovered: Mapping[str, Sequence[Discovered]]
@@ -407,12 +407,12 @@ class ActiveConfig:
             await self.posters.released(alertmanager)
         await old.close()
 
-    async def _close_client(self, http: httpx.AsyncClient) -> None:
+    async def _close_client(self, transport: httpx.AsyncBaseTransport) -> None:
         """Close the old client once no sync that began with it can still be in flight."""
         try:
             await self.clock.sleep(_OLD_CLIENT_GRACE_S)
         finally:
-            await http.aclose()
+            await transport.aclose()
 
 
 @dataclass(kw_only=True, eq=False)

@@ -85,12 +85,12 @@ def build_client(
     network: Network,
     clock: Clock,
     rng: random.Random,
-) -> tuple[httpx.AsyncClient, VoiceLinkClient]:
-    """Return the client of the provider's API, and the HTTP client below it, which must be closed."""
+) -> tuple[httpx.AsyncBaseTransport, VoiceLinkClient]:
+    """Return the client of the provider's API, and the transport below it, which must be closed."""
     limit = config.schedule.max_concurrent_syncs
-    http = network.client(ca_file=config.api.ca_file, max_connections=limit)
+    transport = network.transport(ca_file=config.api.ca_file, max_connections=limit)
     client = VoiceLinkClient(
-        http=http,
+        transport=transport,
         base_url=config.api.base_url,
         timeout_s=config.api.timeout.total_seconds(),
         max_response_bytes=config.api.max_response_size,
@@ -99,7 +99,7 @@ def build_client(
         redactor=network.redactor,
         rng=rng,
     )
-    return http, client
+    return transport, client
 
 
 def build_watchlist(

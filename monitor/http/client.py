@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream
 
 from monitor import __version__
 from monitor.http.certificates import Authorities
@@ -20,6 +21,8 @@ USER_AGENT = f"voicelink-drift-monitor/{__version__}"
 _AUTHORIZATION = "Proxy-Authorization"
 _KEEPALIVE_S = 30.0
 """Spans a recheck interval; shorter than the minute after which load balancers hang up."""
+_CHUNK_BYTES = 256 * 1024
+"""So much of a body is taken at a time: what one read of a socket gives, not cut up further."""
 
 
 class Network:
@@ -57,14 +60,22 @@ class Network:
         Raises:
             StartError: `ca_file` cannot be read.
         """
-        limits = httpx.Limits(max_connections=max_connections, keepalive_expiry=_KEEPALIVE_S)
         return httpx.AsyncClient(
             headers={"User-Agent": USER_AGENT},
             timeout=httpx.Timeout(None),
             follow_redirects=False,
             trust_env=False,
-            transport=self._transport or _Routed(self.proxies, self.authorities.context(ca_file), limits),
+            transport=self.transport(ca_file=ca_file, max_connections=max_connections),
         )
+
+    def transport(self, *, ca_file: Path | None = None, max_connections: int) -> httpx.AsyncBaseTransport:
+        """Return what such a client sends its requests through, which adds nothing to them.
+
+        For one who asks often: of what a client does besides, a request that is made by hand needs nothing.
+        Arguments and errors are those of `client`; close it with `aclose`.
+        """
+        limits = httpx.Limits(max_connections=max_connections, keepalive_expiry=_KEEPALIVE_S)
+        return self._transport or _Routed(self.proxies, self.authorities.context(ca_file), limits)
 
 
 class _Routed(httpx.AsyncBaseTransport):
@@ -96,6 +107,12 @@ class _Transport(AiohttpTransport):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(trust_env=False, **settings)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        if isinstance(response.stream, AiohttpResponseStream):
+            response.stream.CHUNK_SIZE = _CHUNK_BYTES
+        return response
 
     def get_client(self) -> ClientSession:
         connector = TCPConnector(

@@ -98,7 +98,7 @@ class Cycle:
             answer = await watchlist.client.sync(
                 key=connection.key.reveal(), connection_id=connection.connection_id, budget=connection.budget
             )
-            digest = xxhash.xxh3_128_hexdigest(answer.body)
+            digest = xxhash.xxh3_128_hexdigest(answer.sent)
             if digest == claim.digest and _quiet(claim):
                 return self._unchanged(
                     connection,

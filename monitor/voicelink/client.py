@@ -11,7 +11,7 @@ One request, top to bottom:
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 import msgspec
@@ -41,17 +41,27 @@ _ERROR_BODY_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncAnswer:
-    """A 2xx answer: its decompressed body, and the seconds its request took (no waiting for the budget)."""
+    """A 2xx answer.
 
-    body: bytes
+    `sent` is its decompressed body; it may quote the `key` that was asked with, so read `body` and compare
+    `sent`. `duration_s`: how long its request took, without waiting for the budget.
+    """
+
+    sent: bytes = field(repr=False)
+    key: str = field(repr=False)
     duration_s: float
+
+    @property
+    def body(self) -> bytes:
+        """The body without the key: an echo of it would be kept and shown."""
+        return without_key(self.sent, self.key)
 
 
 class VoiceLinkClient:
     """Asks the provider, read-only.
 
     Args:
-        http: From `Network.client`; closed by the code that built it.
+        transport: From `Network.transport`; closed by the code that built it.
         base_url: Like `https://api.vocobase.com/api/v2`.
         timeout_s: For one whole request, from sending it to the last byte of its answer.
         max_response_bytes: Of an answer, compressed or not.
@@ -64,7 +74,7 @@ class VoiceLinkClient:
     def __init__(
         self,
         *,
-        http: httpx.AsyncClient,
+        transport: httpx.AsyncBaseTransport,
         base_url: str,
         timeout_s: float,
         max_response_bytes: int,
@@ -74,14 +84,15 @@ class VoiceLinkClient:
         max_concurrent: int = 32,
     ) -> None:
         base = base_url.rstrip("/")
-        self._http = http
+        self._transport = transport
         self._sync_url = httpx.URL(f"{base}/voicelink/sync")
         self._list_url = httpx.URL(f"{base}/telephony/connections?provider={PROVIDER}")
-        self._common_headers = {
-            "User-Agent": USER_AGENT,
-            "Accept": "application/json",
-            "Accept-Encoding": ACCEPT_ENCODING,
-        }
+        self._headers = [
+            (b"host", self._sync_url.netloc),
+            (b"user-agent", USER_AGENT.encode()),
+            (b"accept", b"application/json"),
+            (b"accept-encoding", ACCEPT_ENCODING.encode()),
+        ]
         self._redactor = redactor
         self._timeout_s = timeout_s
         self._max_response_bytes = max_response_bytes
@@ -121,21 +132,26 @@ class VoiceLinkClient:
         content = b'{"import_dids":false}'
         if connection_id is not None:
             content = b'{"connection_id":%b,"import_dids":false}' % msgspec.json.encode(connection_id)
-        headers = {**self._headers(key), "Content-Type": "application/json"}
-        return httpx.Request("POST", self._sync_url, headers=headers, content=content)
+        return self._request("POST", self._sync_url, key, content)
 
     def _list_request(self, key: str) -> httpx.Request:
-        return httpx.Request("GET", self._list_url, headers=self._headers(key))
+        return self._request("GET", self._list_url, key)
 
-    def _headers(self, key: str) -> dict[str, str]:
-        """Return the headers of a request.
+    def _request(self, method: str, url: httpx.URL, key: str, content: bytes = b"") -> httpx.Request:
+        """Return a request.
 
         Raises:
             SyncError: `unauthorized`, for a key that no header can carry; the libraries would print it.
         """
         if not (key.isascii() and key.isprintable()):
             raise SyncError(Outcome.UNAUTHORIZED, "the API key has characters that a header cannot carry")
-        return {**self._common_headers, "Authorization": f"Bearer {key}"}
+        headers = [*self._headers, (b"authorization", b"Bearer %b" % key.encode())]
+        if content:
+            headers.append((b"content-type", b"application/json"))
+        # As a stream: with `content`, httpx works out host and length anew for each request.
+        request = httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(content))
+        request.read()
+        return request
 
     async def _ask(self, request: httpx.Request, key: str, budget: AccountBudget) -> SyncAnswer:
         """Return the answer of the first try that gets one; every try takes its slot of the budget."""
@@ -161,20 +177,19 @@ class VoiceLinkClient:
         try:
             async with asyncio.timeout(self._timeout_s):
                 with translated():
-                    body = await self._exchange(request, key)
+                    sent = await self._exchange(request)
         except TimeoutError as exc:
             message = f"no complete answer within {self._timeout_s:g} s"
             raise SyncError(Outcome.TIMEOUT, message) from exc
         except NoAnswer as exc:
             raise unanswered(exc) from exc
-        return SyncAnswer(body=body, duration_s=self._clock.monotonic() - started_s)
+        return SyncAnswer(sent=sent, key=key, duration_s=self._clock.monotonic() - started_s)
 
-    async def _exchange(self, request: httpx.Request, key: str) -> bytes:
-        response = await self._http.send(request, stream=True, follow_redirects=False)
+    async def _exchange(self, request: httpx.Request) -> bytes:
+        response = await self._transport.handle_async_request(request)
         try:
             if response.is_success:
-                body = await read_body(response, self._max_response_bytes, yield_to_loop)
-                return without_key(body, key)
+                return await read_body(response, self._max_response_bytes, yield_to_loop)
             said = await read_start(response, _ERROR_BODY_BYTES)
             wait_s = retry_after_s(response, self._clock.now())
             raise refused(response.status_code, said, redactor=self._redactor, retry_after_s=wait_s)

@@ -1,6 +1,7 @@
 """The client against real sockets that behave well, badly and maliciously."""
 
 import asyncio
+import contextlib
 import gzip
 import json
 import random
@@ -107,11 +108,11 @@ async def serving(handler: Handler) -> AsyncIterator[Server]:
 async def asking(
     base_url: str, *, timeout_s: float = 5.0, clock: QuickClock | None = None
 ) -> AsyncIterator[VoiceLinkClient]:
-    """Build a client, and close its HTTP client at the end."""
-    http = Network().client(max_connections=10)
+    """Build a client, and close its connections at the end."""
+    transport = Network().transport(max_connections=10)
     try:
         yield VoiceLinkClient(
-            http=http,
+            transport=transport,
             base_url=base_url,
             timeout_s=timeout_s,
             max_response_bytes=LIMIT,
@@ -120,7 +121,7 @@ async def asking(
             rng=random.Random(1),
         )
     finally:
-        await http.aclose()
+        await transport.aclose()
 
 
 def _budget(clock: QuickClock | None = None) -> AccountBudget:
@@ -313,6 +314,37 @@ async def test_large_compressed_answer_is_read_whole() -> None:
     assert got.body == body
 
 
+async def test_key_that_an_answer_quotes_is_not_read() -> None:
+    """An echo of it would be kept, and shown; nor does a log of the answer hold it."""
+    quoted = json.dumps({"warnings": [f"asked with {KEY}"]}).encode()
+    async with serving(answer(quoted)) as server, asking(server.base_url) as client:
+        got = await client.sync(key=KEY, connection_id=None, budget=_budget())
+    assert got.sent == quoted
+    assert json.loads(got.body) == {"warnings": ["asked with ***"]}
+    assert KEY not in repr(got)
+
+
+async def test_connections_are_kept_for_the_next_request() -> None:
+    """Whatever was answered, once it was read whole: a TLS handshake costs more than a sync."""
+    answers = [(200, BODY), (200, b""), (404, b"{}"), (429, b"")]
+    opened = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        for status, body in answers:
+            await reader.readuntil(b'"import_dids":false}')
+            writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, asking(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+        for status, _ in answers:
+            with contextlib.nullcontext() if status == 200 else pytest.raises(SyncError, match=str(status)):
+                await client.sync(key=KEY, connection_id=None, budget=_budget())
+    assert opened == 1
+
+
 async def test_client_sends_two_read_only_requests_and_no_cookies() -> None:
     """On the wire: the sync with `import_dids: false`, the list, nothing else; accounts share no cookie."""
     async with serving(answer(BODY, "Set-Cookie: a=b")) as server, asking(server.base_url) as client:
@@ -346,7 +378,7 @@ async def test_unreadable_ca_file_is_told_at_the_start(tmp_path: Path) -> None:
     garbage.write_text("no certificate")
     for file in (garbage, tmp_path / "missing.pem"):
         with pytest.raises(StartError, match=file.name):
-            Network().client(ca_file=file, max_connections=1)
+            Network().transport(ca_file=file, max_connections=1)
 
 
 class Recorder(httpx.AsyncBaseTransport):
@@ -365,7 +397,7 @@ class Recorder(httpx.AsyncBaseTransport):
 
 def _recorded(recorder: Recorder, clock: QuickClock) -> VoiceLinkClient:
     return VoiceLinkClient(
-        http=Network(transport=recorder).client(max_connections=1),
+        transport=recorder,
         base_url="https://api.test/api/v2/",
         timeout_s=5,
         max_response_bytes=LIMIT,

@@ -3,8 +3,9 @@
 import base64
 import json
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -36,7 +37,7 @@ RECEIVERS = {
     "slack": '{"url": "URL"}',
     "apprise": '{"url": "APPRISE"}',
 }
-PARTIES = ("provider", *RECEIVERS, "heartbeat")
+PARTIES = ("provider", "discovery", *RECEIVERS, "heartbeat")
 """Everybody who is asked over HTTP."""
 
 DEAD = "127.0.0.1:9"
@@ -53,7 +54,7 @@ async def ask(party: str, url: str, network: Network, ca_file: Path | None = Non
     clock, log, rng = HastyClock(), FakeLog(), random.Random(1)
     environ = {"VOICELINK_API_KEY": "rg_live_s3cr3t"}
     own = {} if ca_file is None else {"ca_file": str(ca_file)}
-    if party == "provider":
+    if party in ("provider", "discovery"):
         environ |= {f"VOICELINK_MONITOR_API__{key.upper()}": value for key, value in own.items()}
         environ["VOICELINK_MONITOR_API__BASE_URL"] = url
     elif party == "heartbeat":
@@ -63,7 +64,7 @@ async def ask(party: str, url: str, network: Network, ca_file: Path | None = Non
         receiver = {"name": "r", "type": party, **json.loads(keys), **own}
         environ["VOICELINK_MONITOR_RECEIVERS"] = json.dumps([receiver])
     config = load_config(None, environ, now=clock.now())
-    http, client = build_client(config, network, clock, rng)
+    transport, client = build_client(config, network, clock, rng)
 
     def parts(http: httpx.AsyncClient) -> PosterParts:
         return PosterParts(
@@ -79,9 +80,13 @@ async def ask(party: str, url: str, network: Network, ca_file: Path | None = Non
 
     made = ReceiverSet(config, network=network, clock=clock, log=LogReceiver(log.logger), parts=parts)
     try:
-        if party == "provider":
-            [budget] = account_budgets(config, clock, lambda *_: None, kept={}).values()
-            await client.list_connections(key="rg_live_s3cr3t", budget=budget)
+        [budget] = account_budgets(config, clock, lambda *_: None, kept={}).values()
+        asks: dict[str, Callable[..., Awaitable[object]]] = {
+            "provider": partial(client.sync, connection_id=None),
+            "discovery": client.list_connections,
+        }
+        if party in asks:
+            await asks[party](key="rg_live_s3cr3t", budget=budget)
         elif party == "heartbeat":
             answer = await request(made.heartbeat, "GET", url, redactor=network.redactor, now=clock.now())
             if not answer.is_success:
@@ -93,7 +98,7 @@ async def ask(party: str, url: str, network: Network, ca_file: Path | None = Non
             await made.receivers[-1].send(delivery_of())
     finally:
         await made.close()
-        await http.aclose()
+        await transport.aclose()
 
 
 def well(_: Received) -> Answer:

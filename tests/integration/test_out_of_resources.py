@@ -46,17 +46,22 @@ every_lack = pytest.mark.parametrize("lack", [exc for exc, _ in LACKS.values()],
 
 def lacking(lack: Exception) -> httpx.AsyncClient:
     """Return a client of a process that has nothing to ask with."""
+    return httpx.AsyncClient(transport=failing(lack))
+
+
+def failing(lack: Exception) -> httpx.MockTransport:
+    """Return the transport of such a process."""
 
     def fail(_: httpx.Request) -> httpx.Response:
         raise lack
 
-    return httpx.AsyncClient(transport=httpx.MockTransport(fail))
+    return httpx.MockTransport(fail)
 
 
-def client(http: httpx.AsyncClient) -> VoiceLinkClient:
+def client(transport: httpx.AsyncBaseTransport) -> VoiceLinkClient:
     """Return a client of the provider."""
     return VoiceLinkClient(
-        http=http,
+        transport=transport,
         base_url="http://double/api/v2",
         timeout_s=30,
         max_response_bytes=1 << 20,
@@ -80,7 +85,7 @@ async def test_sync_that_lacks_resources_is_no_failed_sync(made: Rig, lack: Exce
     """No outcome, no failure in a row, no alert; it is tried again as soon as a failed one."""
     before = await made.standing()
     state, well = made.active.state, made.active.state.watchlist
-    state.watchlist = replace(well, client=client(lacking(lack)))
+    state.watchlist = replace(well, client=client(failing(lack)))
     for after_s in (60, 20, 20, 20):
         (done,) = await made.run(after_s)
         assert done.result is None
@@ -141,7 +146,7 @@ async def test_discovery_that_lacks_resources_keeps_the_list(made: Rig, lack: Ex
     state = made.active.state
     watched = set(state.watchlist.connections)
     await made.clock.advance(DISCOVERY_INTERVAL.total_seconds())
-    state.watchlist = replace(state.watchlist, client=client(lacking(lack)))
+    state.watchlist = replace(state.watchlist, client=client(failing(lack)))
     await made.discovery.ask_due()
     assert (await made.discovery.ask_due()).total_seconds() <= 15
     assert await made.discoveries() == before

@@ -87,7 +87,7 @@ class FakeCycle:
 class House:
     """A schedule on a real store, ticked by hand."""
 
-    def __init__(self, database: Unwilling, http: httpx.AsyncClient) -> None:
+    def __init__(self, database: Unwilling) -> None:
         self.database = database
         self.clock = FakeClock()
         self.log = FakeLog()
@@ -95,7 +95,7 @@ class House:
         metrics = Metrics(version="1")
         announcer = announcer_on(self.log, metrics)
         client = VoiceLinkClient(
-            http=http,
+            transport=httpx.AsyncBaseTransport(),
             base_url="http://x",
             timeout_s=1,
             max_response_bytes=1,
@@ -151,9 +151,9 @@ class House:
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     """Return a schedule over two connections that are due."""
-    async with Unwilling(f"sqlite:///{tmp_path / 'store.db'}") as database, httpx.AsyncClient() as http:
+    async with Unwilling(f"sqlite:///{tmp_path / 'store.db'}") as database:
         await database.migrate()
-        made = House(database, http)
+        made = House(database)
         await begin(database, "a", "b", due_at=START, now=START)
         yield made
         await made.schedule.close(1.0)

@@ -41,7 +41,7 @@ class FakeClient:
         found = self.answers[connection_id or ""]
         if isinstance(found, MonitorError):
             raise found
-        return SyncAnswer(body=found, duration_s=0.25)
+        return SyncAnswer(sent=found, key="", duration_s=0.25)
 
     async def list_connections(self, *, key: str, budget: AccountBudget) -> list[RemoteConnection]:
         """Return one active connection and one that is not."""

@@ -57,7 +57,7 @@ def configured(tmp_path: Path) -> tuple[Config, dict[str, Connection]]:
     file.write_text(CONFIG)
     config, clock = load_config(file, {}), FakeClock(NOW)
     client = VoiceLinkClient(
-        http=httpx.AsyncClient(),
+        transport=httpx.AsyncBaseTransport(),
         base_url="http://test",
         timeout_s=1,
         max_response_bytes=1,
