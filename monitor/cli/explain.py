@@ -12,12 +12,11 @@ from monitor.clock import SystemClock
 from monitor.daemon.grounds import configured_grounds
 from monitor.drift.explain import Explanation
 from monitor.errors import UnknownName
-from monitor.store.alerts import alert_named
+from monitor.store.alerts import alert_body, alert_named
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.explanations import explain as explain_alert
 from monitor.store.numbers import Match, NumberDetail, number_named
-from monitor.store.queries import alert_bodies
 from monitor.store.rows import connection_row
 
 
@@ -91,7 +90,7 @@ async def _find(shell: Shell, subject: str) -> tuple[Explanation | list[Match], 
             alert = await explain_alert(tx, codec, alert_id, grounds, now)
             if alert is None:
                 return [], []
-            [body] = (await alert_bodies(tx, alert_id=alert_id)).rows
+            body = await alert_body(tx, alert_id)
             found, about = alert, set(body.connections)
         rows = [connection_row(each, maintenance=None) for each in await watched(tx, codec)]
         return found, unseen([row for row in rows if row.name in about], now)

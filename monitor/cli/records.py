@@ -35,13 +35,14 @@ from monitor.drift.snapshot import ChangeKind
 from monitor.drift.text import counted
 from monitor.errors import unknown_name
 from monitor.store.actions import Action, add_action
+from monitor.store.alert_lists import alert_bodies
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.export import ALERT_COLUMNS, CHANGE_COLUMNS, PROBLEM_COLUMNS, values_of
 from monitor.store.history import change_rows
 from monitor.store.outbox import receiver_rows
 from monitor.store.paging import Page
-from monitor.store.queries import alert_bodies, delivery_rows, problems
+from monitor.store.queries import delivery_rows, problems
 from monitor.store.reach import not_tried
 from monitor.store.requests import Dismissed, Retried, RetriedNow, dismiss, retry, retry_now
 from monitor.store.rows import Problem, ProblemStatus, connection_row

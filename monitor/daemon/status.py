@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from monitor import __version__
 from monitor.clock import Clock
-from monitor.drift.alert import AlertBody, Kind
+from monitor.drift.alert import Kind
 from monitor.errors import StoreUnavailable
 from monitor.shortage import Shortage
-from monitor.store.alerts import firing
+from monitor.store.alert_lists import Firing, firing_alerts
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.failures import FailingRow, failing
@@ -20,6 +20,9 @@ from monitor.sync.announce import Announcer
 from monitor.sync.schedule import Schedule
 from monitor.watch.watchlist import ActiveState
 from monitor.web.status import MonitorStatus, ReceiverStatus, ReplicaStatus
+
+_WORST = 20
+"""Firing alerts that the overview shows."""
 
 
 class Readiness:
@@ -124,7 +127,7 @@ class StoreStatus:
     announcer: Announcer
     config_file_digest: str | None
     config_error: str | None = field(init=False, default=None)
-    _alerts: Sequence[AlertBody] = field(init=False, default=())
+    _firing: Firing = field(init=False, default_factory=Firing)
     _receivers: Sequence[ReceiverStatus] = field(init=False, default=())
     _failing: Sequence[FailingRow] = field(init=False, default=())
 
@@ -133,13 +136,14 @@ class StoreStatus:
         store_ok = True
         try:
             async with self.database.read() as tx:
-                alerts, queues = await firing(tx), {each.receiver: each for each in await backlogs(tx)}
+                firing = await firing_alerts(tx, worst=_WORST)
+                queues = {each.receiver: each for each in await backlogs(tx)}
                 receivers = await receiver_rows(tx)
                 self._failing = await failing(tx, self.codec, self.active.watchlist.failure_rules)
         except StoreUnavailable:
             store_ok = False
         else:
-            self._alerts = alerts
+            self._firing = firing
             of_receivers = {row.name: row for row in self._failing if row.kind is Kind.RECEIVER_FAILING}
             self._receivers = [
                 ReceiverStatus(
@@ -158,7 +162,7 @@ class StoreStatus:
             instance=self.active.watchlist.wording.instance,
             version=__version__,
             connections=self.announcer.views(),
-            alerts=self._alerts,
+            firing=self._firing,
             receivers=self._receivers,
             failing=self._failing,
             replicas=[

@@ -128,6 +128,9 @@ async def save_alerts(
             "updated_at": alert.updated_at,
             "resolved_at": now if report.status is Status.RESOLVED else None,
             "resolution": report.resolution,
+            "connection": body.connection,
+            "names": body.connections if body.connection is None else None,
+            "numbers": body.numbers_total if body.kind.about_numbers else None,
             "body": encode_body(body),
             **(where.values if where is not None else {}),
             **(NOBODY if body.acknowledged is None else {}),
@@ -183,6 +186,13 @@ async def alert_body(tx: AsyncConnection, alert_id: str) -> AlertBody:
     if raw is None:
         raise UnknownName("no alert has this id")
     return decode_body(raw)
+
+
+async def bodies_of(tx: AsyncConnection, ids: Sequence[str]) -> list[AlertBody]:
+    """Return these alerts as they stand, in this order; those that are no longer kept are left out."""
+    rows = await tx.execute(select(alerts.c.id, alerts.c.body).where(alerts.c.id.in_(ids)))
+    found = {row.id: decode_body(row.body) for row in rows}
+    return [found[each] for each in ids if each in found]
 
 
 async def firing(tx: AsyncConnection) -> list[AlertBody]:

@@ -4,7 +4,6 @@ They are looked for by their patterns, of which there are few, and of each patte
 page costs the same however many changes there are, and whether or not anything matches.
 """
 
-import fnmatch
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,7 +29,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.drift.naming import moved
 from monitor.store.changes import RECORDED, WITH_PATTERN, change_row
 from monitor.store.claims import sync_id
-from monitor.store.inventory import escaped, like
+from monitor.store.inventory import escaped
+from monitor.store.naming import named
 from monitor.store.paging import LIMIT, Instant, Page, RowId, cursor_of, page_of, parts_of
 from monitor.store.rows import ChangeRow, Happening
 from monitor.store.tables import UtcDateTime, changes, patterns
@@ -91,25 +91,13 @@ async def _alike(
     if identity is not None:
         found.append(patterns.c.identity == identity)
     if connection is not None:
-        found.append(await _named(tx, connection))
+        found.append(await named(tx, patterns.c.connection, connection))
     if change is not None:
         found.append(patterns.c.change == change)
     if state is not None:
         word = msgspec.json.encode(state.casefold()).decode()
         found.append(type_coerce(patterns.c.words, Text).like(f"%{escaped(word)}%", escape="\\"))
     return found
-
-
-async def _named(tx: AsyncConnection, glob: str) -> ColumnElement[bool]:
-    """Return the condition of a connection's name, which only SQLite can compare with every glob."""
-    if "[" in glob:
-        names = await tx.scalars(select(patterns.c.connection).distinct())
-        return patterns.c.connection.in_(fnmatch.filter(names, glob))
-    if not {"*", "?"} & set(glob):
-        return patterns.c.connection == glob
-    if tx.dialect.name == "sqlite":
-        return patterns.c.connection.op("GLOB")(glob)  # its LIKE takes no notice of case
-    return patterns.c.connection.like(like(glob), escape="\\")
 
 
 _OTHERS = changes.alias()

@@ -6,22 +6,23 @@ the `after` of the page that follows. A filter by connection is a glob of names.
 
 import types
 from collections.abc import AsyncIterator, Callable, Collection, Generator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import Row, Select, func, literal, or_, select, tuple_
+from sqlalchemy import Row, func, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.drift.alert import AlertBody, Kind, Severity, Status, decode_body
+from monitor.drift.alert import decode_body
 from monitor.drift.rules import Rules
 from monitor.drift.silences import glob_of
 from monitor.drift.snapshot import Number
 from monitor.store.actions import Action
+from monitor.store.alert_lists import alerts_like
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, connection_states
 from monitor.store.inventory import matching
-from monitor.store.paging import LIMIT, Instant, Page, RowId, T, Text, cursor_of, page_of, parts_of
+from monitor.store.paging import LIMIT, Page, RowId, Text, cursor_of, page_of, parts_of
 from monitor.store.rows import (
     ActionRow,
     ConnectionRow,
@@ -36,10 +37,11 @@ from monitor.store.rows import (
 )
 from monitor.store.silences import active_silences
 from monitor.store.tables import (
+    CLOSED,
+    DEAD,
+    DELIVERED,
     PENDING,
-    UtcDateTime,
     actions,
-    alerts,
     connections,
     deliveries,
     from_row,
@@ -233,64 +235,6 @@ async def action_rows(
     return page_of(found, limit, lambda row: cursor_of(row.id))
 
 
-async def alert_bodies(
-    tx: AsyncConnection,
-    *,
-    connection: str | None = None,
-    state: str | None = None,
-    kind: Kind | None = None,
-    status: Status | None = None,
-    severity: Severity | None = None,
-    since: datetime | None = None,
-    alert_id: str | None = None,
-    part_of: str | None = None,
-    widespread: bool | None = None,
-    parts: bool = True,
-    limit: int = LIMIT,
-    after: str | None = None,
-) -> Page[AlertBody]:
-    """Return alerts as they are now, the latest started first.
-
-    Args:
-        tx: A reading transaction.
-        connection: Only alerts about a connection whose name matches this glob.
-        state: Only this state, in any case.
-        kind: Only this kind.
-        status: Only firing or only resolved alerts.
-        severity: Only this severity.
-        since: Only alerts that were firing then or later.
-        alert_id: Only the alert with this id.
-        part_of: Only the parts of the widespread alert with this id.
-        widespread: Only widespread alerts (True), or only the others (False).
-        parts: Also parts of widespread alerts.
-        limit: The most rows to return.
-        after: The `next` of the previous page.
-
-    Raises:
-        BadCursor: `after` is not a valid cursor.
-    """
-    newest = (alerts.c.started_at.desc(), alerts.c.id.desc())
-    asked = select(alerts.c.body, alerts.c.started_at, alerts.c.id).order_by(*newest)
-    given = _given(id=alert_id, kind=kind, status=status, severity=severity, part_of=part_of)
-    asked = asked.filter_by(**given)
-    if widespread is not None:
-        asked = asked.where(alerts.c.widespread.is_(widespread))
-    if not parts:
-        asked = asked.where(alerts.c.part_of.is_(None))
-    if after is not None:
-        at, last = parts_of(after, tuple[Instant, Text])
-        asked = asked.where(tuple_(alerts.c.started_at, alerts.c.id) < tuple_(literal(at, UtcDateTime), last))
-    if since is not None:
-        asked = asked.where(or_(alerts.c.resolved_at.is_(None), alerts.c.resolved_at >= since))
-
-    def read(row: Row[Any]) -> AlertBody | None:
-        body = decode_body(row.body)
-        wanted = _named(connection, body.connections) and _in_state(state, body.state or "")
-        return body if wanted else None
-
-    return await _scan(tx, asked, read, limit, cursor=lambda row: cursor_of(row.started_at, row.id))
-
-
 async def delivery_counts(tx: AsyncConnection, alert_ids: Sequence[str]) -> dict[str, dict[str, int]]:
     """Return how many messages there are about each of these alerts, by status."""
     asked = select(deliveries.c.alert_id, deliveries.c.status, func.count().label("many"))
@@ -318,24 +262,63 @@ async def delivery_rows(
     Raises:
         BadCursor: `after` is not a valid cursor.
     """
+    before = parts_of(after, tuple[RowId])[0] if after is not None else 2**63 - 1
+    ids: Sequence[str] | None = [alert_id] if alert_id is not None else None
+    if ids is None and (connection, state) != (None, None):
+        # With many of them, the newest deliveries are about some of them anyway.
+        ids = await alerts_like(tx, connection=connection, state=state, most=_MOST_BOUND)
+    kinds = [(receiver, status)]
+    if ids is None and (receiver, status) != (None, None):
+        names = [receiver] if receiver is not None else await _receivers(tx)
+        statuses = [status] if status is not None else [PENDING, DELIVERED, DEAD, CLOSED]
+        kinds = [(name, one) for name in names for one in statuses]
+    found: list[tuple[DeliveryRow, int]] = []
+    while kinds and len(found) <= limit:
+        rows = await _latest_deliveries(tx, kinds, ids, before, limit + 1)
+        for row in rows:
+            body = decode_body(row.body)
+            about = _named(connection, body.connections) and _in_state(state, body.state or "")
+            if about and (since is None or row.created_at >= since):
+                told = {"kind": body.kind, "connections": body.connections, "summary": body.summary}
+                found.append((from_row(DeliveryRow, row, answer=row.answer or None, **told), row.seq))
+        if len(rows) <= limit or (since is not None and rows[-1].created_at < since - _OUT_OF_ORDER):
+            break
+        before = rows[-1].seq
+    page = page_of(found, limit, lambda pair: cursor_of(pair[1]))
+    return Page(rows=[row for row, _ in page.rows], next=page.next)
+
+
+_OUT_OF_ORDER = timedelta(hours=1)
+"""By more than that, no row is older than one that was written before it."""
+
+
+async def _latest_deliveries(
+    tx: AsyncConnection,
+    kinds: Sequence[tuple[str | None, str | None]],
+    alert_ids: Sequence[str] | None,
+    before: int,
+    many: int,
+) -> list[Row[Any]]:
+    """Return the latest deliveries of these receivers and statuses; an index has those of each in order."""
+    each = []
+    for receiver, status in kinds:
+        asked = select(deliveries.c.seq).where(deliveries.c.seq < before)
+        asked = asked.filter_by(**_given(receiver=receiver, status=status))
+        if alert_ids is not None:
+            asked = asked.where(deliveries.c.alert_id.in_(alert_ids))
+        each.append(select(asked.order_by(deliveries.c.seq.desc()).limit(many).subquery().c.seq))
     is_gone = (receivers.c.name == deliveries.c.receiver) & (deliveries.c.status == PENDING)
-    asked = select(deliveries, receivers.c.gone_since).outerjoin(receivers, is_gone)
-    asked = asked.order_by(deliveries.c.seq.desc())
-    asked = asked.filter_by(**_given(receiver=receiver, status=status, alert_id=alert_id))
-    if after is not None:
-        asked = asked.where(deliveries.c.seq < parts_of(after, tuple[RowId])[0])
-    if since is not None:
-        asked = asked.where(deliveries.c.created_at >= since)
+    these = select(deliveries, receivers.c.gone_since).outerjoin(receivers, is_gone)
+    these = these.where(deliveries.c.seq.in_(union_all(*each)))
+    return list(await tx.execute(these.order_by(deliveries.c.seq.desc()).limit(many)))
 
-    def read(row: Row[Any]) -> DeliveryRow | None:
-        body = decode_body(row.body)
-        wanted = _named(connection, body.connections) and _in_state(state, body.state or "")
-        if not wanted:
-            return None
-        told = {"kind": body.kind, "connections": body.connections, "summary": body.summary}
-        return from_row(DeliveryRow, row, answer=row.answer or None, **told)
 
-    return await _scan(tx, asked, read, limit, cursor=lambda row: cursor_of(row.seq))
+async def _receivers(tx: AsyncConnection) -> list[str]:
+    """Return the receivers that any delivery is for, from one to the next."""
+    names = select(func.min(deliveries.c.receiver).label("name")).cte("names", recursive=True)
+    following = select(func.min(deliveries.c.receiver)).where(deliveries.c.receiver > names.c.name)
+    names = names.union_all(select(following.scalar_subquery()).where(names.c.name.is_not(None)))
+    return [name for name in await tx.scalars(select(names.c.name)) if name is not None]
 
 
 @types.coroutine
@@ -378,26 +361,6 @@ async def _owners(
     named = [from_row(ConnectionName, row) for row in await tx.execute(asked) if _named(glob, [row.name])]
     # Sorted here: a database's collation may order names differently than cursors compare.
     return sorted(named, key=lambda owner: owner.name)
-
-
-async def _scan(
-    tx: AsyncConnection,
-    asked: Select[Any],
-    read: Callable[[Row[Any]], T | None],
-    limit: int,
-    *,
-    cursor: Callable[[Row[Any]], str],
-) -> Page[T]:
-    """Return the page of the first rows for which `read` returns something."""
-    found: list[tuple[T, Row[Any]]] = []
-    async with tx.stream(asked.execution_options(yield_per=_CHUNK)) as rows:
-        async for row in rows:
-            if (taken := read(row)) is not None:
-                found.append((taken, row))
-            if len(found) > limit:
-                break
-    page = page_of(found, limit, lambda pair: cursor(pair[1]))
-    return Page(rows=[taken for taken, _ in page.rows], next=page.next)
 
 
 def _given(**filters: str | None) -> dict[str, str]:

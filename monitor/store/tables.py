@@ -224,6 +224,10 @@ alerts = Table(
     Column("updated_at", UtcDateTime, nullable=False),
     Column("resolved_at", UtcDateTime),
     Column("resolution", Text),
+    # The name of the connection; of an alert about others, all names. How many numbers it is about, if any.
+    Column("connection", Text),
+    Column("names", Json),
+    Column("numbers", Integer),
     Column("body", LargeBinary, nullable=False),
     # Who has taken it on, when, and what they said; nobody: no instant.
     Column("acknowledged_at", UtcDateTime),
@@ -240,8 +244,21 @@ alerts = Table(
     Index("alerts_cause", "account", "kind", "state", "started_at"),
     Index("alerts_part_of", "part_of"),
     Index("alerts_tells", "tells_at"),
-    Index("alerts_status", "status", "started_at"),
-    Index("alerts_resolved", "resolved_at"),
+    # All that alerts are looked for by: their rows are large, and only those that are shown are read.
+    Index(
+        "alerts_listed",
+        "status",
+        "started_at",
+        "id",
+        "kind",
+        "severity",
+        "state",
+        "connection",
+        "numbers",
+        "part_of",
+        "widespread",
+        "resolved_at",
+    ),
 )
 
 episodes = Table(
@@ -263,6 +280,19 @@ episodes = Table(
     Index("episodes_ended", "ended_at"),
     Index("episodes_key", "key", "opened_at"),
 )
+
+_is_over, _is_open = alerts.c.resolved_at.is_not(None), alerts.c.resolved_at.is_(None)
+_alone = _is_open & alerts.c.part_of.is_(None)
+Index("alerts_resolved", alerts.c.resolved_at, sqlite_where=_is_over, postgresql_where=_is_over)
+# They have the columns of their conditions too: SQLite looks those up in the row otherwise.
+Index(
+    "alerts_about",
+    *(alerts.c[name] for name in ("connection", "severity", "resolved_at")),
+    sqlite_where=_is_open,
+    postgresql_where=_is_open,
+)
+_WORST = ("severity", "numbers", "started_at", "id", "kind", "connection", "resolved_at", "part_of")
+Index("alerts_worst", *(alerts.c[name] for name in _WORST), sqlite_where=_alone, postgresql_where=_alone)
 
 PENDING, DELIVERED, DEAD, CLOSED = "pending", "delivered", "dead", "closed"
 """The status of a delivery; a `closed` one need not be sent any more."""
@@ -290,6 +320,7 @@ deliveries = Table(
     Column("finished_at", UtcDateTime),
     Column("answer", Text),
     Index("deliveries_line", "receiver", "status", "alert_id", "seq"),
+    Index("deliveries_listed", "receiver", "status", "seq"),
     Index("deliveries_alert", "alert_id", "receiver", "seq"),
     Index("deliveries_finished", "status", "finished_at"),
 )

@@ -290,6 +290,8 @@ def _values(looked: Look) -> dict[str, Any]:
         "updated_at": alert.updated_at,
         "resolved_at": alert.updated_at if over else None,
         "resolution": body.resolution,
+        "names": body.connections,
+        "numbers": body.numbers_total,
         "body": encode_body(body),
         "record": msgspec.msgpack.encode(alert.told),
         "tells_at": looked.tells_at,

@@ -1,12 +1,12 @@
 """The state of the monitor, as the web side gets it from the daemon."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from monitor.drift.alert import AlertBody
 from monitor.metrics import ConnectionView
+from monitor.store.alert_lists import Firing
 from monitor.store.failures import FailingRow
 from monitor.store.rows import SyncStatus
 
@@ -47,8 +47,8 @@ class ReplicaStatus:
 class MonitorStatus:
     """The state of the whole monitor at one moment.
 
-    `replicas` are those of a shared database, the oldest first; there are none on SQLite. `alerts` are the
-    firing ones, `failing` their members that are connections or receivers. `config_file_digest` is the
+    `replicas` are those of a shared database, the oldest first; there are none on SQLite. `firing` are the
+    alerts that fire, `failing` their members that are connections or receivers. `config_file_digest` is the
     SHA-256 of the active config file, None without one; `config_error` says why the file on disk was refused,
     if it was. `store_ok` is False while the database is unavailable: then the rest is what was known before.
     """
@@ -56,11 +56,11 @@ class MonitorStatus:
     instance: str
     version: str
     connections: Sequence[ConnectionView]
-    alerts: Sequence[AlertBody]
     receivers: Sequence[ReceiverStatus]
     config_error: str | None
     store_ok: bool
     config_file_digest: str | None = None
+    firing: Firing = field(default_factory=Firing)
     failing: Sequence[FailingRow] = ()
     replicas: Sequence[ReplicaStatus] = ()
 

@@ -1,5 +1,6 @@
 """Alert bodies and deliveries to tell receivers about."""
 
+from collections import Counter
 from datetime import UTC, datetime
 
 import msgspec
@@ -16,6 +17,7 @@ from monitor.drift.alert import (
     encode_body,
 )
 from monitor.notify.delivery import Delivery
+from monitor.store.alert_lists import Firing
 
 AT = "2026-03-01T12:00:00.000Z"
 
@@ -88,3 +90,10 @@ def delivery_of(body: AlertBody = BODY, *, id: str = "d1", receiver: str = "hook
 def resolved(body: AlertBody = BODY) -> AlertBody:
     """Return how a body tells its end."""
     return msgspec.structs.replace(body, change=Notice.RESOLVED, status=Status.RESOLVED, resolved_at=AT)
+
+
+def all_firing(*bodies: AlertBody) -> Firing:
+    """Return what the store says of these alerts if they fire."""
+    by_rank = sorted(bodies, key=lambda body: body.severity.rank)
+    severities = {name: body.severity for body in by_rank for name in body.connections}
+    return Firing(counts=Counter(body.severity for body in bodies), worst=bodies, severities=severities)

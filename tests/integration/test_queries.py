@@ -19,7 +19,7 @@ from monitor.drift.episodes import Track
 from monitor.drift.policy import Records
 from monitor.drift.rules import Ignore, Rules
 from monitor.drift.snapshot import Change, ChangeKind
-from monitor.store import history, queries
+from monitor.store import alert_lists, history, queries
 from monitor.store.actions import (
     Action,
     ActionRecord,
@@ -28,6 +28,7 @@ from monitor.store.actions import (
     any_unlogged,
     take_unlogged,
 )
+from monitor.store.alert_lists import alert_bodies
 from monitor.store.changes import add_changes
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, Watch, begin_watching
@@ -36,7 +37,6 @@ from monitor.store.history import change_rows, happenings
 from monitor.store.paging import BadCursor, Page, cursor_of
 from monitor.store.queries import (
     action_rows,
-    alert_bodies,
     connection_named,
     connection_rows,
     delivery_rows,
@@ -315,6 +315,9 @@ async def save_alert(
             started_at=started_at,
             updated_at=started_at,
             resolved_at=resolved_at,
+            state=made.state or "",
+            connection=made.connection if len(made.connections) == 1 else None,
+            names=made.connections,
             body=encode_body(made),
         )
     )
@@ -383,6 +386,9 @@ async def test_deliveries_are_latest_first(
 ) -> None:
     """Each filter keeps what it says."""
     await queue(database, {}, {"receiver": "chat"}, {"status": "delivered", "alert_id": "a2"})
+    async with database.write() as tx:
+        for alert_id in ("a1", "a2"):
+            await save_alert(tx, alert_id, START)
     rows = await asked(database, delivery_rows, **filters)
     assert [row.id for row in rows] == found
     assert all(row.summary == BODY.summary for row in rows)
@@ -454,17 +460,18 @@ PAGED: dict[str, tuple[Callable[..., Awaitable[Page[Any]]], tuple[Any, ...]]] = 
     "problems": (problems, (CODEC, lambda _: None, START)),
 }
 """Every query that answers in pages, with what it needs besides a transaction."""
+NOT_PAGED = {"alerts_like", "connection_named", "delivery_counts", "firing_alerts", "ranked"}
 
 
 def test_every_query_is_among_the_paged_ones() -> None:
     """A new query is tried with an empty store, a full one and bad cursors too."""
     own = {
         name
-        for module in (history, queries)
+        for module in (alert_lists, history, queries)
         for name, each in inspect.getmembers(module, inspect.iscoroutinefunction)
         if each.__module__ == module.__name__ and not name.startswith("_")
     }
-    assert own == PAGED.keys() | {"connection_named", "delivery_counts"}
+    assert own == PAGED.keys() | NOT_PAGED
 
 
 @pytest.mark.parametrize("name", PAGED)

@@ -139,7 +139,6 @@ def status_of(status: MonitorStatus, not_ready: str | None) -> StatusAnswer:
     views = status.connections
     counts = [view.counts for view in views if view.counts is not None]
     syncs = [sync_status(view) for view in views]
-    severities = [alert.severity for alert in status.alerts]
     return StatusAnswer(
         instance=status.instance,
         version=status.version,
@@ -160,7 +159,7 @@ def status_of(status: MonitorStatus, not_ready: str | None) -> StatusAnswer:
             drifting=sum(each.total_drifting for each in counts),
             ignored=sum(each.total_ignored for each in counts),
         ),
-        alerts_firing={severity: severities.count(severity) for severity in Severity},
+        alerts_firing={severity: status.firing.counts.get(severity, 0) for severity in Severity},
         receivers=list(status.receivers),
         replicas=list(status.replicas),
     )

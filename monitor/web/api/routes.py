@@ -24,6 +24,7 @@ from monitor.drift.alert import Status as AlertStatus
 from monitor.errors import Refused, UnknownName, nearest
 from monitor.notify.test_alert import ReceiverTest
 from monitor.store import queries
+from monitor.store.alert_lists import alert_bodies
 from monitor.store.alerts import alert_body, alert_named
 from monitor.store.availability import Span
 from monitor.store.explanations import explain
@@ -177,8 +178,8 @@ class Api:
             if owner is None or row is None:
                 raise HTTPException(HTTPStatus.NOT_FOUND, "no connection has this name")
             which: dict[str, Any] = {"connection": glob.escape(name), "widespread": False}
-            firing = await queries.alert_bodies(tx, status=AlertStatus.FIRING, **which)
-            ended = await queries.alert_bodies(
+            firing = await alert_bodies(tx, status=AlertStatus.FIRING, **which)
+            ended = await alert_bodies(
                 tx,
                 status=AlertStatus.RESOLVED,
                 since=self.sources.clock.now() - Span.MONTH.length,
@@ -212,7 +213,7 @@ class Api:
     async def alerts(self, asked: Annotated[ask.AlertsParameters, Query()]) -> Listing[AlertBody]:
         """Alerts as they are now, the latest started first."""
         async with self.sources.read() as tx:
-            return listing_of(await queries.alert_bodies(tx, **asked.filters()))
+            return listing_of(await alert_bodies(tx, **asked.filters()))
 
     async def alert(self, alert_id: ask.AlertId, _: ask.Nothing) -> AlertDetail:
         """One alert, with what each receiver knows of it and why it paged, or did not."""

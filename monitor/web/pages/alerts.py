@@ -10,6 +10,8 @@ from monitor.drift.alert import Kind, Severity
 from monitor.drift.alert import Status as AlertStatus
 from monitor.errors import UnknownName
 from monitor.store import queries
+from monitor.store.alert_lists import alert_bodies, ranked
+from monitor.store.alerts import bodies_of
 from monitor.store.explanations import explain
 from monitor.store.reach import reach
 from monitor.store.tables import DEAD, PENDING
@@ -23,8 +25,6 @@ from monitor.web.status import MonitorStatus
 FIRING = 50
 RECENT = 20
 """Alerts of a page."""
-IN_ORDER = 10_000
-"""Firing alerts that are put in order."""
 DELIVERIES = 100
 """Messages shown of one alert."""
 
@@ -50,25 +50,28 @@ async def alerts_page(sources: Sources, status: MonitorStatus, request: Request)
         "connection": connection,
         "part_of": part_of,
     }
-    filters: dict[str, Any] = {"kind": kind, "severity": severity, "connection": connection}
-    filters |= {"part_of": part_of, "parts": bool(part_of)}
+    filters: dict[str, Any] = {
+        "kind": kind,
+        "severity": severity,
+        "connection": connection,
+        "part_of": part_of,
+    }
     async with sources.read() as tx:
-        all_firing = await queries.alert_bodies(tx, status=AlertStatus.FIRING, limit=IN_ORDER, **filters)
-        recent = await queries.alert_bodies(
-            tx, status=AlertStatus.RESOLVED, limit=RECENT, after=after, **filters
-        )
-        firing = worst_alerts(status, all_firing.rows)
         start = (number - 1) * FIRING
-        shown = firing[start : start + FIRING]
+        rank = await ranked(tx, start=start, many=FIRING, **filters)
+        recent = await alert_bodies(
+            tx, status=AlertStatus.RESOLVED, limit=RECENT, after=after, parts=bool(part_of), **filters
+        )
+        shown = worst_alerts(status, rank.bodies)[start - rank.above :][:FIRING]
         told = await queries.delivery_counts(tx, [alert.alert_id for alert in (*shown, *recent.rows)])
         dead = await queries.delivery_rows(tx, status=DEAD, limit=RECENT)
     return PageView(
         template="alerts.html",
         values={
             "firing": shown,
-            "found": len(firing),
+            "found": rank.total,
             "page": number,
-            "pages": max(-(-len(firing) // FIRING), 1),
+            "pages": max(-(-rank.total // FIRING), 1),
             "recent": recent.rows,
             "recent_next": recent.next,
             "unsent": {alert_id: unsent(counts) for alert_id, counts in told.items()},
@@ -78,7 +81,7 @@ async def alerts_page(sources: Sources, status: MonitorStatus, request: Request)
             "filtered": any(value for name, value in given.items() if name != "part_of"),
             "part_of": part_of,
             "unmatched": connection is not None
-            and not (firing or recent.rows)
+            and not (rank.total or recent.rows)
             and not any(fnmatchcase(view.name, connection) for view in status.connections),
             "kinds": list(Kind),
             "severities": sorted(Severity, key=lambda each: -each.rank),
@@ -106,19 +109,19 @@ async def alert_page(sources: Sources, _: MonitorStatus, request: Request) -> Pa
     alert_id, query = text(request.path_params, "alert_id") or "", request.query_params
     after = cursor(query)
     async with sources.read() as tx:
-        found = await queries.alert_bodies(tx, alert_id=alert_id, limit=1)
-        if not found.rows:
+        found = await bodies_of(tx, [alert_id])
+        if not found:
             raise UnknownName(
                 f"No alert has the id “{alert_id}”; it may be older than the retention of the store."
             )
         explained = await explain(tx, sources.codec, alert_id, sources.grounds(), sources.clock.now())
-        reached = await reach(tx, found.rows[0], sources.grounds().routes)
+        reached = await reach(tx, found[0], sources.grounds().routes)
         told = (await queries.delivery_counts(tx, [alert_id]))[alert_id]
         sent = await queries.delivery_rows(tx, alert_id=alert_id, limit=DELIVERIES, after=after)
     return PageView(
         template="alert.html",
         values={
-            "alert": found.rows[0],
+            "alert": found[0],
             "explanation": explained.sentences if explained is not None else (),
             "reached": reached,
             "sent": sent.rows,

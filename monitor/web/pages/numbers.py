@@ -8,6 +8,7 @@ from http import HTTPStatus
 from starlette.requests import Request
 
 from monitor.store import queries
+from monitor.store.alerts import bodies_of
 from monitor.store.inventory import FEWEST_DIGITS, digits_of
 from monitor.store.numbers import number_named
 from monitor.store.requests import owner_named
@@ -58,11 +59,7 @@ async def _found(sources: Sources, asked: str, *, at: str | None = None) -> Page
             return PageView(template="numbers.html", values=values, code=code, private=True)
         if found.key != at:
             return PageView(redirect=f"/numbers/{path(found.key)}")
-        alerts = [
-            body
-            for alert_id in found.alerts[:_ALERTS]
-            for body in (await queries.alert_bodies(tx, alert_id=alert_id, limit=1)).rows
-        ]
+        alerts = await bodies_of(tx, found.alerts[:_ALERTS])
         unknown_since = None
         owner = await owner_named(tx, found.connection)
         row = await queries.connection_named(tx, sources.codec, sources.maintenance_of, found.connection)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from monitor.drift.alert import AlertBody, Kind, Severity
+from monitor.drift.alert import AlertBody, Kind
 from monitor.metrics import ConnectionView
 from monitor.store.rows import SyncStatus
 from monitor.web.status import MonitorStatus, sync_status
@@ -54,7 +54,7 @@ def seen(status: MonitorStatus, blind: frozenset[str]) -> Seen:
     return Seen(ready=ready, drifting=drifting, unknown=unknown, blind=len(blind))
 
 
-def worst_alerts(status: MonitorStatus, alerts: Sequence[AlertBody] | None = None) -> list[AlertBody]:
+def worst_alerts(status: MonitorStatus, alerts: Sequence[AlertBody]) -> list[AlertBody]:
     """Return firing alerts by severity, then by how many numbers they concern, the newest first."""
     numbers = {view.name: view.counts.total if view.counts else 0 for view in status.connections}
 
@@ -62,7 +62,7 @@ def worst_alerts(status: MonitorStatus, alerts: Sequence[AlertBody] | None = Non
         began = -datetime.fromisoformat(alert.started_at).timestamp()
         return -alert.severity.rank, -_concerned(alert, numbers), began
 
-    return sorted(status.alerts if alerts is None else alerts, key=hurts)
+    return sorted(alerts, key=hurts)
 
 
 def _concerned(alert: AlertBody, numbers: Mapping[str, int]) -> int:
@@ -76,14 +76,10 @@ def worst_connections(
     status: MonitorStatus, blind: frozenset[str], views: Sequence[ConnectionView]
 ) -> list[ConnectionView]:
     """Return connections by the worst alert that fires about them, how many numbers drift, and blindness."""
-    firing: dict[str, Severity] = {}
-    for alert in status.alerts:
-        for name in alert.connections:
-            firing[name] = max(firing.get(name, alert.severity), alert.severity, key=lambda each: each.rank)
 
     def hurts(view: ConnectionView) -> tuple[int, int, bool, str]:
         drifting = view.counts.total_drifting - view.counts.total_ignored if view.counts else 0
-        worst = firing.get(view.name)
+        worst = status.firing.severities.get(view.name)
         return -(worst.rank + 1 if worst else 0), -drifting, view.name not in blind, view.name
 
     return sorted(views, key=hurts)

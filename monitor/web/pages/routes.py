@@ -15,6 +15,7 @@ from monitor.drift.alert import Status as AlertStatus
 from monitor.drift.snapshot import ChangeKind
 from monitor.errors import UnknownName
 from monitor.store import queries
+from monitor.store.alert_lists import alert_bodies
 from monitor.store.availability import Gap, gaps_since
 from monitor.store.changes import drift_moves
 from monitor.store.history import happenings
@@ -47,11 +48,13 @@ CHANGES = 50
 ACTIONS = 20
 """Rows of a page."""
 
+_WORST = 20
+"""Firing alerts shown on the overview."""
 _LATEST = 8
 """Changes shown on a connection's page."""
 _ENDED = 5
 """Ended alerts shown there."""
-_ALERTS = 1000
+_ALERTS = 100
 """Firing alerts of a connection that are put in order."""
 _NUMBERS_OF_A_CHANGE, _NUMBERS_OF_A_SYNC = 20, 1000
 """Numbers shown of each change in the timeline, and where only what one sync found is asked for."""
@@ -93,7 +96,7 @@ async def overview_page(sources: Sources, status: MonitorStatus, request: Reques
     return PageView(
         template="overview.html",
         values={
-            "alerts": worst_alerts(status),
+            "alerts": worst_alerts(status, status.firing.worst)[:_WORST],
             "connections": views[start : start + CONNECTIONS],
             "found": len(views),
             "asked": asked,
@@ -136,11 +139,11 @@ async def connection_page(sources: Sources, status: MonitorStatus, request: Requ
             listed = await queries.problems(
                 tx, sources.codec, sources.rules_of, now, ignored=ignored, **which
             )
-        firing = await queries.alert_bodies(
+        firing = await alert_bodies(
             tx, connection=glob.escape(name), status=AlertStatus.FIRING, widespread=False, limit=_ALERTS
         )
         latest = await happenings(tx, identity=owner.identity, limit=_LATEST)
-        ended = await queries.alert_bodies(
+        ended = await alert_bodies(
             tx, connection=glob.escape(name), status=AlertStatus.RESOLVED, widespread=False, limit=_ENDED
         )
         moves = await drift_moves(tx, owner.identity, max(since, row.watched_since))

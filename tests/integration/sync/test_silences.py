@@ -12,7 +12,8 @@ from monitor.daemon.actions import DaemonLifecycle
 from monitor.drift.silences import NewSilence
 from monitor.errors import Invalid, Refused, UnknownName
 from monitor.store.actions import COMMAND, Actor
-from monitor.store.queries import alert_bodies, problems
+from monitor.store.alert_lists import alert_bodies
+from monitor.store.queries import problems
 from monitor.store.quiet import quiet_notices, silence_rows
 from monitor.store.rows import SilenceRow
 from monitor.store.silences import any_to_log

@@ -60,7 +60,6 @@ class FakeDaemon:
             instance="prod",
             version="1.2.3",
             connections=[],
-            alerts=[],
             receivers=[],
             config_error=None,
             store_ok=True,

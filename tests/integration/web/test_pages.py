@@ -29,7 +29,7 @@ from monitor.web.pages.alerts import DELIVERIES
 from monitor.web.pages.routes import ACTIONS, CHANGES
 from monitor.web.pages.templates import build_templates, path
 from monitor.web.status import MonitorStatus, ReceiverStatus
-from tests.fakes.alerts import BODY
+from tests.fakes.alerts import BODY, all_firing
 from tests.fakes.clock import START
 from tests.fakes.hostile import hostile_bodies
 from tests.fakes.stored import begin, claim_all, stepped, tell, work
@@ -105,7 +105,7 @@ async def test_overview_puts_the_worst_first(site: Site) -> None:
     site.daemon.shown = replace(
         site.daemon.shown,
         connections=[quiet, replace(quiet, name="zzz", up=False), VIEW],
-        alerts=[_alert(Severity.WARNING, "two routes gone"), _alert(Severity.CRITICAL, "bot gone")],
+        firing=all_firing(_alert(Severity.WARNING, "two routes gone"), _alert(Severity.CRITICAL, "bot gone")),
     )
     async with site.serve():
         page = await text(site, "/")
@@ -167,7 +167,7 @@ async def test_overview_orders_by_what_hurts(site: Site) -> None:
         for many in (40, 50, *range(3, 23))
     ]
     critical = msgspec.structs.replace(_alert(Severity.CRITICAL, "bad"), connections=["critical"])
-    site.daemon.shown = replace(site.daemon.shown, connections=views, alerts=[*alerts, critical])
+    site.daemon.shown = replace(site.daemon.shown, connections=views, firing=all_firing(*alerts, critical))
     async with site.serve():
         page = await text(site, "/")
     names = re.findall(r'<p class="name"><a href="/connections/([^"]+)"', page)
@@ -295,7 +295,7 @@ async def test_overview_says_when_a_failure_alert_ends(
     alert = msgspec.structs.replace(
         _alert(Severity.CRITICAL, "away"), alert_id=members[0].alert_id, kind=members[0].kind
     )
-    site.daemon.shown = replace(site.daemon.shown, alerts=[alert], failing=members)
+    site.daemon.shown = replace(site.daemon.shown, firing=all_firing(alert), failing=members)
     async with site.serve():
         page = re.sub(r"<[^>]*>", "", await text(site, "/"))
     assert ("answering" in page or "again" in page or "accepting" in page) is (says is not None)
@@ -766,7 +766,7 @@ async def test_no_name_or_state_brings_markup(site: Site) -> None:
         connections=[
             replace(VIEW, name=EVIL, account=EVIL, counts=Counts(states={EVIL: 1}, drifting={EVIL: 1}))
         ],
-        alerts=[_alert(Severity.INFO, EVIL)],
+        firing=all_firing(_alert(Severity.INFO, EVIL)),
         receivers=[ReceiverStatus(name=EVIL, pending=0, dead=0, failing_since=None, error=EVIL)],
         config_error=EVIL,
     )
@@ -1074,7 +1074,7 @@ def _frame(alert: AlertBody) -> dict[str, object]:
             instance=alert.instance,
             version="1",
             connections=[],
-            alerts=[alert],
+            firing=all_firing(alert),
             receivers=[],
             config_error=alert.summary,
             store_ok=True,

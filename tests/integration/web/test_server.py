@@ -60,7 +60,6 @@ class Daemon:
             instance="prod",
             version="1.2.3",
             connections=[VIEW],
-            alerts=[],
             receivers=[],
             config_error=None,
             store_ok=True,

@@ -15,6 +15,7 @@ _DIGITS = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 def upgrade() -> None:
     """Make the tables."""
+    _alerts()
     _history()
     op.create_table(
         "acceptances",
@@ -37,36 +38,6 @@ def upgrade() -> None:
     )
     op.create_index("actions_at", "actions", ["at"], unique=False)
     op.create_index("actions_logged", "actions", ["logged"], unique=False)
-    op.create_table(
-        "alerts",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("scope", sa.Text(), nullable=False),
-        sa.Column("account", sa.Text(), nullable=True),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("status", sa.Text(), nullable=False),
-        sa.Column("severity", sa.Text(), nullable=False),
-        sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("started_at", UtcDateTime(), nullable=False),
-        sa.Column("updated_at", UtcDateTime(), nullable=False),
-        sa.Column("resolved_at", UtcDateTime(), nullable=True),
-        sa.Column("resolution", sa.Text(), nullable=True),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.Column("acknowledged_at", UtcDateTime(), nullable=True),
-        sa.Column("acknowledged_by", sa.Text(), nullable=True),
-        sa.Column("acknowledged_note", sa.Text(), nullable=True),
-        sa.Column("part_of", sa.Text(), nullable=True),
-        sa.Column("record", sa.LargeBinary(), nullable=True),
-        sa.Column("widespread", sa.Boolean(), nullable=False),
-        sa.Column("grown_at", UtcDateTime(), nullable=True),
-        sa.Column("tells_at", UtcDateTime(), nullable=True),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index("alerts_cause", "alerts", ["account", "kind", "state", "started_at"], unique=False)
-    op.create_index("alerts_part_of", "alerts", ["part_of"], unique=False)
-    op.create_index("alerts_resolved", "alerts", ["resolved_at"], unique=False)
-    op.create_index("alerts_status", "alerts", ["status", "started_at"], unique=False)
-    op.create_index("alerts_tells", "alerts", ["tells_at"], unique=False)
     op.create_table(
         "connections",
         sa.Column("identity", sa.Text(), nullable=False),
@@ -140,6 +111,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("behind IS NULL"),
         postgresql_where=sa.text("behind IS NULL"),
     )
+    op.create_index("deliveries_listed", "deliveries", ["receiver", "status", "seq"], unique=False)
     op.create_index("deliveries_line", "deliveries", ["receiver", "status", "alert_id", "seq"], unique=False)
     op.create_index("deliveries_finished", "deliveries", ["status", "finished_at"], unique=False)
     op.create_table(
@@ -315,6 +287,49 @@ def _silences() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("silences_ended", "silences", ["ended_at"], unique=False)
+
+
+def _alerts() -> None:
+    op.create_table(
+        "alerts",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("account", sa.Text(), nullable=True),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("severity", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("started_at", UtcDateTime(), nullable=False),
+        sa.Column("updated_at", UtcDateTime(), nullable=False),
+        sa.Column("resolved_at", UtcDateTime(), nullable=True),
+        sa.Column("resolution", sa.Text(), nullable=True),
+        sa.Column("connection", sa.Text(), nullable=True),
+        sa.Column("names", sa.Text(), nullable=True),
+        sa.Column("numbers", sa.Integer(), nullable=True),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("acknowledged_at", UtcDateTime(), nullable=True),
+        sa.Column("acknowledged_by", sa.Text(), nullable=True),
+        sa.Column("acknowledged_note", sa.Text(), nullable=True),
+        sa.Column("part_of", sa.Text(), nullable=True),
+        sa.Column("record", sa.LargeBinary(), nullable=True),
+        sa.Column("widespread", sa.Boolean(), nullable=False),
+        sa.Column("grown_at", UtcDateTime(), nullable=True),
+        sa.Column("tells_at", UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("alerts_cause", "alerts", ["account", "kind", "state", "started_at"], unique=False)
+    listed = ["status", "started_at", "id", "kind", "severity", "state", "connection", "numbers", "part_of"]
+    op.create_index("alerts_listed", "alerts", [*listed, "widespread", "resolved_at"], unique=False)
+    op.create_index("alerts_part_of", "alerts", ["part_of"], unique=False)
+    over, still = sa.text("resolved_at IS NOT NULL"), sa.text("resolved_at IS NULL")
+    op.create_index("alerts_resolved", "alerts", ["resolved_at"], sqlite_where=over, postgresql_where=over)
+    about = ["connection", "severity", "resolved_at"]
+    op.create_index("alerts_about", "alerts", about, sqlite_where=still, postgresql_where=still)
+    op.create_index("alerts_tells", "alerts", ["tells_at"], unique=False)
+    alone = sa.text("resolved_at IS NULL AND part_of IS NULL")
+    worst = ["severity", "numbers", "started_at", "id", "kind", "connection", "resolved_at", "part_of"]
+    op.create_index("alerts_worst", "alerts", worst, sqlite_where=alone, postgresql_where=alone)
 
 
 def _history() -> None:
