@@ -59,7 +59,7 @@ PRUNED: dict[str, list[tuple[str, dict[str, Any], bool]]] = {
     ],
     "gaps": [("ended long ago", {"ended_at": OLD}, True), ("ended lately", {"ended_at": YOUNG}, False)],
     "patterns": [
-        ("last met long ago", {"used_at": OLD - PATTERN_KEPT}, True),
+        ("last met long ago", {"id": 1, "used_at": OLD - PATTERN_KEPT}, True),
         ("met lately, though it says otherwise", {"id": 2, "used_at": YOUNG - PATTERN_KEPT}, False),
     ],
     "silences": [
