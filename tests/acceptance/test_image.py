@@ -1,5 +1,6 @@
 """The image that the Dockerfile makes runs as its users run it: not as root, read-only, ended by SIGTERM."""
 
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from importlib.metadata import metadata
@@ -11,7 +12,7 @@ import pytest
 
 from monitor import __version__
 from tests.bill import PROGRAM
-from tests.servers.image import Builder, Image, base_name
+from tests.servers.image import Builder, Image, base_name, base_python
 from tests.servers.process import Process, free_port, running, wait_until
 from tests.servers.webhook import Answer, Received, WebhookSink
 
@@ -100,9 +101,15 @@ class Container:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    """Return what builds the image."""
+    return Builder(tmp_path_factory.mktemp("image") / "build.log")
+
+
+@pytest.fixture(scope="module")
+def image(builder: Builder) -> Iterator[Image]:
     """Build the image once for this module."""
-    with Builder(tmp_path_factory.mktemp("image") / "build.log").build() as image:
+    with builder.build() as image:
         yield image
 
 
@@ -267,3 +274,45 @@ async def test_image_sigterm_ends_it_cleanly_and_the_volume_keeps_the_state(
     opened, resolved = hooks(webhook_sink)
     assert [alert["status"] for alert in (opened, resolved)] == ["firing", "resolved"]
     assert resolved["alert_id"] == opened["alert_id"]
+
+
+FOR_FAST_TESTS = (
+    "cyclonedx-python-lib[json-validation]",
+    "hypothesis",
+    "jsonschema",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-timeout",
+    "pytest-xdist",
+    "standardwebhooks",
+    "trustme",
+)
+"""What the fast tests import that the image lacks."""
+
+WITHOUT = (".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "node_modules", "dist")
+"""What a checkout has beside its sources."""
+
+
+async def test_image_passes_the_fast_tests(builder: Builder, container: Container) -> None:
+    """The program is right on the Python that runs it, whichever runs the other tests."""
+    source = container.data / "source"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*WITHOUT))
+    shutil.copytree(builder.fetch_packages(*FOR_FAST_TESTS), container.data / "packages")
+    container.image.data(container.data / "home")
+    unset = [f"--unset={name}" for name in container.image.env if name.startswith("VOICELINK_")]
+    home = {
+        "HOME": "/data/home",
+        "TMPDIR": "/data/home",
+        "HYPOTHESIS_STORAGE_DIRECTORY": "/data/home/examples",
+    }
+    variables = [f"{name}={value}" for name, value in {**home, "PYTHONPATH": "/data/packages"}.items()]
+    process = container.process(
+        *("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "tests/unit"),
+        entrypoint=["env", "--chdir=/data/source", *unset, *variables],
+    )
+    await process.start()
+    assert await process.wait(1200) == 0, process.output[-5000:]
+    version = container.process("--version", entrypoint=["python"])
+    await version.start()
+    assert await version.wait(60) == 0
+    assert f"Python {base_python()}." in version.output

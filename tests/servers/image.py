@@ -1,8 +1,8 @@
 """The container image, built by the real Dockerfile and run as its configuration says, without an engine.
 
-The official base image is a registry's; in its place stands a Debian of this machine's release with its own
-Python, under the name that the Dockerfile asks for. So this tests our Dockerfile, not the base. The base is
-made once and kept in ~/.cache/voicelink-monitor-tests, under a name that changes with what it is made of.
+The official base image is a registry's; in its place stands a Debian of the same release with its own Python,
+under the name that the Dockerfile asks for. So this tests our Dockerfile, not the base. The base is made once
+and kept in ~/.cache/voicelink-monitor-tests, under a name that changes with what it is made of.
 
 `buildah run` ignores the entry point and passes no signal on, so the image's file system is mounted and
 entered with chroot, read-only, in a mount namespace that ends with the process.
@@ -23,16 +23,19 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from tests.servers.process import Process
-from tests.servers.require import lacking, require, require_root
+from tests.servers.require import require, require_root
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path.home() / ".cache" / "voicelink-monitor-tests"
 TAG = "voicelink-drift-monitor:test"
 PACKAGES = "python3,python3-venv,ca-certificates"
+
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 MAKE_BASE = """
 set -eu
@@ -65,6 +68,11 @@ def base_name() -> str:
     found = re.search(r"^ARG PYTHON_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert found, "the Dockerfile names its base in ARG PYTHON_IMAGE"
     return found[1]
+
+
+def base_python() -> str:
+    """Return the version of Python that the base's name tells, e.g. 3.13."""
+    return ".".join(base_name().rpartition(":")[2].split(".")[:2])
 
 
 def _run(argv: Sequence[str], log: Path, folder: Path) -> str:
@@ -149,14 +157,14 @@ class Builder:
         require_root("build an image")
         require("debootstrap")
         self._log, self._source = log, source
-        self._release = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
-        if not self._release:
-            lacking("a Debian or Ubuntu, whose release the base is made of")
         self._base = base_name()
+        self._release = self._base.rpartition("-")[2]
         made_of = f"{self._base} {self._release} {platform.machine()} {PACKAGES} {MAKE_BASE}"
         self._folder = CACHE / f"image-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}"
         self._folder.mkdir(parents=True, exist_ok=True)
         storage = ["--root", str(self._folder / "storage"), "--runroot", str(self._folder / "run")]
+        # For the base's Python, whichever runs the tests.
+        self._for_base = ["--python-version", base_python(), "--only-binary", ":all:"]
         self._buildah = [str(require("buildah")), *storage, "--storage-driver", "vfs"]
 
     def run(self, *arguments: str) -> str:
@@ -204,14 +212,24 @@ class Builder:
             partial = folder.with_suffix(".part")
             for old in self._folder.glob("wheels-*"):
                 shutil.rmtree(old)
-            # For the base's Python, whichever runs the tests.
-            with self.container(self._base) as (_, root):
-                [python] = root.glob("usr/lib/python3.*/venv")
-            options = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--dest", str(partial)]
-            options += ["--python-version", python.parent.name.removeprefix("python")]
+            options = ["--require-hashes", "--no-deps", "--dest", str(partial), *self._for_base]
             for lock in locks:
-                pip = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check"]
-                _run([*pip, *options, "-r", str(lock)], self._log, self._source)
+                _run([*PIP, "download", "-qq", *options, "-r", str(lock)], self._log, self._source)
+            partial.rename(folder)
+        return folder
+
+    def fetch_packages(self, *names: str) -> Path:
+        """Return a folder of these packages, in the versions installed here, for the image's Python."""
+        found = sorted(f"{each.name}=={each.version}" for each in distributions())
+        key = hashlib.sha256("\n".join([*found, *names]).encode()).hexdigest()[:16]
+        folder = self._folder / f"packages-{key}"
+        if not folder.is_dir():
+            partial, constraints = folder.with_suffix(".part"), self._folder / "constraints.txt"
+            for old in self._folder.glob("packages-*"):
+                shutil.rmtree(old)
+            constraints.write_text("\n".join(found))
+            options = ["--no-compile", "--target", str(partial), "-c", str(constraints), *self._for_base]
+            _run([*PIP, "install", "-qq", *options, *names], self._log, self._source)
             partial.rename(folder)
         return folder
 

@@ -165,11 +165,10 @@ def test_key_file_that_others_read_is_told(mode: int, owner: int, exposed: bool,
     file = tmp_path / "acme"
     file.write_text("rg_live_1")
     file.chmod(mode)
-    if owner:
-        try:
-            os.chown(file, owner, owner)
-        except PermissionError:
-            pytest.skip("needs root: give a file to another user")
+    try:
+        os.chown(file, owner, owner)
+    except PermissionError:
+        pytest.skip("needs root: give a file to another user")
     warnings = warned({"accounts": [{"name": "acme", "api_key_file": str(file)}]}, tmp_path)
     assert (warnings != []) is exposed
     assert all(
