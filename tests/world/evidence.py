@@ -5,8 +5,9 @@ Times are the world's, so a wall clock that was set says nothing here.
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tests.world.events import Ignore, Jump, Maintenance, Without
 from tests.world.play import Played
@@ -114,6 +115,12 @@ def listed(body: object) -> set[Key]:
     """Return the numbers that a message lists."""
     assert isinstance(body, dict)
     return {(connection_of(number["key"]), number["key"]) for number in body.get("numbers", ())}
+
+
+def drifting(body: Mapping[str, Any]) -> set[Key]:
+    """Return the numbers that a message lists, but for those it calls ready again: they may leave unsaid."""
+    well = {number["key"] for number in body.get("numbers", ()) if number["state"] == "READY"}
+    return {key for key in listed(body) if key[1] not in well}
 
 
 def numbers_of(messages: Iterable[Message], kind: str) -> set[Key]:

@@ -16,6 +16,7 @@ from tests.world.evidence import (
     Evidence,
     Key,
     Problem,
+    drifting,
     listed,
 )
 from tests.world.provider import CAUSES
@@ -89,12 +90,12 @@ class Streams(Evidence):
                 members.pop(message.alert_id, None)
             elif kind in ("drift", "number_removed"):
                 for other, theirs in members.items():
-                    twice = sorted(theirs & listed(body))
+                    twice = sorted(theirs & drifting(body))
                     if self.disturbed(message.at_s, message.at_s, self.jumps()):
                         continue
                     if other != message.alert_id and kinds[other] == kind and twice:
                         yield Problem("doubled", message.at_s, f"{twice[0]} is in two alerts at once")
-                members[message.alert_id] = listed(body)
+                members[message.alert_id] = drifting(body)
                 kinds[message.alert_id] = kind
 
     def _one_page(self, event: Break) -> Iterator[Problem]:
