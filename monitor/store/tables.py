@@ -25,6 +25,8 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
+from monitor.store.packing import pack, unpack
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An instant, aware and in UTC; SQLite's own type drops the offset."""
@@ -61,6 +63,21 @@ class Json(TypeDecorator[Any]):
     def process_result_value(self, value: str | None, _dialect: Dialect) -> Any:
         """Decode it; NULL is None too."""
         return msgspec.json.decode(value) if value else None
+
+
+class Packed(TypeDecorator[bytes]):
+    """An alert body."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: bytes | None, _dialect: Dialect) -> bytes | None:
+        """Pack it."""
+        return pack(value) if value is not None else None
+
+    def process_result_value(self, value: bytes | None, _dialect: Dialect) -> bytes | None:
+        """Unpack it."""
+        return unpack(value) if value is not None else None
 
 
 T = TypeVar("T")
@@ -228,7 +245,7 @@ alerts = Table(
     Column("connection", Text),
     Column("names", Json),
     Column("numbers", Integer),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", Packed, nullable=False),
     # Who has taken it on, when, and what they said; nobody: no instant.
     Column("acknowledged_at", UtcDateTime),
     Column("acknowledged_by", Text),
@@ -306,7 +323,7 @@ deliveries = Table(
     Column("alert_id", Text, nullable=False),
     Column("change", Text, nullable=False),
     Column("version", Integer, nullable=False),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", Packed, nullable=False),
     Column("status", Text, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("created_at", UtcDateTime, nullable=False),

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from monitor.errors import StartError, StoreUnavailable
 from monitor.store.copy import copy_rows, count_rows, finish, prepare
 from monitor.store.database import Database
-from monitor.store.tables import Json, UtcDateTime, changes, connections, metadata
+from monitor.store.tables import Json, Packed, UtcDateTime, changes, connections, metadata
 from tests.fakes.stored import NOW
 
 TABLES = {table.name: table for table in metadata.sorted_tables}
@@ -40,6 +40,7 @@ def value(column: Column[Any], row: int) -> object:
         UtcDateTime: NOW + timedelta(seconds=row, microseconds=row),
         Json: {"é": [row, None, 0.5]},
         LargeBinary: bytes([row % 256, 0, 255]),
+        Packed: bytes([row % 256, 0, 255]),
         Boolean: row % 2 == 0,
         Float: row / 3,
         Integer: row + 1,

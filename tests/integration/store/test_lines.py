@@ -261,7 +261,7 @@ async def fill(database: Database, many: int, *, due_at: datetime, line: int, re
         "alert_id": literal("a") + cast(number.c.number // line, Text),
         "change": literal("opened"),
         "version": literal(1),
-        "body": literal(encode_body(BODY)),
+        "body": literal(encode_body(BODY), deliveries.c.body.type),
         "status": literal(PENDING),
         "attempts": literal(0),
         "created_at": literal(START, UtcDateTime()),

@@ -13,6 +13,7 @@ from monitor.store.database import Database
 from monitor.store.retention import BATCH, prune
 from monitor.store.tables import (
     Json,
+    Packed,
     UtcDateTime,
     alerts,
     changes,
@@ -98,7 +99,7 @@ KEPT = {
 
 def row_of(table: Table, **values: Any) -> dict[str, Any]:
     """Return a row: what is not given is old, empty or 1."""
-    filler: dict[type, Any] = {UtcDateTime: OLD, Json: [], LargeBinary: b"", Boolean: False}
+    filler: dict[type, Any] = {UtcDateTime: OLD, Json: [], LargeBinary: b"", Packed: b"", Boolean: False}
     filled = {
         column.name: filler.get(type(column.type), "1" if column.type.python_type is str else 1)
         for column in table.columns
