@@ -154,6 +154,7 @@ async def alerts_like(
 ) -> Sequence[str] | None:
     """Return the ids of the alerts that a filter lets through, and maybe some more; None: there are many."""
     wanted = await _wanted(tx, connection, state=state)
+    wanted.append(alerts.c.status.in_(Status))  # which leads the index
     ids = (await tx.scalars(select(alerts.c.id).where(*wanted).limit(most + 1))).all()
     return ids if len(ids) <= most else None
 

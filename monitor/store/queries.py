@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import Row, func, select, union_all
+from sqlalchemy import Row, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import decode_body
@@ -22,7 +22,7 @@ from monitor.store.alert_lists import alerts_like
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, connection_states
 from monitor.store.inventory import matching
-from monitor.store.paging import LIMIT, Page, RowId, Text, cursor_of, page_of, parts_of
+from monitor.store.paging import LIMIT, Instant, Page, RowId, Text, cursor_of, page_of, parts_of
 from monitor.store.rows import (
     ActionRow,
     ConnectionRow,
@@ -226,13 +226,15 @@ async def action_rows(
     Raises:
         BadCursor: `after` is not a valid cursor.
     """
-    asked = select(actions).order_by(actions.c.id.desc()).filter_by(**_given(action=action, user=user))
+    asked = select(actions).order_by(actions.c.at.desc(), actions.c.id.desc())
+    asked = asked.filter_by(**_given(action=action, user=user))
     if after is not None:
-        asked = asked.where(actions.c.id < parts_of(after, tuple[RowId])[0])
+        at, last = parts_of(after, tuple[Instant, RowId])
+        asked = asked.where(actions.c.at <= at, or_(actions.c.at < at, actions.c.id < last))
     if since is not None:
         asked = asked.where(actions.c.at >= since)
     found = [from_row(ActionRow, row) for row in await tx.execute(asked.limit(limit + 1))]
-    return page_of(found, limit, lambda row: cursor_of(row.id))
+    return page_of(found, limit, lambda row: cursor_of(row.at, row.id))
 
 
 async def delivery_counts(tx: AsyncConnection, alert_ids: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -98,7 +98,8 @@ async def quiet_notices(
         *enumerate(ignores),
         *((silence.id, silence) for silence in standing),
     ]
-    alert_ids = {row.id: row.alert for row in await tx.execute(select(silences.c.id, silences.c.alert))}
+    named = select(silences.c.id, silences.c.alert).where(silences.c.ended_at.is_(None))
+    alert_ids = {row.id: row.alert for row in await tx.execute(named)}
     return [
         QuietNotice(
             id=label if isinstance(label, str) else None,

@@ -511,6 +511,7 @@ silences = Table(
     Column("start_logged", Boolean, nullable=False, default=False),
     Column("end_logged", Boolean, nullable=False, default=False),
     Index("silences_ended", "ended_at"),
+    Index("silences_created", "created_at", "id"),
 )
 
 silenced = Table(
@@ -533,6 +534,8 @@ actions = Table(
     # A command has no log: a daemon writes the line.
     Column("logged", Boolean, nullable=False),
     Index("actions_at", "at"),
+    Index("actions_action", "action", "at"),
+    Index("actions_user", "user", "at"),
     Index("actions_logged", "logged"),
 )
 

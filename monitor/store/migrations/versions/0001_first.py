@@ -36,7 +36,9 @@ def upgrade() -> None:
         sa.Column("logged", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("actions_action", "actions", ["action", "at"], unique=False)
     op.create_index("actions_at", "actions", ["at"], unique=False)
+    op.create_index("actions_user", "actions", ["user", "at"], unique=False)
     op.create_index("actions_logged", "actions", ["logged"], unique=False)
     op.create_table(
         "connections",
@@ -286,6 +288,7 @@ def _silences() -> None:
         sa.Column("end_logged", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("silences_created", "silences", ["created_at", "id"], unique=False)
     op.create_index("silences_ended", "silences", ["ended_at"], unique=False)
 
 
