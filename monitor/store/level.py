@@ -1,11 +1,26 @@
 """State for the posts to Alertmanager: open episodes, what was posted about them, who posts where."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import msgspec
-from sqlalchemy import Row, Select, and_, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    LargeBinary,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,6 +31,7 @@ from monitor.errors import DeliveryError
 from monitor.notify.alertmanager.level import LabelMoves, LabelSet, LevelState, Member, PostTarget
 from monitor.store.codec import Codec
 from monitor.store.database import Database
+from monitor.store.packing import unpack
 from monitor.store.tables import alerts, connections, episodes, from_row, posted, posters, receivers
 
 REPEAT_ENDS = timedelta(minutes=15)
@@ -27,6 +43,9 @@ _CHUNK = 500
 _ERROR_LENGTH = 500
 
 
+T = TypeVar("T")
+
+
 class _Head(msgspec.Struct, frozen=True):
     """The part of an alert body that the posts use."""
 
@@ -35,6 +54,24 @@ class _Head(msgspec.Struct, frozen=True):
     common_names: dict[str, str] = {}
     first_step: str = ""
     acknowledged: Acknowledgement | None = None
+
+
+class _Known(Generic[T]):
+    """What was made at the last read, and is made anew only where it is made of something else by now.
+
+    Nearly all that is open is as it was at the last post.
+    """
+
+    def __init__(self, before: Mapping[Any, tuple[Any, T]]) -> None:
+        self._before = before
+        self.now: dict[Any, tuple[Any, T]] = {}
+
+    def of(self, key: Any, made_of: Any, make: Callable[[], T]) -> T:
+        known = self._before.get(key)
+        if known is None or known[0] != made_of:
+            known = made_of, make()
+        self.now[key] = known
+        return known[1]
 
 
 _BY_KEY = and_(
@@ -53,10 +90,13 @@ _ADD_POSTER = {
 """Two processes may see at once that no one has ever posted there."""
 
 _FIRING = alerts.c.status == Status.FIRING
+_TAKEN_ON = alerts.c.resolved_at.is_(None) & alerts.c.acknowledged_at.is_not(None)
 _ABOUT = case((episodes.c.scope == SCOPE, episodes.c.key), else_=episodes.c.scope)
+_BODIES = select(alerts.c.id, type_coerce(alerts.c.body, LargeBinary).label("packed")).where(_FIRING)
 _MEMBERS = (
     select(
-        episodes,
+        *(episodes.c[name] for name in ("id", "alert_id", "kind", "severity", "opened_at", "ended_at")),
+        *(episodes.c[name] for name in ("resolution", "track")),
         episodes.c.episode_group.label("group"),
         func.coalesce(alerts.c.part_of, episodes.c.alert_id).label("told_as"),
         connections.c.name.label("connection"),
@@ -72,9 +112,9 @@ _still_open = episodes.c.ended_at.is_(None)
 _MARKER = select(
     select(func.count()).where(_still_open).scalar_subquery(),
     select(func.max(episodes.c.opened_at)).where(_still_open).scalar_subquery(),
-    select(func.max(episodes.c.ended_at)).scalar_subquery(),
-    select(func.count(alerts.c.acknowledged_at)).where(_FIRING).scalar_subquery(),
-    select(func.max(alerts.c.acknowledged_at)).where(_FIRING).scalar_subquery(),
+    select(func.max(episodes.c.ended_at)).where(~_still_open).scalar_subquery(),
+    select(func.count(alerts.c.acknowledged_at)).where(_TAKEN_ON).scalar_subquery(),
+    select(func.max(alerts.c.acknowledged_at)).where(_TAKEN_ON).scalar_subquery(),
 )
 
 
@@ -94,6 +134,9 @@ class StoredLevel:
         self._clock = clock
         self._holder = holder
         self._head = msgspec.json.Decoder(_Head)
+        self._heads: Mapping[Any, tuple[Any, _Head]] = {}
+        self._members: Mapping[Any, tuple[Any, Member]] = {}
+        self._sets: dict[PostTarget, Mapping[Any, tuple[Any, LabelSet]]] = {}
 
     @property
     def is_shared(self) -> bool:
@@ -130,30 +173,43 @@ class StoredLevel:
         """Return the open episodes, the ended ones whose end is still posted, and what was posted of them."""
         was_posted = select(posted.c.episode_id).where(*_at(posted, target))
         ended = episodes.c.ended_at.is_not(None)
+        known_heads, known_members = _Known(self._heads), _Known(self._members)
+        known_sets = _Known(self._sets.get(target, {}))
         heads: dict[str, _Head] = {}
         members: dict[str, Member] = {}
+        sets: list[LabelSet] = []
+        none = _Head()
         async with self._database.read() as tx:
-            async for row in _rows(tx, select(alerts.c.id, alerts.c.body).where(_FIRING)):
-                heads[row.id] = self._head.decode(row.body)
+            async for row in _rows(tx, _BODIES):
+                heads[row.id] = known_heads.of(row.id, row.packed, partial(self._read_head, row.packed))
             for which in (~ended, and_(ended, episodes.c.id.in_(was_posted))):
                 async for row in _rows(tx, _MEMBERS.where(which)):
-                    head = heads.get(row.alert_id, _Head())
+                    head = heads.get(row.alert_id, none)
                     told = heads.get(row.told_as, head)
-                    members[row.id] = from_row(
-                        Member,
-                        row,
-                        track=self._codec.unpack_track(row.track),
-                        alone=head.numbers_total == 1,
-                        common=head.common,
-                        common_names=head.common_names,
-                        first_step=head.first_step,
-                        acknowledged=told.acknowledged,
+                    made_of = (tuple(row), head, told)
+                    members[row.id] = known_members.of(
+                        row.id, made_of, partial(self._member, row, head, told)
                     )
-            sets = [
-                from_row(LabelSet, row, member_id=row.episode_id)
-                async for row in _rows(tx, select(posted).where(*_at(posted, target)))
-            ]
+            async for row in _rows(tx, select(posted).where(*_at(posted, target))):
+                make = partial(from_row, LabelSet, row, member_id=row.episode_id)
+                sets.append(known_sets.of((row.episode_id, row.fingerprint), tuple(row), make))
+        self._heads, self._members, self._sets[target] = known_heads.now, known_members.now, known_sets.now
         return LevelState(read_at=self._clock.now(), members=members, sets=sets)
+
+    def _read_head(self, packed: bytes) -> _Head:
+        return self._head.decode(unpack(packed))
+
+    def _member(self, row: Row[Any], head: _Head, told: _Head) -> Member:
+        return from_row(
+            Member,
+            row,
+            track=self._codec.unpack_track(row.track),
+            alone=head.numbers_total == 1,
+            common=head.common,
+            common_names=head.common_names,
+            first_step=head.first_step,
+            acknowledged=told.acknowledged,
+        )
 
     async def marker(self) -> object:
         """Return a value that changes when episodes open or end, or their alerts are acknowledged."""

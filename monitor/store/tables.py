@@ -294,9 +294,14 @@ episodes = Table(
     Column("resolution", Text),
     Column("track", LargeBinary, nullable=False),
     Index("episodes_alert", "alert_id"),
-    Index("episodes_ended", "ended_at"),
     Index("episodes_key", "key", "opened_at"),
 )
+
+# Whether something began, ended or was taken on is found without a look at all that is open.
+_goes_on, _has_ended = episodes.c.ended_at.is_(None), episodes.c.ended_at.is_not(None)
+_OPEN = episodes.c.opened_at, episodes.c.ended_at
+Index("episodes_open", *_OPEN, sqlite_where=_goes_on, postgresql_where=_goes_on)
+Index("episodes_ended", episodes.c.ended_at, sqlite_where=_has_ended, postgresql_where=_has_ended)
 
 _is_over, _is_open = alerts.c.resolved_at.is_not(None), alerts.c.resolved_at.is_(None)
 _alone = _is_open & alerts.c.part_of.is_(None)
@@ -308,6 +313,9 @@ Index(
     sqlite_where=_is_open,
     postgresql_where=_is_open,
 )
+_taken_on = _is_open & alerts.c.acknowledged_at.is_not(None)
+_TAKEN_ON = alerts.c.acknowledged_at, alerts.c.resolved_at
+Index("alerts_taken_on", *_TAKEN_ON, sqlite_where=_taken_on, postgresql_where=_taken_on)
 _WORST = ("severity", "numbers", "started_at", "id", "kind", "connection", "resolved_at", "part_of")
 Index("alerts_worst", *(alerts.c[name] for name in _WORST), sqlite_where=_alone, postgresql_where=_alone)
 

@@ -27,7 +27,7 @@ from monitor.store.alerts import save_episodes
 from monitor.store.codec import Codec
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
-from monitor.store.level import StoredLevel
+from monitor.store.level import _MARKER, StoredLevel
 from monitor.store.outbox import ReceiverRow, backlogs, free_delivery_leases, know_receivers, receiver_rows
 from monitor.store.tables import alerts, posters
 from monitor.store.tables import posted as label_sets
@@ -36,6 +36,7 @@ from tests.fakes.clock import START, FakeClock
 from tests.fakes.level import member
 from tests.fakes.log import FakeLog
 from tests.fakes.shortage import no_shortage
+from tests.fakes.stored import recorded
 
 CODEC = Codec()
 MINUTE = timedelta(minutes=1)
@@ -252,6 +253,40 @@ async def test_marker_changes_when_an_episode_opens_or_ends_or_is_acknowledged(d
         seen.append(await level.marker())
     assert len(set(map(str, seen))) == 5
     assert seen[-1] == seen[2] == seen[3]
+
+
+async def test_only_what_moved_is_read_anew(database: Database) -> None:
+    """Of thousands that are open, nearly all are as they were at the last post."""
+    level = level_of(database)
+    tracks = [member(each).track for each in (1, 2)]
+    await begin(database, *tracks)
+    await put_alert(database, BODY)
+    await level.write(ONE, LabelMoves(begun=[posted("e1"), posted("e2")]))
+    first = await level.read(ONE)
+    again = await level.read(ONE)
+    assert all(again.members[name] is each for name, each in first.members.items())
+    assert all(one is other for one, other in zip(first.sets, again.sets, strict=True))
+    await end(database, tracks[1])
+    moved = await level.read(ONE)
+    assert [name for name, each in moved.members.items() if each is not first.members[name]] == ["e2"]
+    assert moved.members["e2"].ended_at == START + MINUTE
+    await put_alert(database, msgspec.structs.replace(BODY, first_step="Call someone."))
+    assert (await level.read(ONE)).members["e1"].first_step == "Call someone."
+    assert await level_of(database).read(ONE) == await level.read(ONE)
+
+
+async def test_marker_reads_no_rows_of_what_is_open(tmp_path: Path) -> None:
+    """It is read every few seconds: entries of small indexes are counted."""
+    async with Database(f"sqlite:///{tmp_path}/s.db") as database:
+        await database.migrate()
+        async with database.read() as tx:
+            with recorded(tx) as statements:
+                await tx.execute(_MARKER)
+            ((statement, values),) = statements
+            plan = [row[3] for row in await tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+    reads = [step for step in plan if step.startswith(("SCAN", "SEARCH")) and "CONSTANT ROW" not in step]
+    assert reads
+    assert all("COVERING INDEX" in step for step in reads), plan
 
 
 async def test_url_or_receiver_that_is_configured_no_more_is_forgotten(database: Database) -> None:

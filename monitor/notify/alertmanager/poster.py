@@ -59,6 +59,7 @@ class Poster(Turns):
         self._held_s: float | None = None
         self._marker: object = None
         self._asked_at: datetime | None = None
+        self._letters: dict[str, list[Letter]] = {}
         self._refused: dict[str, str] = {}
         self._failures = 0
         self._not_before_s = 0.0
@@ -178,21 +179,23 @@ class Poster(Turns):
             LeaseLost: Another process posts there by now.
         """
         answer, sent = "", 0
-        now, expire_after = self._clock.now(), self._receiver.expire_after
-        for batch in batches(state, self._receiver.wording, expire_after=expire_after, now=now):
+        expires_at = rfc3339(self._clock.now() + self._receiver.expire_after)
+        before, self._letters = self._letters, {}
+        for batch in batches(state, self._receiver.wording, expires_at=expires_at, before=before):
             for letter in batch:
+                self._letters.setdefault(letter.member.id, []).append(letter)
                 if letter.problem is not None:
                     self._refuse(letter, letter.problem)
             letters = [letter for letter in batch if self._refused.get(letter.member.id) != letter.digest]
             if letters:
-                answer = await self._send(letters)
+                answer = await self._send(letters, expires_at)
                 sent += len(letters)
             await self._clock.sleep(0)
         if not sent:
-            answer = await self._send([])  # to know whether it is there
+            answer = await self._send([], expires_at)  # to know whether it is there
         await self._accepted(state, answer, sent)
 
-    async def _send(self, letters: list[Letter]) -> str:
+    async def _send(self, letters: list[Letter], expires_at: str) -> str:
         """Post some alerts; where they are refused, find the ones that are to blame and go on without them.
 
         Raises:
@@ -206,7 +209,7 @@ class Poster(Turns):
         if not held:
             raise LeaseLost("another process posts here now")
         try:
-            return await self._receiver.post(self._target, joined(letters))
+            return await self._receiver.post(self._target, joined(letters, expires_at))
         except DeliveryError as exc:
             if exc.refusal is not Refusal.DEAD:
                 raise
@@ -215,12 +218,12 @@ class Poster(Turns):
             said = str(exc)
         if len(letters) == 1:
             # Alertmanager accepts a request without alerts; if that is refused too, this one is not at fault.
-            await self._send([])
+            await self._send([], expires_at)
             self._refuse(letters[0], said)
             return said
         middle = len(letters) // 2
-        await self._send(letters[:middle])
-        return await self._send(letters[middle:])
+        await self._send(letters[:middle], expires_at)
+        return await self._send(letters[middle:], expires_at)
 
     def _refuse(self, letter: Letter, error: str) -> None:
         """Count and log an alert that will not be taken; once, until its content changes."""

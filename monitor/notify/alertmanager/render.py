@@ -1,10 +1,11 @@
 """Renders each episode as one alert for `POST /api/v2/alerts` (pure)."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from types import MappingProxyType
 
 import msgspec
 
@@ -36,25 +37,31 @@ class PostedAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     starts_at: str
-    ends_at: str
+    ends_at: str = ""
     generator_url: str | None = msgspec.field(default=None, name="generatorURL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """An alert ready to be sent, and its episode. `digest` names its content, `endsAt` aside.
+    """An alert ready to be sent, and what it was made of. `content` lacks its end; `digest` names it.
 
-    `problem` says why Alertmanager would refuse it.
+    `ends_at` is None while it goes on. `problem` says why Alertmanager would refuse it.
     """
 
     member: Member
+    posted: LabelSet
     digest: str
     content: bytes
+    ends_at: str | None
     problem: str | None
 
 
 def batches(
-    state: LevelState, wording: Wording, *, expire_after: timedelta, now: datetime
+    state: LevelState,
+    wording: Wording,
+    *,
+    expires_at: str,
+    before: Mapping[str, Sequence[Letter]] = MappingProxyType({}),
 ) -> Iterator[list[Letter]]:
     """Yield everything that is to be posted, in requests of bounded size.
 
@@ -63,13 +70,15 @@ def batches(
     Args:
         state: The episodes and their label sets.
         wording: What the configuration adds.
-        expire_after: How long Alertmanager is to believe what is open.
-        now: The instant of the post.
+        expires_at: Until when Alertmanager is to believe what is open, RFC 3339.
+        before: The letters of the last post, by episode: nearly all are the same.
     """
     batch: list[Letter] = []
     size = 0
     for together in by_member(distinct(state.sets)).values():
-        letters = [_letter(posted, state, wording, expire_after, now) for posted in together]
+        member = state.members[together[0].member_id]
+        known = before.get(member.id, ())
+        letters = [_letter(posted, member, wording, expires_at, known) for posted in together]
         more = sum(len(letter.content) for letter in letters)
         if batch and (len(batch) + len(letters) > MAX_BATCH or size + more > MAX_BATCH_BYTES):
             yield batch
@@ -80,9 +89,13 @@ def batches(
         yield batch
 
 
-def joined(letters: Iterable[Letter]) -> bytes:
-    """Return the body of a request."""
-    return b"[" + b",".join(letter.content for letter in letters) + b"]"
+def joined(letters: Iterable[Letter], expires_at: str) -> bytes:
+    """Return the body of a request; `expires_at` is when what goes on ends by itself."""
+    sent = (
+        b'%s,"endsAt":"%s"}' % (letter.content[:-1], (letter.ends_at or expires_at).encode())
+        for letter in letters
+    )
+    return b"[" + b",".join(sent) + b"]"
 
 
 def distinct(sets: Iterable[LabelSet]) -> list[LabelSet]:
@@ -136,23 +149,26 @@ def render_test(body: AlertBody, now: datetime) -> bytes:
 
 
 def _letter(
-    posted: LabelSet, state: LevelState, wording: Wording, expire_after: timedelta, now: datetime
+    posted: LabelSet, member: Member, wording: Wording, expires_at: str, before: Iterable[Letter]
 ) -> Letter:
-    member = state.members[posted.member_id]
-    ends_at = posted.ended_at if posted.ended_at is not None else now + expire_after
+    for known in before:
+        if known.problem is None and known.posted == posted and known.member == member:
+            return known
+    ends_at = rfc3339(posted.ended_at) if posted.ended_at is not None else None
     alert = PostedAlert(
         labels=posted.labels,
         annotations=annotations(posted, member, wording),
         starts_at=rfc3339(member.opened_at),
-        ends_at=rfc3339(ends_at),
         generator_url=f"{wording.external_url}/alerts/{member.told_as}" if wording.external_url else None,
     )
-    lasting = msgspec.json.encode((alert.labels, alert.annotations, alert.starts_at, alert.generator_url))
+    content = msgspec.json.encode(alert)
     return Letter(
         member=member,
-        digest=blake2b(lasting, digest_size=12).hexdigest(),
-        content=msgspec.json.encode(alert),
-        problem=problem_of(alert),
+        posted=posted,
+        digest=blake2b(content, digest_size=12).hexdigest(),
+        content=content,
+        ends_at=ends_at,
+        problem=problem_of(msgspec.structs.replace(alert, ends_at=ends_at or expires_at)),
     )
 
 

@@ -15,6 +15,7 @@ import httpx
 import msgspec
 import pytest
 
+from monitor.clock import rfc3339
 from monitor.drift.alert import Kind, Resolution, Severity
 from monitor.drift.text import Wording
 from monitor.errors import DeliveryError, Refusal
@@ -94,8 +95,8 @@ def alerts_of(
     """Return what is posted, decoded."""
     return [
         alert
-        for batch in batches(state, wording, expire_after=EXPIRE, now=now)
-        for alert in json.loads(joined(batch))
+        for batch in batches(state, wording, expires_at=rfc3339(now + EXPIRE))
+        for alert in json.loads(joined(batch, rfc3339(now + EXPIRE)))
     ]
 
 
@@ -160,6 +161,21 @@ def test_labels_stay_when_a_connection_is_renamed() -> None:
     assert [posted.labels for posted in after.sets] == [LABELS]
 
 
+def test_only_what_moved_is_written_anew() -> None:
+    """A post of all that is open, every minute, costs little while nothing changes."""
+    state = settle(state_of(*(member(each) for each in range(1, 5))))
+    [first] = batches(state, WORDING, expires_at=rfc3339(START + EXPIRE))
+    before = {letter.member.id: [letter] for letter in first}
+    moved = later(state, replace(first[0].member, severity=Severity.CRITICAL), ended(first[1].member, START))
+    [second] = batches(settle(moved), WORDING, expires_at=rfc3339(START + MINUTE + EXPIRE), before=before)
+    same = [letter for letter in second if letter in first]
+    assert [letter.member for letter in same] == [letter.member for letter in first[2:]]
+    assert all(any(letter is each for each in first) for letter in same)
+    assert alerts_of(settle(moved), now=START + MINUTE) == json.loads(
+        joined(second, rfc3339(START + MINUTE + EXPIRE))
+    )
+
+
 MOVED_LABELS: dict[str, Callable[[LevelState], LevelState]] = {
     "severity": lambda before: settle(
         later(before, replace(member(), severity=Severity.CRITICAL)), now=START + MINUTE
@@ -177,8 +193,8 @@ def test_labels_that_change_end_the_old_set_in_the_same_post(
 ) -> None:
     """The old alert ends and the new one begins with the first startsAt, in one request."""
     after = move(settle(state_of(member())))
-    [batch] = batches(after, WORDING, expire_after=EXPIRE, now=START + MINUTE)
-    old, new = json.loads(joined(batch))
+    [batch] = batches(after, WORDING, expires_at=rfc3339(START + MINUTE + EXPIRE))
+    old, new = json.loads(joined(batch, rfc3339(START + MINUTE + EXPIRE)))
     assert old["labels"] == LABELS
     assert old["endsAt"] == "2026-03-01T12:01:00.000Z"
     assert old["annotations"]["resolution"] == "replaced"
@@ -328,7 +344,7 @@ def test_batches_of_a_big_fleet_are_bearable_and_complete() -> None:
     before = settle(state_of(*many))
     worse = [replace(each, severity=Severity.CRITICAL) for each in many]
     sizes, split = [], 0
-    for batch in batches(settle(later(before, *worse)), WORDING, expire_after=EXPIRE, now=START):
+    for batch in batches(settle(later(before, *worse)), WORDING, expires_at=rfc3339(START + EXPIRE)):
         sizes.append(len(batch))
         counted = Counter(letter.member.id for letter in batch)
         split += sum(1 for times in counted.values() if times != 2)

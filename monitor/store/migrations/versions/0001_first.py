@@ -147,7 +147,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("episodes_alert", "episodes", ["alert_id"], unique=False)
-    op.create_index("episodes_ended", "episodes", ["ended_at"], unique=False)
+    going, ended = sa.text("ended_at IS NULL"), sa.text("ended_at IS NOT NULL")
+    op.create_index("episodes_open", "episodes", ["opened_at"], sqlite_where=going, postgresql_where=going)
+    op.create_index("episodes_ended", "episodes", ["ended_at"], sqlite_where=ended, postgresql_where=ended)
     op.create_index("episodes_key", "episodes", ["key", "opened_at"], unique=False)
     op.create_table(
         "inventory",
@@ -329,6 +331,10 @@ def _alerts() -> None:
     op.create_index("alerts_resolved", "alerts", ["resolved_at"], sqlite_where=over, postgresql_where=over)
     about = ["connection", "severity", "resolved_at"]
     op.create_index("alerts_about", "alerts", about, sqlite_where=still, postgresql_where=still)
+    taken = sa.text("resolved_at IS NULL AND acknowledged_at IS NOT NULL")
+    op.create_index(
+        "alerts_taken_on", "alerts", ["acknowledged_at"], sqlite_where=taken, postgresql_where=taken
+    )
     op.create_index("alerts_tells", "alerts", ["tells_at"], unique=False)
     alone = sa.text("resolved_at IS NULL AND part_of IS NULL")
     worst = ["severity", "numbers", "started_at", "id", "kind", "connection", "resolved_at", "part_of"]
