@@ -283,7 +283,8 @@ async def test_marker_reads_no_rows_of_what_is_open(tmp_path: Path) -> None:
             with recorded(tx) as statements:
                 await tx.execute(_MARKER)
             ((statement, values),) = statements
-            plan = [row[3] for row in await tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+            rows = await tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            plan = [str(row.detail) for row in rows]
     reads = [step for step in plan if step.startswith(("SCAN", "SEARCH")) and "CONSTANT ROW" not in step]
     assert reads
     assert all("COVERING INDEX" in step for step in reads), plan

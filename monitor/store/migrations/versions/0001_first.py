@@ -148,7 +148,8 @@ def upgrade() -> None:
     )
     op.create_index("episodes_alert", "episodes", ["alert_id"], unique=False)
     going, ended = sa.text("ended_at IS NULL"), sa.text("ended_at IS NOT NULL")
-    op.create_index("episodes_open", "episodes", ["opened_at"], sqlite_where=going, postgresql_where=going)
+    opened = ["opened_at", "ended_at"]
+    op.create_index("episodes_open", "episodes", opened, sqlite_where=going, postgresql_where=going)
     op.create_index("episodes_ended", "episodes", ["ended_at"], sqlite_where=ended, postgresql_where=ended)
     op.create_index("episodes_key", "episodes", ["key", "opened_at"], unique=False)
     op.create_table(
@@ -332,9 +333,8 @@ def _alerts() -> None:
     about = ["connection", "severity", "resolved_at"]
     op.create_index("alerts_about", "alerts", about, sqlite_where=still, postgresql_where=still)
     taken = sa.text("resolved_at IS NULL AND acknowledged_at IS NOT NULL")
-    op.create_index(
-        "alerts_taken_on", "alerts", ["acknowledged_at"], sqlite_where=taken, postgresql_where=taken
-    )
+    on = ["acknowledged_at", "resolved_at"]
+    op.create_index("alerts_taken_on", "alerts", on, sqlite_where=taken, postgresql_where=taken)
     op.create_index("alerts_tells", "alerts", ["tells_at"], unique=False)
     alone = sa.text("resolved_at IS NULL AND part_of IS NULL")
     worst = ["severity", "numbers", "started_at", "id", "kind", "connection", "resolved_at", "part_of"]
