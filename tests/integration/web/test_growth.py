@@ -281,7 +281,7 @@ async def test_nothing_costs_more_with_a_longer_history(tmp_path: Path) -> None:
 
 
 async def test_firing_alerts_cost_a_page_a_few_steps_each(tmp_path: Path) -> None:
-    """Each page says how many fire, the overview how bad it is where, and their list counts those it shows."""
+    """Each page says how many fire, the overview how bad it is where, and their list counts what it shows."""
     few, many = await measured(tmp_path, SHORT), await measured(tmp_path, SHORT, firing=SHORT)
     more = SHORT - FIRING
     grown = {
