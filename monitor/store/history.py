@@ -17,11 +17,11 @@ from sqlalchemy import (
     Row,
     Select,
     Text,
-    and_,
     func,
     literal,
     or_,
     select,
+    true,
     type_coerce,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -66,14 +66,11 @@ async def change_rows(
         return found
 
     like_these = await _alike(tx, connection=connection, state=state, change=change)
-    asked = select(*RECORDED).where(*wanted(changes))
+    asked = select(*RECORDED).select_from(WITH_PATTERN).where(*wanted(changes))
     if like_these:
         near = _near(like_these, wanted(_OTHERS), limit + 1)
-        asked = asked.select_from(
-            near.join(changes, _is_near(near)).join(patterns, patterns.c.id == near.c.id)
-        )
-    else:
-        asked = asked.select_from(WITH_PATTERN)
+        newest = _newest(tx, near, wanted(_OTHERS), limit + 1)
+        asked = asked.where(changes.c.id.in_(select(newest.c.id)))
     rows = await tx.execute(asked.order_by(changes.c.at.desc(), changes.c.id.desc()).limit(limit + 1))
     return page_of([change_row(row) for row in rows], limit, lambda row: cursor_of(row.at, row.id))
 
@@ -126,8 +123,20 @@ def _near(like_these: Conditions, wanted: Conditions, many: int, *, distinct: bo
     return above.cte("near").prefix_with("MATERIALIZED")
 
 
-def _is_near(near: CTE) -> ColumnElement[bool]:
-    return and_(changes.c.pattern == near.c.id, changes.c.at >= near.c.own, changes.c.at >= near.c.floor)
+def _newest(
+    tx: AsyncConnection, near: CTE, wanted: Conditions, many: int, *, distinct: bool = False
+) -> FromClause:
+    """Return the newest changes of these patterns; `distinct`: only the instants, each once at least."""
+    columns = [_OTHERS.c.at] if distinct else [_OTHERS.c.at, _OTHERS.c.id]
+    among = _OTHERS.c.pattern == near.c.id, _OTHERS.c.at >= near.c.own, _OTHERS.c.at >= near.c.floor
+    asked = select(*columns).where(*among, *wanted).order_by(*(column.desc() for column in columns))
+    asked = (asked.distinct() if distinct else asked).limit(many)
+    if tx.dialect.name == "sqlite":
+        return asked.select_from(near.join(_OTHERS, among[0])).subquery()
+    # Unless it is to take a few of each, PostgreSQL may look through all changes for the newest.
+    each = asked.correlate(near).lateral()
+    theirs = select(each).select_from(near.join(each, true()))
+    return theirs.order_by(*(each.c[column.name].desc() for column in columns)).limit(many).subquery()
 
 
 _INSTANTS = 50
@@ -199,11 +208,14 @@ async def _instants(
         found += [table.c.at == at] if at is not None else []
         return found + ([table.c.at < literal(before, UtcDateTime)] if before is not None else [])
 
-    asked = select(changes.c.at).where(*wanted(changes)).group_by(changes.c.at)
     if like_these:
         near = _near(like_these, wanted(_OTHERS), _INSTANTS, distinct=True)
-        asked = asked.select_from(near.join(changes, _is_near(near)))
-    return (await tx.scalars(asked.order_by(changes.c.at.desc()).limit(_INSTANTS))).all()
+        found = _newest(tx, near, wanted(_OTHERS), _INSTANTS, distinct=True).c.at
+        asked = select(found)
+    else:
+        found = changes.c.at
+        asked = select(found).where(*wanted(changes))
+    return (await tx.scalars(asked.group_by(found).order_by(found.desc()).limit(_INSTANTS))).all()
 
 
 async def _counted(
