@@ -18,7 +18,7 @@ from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.snapshot import ChangeKind
-from monitor.store.changes import WITH_PATTERN
+from monitor.store.changes import WITH_PATTERN, patterns_of
 from monitor.store.tables import changes, gaps, patterns
 
 
@@ -171,16 +171,16 @@ async def _moves(tx: AsyncConnection, identity: str, since: datetime) -> list[Mo
         (patterns.c.was_drifting, -1),
         else_=0,
     )
+    these = await patterns_of(tx, identity, {*_NUMBERS, *_DRIFTING})
     asked = (
         select(changes.c.at, func.sum(numbers), func.sum(drifting))
         .select_from(WITH_PATTERN)
-        .where(patterns.c.identity == identity, changes.c.at > since)
-        .where(patterns.c.change.in_([*_NUMBERS, *_DRIFTING]))
+        .where(changes.c.pattern.in_(these), changes.c.at > since)
         .group_by(changes.c.at)
-        .order_by(changes.c.at.desc())
     )
     async with tx.stream(asked.execution_options(yield_per=_CHUNK)) as rows:
-        return [Move(*row) async for some in rows.partitions() for row in some]
+        found = [Move(*row) async for some in rows.partitions() for row in some]
+    return sorted(found, reverse=True)
 
 
 _NUMBERS: Mapping[str, int] = {ChangeKind.ADDED: 1, ChangeKind.REMOVED: -1}

@@ -1,6 +1,6 @@
 """Recorded changes of numbers, and how drift came and went by them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -101,6 +101,14 @@ RECORDED = (
 """The columns of which `change_row` makes a row."""
 
 
+async def patterns_of(
+    tx: AsyncConnection, identity: str, kinds: Collection[ChangeKind | str]
+) -> Sequence[int]:
+    """Return the ids of a connection's patterns; with these PostgreSQL looks at no other changes."""
+    these = patterns.c.identity == identity, patterns.c.change.in_(kinds)
+    return (await tx.scalars(select(patterns.c.id).where(*these))).all()
+
+
 def change_row(row: Row[Any]) -> ChangeRow:
     """Return a change as people see it."""
     return from_row(ChangeRow, row, sync_id=sync_id(row.identity, row.epoch))
@@ -137,10 +145,10 @@ async def drift_moves(
     tx: AsyncConnection, identity: str, since: datetime, *, limit: int = MOST_CHANGES
 ) -> DriftMoves:
     """Return how numbers of a connection started and stopped drifting since an instant."""
+    these = await patterns_of(tx, identity, _PROBLEM)
     newest = (
         select(changes.c.at, changes.c.pattern)
-        .select_from(WITH_PATTERN)
-        .where(patterns.c.identity == identity, changes.c.at >= since, patterns.c.change.in_(_PROBLEM))
+        .where(changes.c.pattern.in_(these), changes.c.at >= since)
         .order_by(changes.c.at.desc(), changes.c.id.desc())
         .limit(limit)
         .subquery()
