@@ -167,6 +167,13 @@ class ConnectionFamilies:
             series.changes[kind] += n
             series.change_lines = None
 
+    def prepare(self) -> Iterator[None]:
+        """Render what changed since the last scrape, at the first one all; yield after each connection."""
+        for series in list(self._series.values()):
+            if series.change_lines is None:
+                series.render_changes()
+                yield
+
     def render(self) -> Iterator[tuple[Family, bytes]]:
         """Yield each family with its lines; connections may come and go between two of them."""
         syncs = [_labelled(SYNCS, one.connection, "outcome", one.syncs) for one in self._series.values()]

@@ -394,9 +394,9 @@ async def test_render_has_no_created_series_and_two_registries_do_not_meet() -> 
 
 
 async def test_render_of_many_connections_lets_others_run() -> None:
-    """While a thousand connections are rendered the event loop gets its turns."""
+    """While connections are rendered the event loop gets its turns, more when all are for the first time."""
     metrics = build()
-    for number in range(1000):
+    for number in range(3000):
         metrics.set_connection(replace(VIEW, identity=str(number), name=f"c{number}"))
     turns: list[int] = []
 
@@ -407,8 +407,11 @@ async def test_render_of_many_connections_lets_others_run() -> None:
 
     worker = asyncio.create_task(work())
     await metrics.render(accept="")
+    first = len(turns)
+    await metrics.render(accept="")
     worker.cancel()
-    assert len(turns) >= 3
+    assert first >= 3
+    assert first >= len(turns) - first + 3
 
 
 async def test_connection_removed_during_a_scrape_leaves_whole_families() -> None:
@@ -416,6 +419,7 @@ async def test_connection_removed_during_a_scrape_leaves_whole_families() -> Non
     metrics = build()
     for number in range(3000):
         metrics.set_connection(replace(NEW, identity=str(number), name=f"c{number}"))
+    await metrics.render(accept="")
     scraping = asyncio.create_task(metrics.render(accept=""))
     await asyncio.sleep(0)
     metrics.remove_connection("7")
