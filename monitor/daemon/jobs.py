@@ -41,7 +41,7 @@ _OTHERS_WRITE_S = 5.0
 """Commands and other replicas change the store too, without a word to this process."""
 _LATE = 0.02
 _MOST_LATE_S = 30.0
-"""How late a reminder may be: a part of its interval. A look for them goes through all that is firing."""
+"""How late a reminder may be: a part of its interval."""
 _LONGEST_COMMIT = timedelta(seconds=5)
 """What a replica wrote is seen so much later than it says, at most; nearly always."""
 _EVERY_ROW_S = 60.0

@@ -1,13 +1,14 @@
 """Queues messages about alerts for their receivers."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, insert, select, union, update
+from sqlalchemy import Row, bindparam, delete, insert, select, union, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.drift.alert import AlertBody, Notice, decode_body, encode_body, merged
+from monitor.drift.alert import AlertBody, Notice, Status, decode_body, encode_body, merged
 from monitor.drift.alerts import new_id
 from monitor.notify.routing import Route, plan
 from monitor.store.tables import PENDING, deliveries, told
@@ -34,7 +35,8 @@ async def tell(
 ) -> None:
     """Queue the messages that these receivers get of an alert and its `change`; `known` have heard of it."""
     planned = plan(body, routes, known)
-    await add_deliveries(tx, body, planned, now, most_listed=most_listed)
+    is_first = body.change is Notice.OPENED
+    await add_deliveries(tx, body, planned, now, most_listed=most_listed, is_first=is_first)
     quiet = [route.receiver for route in routes if not route.send_resolved]
     if quiet and body.change is Notice.RESOLVED:
         # One that wants no ends must not get old ones should it ever ask for them.
@@ -44,23 +46,32 @@ async def tell(
 async def add_deliveries(
     tx: AsyncConnection,
     body: AlertBody,
-    planned: Iterable[tuple[str, Notice]],
+    planned: Sequence[tuple[str, Notice]],
     now: datetime,
     *,
     most_listed: int = 50,
+    is_first: bool = False,
 ) -> None:
     """Queue one message for each receiver.
 
     An `updated` that was never tried gives way to the newer one, which then tells its changes too.
+    `is_first`: none of these receivers ever had a message about the alert.
     """
+    replaced: list[Row[Any]] = []
+    if updated := [receiver for receiver, notice in planned if notice is Notice.UPDATED]:
+        replaced = list(await tx.execute(_REPLACE, {"which": body.alert_id, "whose": updated}))
+        await leave_line(tx, [row.seq for row in replaced])
+    if body.status is Status.RESOLVED:
+        await tx.execute(_REMIND_NO_MORE, {"which": body.alert_id})
+    elif planned and not is_first:
+        lines = {"which": body.alert_id, "whose": [receiver for receiver, _ in planned]}
+        await tx.execute(_NEWER_FOLLOWS, lines)
+    may_remind = body.status is Status.FIRING and body.acknowledged is None
     messages = []
     for receiver, notice in planned:
         told_body = msgspec.structs.replace(body, change=notice)
-        if notice is Notice.UPDATED:
-            line = {"receiver": receiver, "alert_id": body.alert_id}
-            replaced = (await tx.execute(_REPLACE, line)).all()
-            await leave_line(tx, [row.seq for row in replaced])
-            for row in replaced:
+        for row in replaced:
+            if row.receiver == receiver:
                 told_body = merged(told_body, decode_body(row.body), most=most_listed)
         messages.append(
             {
@@ -73,6 +84,7 @@ async def add_deliveries(
                 "status": PENDING,
                 "created_at": now,
                 "due_at": now,
+                "remind_from": now if may_remind else None,
             }
         )
     if messages:
@@ -101,15 +113,21 @@ _END_QUIETLY = update(told).where(
 _REPLACE = (
     delete(deliveries)
     .where(
-        deliveries.c.receiver == bindparam("receiver"),
-        deliveries.c.alert_id == bindparam("alert_id"),
+        deliveries.c.alert_id == bindparam("which"),
+        deliveries.c.receiver.in_(bindparam("whose", expanding=True)),
         deliveries.c.change == Notice.UPDATED,
         deliveries.c.status == PENDING,
         deliveries.c.attempts == 0,
         deliveries.c.lease_until.is_(None),
     )
-    .returning(deliveries.c.seq, deliveries.c.body)
+    .returning(deliveries.c.seq, deliveries.c.receiver, deliveries.c.body)
 )
+_REMIND_NO_MORE = (
+    update(deliveries)
+    .where(deliveries.c.alert_id == bindparam("which"), deliveries.c.remind_from.is_not(None))
+    .values(remind_from=None)
+)
+_NEWER_FOLLOWS = _REMIND_NO_MORE.where(deliveries.c.receiver.in_(bindparam("whose", expanding=True)))
 _STEP_UP = (
     update(deliveries).where(deliveries.c.behind.in_(bindparam("left", expanding=True))).values(behind=None)
 )

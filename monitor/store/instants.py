@@ -71,6 +71,7 @@ LONGEST_DELAYS: Mapping[Column[Any], timedelta] = {
     deliveries.c.lease_until: _LEASE,
     deliveries.c.first_failed_at: _PAST,
     deliveries.c.finished_at: _PAST,
+    deliveries.c.remind_from: _PAST,
     receivers.c.known_since: _PAST,
     receivers.c.troubled_since: _PAST,
     receivers.c.gone_since: _PAST,

@@ -37,6 +37,7 @@ from monitor.store.tables import (
     DEAD,
     DELIVERED,
     PENDING,
+    TO_REMIND,
     UtcDateTime,
     alerts,
     deliveries,
@@ -513,13 +514,11 @@ async def due_reminders(
     return due
 
 
-_about = _other.c.receiver == bindparam("receiver"), _other.c.alert_id == alerts.c.id
-_last = select(func.max(_other.c.seq)).where(*_about).correlate(alerts).scalar_subquery()
 _TO_REMIND = (
     select(alerts.c.body)
-    .select_from(alerts)
-    .join(deliveries, deliveries.c.seq == _last)
+    .select_from(deliveries)
+    .join(alerts, alerts.c.id == deliveries.c.alert_id)
+    .where(deliveries.c.receiver == bindparam("receiver"), TO_REMIND)
+    .where(deliveries.c.remind_from <= bindparam("told_until"))
     .where(alerts.c.status == Status.FIRING, alerts.c.acknowledged_at.is_(None))
-    .where(deliveries.c.created_at <= bindparam("told_until"))
-    .where(~select(_other.c.seq).where(*_about, _other.c.status == PENDING).exists())
 )

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    literal_column,
 )
 
 from monitor.store.packing import pack, unpack
@@ -343,6 +344,8 @@ deliveries = Table(
     Column("holder", Text),
     Column("first_failed_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
+    # When it was queued, if it is the last one about an alert that fires and that nobody has taken on.
+    Column("remind_from", UtcDateTime),
     Column("answer", Text),
     Index("deliveries_line", "receiver", "status", "alert_id", "seq"),
     Index("deliveries_listed", "receiver", "status", "seq"),
@@ -359,6 +362,10 @@ Index(
     sqlite_where=deliveries.c.behind.is_(None),
     postgresql_where=deliveries.c.behind.is_(None),
 )
+TO_REMIND = deliveries.c.remind_from.is_not(None) & (deliveries.c.status != literal_column(f"'{PENDING}'"))
+"""What a reminder may follow, in the words of an index."""
+_REMIND = deliveries.c.receiver, deliveries.c.remind_from
+Index("deliveries_remind", *_REMIND, sqlite_where=TO_REMIND, postgresql_where=TO_REMIND)
 Index(
     "deliveries_behind",
     deliveries.c.behind,

@@ -20,10 +20,10 @@ from monitor.notify.delivery import Dead, Delivery, Failed, Postponed, Result, S
 from monitor.notify.drain import Drain
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
-from monitor.store.outbox import StoredOutbox, free_delivery_leases, know_receivers
+from monitor.store.outbox import StoredOutbox, due_reminders, free_delivery_leases, know_receivers
 from monitor.store.requests import dismiss, retry
 from monitor.store.retention import prune
-from monitor.store.tables import PENDING, UtcDateTime, deliveries
+from monitor.store.tables import DELIVERED, PENDING, UtcDateTime, alerts, deliveries
 from tests.fakes.alerts import BODY
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.log import FakeLog
@@ -356,6 +356,32 @@ async def test_turn_costs_the_same_whatever_waits(
         assert [delivery.alert_id for delivery in leased] == ["0", "1", "2", "3"]
         await outbox.settle(ends(leased, START))
     assert 20 < meter.work < MOST_WORK[database.is_sqlite]
+
+
+async def test_look_for_reminders_touches_only_those_that_are_due(database: Database) -> None:
+    """Not thousands that were told of lately, nor thousands that wait for a receiver that is down."""
+    repeats, hour = {"hook": timedelta(hours=1)}, timedelta(hours=1)
+    await fill(database, 10_000, due_at=START, line=1, receiver="hook")
+    told = update(deliveries).where(deliveries.c.seq % 2 == 0)
+    firing = {
+        "id": "a2",
+        "scope": "a",
+        "kind": "drift",
+        "status": "firing",
+        "severity": "warning",
+        "version": 1,
+    }
+    async with database.write() as tx:
+        await tx.execute(update(deliveries).values(remind_from=START - hour))
+        await tx.execute(told.values(status=DELIVERED, remind_from=START))
+        await tx.execute(told.where(deliveries.c.alert_id == "a2").values(remind_from=START - hour))
+        times = {"started_at": START, "updated_at": START}
+        await tx.execute(insert(alerts).values(**firing, **times, body=encode_body(BODY)))
+        await tx.execute(text("ANALYZE"))
+    meter = Meter(database)
+    async with meter.running(), database.read() as tx:
+        assert len(await due_reminders(tx, repeats, START)) == 1
+    assert 0 < meter.work < MOST_WORK[database.is_sqlite] / 10
 
 
 async def test_message_goes_out_at_once_beside_a_receiver_that_is_down(database: Database) -> None:

@@ -92,6 +92,7 @@ def upgrade() -> None:
         sa.Column("holder", sa.Text(), nullable=True),
         sa.Column("first_failed_at", UtcDateTime(), nullable=True),
         sa.Column("finished_at", UtcDateTime(), nullable=True),
+        sa.Column("remind_from", UtcDateTime(), nullable=True),
         sa.Column("answer", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("id"),
@@ -113,6 +114,8 @@ def upgrade() -> None:
         sqlite_where=sa.text("behind IS NULL"),
         postgresql_where=sa.text("behind IS NULL"),
     )
+    last, its = sa.text("remind_from IS NOT NULL AND status != 'pending'"), ["receiver", "remind_from"]
+    op.create_index("deliveries_remind", "deliveries", its, sqlite_where=last, postgresql_where=last)
     op.create_index("deliveries_listed", "deliveries", ["receiver", "status", "seq"], unique=False)
     op.create_index("deliveries_line", "deliveries", ["receiver", "status", "alert_id", "seq"], unique=False)
     op.create_index("deliveries_finished", "deliveries", ["status", "finished_at"], unique=False)
