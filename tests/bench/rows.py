@@ -1,6 +1,6 @@
 """The table: a row for each goal of "Speed and size to reach" in DESIGN.md, for drains and for replicas."""
 
-from tests.bench import delivery, loop, replicas, size, syncs
+from tests.bench import delivery, loop, pages, replicas, size, syncs
 from tests.bench.row import Row
 
 ROWS = (
@@ -21,4 +21,5 @@ ROWS = (
         name="fleet", title="those of 3 replicas / of 1", unit="x", goal=1.5, run=replicas.statements_of_three
     ),
     Row(name="turn", title="drain's turn, 100,000 / 1,000 pending", unit="x", goal=1.5, run=delivery.turn),
+    Row(name="pages", title="any page, 1,000,000 changes / 10,000", unit="x", goal=3.0, run=pages.pages),
 )
