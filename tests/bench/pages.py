@@ -1,4 +1,4 @@
-"""The row about pages: what each of them, and each answer of the API, costs with a hundred times the history."""
+"""The row about pages: what each, and each answer of the API, costs with a hundred times the history."""
 
 import time
 from collections.abc import Mapping
@@ -15,9 +15,10 @@ from tests.integration.web.test_growth import FIRING, addresses, stored
 _TIMES = 100
 _OLDER = text(
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :times) "
-    "INSERT INTO changes (pattern, at, epoch, key, phone_number, did_id, client_id,"
-    " depended_on, depends_on) SELECT pattern, datetime(at, '-' || (i * 400) || ' days') || '.000000', epoch, key, phone_number, did_id,"
-    " client_id, depended_on, depends_on FROM changes, n"
+    "INSERT INTO changes"
+    " (pattern, at, epoch, key, phone_number, did_id, client_id, depended_on, depends_on) "
+    "SELECT pattern, datetime(at, '-' || (i * 400) || ' days') || '.000000',"
+    " epoch, key, phone_number, did_id, client_id, depended_on, depends_on FROM changes, n"
 )
 
 
