@@ -12,7 +12,19 @@ from typing import Any
 
 import msgspec
 import xxhash
-from sqlalchemy import ColumnElement, Table, Text, collate, delete, func, insert, select, text, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Table,
+    Text,
+    collate,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.errors import StartError, StoreUnavailable
@@ -77,12 +89,10 @@ async def copy_rows(source: Database, target: Database, on_rows: OnRows) -> None
             if theirs == ours:
                 on_rows(ours.rows)
             else:  # the source has moved on since
-                await target.transact(functools.partial(AsyncConnection.execute, statement=delete(table)))
+                await _execute(target, delete(table))
                 last = None
         async for rows in _batches(source, table, after=last):
-            await target.transact(
-                functools.partial(AsyncConnection.execute, statement=insert(table), parameters=rows)
-            )
+            await _execute(target, insert(table), rows)
             on_rows(len(rows))
 
 
@@ -110,9 +120,13 @@ def _tables() -> Sequence[Table]:
     return metadata.sorted_tables
 
 
+async def _execute(target: Database, statement: Executable, parameters: Any = None) -> None:
+    await target.transact(lambda tx: tx.execute(statement, parameters))
+
+
 async def _call_itself(target: Database, revision: str) -> None:
     renamed = text("UPDATE alembic_version SET version_num = :revision")
-    await target.transact(lambda tx: tx.execute(renamed, {"revision": revision}))
+    await _execute(target, renamed, {"revision": revision})
 
 
 async def _number_on(tx: AsyncConnection) -> None:

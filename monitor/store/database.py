@@ -24,6 +24,7 @@ from monitor.http.redactor import Redactor
 from monitor.postgres import SCHEMES, PostgresUrl
 from monitor.secret import Secret
 from monitor.store.file import DaemonLock, log_of, make_private, require_file, require_folder
+from monitor.store.inline import Courier
 from monitor.store.migrations import REVISIONS
 from monitor.store.schema import (
     BUSY_TIMEOUT_S,
@@ -66,6 +67,7 @@ class Database:
             self._readers = _embedded(self._file, pool_size=_READERS, immediate=False)
         else:
             self._writer, self._readers = _postgres(url, self.shown)
+        self._courier = Courier()
         self._turn = asyncio.Lock()
         self._lock: DaemonLock | None = None
         self._trouble: Trouble | None = None
@@ -254,7 +256,8 @@ class Database:
         All that the program writes goes through here: it cannot tell what another replica writes meanwhile.
 
         Args:
-            work: Leaves nothing behind but what it writes, and what it returns.
+            work: Leaves nothing behind but what it writes, and what it returns; waits for nothing else. On
+                SQLite it runs in a thread.
             autocommit: As of `write`. What was written may then be written twice.
             leases_until: When leases end that it takes. If it remains in doubt whether it took them, they are
                 `doubtful`.
@@ -265,14 +268,16 @@ class Database:
         try:
             for _ in range(_TRIES - 1):
                 with contextlib.suppress(Undone):
-                    async with self.write(autocommit=autocommit) as tx:
-                        return await work(tx)
-            async with self.write(autocommit=autocommit) as tx:
-                return await work(tx)
+                    return await self._try(work, autocommit=autocommit)
+            return await self._try(work, autocommit=autocommit)
         except InDoubt:
             if leases_until is not None:
                 self.doubtful.add(leases_until)
             raise
+
+    async def _try(self, work: Callable[[AsyncConnection], Awaitable[T]], *, autocommit: bool) -> T:
+        async with self.write(autocommit=autocommit) as tx:
+            return await (self._courier.carry(tx, work) if self.is_sqlite else work(tx))
 
     @asynccontextmanager
     async def read(self, *, looks: bool = False) -> AsyncIterator[AsyncConnection]:

@@ -109,9 +109,9 @@ class Overheard(Database):
     async def write(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
         """Keep what is said."""
         async with super().write(autocommit=autocommit) as tx:
-            with recorded(tx) as statements:
+            with recorded_everywhere() as statements:
                 yield tx
-            self.said += [said for said, _ in statements]
+            self.said += statements
 
 
 async def test_start_holds_up_no_other_while_it_reads_what_is_known(url: str) -> None:
