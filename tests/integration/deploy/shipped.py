@@ -47,7 +47,7 @@ def recorded_series() -> dict[str, str]:
 
 def metric_names(expression: str) -> set[str]:
     """Return the monitor's metrics in an expression, without recorded series."""
-    return set(re.findall(r"(?<![:\w])voicelink_\w+(?!\w*:)", _without_texts(expression)))
+    return set(re.findall(r"(?<![:\w])(?:voicelink|process)_\w+(?!\w*:)", _without_texts(expression)))
 
 
 def recorded_names(expression: str) -> set[str]:
