@@ -1,8 +1,9 @@
 """Recorded changes of numbers, and how drift came and went by them."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -20,9 +21,26 @@ from monitor.store.tables import UtcDateTime, changes, from_row, patterns
 
 
 async def add_changes(
-    tx: AsyncConnection, named: ConnectionName, epoch: int, found: Sequence[Change], at: datetime
-) -> None:
-    """Record the differences that a sync found; `epoch` is that of its claim."""
+    tx: AsyncConnection,
+    named: ConnectionName,
+    epoch: int,
+    found: Sequence[Change],
+    at: datetime,
+    known: Mapping[int, datetime] = MappingProxyType({}),
+) -> dict[int, datetime]:
+    """Record the differences that a sync found.
+
+    Args:
+        tx: A writing transaction.
+        named: Their connection.
+        epoch: Of the sync's claim.
+        found: The differences.
+        at: When they were found.
+        known: Patterns that are in the store, and when they were last written.
+
+    Returns:
+        The patterns that are in the store too once this is committed.
+    """
     met: dict[int, dict[str, Any]] = {}
     rows = []
     for change in found:
@@ -43,14 +61,19 @@ async def add_changes(
                 "depends_on": now,
             }
         )
+    old = at - PATTERN_WRITTEN
+    new = [row | {"old": old} for made_of, row in met.items() if made_of not in known or known[made_of] < old]
+    if new:
+        await tx.execute(_MEET[tx.dialect.name], new)
     if rows:
-        old = at - PATTERN_KEPT
-        await tx.execute(_MEET[tx.dialect.name], [row | {"old": old} for row in met.values()])
         await tx.execute(_ADD, rows)
+    return {row["id"]: at for row in new}
 
 
-PATTERN_KEPT = timedelta(days=1)
-"""For so long a pattern that is met again is not written again; it outlives its last change by that."""
+PATTERN_WRITTEN = timedelta(days=1)
+"""For so long a pattern that is met again is not written again, by this process or any other."""
+PATTERN_KEPT = 2 * PATTERN_WRITTEN
+"""For so long it is kept beyond what it says of its last use."""
 
 
 def _pattern(named: ConnectionName, change: Change) -> dict[str, Any]:

@@ -67,6 +67,8 @@ class Ledger:
     def __init__(self, database: Database, codec: Codec) -> None:
         self._database = database
         self._codec = codec
+        self._patterns: dict[int, datetime] = {}
+        """What changes have had in common that this process recorded, and when it last wrote that."""
 
     async def load(self, claim: Claim) -> StoredState:
         """Return what is stored of a connection.
@@ -108,11 +110,16 @@ class Ledger:
             at=record.at,
         )
 
+        patterns: dict[int, datetime] = {}
+
         async def write(tx: AsyncConnection) -> None:
+            nonlocal patterns
             await save(tx, record.claim, state, record.result)
             if step is not None:
                 await take_stock(tx, identity, step.came, step.went, record.at)
-                await add_changes(tx, record.connection, record.claim.epoch, step.changes, record.at)
+                patterns = await add_changes(
+                    tx, record.connection, record.claim.epoch, step.changes, record.at, self._patterns
+                )
                 await save_episodes(
                     tx, identity, opened=step.opened, moved=step.moved, ended=step.ended, codec=self._codec
                 )
@@ -124,6 +131,7 @@ class Ledger:
                 await tx.execute(delete(acceptances).where(acceptances.c.id.in_(record.acceptances)))
 
         await self._database.transact(write)
+        self._patterns |= patterns
 
 
 # Statements of every sync are built once: building one takes longer than running it.

@@ -188,7 +188,7 @@ patterns = Table(
     Column("action_items", Json, nullable=False),
     # The states and issues, before and after, in lower case.
     Column("words", Json, nullable=False),
-    # At most a day before the last change of this pattern.
+    # At most two days before the last change of this pattern.
     Column("used_at", UtcDateTime, nullable=False),
     Index("patterns_identity", "identity"),
     Index("patterns_connection", "connection"),

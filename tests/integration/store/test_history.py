@@ -1,6 +1,7 @@
 """How drift came and went, read from the recorded changes, in both databases."""
 
 import random
+from dataclasses import replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -9,13 +10,23 @@ import pytest
 
 from monitor.drift.policy import Records
 from monitor.drift.snapshot import Change, ChangeKind, Number
+from monitor.errors import LeaseLost
 from monitor.store.changes import add_changes, drift_moves
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
 from monitor.store.history import change_rows, happenings
 from monitor.store.ledger import Ledger
-from tests.fakes.stored import MINUTE, NOW, begin, claim_all, stepped, tell, work
+from tests.fakes.stored import (
+    MINUTE,
+    NOW,
+    begin,
+    claim_all,
+    recorded_everywhere,
+    stepped,
+    tell,
+    work,
+)
 
 
 def number(key: str, state: str) -> Number:
@@ -27,12 +38,12 @@ def number(key: str, state: str) -> Number:
 async def synced(database: Database, *answers: dict[str, str]) -> None:
     """Let one connection be synced once a minute, with these states by number."""
     await begin(database, "a")
-    records, codec = Records(), Codec()
+    records, ledger = Records(), Ledger(database, Codec())
     for place, states in enumerate(answers):
         at = NOW + place * MINUTE
         claim = (await claim_all(database, at))["a"]
         done = stepped(records, claim, *(number(key, state) for key, state in states.items()), at=at)
-        await Ledger(database, codec).keep(work(claim, done, at=at), tell())
+        await ledger.keep(work(claim, done, at=at), tell())
         records = done.records
 
 
@@ -161,3 +172,26 @@ async def test_pages_of_changes_hold_what_a_look_at_all_of_them_finds(database: 
                     happened += happening.rows
                 assert sum(each.many for each in happened) == len(expected)
                 assert {key for each in happened for key, _ in each.members} == set(expected)
+
+
+async def test_pattern_is_written_once_a_day(database: Database) -> None:
+    """However often a number comes and goes, a sync writes only its changes."""
+    ready, broken = {"1": "READY"}, {"1": "NO_BOT"}
+    with recorded_everywhere() as statements:
+        await synced(database, ready, broken, ready, broken, ready, broken)
+    assert len([said for said in statements if said.startswith("INSERT INTO changes")]) == 5
+    # It broke, and got well.
+    assert len([said for said in statements if said.startswith("INSERT INTO patterns")]) == 2
+
+
+async def test_pattern_of_a_sync_that_was_not_kept_is_written_by_the_next(database: Database) -> None:
+    """Else its changes would be of no pattern, and on no page."""
+    await begin(database, "a")
+    claim = (await claim_all(database))["a"]
+    done = stepped(Records(), claim, number("1", "NO_BOT"))
+    ledger = Ledger(database, Codec())
+    with pytest.raises(LeaseLost):
+        await ledger.keep(work(replace(claim, epoch=claim.epoch + 1), done), tell())
+    await ledger.keep(work(claim, done), tell())
+    async with database.read() as tx:
+        assert len((await change_rows(tx)).rows) == len(done.changes) > 0
