@@ -19,6 +19,8 @@ API_KEY_FILE = "VOICELINK_API_KEY_FILE"
 CONFIG_FILE = "VOICELINK_MONITOR_CONFIG"
 
 _SEPARATOR = "__"
+_STORE = ("store", "url")
+"""The image sets this one, so that a file's would go unused unnoticed: each replica with a store of its own."""
 
 
 @dataclass(slots=True)
@@ -130,8 +132,12 @@ def without_rivals(found: Environment, file: Mapping[str, Any]) -> dict[str, Any
         left[table] = given
     for path, variable in found.origins.items():
         value, before = _value_at(found.values, path), _value_at(file, path)
-        if value == "" and before not in (None, ""):
+        if before in (None, "", value):
+            continue
+        if value == "":
             found.warnings.append(f"{dotted(path)}: not used, because {variable} is set to nothing")
+        elif path == _STORE:
+            found.warnings.append(f"{dotted(path)}: not used, because {variable} sets another")
     return left
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from monitor.cli.catalog import CATALOG, PROGRAM
+from monitor.config.settings import DATABASE_URL
 from monitor.daemon.signals import STOP_S
 from monitor.units import parse_duration
 from tests.integration.deploy.shipped import DEPLOY
@@ -54,11 +55,13 @@ def test_unit_keeps_secrets_out_of_its_environment() -> None:
 
 
 def test_unit_stores_where_it_may_write() -> None:
-    """The store is in the state directory, the one place that is not read-only."""
+    """By default the store is in the state directory, the one place that is not read-only; the config may say another."""
     text = UNIT.read_text()
     [folder] = re.findall(r"^StateDirectory=(\S+)", text, flags=re.MULTILINE)
-    assert f"VOICELINK_MONITOR_STORE__URL=sqlite:////var/lib/{folder}/" in text
+    assert f"\nWorkingDirectory=/var/lib/{folder}\n" in text
+    assert not DATABASE_URL.startswith("sqlite:////")
     assert "ProtectSystem=strict" in text
+    assert "STORE__" not in text  # a variable would take precedence
 
 
 def test_unit_hears_from_the_daemon() -> None:

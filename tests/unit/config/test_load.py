@@ -341,6 +341,16 @@ def test_empty_text_unsets_an_optional_key(write: Write) -> None:
     ]
 
 
+@pytest.mark.parametrize(("url", "warned"), [("postgresql://db/x", True), ("sqlite:////data/a.db", False)])
+def test_variable_that_replaces_the_store_is_told(url: str, warned: bool, write: Write) -> None:
+    """The image sets its own store: one that the file names is not left out silently."""
+    file = write(f'[store]\nurl = "{url}"\n')
+    variable = "VOICELINK_MONITOR_STORE__URL"
+    config = load_config(file, KEY | {variable: "sqlite:////data/a.db"})
+    expected = [f"store.url: not used, because {variable} sets another"]
+    assert config.warnings == (expected if warned else [])
+
+
 def test_empty_variable_leaves_the_other_way_to_say_it_alone(write: Write) -> None:
     """A variable set to nothing does not replace the key that excludes it."""
     file = write('[schedule]\ninterval = "5m"\n')
