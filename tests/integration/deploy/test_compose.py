@@ -78,6 +78,11 @@ def test_services_stop_and_start_as_docker_does_it(services: dict[str, Service])
         assert service.get("stop_signal") == (None if name == "postgres" else "SIGTERM"), name
 
 
+def test_monitors_are_process_1(services: dict[str, Service]) -> None:
+    """As `reload 1` expects, which README gives: the monitor needs no init, and reaps no children."""
+    assert not [name for name, service in services.items() if service.get("init")]
+
+
 def test_ports_are_free_for_one_another(services: dict[str, Service]) -> None:
     """No two services want the same port of this machine; PostgreSQL wants none."""
     published = [port["published"] for service in services.values() for port in service.get("ports", ())]
