@@ -20,7 +20,7 @@ CONFIG_FILE = "VOICELINK_MONITOR_CONFIG"
 
 _SEPARATOR = "__"
 _STORE = ("store", "url")
-"""The image sets this one, so that a file's would go unused unnoticed: each replica with a store of its own."""
+"""The image sets this one: a file's would go unused unnoticed, and each replica have a store of its own."""
 
 
 @dataclass(slots=True)

@@ -55,7 +55,7 @@ def test_unit_keeps_secrets_out_of_its_environment() -> None:
 
 
 def test_unit_stores_where_it_may_write() -> None:
-    """By default the store is in the state directory, the one place that is not read-only; the config may say another."""
+    """Unless the config says another, the store is in the one folder that is not read-only."""
     text = UNIT.read_text()
     [folder] = re.findall(r"^StateDirectory=(\S+)", text, flags=re.MULTILINE)
     assert f"\nWorkingDirectory=/var/lib/{folder}\n" in text
