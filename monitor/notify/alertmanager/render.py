@@ -152,7 +152,8 @@ def _letter(
     posted: LabelSet, member: Member, wording: Wording, expires_at: str, before: Iterable[Letter]
 ) -> Letter:
     for known in before:
-        if known.problem is None and known.posted == posted and known.member == member:
+        is_same = known.posted.labels == posted.labels and known.posted.ended_at == posted.ended_at
+        if is_same and known.problem is None and known.member == member:
             return known
     ends_at = rfc3339(posted.ended_at) if posted.ended_at is not None else None
     alert = PostedAlert(

@@ -166,6 +166,7 @@ def test_only_what_moved_is_written_anew() -> None:
     state = settle(state_of(*(member(each) for each in range(1, 5))))
     [first] = batches(state, WORDING, expires_at=rfc3339(START + EXPIRE))
     before = {letter.member.id: [letter] for letter in first}
+    state = replace(state, sets=[replace(each, accepted_at=START) for each in state.sets])
     moved = later(state, replace(first[0].member, severity=Severity.CRITICAL), ended(first[1].member, START))
     [second] = batches(settle(moved), WORDING, expires_at=rfc3339(START + MINUTE + EXPIRE), before=before)
     same = [letter for letter in second if letter in first]
