@@ -3,87 +3,122 @@
 import asyncio
 import json
 import tempfile
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 
-from tests.bench.row import Measured, Row
-from tests.bench.rows import ROWS
+from tests.bench.machine import machine
+from tests.bench.row import Curve, Measured, Row, Value
+from tests.bench.rows import CURVES, ROWS
 from tests.bench.setting import Bench
 
-_NAMES = ", ".join(row.name for row in ROWS)
+T = TypeVar("T")
+Result = tuple[Row, Value, Measured]
+
+_BY_NAME = {row.name: row for row in ROWS}
+_BAR = 50
+"""Characters of a plot's longest bar."""
 
 
 def main(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[ROW]…", help=f"Of: {_NAMES}.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[ROW]…", help=", ".join(_BY_NAME))] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each row.")] = False,
+    curves: Annotated[bool, typer.Option(help=f"Plot growth instead: {', '.join(CURVES)}.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     quick: Annotated[bool, typer.Option(help="Show that they run; the numbers mean little.")] = False,
 ) -> None:
-    """Measure the goals of DESIGN.md, each row beside its goal.
+    """Measure speed and size, each value beside its goal, or how costs grow.
 
     The daemon, the provider and the reference run as processes of their own on this machine, one row after
-    the other; all of them take about ten minutes. Rows about CPU measure CPU time, and so bear a busy
-    machine; ratios compare two processes that ran at the same time. The rows scrape, reach, start and
-    backlog are wall time: leave the machine alone meanwhile. A stall counts as no longer than the CPU time
-    the daemon used in it. Exits 1 if a goal is missed.
+    the other; all rows take about half an hour. What a ratio compares is measured at the same time, in CPU
+    time, and so bears a busy machine. The rows reach and start are wall time: leave the machine alone
+    meanwhile. A stall counts as no longer than the CPU time the daemon used in it. Exits 1 if one is missed.
     """
-    by_name = {row.name: row for row in ROWS}
-    unknown = [name for name in names or () if name not in by_name]
+    known = list(CURVES if curves else _BY_NAME)
+    unknown = [name for name in names or () if name not in known]
     if unknown:
-        raise typer.BadParameter(f"no such row: {', '.join(unknown)}; there are {_NAMES}")
-    chosen = [by_name[name] for name in names] if names else list(ROWS)
-    results = asyncio.run(_run(chosen, quick=quick))
+        raise typer.BadParameter(f"no such row: {', '.join(unknown)}; there are {', '.join(known)}")
+    about, chosen = machine(), names or known
     if as_json:
-        for row, measured in results:
-            typer.echo(json.dumps(_fields(row, measured)))
+        typer.echo(json.dumps({"machine": about}))
+    else:
+        typer.echo(", ".join(f"{key} {value}" for key, value in about.items()))
+    if curves:
+        drawn = asyncio.run(_each(chosen, lambda name, bench: CURVES[name].points(bench), quick=quick))
+        for name, points in drawn:
+            typer.echo(json.dumps(_curve_fields(name, points)) if as_json else _plot(CURVES[name], points))
+        return
+    measured = asyncio.run(_each(chosen, lambda name, bench: _BY_NAME[name].run(bench), quick=quick))
+    results = [
+        (_BY_NAME[name], value, found)
+        for name, all_found in measured
+        for value, found in zip(_BY_NAME[name].values, all_found, strict=True)
+    ]
+    if as_json:
+        for result in results:
+            typer.echo(json.dumps(_fields(*result)))
     else:
         Console().print(_table(results))
-    if not quick and any(row.met(measured) is False for row, measured in results):
+    if not quick and any(value.met(found) is False for _, value, found in results):
         raise typer.Exit(1)
 
 
-async def _run(rows: list[Row], *, quick: bool) -> list[tuple[Row, Measured]]:
+async def _each(
+    names: Sequence[str], run: Callable[[str, Bench], Awaitable[T]], *, quick: bool
+) -> list[tuple[str, T]]:
     results = []
     columns = (TextColumn("{task.description}"), *Progress.get_default_columns()[1:])
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        for row in rows:
-            task = progress.add_task(row.name, total=1.0)
+        for name in names:
+            task = progress.add_task(name, total=1.0)
 
-            def show(doing: str, part: float, task: int = task, name: str = row.name) -> None:
+            def show(doing: str, part: float, task: int = task, name: str = name) -> None:
                 progress.update(task, description=f"{name}: {doing}", completed=part)  # type: ignore[arg-type]  # a TaskID is an int
 
             with tempfile.TemporaryDirectory() as folder:
-                bench = Bench(folder=Path(folder), quick=quick, progress=show)
-                results.append((row, await row.run(bench)))
-            progress.update(task, description=row.name, completed=1.0)
+                results.append(
+                    (name, await run(name, Bench(folder=Path(folder), quick=quick, progress=show)))
+                )
+            progress.update(task, description=name, completed=1.0)
     return results
 
 
-def _fields(row: Row, measured: Measured) -> dict[str, object]:
+def _fields(row: Row, value: Value, measured: Measured) -> dict[str, object]:
     return {
         "row": row.name,
-        "title": row.title,
+        "title": value.title,
         "value": round(measured.value, 4),
-        "unit": row.unit,
-        "goal": row.goal,
-        "met": row.met(measured),
+        "unit": value.unit,
+        "goal": value.goal,
+        "met": value.met(measured),
         "detail": measured.detail,
     }
 
 
-def _table(results: list[tuple[Row, Measured]]) -> Table:
+def _table(results: list[Result]) -> Table:
     table = Table("row", "what", "measured", "goal", "met?", "detail")
     words = {True: "[green]yes[/]", False: "[red]no[/]", None: "-"}
-    for row, measured in results:
-        goal = "-" if row.goal is None else f"<= {row.goal:g} {row.unit}"
-        value = f"{measured.value:.3g} {row.unit}"
-        table.add_row(row.name, row.title, value, goal, words[row.met(measured)], measured.detail)
+    for row, value, measured in results:
+        goal = "-" if value.goal is None else f"<= {value.goal:g} {value.unit}"
+        shown = f"{measured.value:.3g} {value.unit}"
+        table.add_row(row.name, value.title, shown, goal, words[value.met(measured)], measured.detail)
     return table
+
+
+def _curve_fields(name: str, points: list[tuple[int, float]]) -> dict[str, object]:
+    curve = CURVES[name]
+    return {"curve": name, "of": curve.of, "unit": curve.unit, "points": points}
+
+
+def _plot(curve: Curve, points: list[tuple[int, float]]) -> str:
+    most = max(cost for _, cost in points)
+    bars = [f"{size:>10,}  {cost:9.3f}  {'█' * round(cost / most * _BAR)}" for size, cost in points]
+    return "\n".join([f"\n{curve.of}: {curve.unit}", *bars])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""The daemon, as a process that says what it used. Usage: `python -m tests.bench.daemon CONFIG [profile]`."""
+"""The daemon, as a process that says what it used.
+
+Usage: `python -m tests.bench.daemon CONFIG LOG [PROFILE]`.
+"""
 
 import asyncio
 import cProfile
-import os
 import sys
 import time
 from pathlib import Path
@@ -45,11 +47,11 @@ class Probe:
             self._stalls_s.append(max(min(late_s, time.process_time() - cpu_s), 0.0))
 
 
-async def _main(config_file: str) -> None:
+async def _main(config_file: str, log_file: str) -> None:
     config = await asyncio.to_thread(load_config, Path(config_file), {})
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     probe = Probe()
-    log = await asyncio.to_thread(Path(os.devnull).open, "w", encoding="utf-8")
+    log = await asyncio.to_thread(Path(log_file).open, "w", encoding="utf-8")
     daemon = asyncio.create_task(run_daemon(config, stop=stop, on_ready=ready.set_result, log_stream=log))
 
     async def url(_: dict[str, Any]) -> str:
@@ -65,9 +67,9 @@ async def _main(config_file: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[2:]:
+    if sys.argv[3:]:
         profile = cProfile.Profile(time.thread_time)
-        profile.runcall(asyncio.run, _main(sys.argv[1]))
-        profile.dump_stats(sys.argv[2])
+        profile.runcall(asyncio.run, _main(*sys.argv[1:3]))
+        profile.dump_stats(sys.argv[3])
     else:
-        asyncio.run(_main(sys.argv[1]))
+        asyncio.run(_main(*sys.argv[1:3]))

@@ -3,35 +3,28 @@
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from pathlib import Path
-
-import msgspec
-from sqlalchemy import insert
 
 from monitor.clock import SystemClock
-from monitor.drift.alert import encode_body
 from monitor.errors import Refusal
 from monitor.notify.delivery import Failed
 from monitor.store.database import Database
-from monitor.store.outbox import StoredOutbox, know_receivers
-from monitor.store.tables import deliveries
+from monitor.store.outbox import StoredOutbox
 from tests.bench.child import Child
-from tests.bench.row import Measured
-from tests.bench.setting import Bench, Fleet, daemon, percentile, provider, synced, until
-from tests.fakes.alerts import BODY
-
-_RECEIVER = '[[receivers]]\nname = "hook"\ntype = "webhook"\nurl = "{url}/hook"\n'
+from tests.bench.row import Measured, Together
+from tests.bench.setting import Bench, Fleet, cpu_s, daemon, percentile, provider, synced, until
+from tests.bench.stored import RECEIVER, add_backlog
 
 
-async def reach(bench: Bench) -> Measured:
+async def reach(bench: Bench) -> Sequence[Measured]:
     """From a provider's change to its alert at the receiver: 1,000 connections at 10 s, confirm_syncs 1."""
     interval = bench.count(10, 1)
     fleet = Fleet(name="f1ee7", connections=bench.count(1000, 20), interval=f"{interval}s")
     async with AsyncExitStack() as stack:
         source, url = await stack.enter_async_context(provider(numbers=10, changed=1))
-        extra = f"[drift]\nconfirm_syncs = 1\n{_RECEIVER.format(url=url)}"
+        extra = f"[drift]\nconfirm_syncs = 1\n{RECEIVER.format(url=url, repeat='off')}"
         await stack.enter_async_context(daemon(bench, url, fleet, extra=extra))
         await synced(source, fleet, 2)
         rng = random.Random(0)
@@ -44,46 +37,38 @@ async def reach(bench: Bench) -> Measured:
         await until(lambda: _received(source, len(chosen)), "the alerts")
         arrived_s: list[list[str | float]] = await source.ask("alerts")
     took_s = [float(at_s) - broken_s[str(connection)] for connection, at_s in arrived_s]
-    return Measured(
-        value=percentile(took_s, 0.99),
-        detail=f"median {percentile(took_s, 0.5):.2f} s, longest {max(took_s):.2f} s, {len(took_s)} alerts",
-    )
+    median_s = percentile(took_s, 0.5)
+    detail = f"median {median_s:.2f} s, longest {max(took_s):.2f} s, {len(took_s)} alerts"
+    return [Measured(value=percentile(took_s, 0.99), detail=detail)]
 
 
-async def backlog(bench: Bench) -> Measured:
-    """Draining 1,000 deliveries to a webhook on this machine, from the first to the last."""
-    many = bench.count(1000, 20)
-    database = bench.folder / "backlog.db"
-    await _fill(database, many)
+async def one_of(bench: Bench, pending: int, together: Together) -> float:
+    """Return the CPU milliseconds of a delivery from a backlog of so many."""
     fleet = Fleet(name="a10e", connections=1)
-    async with AsyncExitStack() as stack:
-        source, url = await stack.enter_async_context(provider(numbers=1))
-        extra = _RECEIVER.format(url=url)
-        child, _ = await stack.enter_async_context(
-            daemon(bench, url, fleet, extra=extra, store=f"sqlite:///{database}")
-        )
-        before = await child.usage()
-        await until(lambda: _received(source, many), f"{many} deliveries")
-        after = await child.usage()
-        arrived_s = [float(at_s) for _, at_s in await source.ask("alerts")]
-    return Measured(
-        value=max(arrived_s) - min(arrived_s),
-        detail=f"{(after.cpu_s - before.cpu_s) * 1000 / many:.2f} ms of CPU a delivery",
-    )
+    async with provider(numbers=1) as (source, url):
+        store = f"sqlite:///{bench.folder}/backlog-{pending}.db"
+        await add_backlog(bench, store, pending)
+        await together()
+        extra = RECEIVER.format(url=url, repeat="off")
+        async with daemon(bench, url, fleet, extra=extra, store=store) as (child, _):
+            before, early = await child.usage(), len(await source.ask("alerts"))
+            await until(lambda: _received(source, pending), f"{pending} deliveries")
+            after = await child.usage()
+    return cpu_s(before, after) * 1000 / (pending - early)
 
 
-async def turn(bench: Bench) -> Measured:
+async def turn(bench: Bench) -> Sequence[Measured]:
     """A turn of the drain beside 100,000 messages that wait, and beside 1,000."""
     small, big = [await _turn(bench, many) for many in (bench.count(1_000, 50), bench.count(100_000, 500))]
-    return Measured(value=big / small, detail=f"{small * 1000:.2f} ms, {big * 1000:.2f} ms")
+    return [Measured(value=big / small, detail=f"{small * 1000:.2f} ms, {big * 1000:.2f} ms")]
 
 
 async def _turn(bench: Bench, many: int) -> float:
     """Return the median CPU seconds of leasing eight of so many messages, and settling them as failed."""
-    file = bench.folder / f"turn-{many}.db"
-    await _fill(file, many)
+    store = f"sqlite:///{bench.folder}/turn-{many}.db"
+    await add_backlog(bench, store, many)
     took_s = []
-    async with Database(f"sqlite:///{file}") as database:
+    async with Database(store) as database:
         outbox = StoredOutbox(database, SystemClock())
         for _ in range(bench.count(50, 3)):
             began_s = time.process_time()
@@ -100,29 +85,3 @@ async def _turn(bench: Bench, many: int) -> float:
 
 async def _received(source: Child, many: int) -> bool:
     return len(await source.ask("alerts")) >= many
-
-
-async def _fill(file: Path, many: int) -> None:
-    """Make a store in which so many deliveries wait, each of an alert of its own."""
-    now = datetime.now(UTC)
-    async with Database(f"sqlite:///{file}") as database:
-        await database.migrate()
-        async with database.write() as tx:
-            await know_receivers(tx, ["log", "hook"], now)
-            await tx.execute(
-                insert(deliveries),
-                [
-                    {
-                        "id": f"delivery-{each}",
-                        "receiver": "hook",
-                        "alert_id": f"alert-{each}",
-                        "change": BODY.change,
-                        "version": 1,
-                        "body": encode_body(msgspec.structs.replace(BODY, alert_id=f"alert-{each}")),
-                        "status": "pending",
-                        "created_at": now,
-                        "due_at": now,
-                    }
-                    for each in range(many)
-                ],
-            )

@@ -1,10 +1,13 @@
-"""The reference: bare fetches at the daemon's rate, as a process, with decoding if asked for.
+"""The reference: bare fetches, with decoding if asked for, each begun when it is told to.
 
-Usage: `python -m tests.bench.fetcher URL CONNECTIONS INTERVAL_S PREFIX fetch|decode`.
+Usage: `python -m tests.bench.fetcher URL PREFIX fetch|decode [CA_FILE]`.
 """
 
 import asyncio
+import itertools
+import ssl
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import httpx_aiohttp
@@ -15,44 +18,51 @@ from tests.bench.child import answer_commands
 
 
 class Fetcher:
-    """Fetches each of many connections once an interval, spread evenly over it."""
+    """Fetches in the pattern that it is given: how requests are bunched is worth a factor of two."""
 
-    def __init__(self, url: str, connections: int, interval_s: float, prefix: str, *, decode: bool) -> None:
+    def __init__(self, url: str, prefix: str, *, decode: bool, ca_file: str | None) -> None:
         self.fetched = 0
         self._url = f"{url}/api/v2/voicelink/sync"
-        self._connections = connections
-        self._interval_s = interval_s
         self._prefix = prefix
         self._decoder = msgspec.json.Decoder(WireAnswer[WireReadiness, WireDrift]) if decode else None
+        self._verify = ssl.create_default_context(cafile=ca_file)
 
-    async def run(self) -> None:
-        """Fetch until cancelled."""
-        async with httpx_aiohttp.HttpxAiohttpClient(timeout=30) as client:
-            await asyncio.gather(*(self._fetch_often(client, each) for each in range(self._connections)))
-
-    async def _fetch_often(self, client: httpx_aiohttp.HttpxAiohttpClient, position: int) -> None:
+    async def run(self, bunches: Sequence[tuple[float, int]], cycle_s: float) -> None:
+        """Fetch until cancelled: in each cycle these bunches, so many seconds after it begins."""
         loop = asyncio.get_running_loop()
-        due_s = loop.time() + self._interval_s * position / self._connections
+        async with (
+            httpx_aiohttp.HttpxAiohttpClient(timeout=30, verify=self._verify) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            began_s = loop.time()
+            for turn in itertools.count():
+                after_s, many = bunches[turn % len(bunches)]
+                await asyncio.sleep(began_s + turn // len(bunches) * cycle_s + after_s - loop.time())
+                for position in range(many):
+                    group.create_task(self._fetch(client, position))
+
+    async def _fetch(self, client: httpx_aiohttp.HttpxAiohttpClient, position: int) -> None:
         request = {"connection_id": f"{self._prefix}{position}", "import_dids": False}
-        while True:
-            await asyncio.sleep(due_s - loop.time())
-            answer = await client.post(self._url, json=request, headers={"Authorization": "Bearer rg_live_x"})
-            if self._decoder is not None:
-                self._decoder.decode(answer.content)
-            self.fetched += 1
-            due_s += self._interval_s
+        answer = await client.post(self._url, json=request, headers={"Authorization": "Bearer rg_live_x"})
+        if self._decoder is not None:
+            self._decoder.decode(answer.content)
+        self.fetched += 1
 
 
-async def _main(url: str, connections: str, interval_s: str, prefix: str, mode: str) -> None:
-    fetcher = Fetcher(url, int(connections), float(interval_s), prefix, decode=mode == "decode")
+async def _main(url: str, prefix: str, mode: str, ca_file: str | None = None) -> None:
+    fetcher = Fetcher(url, prefix, decode=mode == "decode", ca_file=ca_file)
+    tasks = []
+
+    async def begin(command: dict[str, Any]) -> None:
+        tasks.append(asyncio.create_task(fetcher.run(command["bunches"], command["cycle_s"])))
 
     async def fetched(_: dict[str, Any]) -> int:
         return fetcher.fetched
 
-    task = asyncio.create_task(fetcher.run())
-    await answer_commands({"fetched": fetched})
-    task.cancel()
-    await asyncio.wait([task])
+    await answer_commands({"begin": begin, "fetched": fetched})
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 if __name__ == "__main__":

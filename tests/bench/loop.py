@@ -1,18 +1,15 @@
 """Rows about the event loop: whether one large answer, or a scrape of everything, makes the others wait."""
 
-import asyncio
-import time
+from collections.abc import Sequence
 
-import httpx
-
-from tests.bench.child import Child
 from tests.bench.row import Measured
-from tests.bench.setting import Bench, Fleet, daemon, percentile, provider, synced, watch
+from tests.bench.setting import Bench, Fleet, daemon, percentile, provider, request, synced, watch
+from tests.bench.stored import filled
 
 _P99 = 0.99
 
 
-async def large_answer(bench: Bench) -> Measured:
+async def large_answer(bench: Bench) -> Sequence[Measured]:
     """Stall of the event loop while a connection of 10,000 numbers is synced among small ones."""
     large = Fleet(name="b16", connections=1, interval="2s")
     small = Fleet(name="5a11", connections=bench.count(50, 5), interval="1s")
@@ -28,48 +25,26 @@ async def large_answer(bench: Bench) -> Measured:
     return _stall(stalls_s)
 
 
-async def scrape(bench: Bench) -> Measured:
-    """Time of a scrape of 1,000 connections while they sync (wall time: the machine should be quiet)."""
-    times_s, _ = await _scraped(bench)
-    return Measured(
-        value=percentile(times_s, _P99) * 1000,
-        detail=f"median {percentile(times_s, 0.5) * 1000:.1f} ms, {len(times_s)} scrapes",
-    )
+async def scrape(bench: Bench) -> Sequence[Measured]:
+    """CPU and size of a scrape of 10,000 connections, and the longest stall of the event loop meanwhile."""
+    fleet = Fleet(name="f1ee7", connections=bench.count(10_000, 50))
+    times = bench.count(20, 3)
+    async with provider(numbers=10) as (_, url):
+        store = await filled(bench, url, fleet, numbers=10)
+        async with daemon(bench, url, fleet, store=store) as (child, page):
+            await watch(bench, bench.pick(10.0, 0.5), "settling")
+            cost_ms, size_bytes = await request(child, f"{page}metrics", times)
+            await child.ask("watch")
+            await request(child, f"{page}metrics", times)
+            stalls_s = await child.ask("stalls")
+    return [
+        Measured(value=cost_ms),
+        Measured(value=size_bytes / 1_000_000),
+        Measured(value=max(stalls_s) * 1000, detail=f"p99 {percentile(stalls_s, _P99) * 1000:.1f} ms"),
+    ]
 
 
-async def scrape_stall(bench: Bench) -> Measured:
-    """Stall of the event loop while that happens."""
-    _, stalls_s = await _scraped(bench)
-    return _stall(stalls_s)
-
-
-async def _scraped(bench: Bench) -> tuple[list[float], list[float]]:
-    """Return the seconds of each scrape, and the stalls of the loop meanwhile."""
-    fleet = Fleet(name="f1ee7", connections=bench.count(1000, 50), interval="10s")
-    async with provider(numbers=100, changed=10) as (source, url), daemon(bench, url, fleet) as (child, page):
-        await synced(source, fleet, 1)
-        await watch(bench, bench.pick(10.0, 0.5), "settling")
-        await child.ask("watch")
-        times_s = await _scrape_often(bench, child, f"{page}metrics", bench.count(100, 5))
-        stalls_s = await child.ask("stalls")
-    return times_s, stalls_s
-
-
-async def _scrape_often(bench: Bench, child: Child, url: str, times: int) -> list[float]:
-    times_s = []
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-        for each in range(times):
-            bench.progress("scraping", each / times)
-            started_s = time.monotonic()
-            (await client.get(url)).raise_for_status()
-            times_s.append(time.monotonic() - started_s)
-            await asyncio.sleep(0.2)
-    await child.usage()
-    return times_s
-
-
-def _stall(stalls_s: list[float]) -> Measured:
-    return Measured(
-        value=percentile(stalls_s, _P99) * 1000,
-        detail=f"longest {max(stalls_s) * 1000:.1f} ms, {len(stalls_s)} looks at the loop",
-    )
+def _stall(stalls_s: list[float]) -> Sequence[Measured]:
+    value_ms = percentile(stalls_s, _P99) * 1000
+    detail = f"longest {max(stalls_s) * 1000:.1f} ms, {len(stalls_s)} looks at the loop"
+    return [Measured(value=value_ms, detail=detail)]

@@ -1,14 +1,16 @@
 """The provider and the webhook receiver, as a process: answers made beforehand by the simulator.
 
 A thousand connections share one body, so that this process costs little and two bodies are told apart by the
-daemon alone. Usage: `python -m tests.bench.provider NUMBERS CHANGED`.
+daemon alone. Usage: `python -m tests.bench.provider NUMBERS CHANGED TLS_FOLDER [PREFIX=NUMBERS]…`; without
+TLS where the folder is empty, else its `ca.pem` is the authority.
 """
 
 import asyncio
 import re
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,10 +18,13 @@ import msgspec
 from monitor.simulator import build_world
 from monitor.simulator.answer import envelope, render
 from tests.bench.child import answer_commands, freeze_garbage
+from tests.servers.tls import issued
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _CONNECTION = re.compile(rb'"connection_id": *"([^"]+)"')
 _HEAD_END = b"\r\n\r\n"
+_APART_S = 0.03
+"""Requests of one bunch follow each other sooner: the daemon begins at most ten bunches a second."""
 
 
 class Provider:
@@ -33,6 +38,8 @@ class Provider:
 
     def __init__(self, numbers: int, changed: int, sizes: dict[str, int]) -> None:
         self.asked: Counter[str] = Counter()
+        self.times_s: deque[tuple[str, float]] = deque(maxlen=10_000)
+        """Who asked when, lately."""
         self.broken: set[str] = set()
         self.alternating: tuple[str, ...] = ()
         self.alerts: list[tuple[str, float]] = []
@@ -48,7 +55,21 @@ class Provider:
         found = _CONNECTION.search(request)
         identity = found[1].decode() if found else ""
         self.asked[identity] += 1
+        self.times_s.append((identity, time.monotonic()))
         return self._bodies_of(identity)[self._turn(identity)]
+
+    def bunches(self, prefix: str, cycle_s: float) -> list[tuple[float, int]]:
+        """Return how the requests of the last so many seconds came: when each bunch began, and its size."""
+        since_s, last_s = time.monotonic() - cycle_s, 0.0
+        found: list[tuple[float, int]] = []
+        for identity, at_s in self.times_s:
+            if at_s < since_s or not identity.startswith(prefix):
+                continue
+            if at_s - last_s > _APART_S:
+                found.append((at_s - since_s, 0))
+            began_s, many = found[-1]
+            found[-1], last_s = (began_s, many + 1), at_s
+        return found
 
     def _bodies_of(self, identity: str) -> tuple[bytes, bytes]:
         for prefix, bodies in self._large.items():
@@ -97,19 +118,23 @@ def _response(body: bytes) -> bytes:
     return head % len(body) + body
 
 
-async def _main(numbers: int, changed: int, sizes: dict[str, int]) -> None:
+async def _main(numbers: int, changed: int, tls_folder: str, sizes: dict[str, int]) -> None:
     provider = Provider(numbers, changed, sizes)
     freeze_garbage()
-    server = await asyncio.get_running_loop().create_server(lambda: _Http(provider), "127.0.0.1", 0)
+    tls = issued(Path(tls_folder)).context if tls_folder else None
+    server = await asyncio.get_running_loop().create_server(lambda: _Http(provider), "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
 
     async def url(_: dict[str, Any]) -> str:
-        return f"http://127.0.0.1:{port}"
+        return f"{'https' if tls else 'http'}://127.0.0.1:{port}"
 
     async def asked(command: dict[str, Any]) -> dict[str, int]:
         prefix = command["prefix"]
         counts = [count for identity, count in provider.asked.items() if identity.startswith(prefix)]
         return {"total": sum(counts), "least": min(counts, default=0), "connections": len(counts)}
+
+    async def bunches(command: dict[str, Any]) -> list[tuple[float, int]]:
+        return provider.bunches(command["prefix"], command["cycle_s"])
 
     async def alternate(command: dict[str, Any]) -> None:
         provider.alternating = tuple(command["prefixes"])
@@ -121,12 +146,11 @@ async def _main(numbers: int, changed: int, sizes: dict[str, int]) -> None:
     async def alerts(_: dict[str, Any]) -> list[tuple[str, float]]:
         return provider.alerts
 
-    await answer_commands(
-        {"url": url, "asked": asked, "alternate": alternate, "break": break_one, "alerts": alerts}
-    )
+    handlers = {"url": url, "asked": asked, "bunches": bunches, "alternate": alternate}
+    await answer_commands({**handlers, "break": break_one, "alerts": alerts})
     server.close()
 
 
 if __name__ == "__main__":
-    given = dict(argument.split("=") for argument in sys.argv[3:])
-    asyncio.run(_main(int(sys.argv[1]), int(sys.argv[2]), {key: int(size) for key, size in given.items()}))
+    given = {prefix: int(size) for prefix, size in (argument.split("=") for argument in sys.argv[4:])}
+    asyncio.run(_main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], given))

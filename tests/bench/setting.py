@@ -1,13 +1,16 @@
 """What every row is made of: a provider, a daemon with a config, and a stretch of time to watch them for."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
+
+import httpx
 
 from tests.bench.child import Child, Usage, started
 
@@ -30,6 +33,8 @@ class Bench:
     folder: Path
     quick: bool
     progress: Progress
+    storing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Stores are made one by one: Alembic knows only one at a time."""
 
     def pick(self, full: float, quick: float) -> float:
         """Return the value for this run."""
@@ -60,31 +65,41 @@ class Fleet:
 
 @asynccontextmanager
 async def provider(
-    numbers: int, *, changed: int = 0, large: dict[str, int] | None = None
+    numbers: int, *, changed: int = 0, large: dict[str, int] | None = None, tls_folder: Path | None = None
 ) -> AsyncIterator[tuple[Child, str]]:
-    """Run the provider; give it and its URL."""
+    """Run the provider; give it and its URL. With TLS, its authority is `ca.pem` in the folder."""
     sizes = [f"{prefix}={size}" for prefix, size in (large or {}).items()]
-    async with started("provider", str(numbers), str(changed), *sizes) as child:
+    tls = str(tls_folder) if tls_folder is not None else ""
+    async with started("provider", str(numbers), str(changed), tls, *sizes) as child:
         yield child, await child.ask("url")
 
 
 @asynccontextmanager
 async def daemon(
-    bench: Bench, url: str, *fleets: Fleet, extra: str = "", store: str | None = None
+    bench: Bench,
+    url: str,
+    *fleets: Fleet,
+    extra: str = "",
+    store: str | None = None,
+    ca_file: Path | None = None,
+    log: Path = Path(os.devnull),
 ) -> AsyncIterator[tuple[Child, str]]:
     """Run a daemon; give it and the URL of its page once it is ready."""
     name = uuid4().hex
     config = bench.folder / f"{name}.toml"
     store = store or f"sqlite:///{bench.folder / name}.db"
-    await asyncio.to_thread(config.write_text, config_text(url, fleets, store, extra))
-    async with started("daemon", str(config)) as child:
+    await asyncio.to_thread(config.write_text, config_text(url, fleets, store, extra, ca_file))
+    async with started("daemon", str(config), str(log)) as child:
         yield child, await child.ask("url")
 
 
-def config_text(url: str, fleets: tuple[Fleet, ...], store: str, extra: str) -> str:
+def config_text(
+    url: str, fleets: tuple[Fleet, ...], store: str, extra: str = "", ca_file: Path | None = None
+) -> str:
     """Return a config: one account for each ten connections, so that no budget is in the way."""
     lines = [
         f'[api]\nbase_url = "{url}/api/v2"',
+        *([f'ca_file = "{ca_file}"'] if ca_file is not None else []),
         f'[store]\nurl = "{store}"',
         '[web]\nlisten = "127.0.0.1:0"',
         extra,
@@ -134,6 +149,42 @@ async def watch(bench: Bench, seconds: float, doing: str) -> None:
     for step in range(steps):
         bench.progress(doing, step / steps)
         await asyncio.sleep(seconds / steps)
+
+
+Counted = tuple[Child, Callable[[], Awaitable[int]]]
+"""A process, and how much it has done so far."""
+
+
+async def costs_ms(bench: Bench, *counted: Counted) -> list[float]:
+    """Return the CPU milliseconds that each process needs for each thing it does, in the same time."""
+
+    async def seen() -> list[tuple[Usage, int]]:
+        return [(await child.usage(), await done()) for child, done in counted]
+
+    before = await seen()
+    await watch(bench, bench.pick(20.0, 1.0), "measuring")
+    after = await seen()
+    return [
+        cpu_s(first, last) * 1000 / (more - done)
+        for (first, done), (last, more) in zip(before, after, strict=True)
+    ]
+
+
+async def request(child: Child, url: str, times: int) -> tuple[float, int]:
+    """Return the CPU milliseconds of a request to a daemon, and the size of what it answers."""
+    plain = {"accept-encoding": "identity"}
+    async with httpx.AsyncClient(trust_env=False, timeout=60, headers=plain) as client:
+        await client.get(url)
+        before = await child.usage()
+        for _ in range(times):
+            answer = (await client.get(url)).raise_for_status()
+        after = await child.usage()
+    return cpu_s(before, after) * 1000 / times, len(answer.content)
+
+
+async def syncs(provider: Child, fleet: Fleet) -> int:
+    """Return how often the connections of a fleet were asked about."""
+    return int((await provider.ask("asked", prefix=fleet.prefix))["total"])
 
 
 def cpu_s(before: Usage, after: Usage) -> float:
