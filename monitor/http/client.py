@@ -21,8 +21,8 @@ USER_AGENT = f"voicelink-drift-monitor/{__version__}"
 _AUTHORIZATION = "Proxy-Authorization"
 _KEEPALIVE_S = 30.0
 """Spans a recheck interval; shorter than the minute after which load balancers hang up."""
-_CHUNK_BYTES = 256 * 1024
-"""So much of a body is taken at a time: what one read of a socket gives, not cut up further."""
+_CHUNK_BYTES = 120 * 1024
+"""So much of a body is taken at a time; for pieces of 128 KiB and more, malloc maps memory each time."""
 
 
 class Network:
