@@ -33,8 +33,10 @@ ALERTS = [
     if "alert" in rule
 ]
 FROM_PROMETHEUS = {"job", "instance", "le"}
-FROM_OTHERS = {
+FROM_OTHERS: dict[str, set[str]] = {
+    "alertmanager_config_last_reload_successful": set(),
     "alertmanager_notifications_failed_total": {"integration"},
+    "prometheus_config_last_reload_successful": set(),
     "prometheus_rule_evaluation_failures_total": {"rule_group"},
 }
 """What the rules use of other programs, with its labels."""
