@@ -70,7 +70,7 @@ ROWS = (
     ),
     Row(
         name="changed",
-        values=[Value(title="1% of 1,000 numbers changed / fetch and decode", goal=3.0)],
+        values=[Value(title="1% of 1,000 numbers changed / fetch and decode", goal=3.0), Value(title=_EVEN)],
         run=syncs.changed,
     ),
     Row(name="alert", values=[Value(title="opens or ends an alert / unchanged", goal=2.0)], run=syncs.alerts),

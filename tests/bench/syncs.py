@@ -46,55 +46,40 @@ async def _beside_fetches(
 ) -> Sequence[Measured]:
     fleet = Fleet(name="5a3e", connections=a_second, interval="1s")
     ca_file = tls_folder / "ca.pem" if tls_folder is not None else None
-    async with AsyncExitStack() as stack:
-        source, url = await stack.enter_async_context(provider(numbers=100, tls_folder=tls_folder))
-        busy, _ = await stack.enter_async_context(daemon(bench, url, fleet, store=store, ca_file=ca_file))
-        await synced(source, fleet, _WARM_SYNCS)
-        arguments = ("fetch", *([str(ca_file)] if ca_file is not None else []))
-        same = await _fetching(bench, stack, source, url, "5ec0", arguments, like=fleet)
-        even = await stack.enter_async_context(started("fetcher", url, "e7e2", *arguments))
-        await even.ask("begin", bunches=[(each / a_second, 1) for each in range(a_second)], cycle_s=1)
-        return await _compare(bench, source, fleet, busy, same, even)
+    arguments = ("fetch", *([str(ca_file)] if ca_file is not None else []))
+    async with (
+        provider(numbers=100, tls_folder=tls_folder) as (source, url),
+        daemon(bench, url, fleet, store=store, ca_file=ca_file) as (busy, _),
+    ):
+        return await _compare(bench, source, url, fleet, busy, *arguments)
 
 
 async def changed(bench: Bench) -> Sequence[Measured]:
     """CPU of a sync in which 1% of 1,000 numbers changed / of a bare fetch with decoding."""
     fleet = Fleet(name="c4a2ed", connections=bench.count(10, 2), interval="1s")
-    async with AsyncExitStack() as stack:
-        source, url = await stack.enter_async_context(provider(numbers=1000, changed=10))
+    async with provider(numbers=1000, changed=10) as (source, url), daemon(bench, url, fleet) as (busy, _):
         await source.ask("alternate", prefixes=[fleet.prefix])
-        busy, _ = await stack.enter_async_context(daemon(bench, url, fleet))
-        await synced(source, fleet, _WARM_SYNCS)
-        same = await _fetching(bench, stack, source, url, "5ec0", ("decode",), like=fleet)
-        return await _compare(bench, source, fleet, busy, same)
-
-
-async def _fetching(
-    bench: Bench,
-    stack: AsyncExitStack,
-    source: Child,
-    url: str,
-    prefix: str,
-    arguments: tuple[str, ...],
-    *,
-    like: Fleet,
-) -> Child:
-    """Run a fetcher that begins its requests as those of a fleet began while this waited."""
-    fetcher = await stack.enter_async_context(started("fetcher", url, prefix, *arguments))
-    cycle_s = bench.count(5, 1)
-    await watch(bench, cycle_s, "seeing when requests begin")
-    bunches = await source.ask("bunches", prefix=like.prefix, cycle_s=cycle_s)
-    await fetcher.ask("begin", bunches=bunches, cycle_s=cycle_s)
-    return fetcher
+        return await _compare(bench, source, url, fleet, busy, "decode")
 
 
 async def _compare(
-    bench: Bench, source: Child, fleet: Fleet, busy: Child, *fetchers: Child
+    bench: Bench, source: Child, url: str, fleet: Fleet, busy: Child, *arguments: str
 ) -> Sequence[Measured]:
-    """Return the CPU of a sync / of a fetch, for each of these fetchers."""
-    await watch(bench, bench.pick(3.0, 0.5), "warming up")
-    fetches = [(fetcher, partial(fetcher.ask, "fetched")) for fetcher in fetchers]
-    ours_ms, *theirs_ms = await costs_ms(bench, (busy, partial(syncs, source, fleet)), *fetches)
+    """Return the CPU of a sync / of a fetch: in the same pattern of requests, and evenly spread."""
+    await synced(source, fleet, _WARM_SYNCS)
+    cycle_s = bench.count(5, 1)
+    await watch(bench, cycle_s, "seeing when requests begin")
+    bunches = await source.ask("bunches", prefix=fleet.prefix, cycle_s=cycle_s)
+    spread = [(each / fleet.connections, 1) for each in range(fleet.connections)]
+    async with (
+        started("fetcher", url, "5ec0", *arguments) as same,
+        started("fetcher", url, "e7e2", *arguments) as even,
+    ):
+        await same.ask("begin", bunches=bunches, cycle_s=cycle_s)
+        await even.ask("begin", bunches=spread, cycle_s=1)
+        await watch(bench, bench.pick(3.0, 0.5), "warming up")
+        fetches = [(fetcher, partial(fetcher.ask, "fetched")) for fetcher in (same, even)]
+        ours_ms, *theirs_ms = await costs_ms(bench, (busy, partial(syncs, source, fleet)), *fetches)
     return [
         Measured(value=ours_ms / each_ms, detail=f"{ours_ms:.3f} ms of CPU a sync, {each_ms:.3f} ms a fetch")
         for each_ms in theirs_ms
