@@ -1,7 +1,8 @@
 """The SQLite file under the daemon: the real one, without the driver's thread, on a disk that may be full.
 
 Every call of the driver is one step of the event loop, so that a process can be killed between any two of
-them. What was not committed then is gone, as it is when a process dies.
+them. What was not committed then is gone, as it is when a process dies. What a transaction does in the
+driver's thread is one call; its statements are seen, and fail, one by one.
 """
 
 import asyncio
@@ -14,11 +15,14 @@ from typing import Any
 
 import aiosqlite
 import aiosqlite.core
+from sqlalchemy import Engine, event
 
 _WRITES = ("INSERT", "UPDATE", "DELETE", "CREATE", "COMMIT")
 
 _AT_ONCE = frozenset({"cursor", "close", "fetchone", "fetchall", "fetchmany"})
 """Calls that leave nothing behind, so that a death before or after them is the same."""
+
+_EXECUTIONS = ("do_execute", "do_executemany", "do_execute_no_params")
 
 Watch = Callable[[str], None]
 
@@ -58,14 +62,12 @@ class Disk:
                 connection.close()
         self._open.clear()
 
-    def called(self, function: Callable[..., Any]) -> None:
-        """Look at a call of the driver before it is made.
+    def told(self, text: str) -> None:
+        """Look at a statement, or at another call of the driver by its name, before it is made.
 
         Raises:
             sqlite3.OperationalError: It writes, and the disk is full.
         """
-        args = getattr(function, "args", ())
-        text = args[0] if args and isinstance(args[0], str) else _name(function)
         self.statements += 1
         self.watch(text)
         if self.full and text.lstrip().upper().startswith(_WRITES):
@@ -101,7 +103,8 @@ class _Calls:
 
     def _call(self, future: "asyncio.Future[Any]", function: Callable[[], Any]) -> None:
         try:
-            self.disk.called(function)
+            args = getattr(function, "args", ())
+            self.disk.told(args[0] if args and isinstance(args[0], str) else _name(function))
             result = function()
         except BaseException as exc:  # noqa: BLE001 - whoever waits for it gets it
             if not future.done():
@@ -116,13 +119,24 @@ class _Calls:
 @contextlib.contextmanager
 def one_thread(disk: Disk) -> Iterator[None]:
     """Have the driver work in the event loop, on this disk."""
+
+    def look(_cursor: Any, statement: str, *more: Any) -> None:
+        if (
+            more[-1].dialect.driver == "pysqlite"
+        ):  # of a transaction that is carried out in the driver's thread
+            disk.told(statement)
+
     core: Any = aiosqlite.core
     before = core.Thread, core.SimpleQueue
+    for name in _EXECUTIONS:
+        event.listen(Engine, name, look)
     core.Thread, core.SimpleQueue = _NoThread, type("Calls", (_Calls,), {"disk": disk})
     try:
         yield
     finally:
         core.Thread, core.SimpleQueue = before
+        for name in _EXECUTIONS:
+            event.remove(Engine, name, look)
 
 
 def _name(function: Callable[..., Any]) -> str:

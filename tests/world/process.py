@@ -35,7 +35,7 @@ ALONE: list[tuple[Any, str, Any]] = [
     (tasks, "_LAG_PROBE_S", 5.0),
 ]
 """How often the daemon looks for what other processes wrote: here none does, and every look costs."""
-SELDOM_S = 15.0
+SELDOM_S = 12.0
 
 
 class _NoWeb:
