@@ -30,7 +30,7 @@ ALONE: list[tuple[Any, str, Any]] = [
     (drain, "POLL_S", 60.0),
     (poster, "POLL_S", 60.0),
     (schedule, "_LONGEST_REST", timedelta(seconds=8)),
-    (jobs, "_OTHERS_WRITE_S", 60.0),
+    (jobs, "_OTHERS_WRITE_S", 10.0),
     (jobs, "_LOOK_AT_STORE_S", 120.0),
     (tasks, "_LAG_PROBE_S", 5.0),
 ]
