@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import io
 import socket
@@ -35,6 +36,8 @@ _STEP_S = 0.2
 _SYNC_GRACE_S = 2.0
 _DRAIN_GRACE_S = 2.0
 _LOG_GRACE_S = 1.0
+_M_ARENA_MAX = -8
+"""Of glibc's mallopt. Source: malloc.h."""
 
 
 async def run_daemon(
@@ -72,6 +75,7 @@ async def run_daemon(
         log, dropped_lines, end_log = stack.enter_context(_log(config, log_stream, network.redactor))
         stack.callback(gc.unfreeze)
         raise_limit()
+        _share_one_heap()
         # Nothing else has the event loop yet.
         sock = stack.enter_context(contextlib.closing(bind(config.web.listen.host, config.web.listen.port)))
         parts = build(
@@ -139,6 +143,15 @@ async def rehearse(config: Config, network: Network) -> None:
         parts = build(config, sock=sock, log=build_logger("json", "error", io.StringIO()), network=network)
         await parts.active.close()
         await parts.database.close()
+
+
+def _share_one_heap() -> None:
+    """Have all threads allocate in one heap, where the C library is glibc.
+
+    With a heap each, what large answers leave free in one is of no use to the others.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 @contextlib.contextmanager
