@@ -64,7 +64,7 @@ async def test_slack_takes_the_largest_message(http: httpx.AsyncClient, webhook_
         ("action_prohibited", Refusal.FAILING),
         ("channel_not_found", Refusal.FAILING),
         ("no_service", Refusal.FAILING),
-        ("channel_is_archived", Refusal.FAILING),
+        ("channel_is_archived", Refusal.GONE),
         ("rollup_error", Refusal.RETRY),
     ],
 )
