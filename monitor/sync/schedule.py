@@ -320,7 +320,7 @@ class Schedule:
         for claim in claims:
             if self._ahead.get(claim.identity) is claim:
                 del self._ahead[claim.identity]
-                self._begin(claim.as_of(at), at)
+                self._begin(claim.as_of(at), self.clock.now())
 
     def _begin(self, claim: Claim, now: datetime) -> None:
         if claim.sync_due:

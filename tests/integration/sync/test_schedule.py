@@ -198,6 +198,16 @@ async def test_policy_that_is_due_before_the_sync_begins_without_it(house: House
     assert begun == {"a": (True, False), "b": (True, False), "c": (False, True)}
 
 
+async def test_delay_is_measured_when_a_sync_begins(house: House) -> None:
+    """Not when it was to begin: a busy or suspended process is late, and shows it."""
+    await begin(house.database, "c", due_at=START + timedelta(seconds=0.5), now=START)
+    await house.tick()
+    house.clock.jump(7)
+    await house.clock.advance(0.5)
+    _, pieces = await house.schedule.metrics.render(accept="")
+    assert b"voicelink_monitor_schedule_delay_seconds_sum 7.0" in b"".join(pieces)
+
+
 async def test_close_gives_back_what_has_not_begun(house: House) -> None:
     """It is due when it was, and its lease has ended."""
     await begin(house.database, "c", due_at=START + timedelta(seconds=0.5), now=START)
