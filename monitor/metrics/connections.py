@@ -1,12 +1,10 @@
 """The per-connection metrics, rendered here because there are tens of thousands of them.
 
-prometheus-client takes 126 ms to render 20,000 series, all in one go. Here the lines that depend on a
-connection's snapshot are rendered when it changes, and kept as bytes per family; the few that change with
-every sync are formatted at the scrape. A family is always rendered in one piece, so that a rename between two
-families never shows a series twice in one.
+prometheus-client takes 126 ms to render 20,000 series, all in one go. Here a connection's lines are kept as
+bytes, one piece for each family, and rendered again only once they changed; a scrape joins them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -42,28 +40,32 @@ class ConnectionView:
 
 
 class _Series:
-    """A connection's view and counters, with their rendered lines."""
+    """A connection's view and counters, with their rendered lines; None if they are to be rendered again."""
 
     __slots__ = (
-        "change_lines",
+        "_changes",
+        "_lines",
+        "_stable",
         "changes",
         "connection",
         "number_limit",
         "number_lines",
-        "stable",
         "syncs",
         "view",
     )
 
     view: ConnectionView
+    _lines: tuple[bytes, ...] | None
+    _stable: tuple[bytes, ...] | None
+    _changes: bytes | None
 
     def __init__(self, view: ConnectionView) -> None:
         self.syncs: dict[str, int] = {Outcome.OK: 0}
         self.changes: dict[str, int] = dict.fromkeys(ChangeKind, 0)
-        self._render(view)
+        self._take(view)
 
     def apply(self, view: ConnectionView) -> None:
-        """Take a new view; render only if its snapshot, names or numbers differ."""
+        """Take a new view; unless its snapshot, names or numbers differ, most lines stay as they are."""
         before = self.view
         if (
             view.counts is before.counts
@@ -73,22 +75,45 @@ class _Series:
             and view.numbers == before.numbers
         ):
             self.view = view
+            self._lines = None
         else:
-            self._render(view)
+            self._take(view)
 
-    def _render(self, view: ConnectionView) -> None:
+    def _take(self, view: ConnectionView) -> None:
         self.view = view
         self.connection = escape(view.name)
-        self.stable = tuple(_encode(lines(self.connection, view)) for _, lines in _STABLE)
-        self.change_lines: bytes | None = None
+        self._lines = self._stable = self._changes = None
         self.number_lines = b""
         self.number_limit = -1
 
-    def render_changes(self) -> bytes:
-        """Return the lines of the change counters, which seldom change."""
-        if self.change_lines is None:
-            self.change_lines = _encode(_labelled(CHANGES, self.connection, "change", self.changes))
-        return self.change_lines
+    def count_sync(self, outcome: Outcome) -> None:
+        """Count a sync."""
+        self.syncs[outcome] = self.syncs.get(outcome, 0) + 1
+        self._lines = None
+
+    def count_change(self, kind: ChangeKind, n: int) -> None:
+        """Count changes."""
+        self.changes[kind] += n
+        self._lines = self._changes = None
+
+    @property
+    def is_rendered(self) -> bool:
+        """Whether `lines` has nothing to render."""
+        return self._lines is not None
+
+    def lines(self) -> tuple[bytes, ...]:
+        """Return the lines of each of `_FAMILIES`."""
+        if self._lines is None:
+            if self._stable is None:
+                self._stable = self._render(_STABLE)
+            if self._changes is None:
+                self._changes = _labelled(CHANGES, self.connection, "change", self.changes)
+            syncs = _labelled(SYNCS, self.connection, "outcome", self.syncs)
+            self._lines = (syncs, self._changes, *self._render(_VOLATILE), *self._stable)
+        return self._lines
+
+    def _render(self, families: Sequence[tuple[Family, "_Lines"]]) -> tuple[bytes, ...]:
+        return tuple([lines(self.connection, self.view) for _, lines in families])
 
     def render_numbers(self, limit: int) -> bytes:
         """Return the lines of up to `limit` numbers, rendered again only if they or the limit changed."""
@@ -158,38 +183,39 @@ class ConnectionFamilies:
         """Count a sync; one that ends after its connection was removed is not counted."""
         series = self._series.get(identity)
         if series is not None:
-            series.syncs[outcome] = series.syncs.get(outcome, 0) + 1
+            series.count_sync(outcome)
 
     def count_change(self, identity: str, kind: ChangeKind, n: int) -> None:
         """Count changes; those of a removed connection are not counted."""
         series = self._series.get(identity)
         if series is not None:
-            series.changes[kind] += n
-            series.change_lines = None
+            series.count_change(kind, n)
 
     def prepare(self) -> Iterator[None]:
         """Render what changed since the last scrape, at the first one all; yield after each connection."""
         for series in list(self._series.values()):
-            if series.change_lines is None:
-                series.render_changes()
+            if not series.is_rendered:
+                series.lines()
                 yield
 
     def render(self) -> Iterator[tuple[Family, bytes]]:
-        """Yield each family with its lines; connections may come and go between two of them."""
-        syncs = [_labelled(SYNCS, one.connection, "outcome", one.syncs) for one in self._series.values()]
-        yield SYNCS, _encode("".join(syncs))
-        yield CHANGES, b"".join([series.render_changes() for series in self._series.values()])
-        if self.hidden():
-            return
-        for family, line in _VOLATILE:
-            yield family, _encode("".join([line(one.connection, one.view) for one in self._series.values()]))
-        for index, (family, _) in enumerate(_STABLE):
-            yield family, b"".join([series.stable[index] for series in self._series.values()])
+        """Yield each family with its lines, all as they are at the first one."""
+        every = list(self._series.values())
+        shown = _COUNTERS if self.hidden() else _FAMILIES
+        rows, numbers = [series.lines() for series in every], self._numbers(every)
+        for place, family in enumerate(shown):
+            yield family, b"".join([lines[place] for lines in rows])
+        if shown is _FAMILIES:
+            yield NUMBER_STATE, b"".join(numbers)
+
+    def _numbers(self, every: Sequence[_Series]) -> list[bytes]:
+        """Return the lines of as many numbers as may have some."""
         left, numbers = self.max_number_series, []
-        for series in self._series.values():
-            numbers.append(series.render_numbers(left))
-            left -= series.number_limit
-        yield NUMBER_STATE, b"".join(numbers)
+        for series in every:
+            if series.view.numbers:
+                numbers.append(series.render_numbers(left))
+                left -= series.number_limit
+        return numbers
 
 
 def _encode(lines: str) -> bytes:
@@ -197,21 +223,21 @@ def _encode(lines: str) -> bytes:
     return lines.encode(errors="replace")
 
 
-def _labelled(family: Family, connection: str, label: str, values: Mapping[str, int]) -> str:
+def _labelled(family: Family, connection: str, label: str, values: Mapping[str, int]) -> bytes:
     head = f'{family.name}{{connection="{connection}",{label}="'
-    return "".join([f'{head}{escape(value)}"}} {count}\n' for value, count in values.items()])
+    return _encode("".join([f'{head}{escape(value)}"}} {count}\n' for value, count in values.items()]))
 
 
-_Lines = Callable[[str, ConnectionView], str]
+_Lines = Callable[[str, ConnectionView], bytes]
 """Writes a family's lines for a connection, whose name is escaped already."""
 
 
 def _of_view(family: Family, read: Callable[[ConnectionView], float | None]) -> tuple[Family, _Lines]:
     head = f'{family.name}{{connection="'
 
-    def line(connection: str, view: ConnectionView) -> str:
+    def line(connection: str, view: ConnectionView) -> bytes:
         value = read(view)
-        return "" if value is None else f'{head}{connection}"}} {value}\n'
+        return b"" if value is None else _encode(f'{head}{connection}"}} {value}\n')
 
     return family, line
 
@@ -223,16 +249,16 @@ def _of_counts(family: Family, read: Callable[[Counts], int]) -> tuple[Family, _
 def _of_labels(
     family: Family, label: str, read: Callable[[Counts], Mapping[str, int]]
 ) -> tuple[Family, _Lines]:
-    def lines(connection: str, view: ConnectionView) -> str:
-        return "" if view.counts is None else _labelled(family, connection, label, read(view.counts))
+    def lines(connection: str, view: ConnectionView) -> bytes:
+        return b"" if view.counts is None else _labelled(family, connection, label, read(view.counts))
 
     return family, lines
 
 
-def _info(connection: str, view: ConnectionView) -> str:
+def _info(connection: str, view: ConnectionView) -> bytes:
     account, connection_id = escape(view.account), escape(view.connection_id or "")
     labels = f'connection="{connection}",account="{account}",connection_id="{connection_id}"'
-    return f"{INFO.name}{{{labels}}} 1\n"
+    return _encode(f"{INFO.name}{{{labels}}} 1\n")
 
 
 SYNCS = Family(
@@ -351,3 +377,7 @@ _VOLATILE = (
         lambda view: int(view.maintenance),
     ),
 )
+
+_COUNTERS = (SYNCS, CHANGES)
+_FAMILIES = (*_COUNTERS, *(family for family, _ in (*_VOLATILE, *_STABLE)))
+"""All but that of the numbers, in the order of a page."""

@@ -28,7 +28,7 @@ _DELAY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _EPISODE_BUCKETS_S = (60, 300, 900, 1800, 3600, 4 * 3600, 12 * 3600, 86400, 3 * 86400, 7 * 86400)
 
 _VISITS_PER_TURN = 5000
-_CHANGED_PER_TURN = 1000
+_CHANGED_PER_TURN = 500
 """Connections rendered between two turns of the event loop: a few milliseconds."""
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import zlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from monitor.metrics import Metrics
 from monitor.metrics.exposition import accepts_gzip
@@ -22,19 +22,26 @@ def metrics_routes(metrics: Metrics) -> APIRouter:
     async def show(request: Request) -> Response:
         content_type, pieces = await metrics.render(accept=_joined(request, "accept"))
         headers = {"content-type": content_type, "vary": "accept, accept-encoding"}
-        if not accepts_gzip(_joined(request, "accept-encoding")):
-            return Response(b"".join(pieces), headers=headers)
-        # zlib lets go of the interpreter while it works, so the thread does not hold up the loop.
-        body = await asyncio.to_thread(compress, pieces)
-        return Response(body, headers=headers | {"content-encoding": "gzip"})
+        if accepts_gzip(_joined(request, "accept-encoding")):
+            # zlib lets go of the interpreter while it works, so the thread does not hold up the loop.
+            pieces = await asyncio.to_thread(compress, pieces)
+            headers["content-encoding"] = "gzip"
+        headers["content-length"] = str(sum(map(len, pieces)))
+        # Megabytes at once would hold up the loop.
+        return StreamingResponse(_each(pieces), headers=headers)
 
     return router
 
 
-def compress(pieces: Sequence[bytes]) -> bytes:
+def compress(pieces: Sequence[bytes]) -> list[bytes]:
     """Return the pieces as one gzip stream; level 1, since the next scrape comes in seconds."""
     gzip = zlib.compressobj(1, wbits=_GZIP)
-    return b"".join([*(gzip.compress(piece) for piece in pieces), gzip.flush()])
+    return [*map(gzip.compress, pieces), gzip.flush()]
+
+
+async def _each(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 def _joined(request: Request, header: str) -> str:

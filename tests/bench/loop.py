@@ -34,10 +34,13 @@ async def scrape(bench: Bench) -> Sequence[Measured]:
         async with daemon(bench, url, fleet, store=store) as (child, page):
             await watch(bench, bench.pick(10.0, 0.5), "settling")
             cost_ms, size_bytes = await request(child, f"{page}metrics", times)
+            packed_ms, _ = await request(child, f"{page}metrics", times, coding="gzip")
             await child.ask("watch")
             await request(child, f"{page}metrics", times)
+            await request(child, f"{page}metrics", times, coding="gzip")
             stalls_s = await child.ask("stalls")
     return [
+        Measured(value=packed_ms),
         Measured(value=cost_ms),
         Measured(value=size_bytes / 1_000_000),
         Measured(value=max(stalls_s) * 1000, detail=f"p99 {percentile(stalls_s, _P99) * 1000:.1f} ms"),

@@ -170,10 +170,10 @@ async def costs_ms(bench: Bench, *counted: Counted) -> list[float]:
     ]
 
 
-async def request(child: Child, url: str, times: int) -> tuple[float, int]:
+async def request(child: Child, url: str, times: int, *, coding: str = "identity") -> tuple[float, int]:
     """Return the CPU milliseconds of a request to a daemon, and the size of what it answers."""
-    plain = {"accept-encoding": "identity"}
-    async with httpx.AsyncClient(trust_env=False, timeout=60, headers=plain) as client:
+    headers = {"accept-encoding": coding}
+    async with httpx.AsyncClient(trust_env=False, timeout=60, headers=headers) as client:
         await client.get(url)
         before = await child.usage()
         for _ in range(times):

@@ -14,6 +14,7 @@ from monitor.drift.alert import Kind, Severity
 from monitor.drift.snapshot import INVENTORY_KINDS, ChangeKind, Counts
 from monitor.errors import Outcome
 from monitor.metrics import ConnectionView, Metrics
+from monitor.metrics.connections import ConnectionFamilies
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -414,17 +415,31 @@ async def test_render_of_many_connections_lets_others_run() -> None:
     assert first >= len(turns) - first + 3
 
 
-async def test_connection_removed_during_a_scrape_leaves_whole_families() -> None:
-    """A connection that goes while its metrics are rendered is missing from the families that follow."""
+async def test_scrape_shows_all_families_as_of_one_moment() -> None:
+    """A connection that goes while its metrics are joined is in each family still, its successor in none."""
     metrics = build()
     for number in range(3000):
         metrics.set_connection(replace(NEW, identity=str(number), name=f"c{number}"))
     await metrics.render(accept="")
     scraping = asyncio.create_task(metrics.render(accept=""))
     await asyncio.sleep(0)
-    metrics.remove_connection("7")
+    metrics.set_connection(replace(NEW, identity="7th", name="c7", held=True))
     _, pieces = await scraping
     body = b"".join(pieces).decode()
-    assert 'voicelink_changes_total{connection="c7",change="added"} 0' in body
-    assert 'voicelink_connection_info{connection="c7",' not in body
-    assert 'voicelink_connection_info{connection="c8",' in body
+    for series in ('changes_total{connection="c7",change="added"} 0', 'sync_held{connection="c7"} 0'):
+        assert body.count(f"voicelink_{series}\n") == 1
+    assert body.count('voicelink_sync_held{connection="c7"}') == 1
+    assert (await scrape(metrics))[key("voicelink_sync_held", connection="c7")] == 1
+
+
+def test_scrape_renders_only_what_changed() -> None:
+    """The lines of a connection whose view and counters stayed are those of the last scrape."""
+    families = ConnectionFamilies(max_number_series=0)
+    for number in range(3):
+        families.set(replace(VIEW, identity=str(number), name=f"c{number}"))
+    assert len(list(families.prepare())) == 3
+    families.set(replace(VIEW, identity="0", name="c0", held=True))
+    families.count_sync("1", Outcome.OK)
+    families.count_change("1", ChangeKind.ADDED, 1)
+    assert len(list(families.prepare())) == 2
+    assert list(families.prepare()) == []
