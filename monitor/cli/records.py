@@ -39,7 +39,7 @@ from monitor.store.alert_lists import alert_bodies
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.export import ALERT_COLUMNS, CHANGE_COLUMNS, PROBLEM_COLUMNS, values_of
-from monitor.store.history import change_rows
+from monitor.store.history import change_rows, period
 from monitor.store.outbox import receiver_rows
 from monitor.store.paging import Page
 from monitor.store.queries import delivery_rows, problems
@@ -96,8 +96,8 @@ def drift(
       voicelink-monitor drift --status alerting --since 2h --format json
       voicelink-monitor drift --format csv
     """
-    filters = {"connection": connection, "state": state, "status": status}
-    _list(ctx, _DRIFT, filters, since, limit, format)
+    filters = {"connection": connection, "state": state, "status": status, "since": _at(since)}
+    _list(ctx, _DRIFT, filters, limit, format)
 
 
 def changes(
@@ -108,6 +108,15 @@ def changes(
         ChangeKind | None, typer.Option("--change", "--status", help="Only changes of this kind.")
     ] = None,
     since: SinceOption = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="WHEN", help="Like --since, to go with --to; of both, the later counts."
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="WHEN", help="Only until then, written like --since.")
+    ] = None,
     limit: LimitOption = None,
     format: ListFormatOption = ListFormat.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
@@ -121,11 +130,16 @@ def changes(
 
     Examples:
       voicelink-monitor changes --since 24h
+      voicelink-monitor changes --from 2026-01-30 --to 2026-01-31T09:00:00Z
       voicelink-monitor changes --connection acme-sales --change removed
       voicelink-monitor changes --since 30d --format csv
     """
-    filters = {"connection": connection, "state": state, "change": change}
-    _list(ctx, _CHANGES, filters, since, limit, format)
+    now = SystemClock().now()
+    bounds = period(
+        since=since_at(since, now), start=since_at(start, now, "--from"), until=since_at(until, now, "--to")
+    )
+    filters = {"connection": connection, "state": state, "change": change, **bounds}
+    _list(ctx, _CHANGES, filters, limit, format)
 
 
 def alerts(
@@ -151,8 +165,14 @@ def alerts(
       voicelink-monitor alerts --since 7d --format json
       voicelink-monitor alerts --status resolved --format csv
     """
-    filters = {"connection": connection, "state": state, "kind": kind, "status": status}
-    _list(ctx, _ALERTS, filters, since, limit, format)
+    filters = {
+        "connection": connection,
+        "state": state,
+        "kind": kind,
+        "status": status,
+        "since": _at(since),
+    }
+    _list(ctx, _ALERTS, filters, limit, format)
 
 
 def deliveries(
@@ -217,21 +237,29 @@ def deliveries(
         return
     if status not in (None, "pending", "delivered", "dead", "closed"):
         raise typer.BadParameter("must be pending, delivered, dead or closed", param_hint="--status")
-    filters = {"connection": connection, "state": state, "receiver": receiver, "status": status}
-    _list(ctx, _DELIVERIES, filters, since, limit, ListFormat(format))
+    filters = {
+        "connection": connection,
+        "state": state,
+        "receiver": receiver,
+        "status": status,
+        "since": _at(since),
+    }
+    _list(ctx, _DELIVERIES, filters, limit, ListFormat(format))
+
+
+def _at(since: str | None) -> datetime | None:
+    return since_at(since, SystemClock().now())
 
 
 def _list(
     ctx: typer.Context,
     listing: Listing,
     filters: Mapping[str, Any],
-    since: str | None,
     limit: int | None,
     form: ListFormat,
 ) -> None:
     shell, terminal = shell_of(ctx), shell_of(ctx).terminal
-    every = {**filters, "since": since_at(since, SystemClock().now())}
-    given = {name: value for name, value in every.items() if value is not None}
+    given = {name: value for name, value in filters.items() if value is not None}
     config = config_of(shell)
     if form is ListFormat.CSV:
         notes = asyncio.run(_export(config, terminal, listing, given, limit))
@@ -313,6 +341,7 @@ _NOTHING = {
     "receiver": 'no {noun} to receiver "{value}"',
     "state": 'no {noun} with state or issue "{value}"',
     "since": "no {noun} since {value}",
+    "until": "no {noun} until {value}",
     "change": 'no {noun} of kind "{value}"',
     "kind": 'no {noun} of kind "{value}"',
 }

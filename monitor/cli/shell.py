@@ -93,8 +93,8 @@ async def store_of(config: Config) -> AsyncIterator[Database]:
         yield database
 
 
-def since_at(value: str | None, now: datetime) -> datetime | None:
-    """Return the instant that `--since` means.
+def since_at(value: str | None, now: datetime, option: str = "--since") -> datetime | None:
+    """Return the instant that `--since`, or another option like it, means.
 
     Raises:
         typer.BadParameter: It is neither a duration nor a time.
@@ -109,7 +109,7 @@ def since_at(value: str | None, now: datetime) -> datetime | None:
         at = datetime.fromisoformat(value)
     except ValueError:
         raise typer.BadParameter(
-            'use a duration like "2h", or a time like 2026-01-31T09:00:00Z', param_hint="--since"
+            'use a duration like "2h", or a time like 2026-01-31T09:00:00Z', param_hint=option
         ) from None
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 

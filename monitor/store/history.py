@@ -26,7 +26,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.clock import rfc3339
 from monitor.drift.naming import moved
+from monitor.errors import Refused
 from monitor.store.changes import RECORDED, WITH_PATTERN, change_row
 from monitor.store.claims import sync_id
 from monitor.store.inventory import escaped
@@ -41,6 +43,22 @@ _EVER = datetime.fromtimestamp(0, UTC)
 Conditions = Sequence[ColumnElement[bool]]
 
 
+def period(
+    *, since: datetime | None = None, start: datetime | None = None, until: datetime | None = None
+) -> dict[str, datetime]:
+    """Return the bounds of a question about changes as the filters `since` and `until`.
+
+    `start` is another `since`, of which the later counts.
+
+    Raises:
+        Refused: The end is before the beginning.
+    """
+    first = max((at for at in (since, start) if at is not None), default=None)
+    if first is not None and until is not None and until < first:
+        raise Refused(f"this ends before it begins: {rfc3339(first)} is after {rfc3339(until)}")
+    return {name: at for name, at in (("since", first), ("until", until)) if at is not None}
+
+
 async def change_rows(
     tx: AsyncConnection,
     *,
@@ -48,10 +66,13 @@ async def change_rows(
     state: str | None = None,
     change: str | None = None,
     since: datetime | None = None,
+    until: datetime | None = None,
     limit: int = LIMIT,
     after: str | None = None,
 ) -> Page[ChangeRow]:
     """Return recorded changes, newest first; `state` matches the state or an issue before or after.
+
+    Both `since` and `until` are among the instants.
 
     Raises:
         BadCursor: `after` is not a valid cursor.
@@ -59,7 +80,7 @@ async def change_rows(
     before = parts_of(after, tuple[Instant, RowId]) if after is not None else None
 
     def wanted(table: FromClause) -> Conditions:
-        found = [table.c.at >= since] if since is not None else []
+        found = _from_to(table, since, until)
         if before is not None:
             at = literal(before[0], UtcDateTime)
             found += [table.c.at <= at, or_(table.c.at < at, table.c.id < before[1])]
@@ -95,6 +116,11 @@ async def _alike(
         word = msgspec.json.encode(state.casefold()).decode()
         found.append(type_coerce(patterns.c.words, Text).like(f"%{escaped(word)}%", escape="\\"))
     return found
+
+
+def _from_to(table: FromClause, since: datetime | None, until: datetime | None) -> list[ColumnElement[bool]]:
+    found = [table.c.at >= since] if since is not None else []
+    return found + ([table.c.at <= until] if until is not None else [])
 
 
 _OTHERS = changes.alias()
@@ -150,6 +176,7 @@ async def happenings(
     state: str | None = None,
     change: str | None = None,
     since: datetime | None = None,
+    until: datetime | None = None,
     at: datetime | None = None,
     identity: str | None = None,
     shown: int = 20,
@@ -166,6 +193,7 @@ async def happenings(
         state: Only this state or issue, before or after.
         change: Only changes of this kind.
         since: Only what was found then or later.
+        until: Only what was found then or earlier.
         at: Only what was found at this instant.
         identity: Only of the connection with this identity.
         shown: How many numbers each holds at most.
@@ -179,7 +207,7 @@ async def happenings(
     before = parts_of(after, tuple[Instant])[0] if after is not None else None
     found: list[Happening] = []
     while len(found) <= limit:
-        instants = await _instants(tx, like_these, since=since, at=at, before=before)
+        instants = await _instants(tx, like_these, since=since, until=until, at=at, before=before)
         if not instants:
             break
         found += await _counted(tx, instants, like_these)
@@ -198,13 +226,14 @@ async def _instants(
     like_these: Conditions,
     *,
     since: datetime | None,
+    until: datetime | None,
     at: datetime | None,
     before: datetime | None,
 ) -> Sequence[datetime]:
     """Return the newest instants at which something was found."""
 
     def wanted(table: FromClause) -> Conditions:
-        found = [table.c.at >= since] if since is not None else []
+        found = _from_to(table, since, until)
         found += [table.c.at == at] if at is not None else []
         return found + ([table.c.at < literal(before, UtcDateTime)] if before is not None else [])
 

@@ -73,7 +73,7 @@ _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
     ),
     404: ("Nothing has this name.", "no connection has this name", {}),
     409: (
-        "The connection is being synced already, or the alert has ended.",
+        "The connection is being synced already, the alert has ended, or a time ends before it begins.",
         "acme-sales is being synced right now; try again in a moment",
         _RETRY_AFTER,
     ),

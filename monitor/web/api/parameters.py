@@ -13,6 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 from monitor.drift.alert import Kind, Severity, Status
 from monitor.drift.snapshot import ChangeKind
 from monitor.store.actions import Action
+from monitor.store.history import period
 from monitor.store.paging import CURSOR_LENGTH
 from monitor.store.rows import SyncStatus
 from monitor.store.tables import CLOSED, DEAD, DELIVERED, PENDING
@@ -169,7 +170,26 @@ class ChangesParameters(ListParameters):
     )
     change: ChangeKind | _Absent = Field(None, description="Only changes of this kind.")
     since: Instant = Field(None, description=_SINCE.format(what="what was found"), examples=[_AN_INSTANT])
+    start: Instant = Field(
+        None,
+        alias="from",
+        description="Like `since`, to go with `to`; of both, the later counts.",
+        examples=[_AN_INSTANT],
+    )
+    until: Instant = Field(
+        None, alias="to", description="Only what was found then or earlier.", examples=[_AN_INSTANT]
+    )
     format: AsFormat = Format.JSON
+
+    def filters(self) -> dict[str, Any]:
+        """Return what was given.
+
+        Raises:
+            Refused: The end is before the beginning.
+        """
+        given = super().filters()
+        bounds = {name: given.pop(name) for name in ("since", "start", "until") if name in given}
+        return given | period(**bounds)
 
 
 class AlertsParameters(ListParameters):

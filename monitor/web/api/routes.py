@@ -207,8 +207,10 @@ class Api:
 
     async def changes(self, asked: Annotated[ask.ChangesParameters, Query()]) -> Listing[ChangeRow]:
         """What changed from sync to sync, newest first."""
+        with _problems():
+            filters = asked.filters()
         async with self.sources.read() as tx:
-            return listing_of(await change_rows(tx, **asked.filters()))
+            return listing_of(await change_rows(tx, **filters))
 
     async def alerts(self, asked: Annotated[ask.AlertsParameters, Query()]) -> Listing[AlertBody]:
         """Alerts as they are now, the latest started first."""
@@ -314,7 +316,7 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
         ("/connections/{name}", "getConnection", api.connection, (404,)),
         ("/numbers", "listNumbers", api.numbers, ()),
         ("/numbers/{number}", "getNumber", api.number, (404,)),
-        ("/changes", "listChanges", api.changes, ()),
+        ("/changes", "listChanges", api.changes, (409,)),
         ("/alerts", "listAlerts", api.alerts, ()),
         ("/alerts/{alert_id}", "getAlert", api.alert, (404,)),
         ("/deliveries", "listDeliveries", api.deliveries, ()),

@@ -65,13 +65,14 @@ def choice(query: Mapping[str, str], name: str, kind: type[E]) -> E | None:
 
 
 def instant_of(name: str, value: str) -> datetime:
-    """Return the instant that a parameter names.
+    """Return the instant that a parameter names; without an offset, as a form sends it, in UTC.
 
     Raises:
         HTTPException: It names none.
     """
     try:
-        return datetime.fromisoformat(value).astimezone(UTC)
+        at = datetime.fromisoformat(value)
+        return at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name}: must be a time") from None
 
@@ -87,6 +88,8 @@ def change_filters(query: Mapping[str, str]) -> dict[str, str | None]:
         "state": text(query, "state"),
         "change": choice(query, "change", ChangeKind),
         "since": choice(query, "since", Span),
+        "from": text(query, "from"),
+        "to": text(query, "to"),
         "at": text(query, "at"),
     }
 

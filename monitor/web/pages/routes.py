@@ -3,7 +3,7 @@
 import functools
 import glob
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -18,7 +18,7 @@ from monitor.store import queries
 from monitor.store.alert_lists import alert_bodies
 from monitor.store.availability import Gap, gaps_since
 from monitor.store.changes import drift_moves
-from monitor.store.history import happenings
+from monitor.store.history import happenings, period
 from monitor.store.paging import Page
 from monitor.store.requests import owner_named
 from monitor.store.rows import NumberRow, Problem
@@ -184,16 +184,13 @@ async def changes_page(sources: Sources, status: MonitorStatus, request: Request
     Raises:
         HTTPException: The request cannot be read.
         BadCursor: The cursor is not valid.
+        Refused: The end is before the beginning.
         StoreUnavailable: The store is unavailable.
     """
     query = request.query_params
     after, given = cursor(query), change_filters(query)
     actions_after = cursor(query, "actions_after")
-    filters: dict[str, Any] = {name: value for name, value in given.items() if value}
-    if "since" in filters:
-        filters["since"] = sources.clock.now() - Span(filters["since"]).length
-    if "at" in filters:
-        filters["at"] = instant_of("at", filters["at"])
+    filters = _change_filters(given, sources.clock.now())
     async with sources.read() as tx:
         shown = _NUMBERS_OF_A_SYNC if given["at"] else _NUMBERS_OF_A_CHANGE
         page = await happenings(tx, **filters, shown=shown, limit=CHANGES, after=after)
@@ -204,7 +201,7 @@ async def changes_page(sources: Sources, status: MonitorStatus, request: Request
     return PageView(
         template="changes.html",
         values={
-            "since": filters.get("since"),
+            "bounds": {name: filters.get(name) for name in ("since", "until")},
             "given": given,
             "days": timeline(page.rows),
             "nothing": nothing,
@@ -220,6 +217,15 @@ async def changes_page(sources: Sources, status: MonitorStatus, request: Request
     )
 
 
+def _change_filters(given: Mapping[str, str | None], now: datetime) -> dict[str, Any]:
+    """Return the filters of the query that were given."""
+    at = {name: instant_of(name, text) for name in ("from", "to", "at") if (text := given[name])}
+    since = now - Span(given["since"]).length if given["since"] else None
+    same = {name: given[name] for name in ("connection", "state", "change") if given[name]}
+    bounds = period(since=since, start=at.get("from"), until=at.get("to"))
+    return {**same, **bounds, **({"at": at["at"]} if "at" in at else {})}
+
+
 async def _why_nothing(
     tx: AsyncConnection, status: MonitorStatus, given: Mapping[str, str | None], filters: Mapping[str, Any]
 ) -> list[str]:
@@ -231,12 +237,16 @@ async def _why_nothing(
         "state": "No changes are recorded from or to “{}”.",
         "change": "No changes of kind “{}” are recorded.",
         "since": "No changes are recorded within the last {}.",
+        "until": "No changes are recorded until {}.",
         "at": "No changes are recorded at {}.",
     }
+    shown = {**given, "since": given["since"] or given["from"], "until": given["to"]}
+    if given["from"]:
+        words["since"] = "No changes are recorded since {}."
     if given["connection"] and not _is_name(given["connection"], status):
         words["connection"] = "No connection matches “{}”."
     alone = [
-        words[name].format(given[name])
+        words[name].format(shown[name])
         for name, value in filters.items()
         if not (await happenings(tx, limit=1, **{name: value})).rows
     ]

@@ -28,7 +28,8 @@ def build_templates() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    templates.filters |= {"instant": instant, "iso": iso, "path": path, "glob": glob.escape}
+    templates.filters |= {"instant": instant, "iso": iso, "local": local}
+    templates.filters |= {"path": path, "glob": glob.escape}
     templates.filters |= {"shared": shared, "moves": moves, "percent": percent}
     templates.globals |= {
         "age": age,
@@ -53,6 +54,11 @@ def instant(at: datetime | str) -> str:
 def iso(at: datetime | str) -> str:
     """Return an instant for programs: `2026-01-31T09:15:00Z`."""
     return _aware(at).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def local(at: datetime) -> str:
+    """Return an instant as a field of a form takes it, in UTC: `2026-01-31T09:15:00`."""
+    return iso(at).removesuffix("Z")
 
 
 def age(at: datetime | str, now: datetime) -> str:

@@ -128,6 +128,8 @@ FILTERS: tuple[dict[str, Any], ...] = (
     {"state": "nothing"},
     {"change": "appeared"},
     {"since": NOW + 20 * MINUTE},
+    {"since": NOW + 10 * MINUTE, "until": NOW + 20 * MINUTE},
+    {"state": "expired", "until": NOW + 20 * MINUTE},
     {"connection": "*e*", "state": "expired", "change": "changed", "since": NOW + 5 * MINUTE},
 )
 
@@ -140,7 +142,7 @@ def matches(name: str, at: datetime, change: Change, wanted: dict[str, Any]) -> 
         fnmatchcase(name, wanted.get("connection", "*"))
         and ("state" not in wanted or wanted["state"] in words)
         and wanted.get("change", change.kind) == change.kind
-        and at >= wanted.get("since", NOW)
+        and wanted.get("since", at) <= at <= wanted.get("until", at)
     )
 
 

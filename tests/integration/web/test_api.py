@@ -143,6 +143,9 @@ async def test_pages_hold_each_item_once(api: httpx.AsyncClient, path: str, coun
         ("changes", {"change": "removed"}, 0),
         ("changes", {"since": "2026-03-01T17:30:00+05:30"}, 12),
         ("changes", {"since": "2026-03-01T12:00:00.001Z"}, 0),
+        ("changes", {"from": "2026-03-01T12:00:00Z", "to": "2026-03-01T12:00:00Z"}, 12),
+        ("changes", {"to": "2026-03-01T11:59:59Z"}, 0),
+        ("changes", {"from": "2026-03-01T11:59:59Z", "since": "2026-03-01T12:00:00.001Z"}, 0),
         ("alerts", {"severity": "critical"}, 6),
         ("alerts", {"status": "firing", "kind": "drift", "connection": "acme-sales"}, 12),
         ("alerts", {"kind": "sync_stale"}, 0),
@@ -178,6 +181,7 @@ async def test_filters_narrow(api: httpx.AsyncClient, path: str, filters: dict[s
         ("changes", "since=2026-01-31T09:15:00", "since", "with its offset"),
         ("changes", "since=0001-01-01T00:00:00%2B14:00", "since", "an instant"),
         ("changes", "since=1700000000", "since", "an instant"),
+        ("changes", "from=noon", "from", "like 2026-01-31T09:15:00Z"),
         ("connections/%00", "", "name", "must not contain control characters"),
         (f"connections/{'x' * 201}", "", "name", "at most 200 characters"),
     ],
@@ -191,6 +195,13 @@ async def test_wrong_parameter_is_named(
     problem = answer.json()
     assert (problem["title"], problem["status"], problem["parameter"]) == ("Bad Request", 400, parameter)
     assert words in problem["detail"]
+
+
+async def test_time_that_ends_before_it_begins_is_refused(api: httpx.AsyncClient) -> None:
+    """No change could be in it, and the question is meant otherwise."""
+    answer = await api.get("changes", params={"from": "2026-03-01T12:00:00Z", "to": "2026-03-01T11:00:00Z"})
+    assert (answer.status_code, answer.headers["content-type"]) == (409, PROBLEM)
+    assert "ends before it begins" in answer.json()["detail"]
 
 
 CURSORS = {

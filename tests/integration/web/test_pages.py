@@ -630,6 +630,9 @@ async def test_changes_are_filtered(site: Site) -> None:
             "state=EXPIRED": ["+200"],
             "change=resolved": ["+100"],
             "since=1h": ["+100"],
+            "from=2026-03-01T13:00": ["+100"],
+            "to=2026-03-01T14:00%2B01:00": ["+100", "+200"],
+            "from=2026-03-01T12:30&to=2026-03-01T13:00:00Z": [],
             "connection=name*": ["+100", "+100", "+200"],
             "connection=other": [],
         }.items():
@@ -646,6 +649,8 @@ async def test_changes_are_filtered(site: Site) -> None:
         ("/changes?state=EXPIRED", "No changes are recorded from or to “EXPIRED”."),
         ("/changes?change=removed", "No changes of kind “removed” are recorded."),
         ("/changes?since=1h", "No changes are recorded within the last 1h."),
+        ("/changes?from=2026-03-01T13:30", "No changes are recorded since 2026-03-01T13:30."),
+        ("/changes?to=2026-03-01T11:00&since=", "No changes are recorded until 2026-03-01T11:00."),
         ("/changes?connection=name*&change=removed", "No changes of kind “removed” are recorded."),
         ("/changes?connection=zzz&state=X", "No changes are recorded from or to “X”."),
         ("/changes?connection=name*&since=24h", '<li class="appeared">'),
@@ -710,6 +715,8 @@ async def test_changes_are_paged(site: Site) -> None:
         ("/changes?change=vanished", 400),
         ("/changes?after=eA", 400),
         ("/changes?at=noon", 400),
+        ("/changes?from=noon", 400),
+        ("/changes?from=2026-03-01T12:00&to=2026-03-01T11:59", 409),
         ("/?page=zero", 400),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from monitor.cli.main import build_group, run
+from monitor.cli.main import USAGE, build_group, run
 from monitor.drift.alert import encode_body
 from monitor.drift.snapshot import Change, ChangeKind, Number
 from monitor.store.changes import add_changes
@@ -80,3 +80,38 @@ def test_alerts_are_written_in_short(config: Path) -> None:
     [row] = written(config, "alerts")[0]
     assert (row["alert_id"], row["connections"], row["duration_s"]) == ("a1", "acme-sales", "")
     assert row["first_step"] == "Assign a bot."
+
+
+NOON = "2026-03-01T12:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (("--from", NOON, "--to", NOON), MANY),
+        (("--to", "2026-03-01T11:59"), 0),
+        (("--from", "2026-03-01T12:01", "--to", "2026-03-02"), 0),
+    ],
+)
+def test_changes_are_bounded_by_two_instants(config: Path, arguments: tuple[str, ...], found: int) -> None:
+    """Both are among those listed."""
+    assert len(written(config, "changes", *arguments)[0]) == found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ("--from", NOON, "--to", "2026-03-01"),
+            "this ends before it begins: 2026-03-01T12:00:00.000Z is after",
+        ),
+        (("--to", "noon"), "--to: use a duration"),
+    ],
+)
+def test_instants_that_make_no_sense_together_are_refused(
+    config: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    """It says what is wrong with them."""
+    out, err = io.StringIO(), io.StringIO()
+    assert run(("-c", str(config), "changes", *arguments), out, err, build_group) == USAGE
+    assert words in err.getvalue()
