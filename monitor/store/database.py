@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import AsyncAdaptedQueuePool, Connection, Engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
@@ -38,6 +38,8 @@ from monitor.store.trouble import Trouble, advised, is_broken, told_by, trouble_
 
 T = TypeVar("T")
 
+IN_MEMORY = "sqlite://"
+"""The URL of a database that is gone when it is closed."""
 _READERS = 4
 _TRIES = 4
 """How often a transaction is begun that others get in the way of."""
@@ -51,7 +53,7 @@ class Database:
     """One database: a single writer, and readers that it never blocks.
 
     Args:
-        url: `sqlite:///path` or `postgresql://…`.
+        url: `sqlite:///path`, `IN_MEMORY`, or `postgresql://…`.
 
     Raises:
         StartError: The driver is an extra that is not installed, or the URL cannot be read.
@@ -63,8 +65,9 @@ class Database:
         self._redactor = Redactor([Secret(url)])
         self._file = None if url.startswith(SCHEMES) else make_url(url).set(drivername="sqlite+aiosqlite")
         if self._file is not None:
-            self._writer = _embedded(self._file, pool_size=1, immediate=True)
-            self._readers = _embedded(self._file, pool_size=_READERS, immediate=False)
+            self._writer = self._readers = _embedded(self._file, pool_size=1, immediate=True)
+            if url != IN_MEMORY:  # which each connection would have another of
+                self._readers = _embedded(self._file, pool_size=_READERS, immediate=False)
         else:
             self._writer, self._readers = _postgres(url, self.shown)
         self._courier = Courier()
@@ -339,7 +342,8 @@ class Database:
 
 
 def _embedded(url: URL, *, pool_size: int, immediate: bool) -> AsyncEngine:
-    engine = create_async_engine(url, pool_size=pool_size, max_overflow=0)
+    pool = AsyncAdaptedQueuePool
+    engine = create_async_engine(url, poolclass=pool, pool_size=pool_size, max_overflow=0)
     _tune_sqlite(engine.sync_engine, immediate=immediate)
     return engine
 
