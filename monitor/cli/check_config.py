@@ -5,10 +5,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from monitor.cli.against_store import look_ahead, show_preview
 from monitor.cli.look import look_once
-from monitor.cli.shell import FormatOption, shell_of
+from monitor.cli.shell import FormatOption, Shell, shell_of
 from monitor.cli.sync import FAILED, described, show_looks
-from monitor.cli.terminal import Format, Terminal
+from monitor.cli.terminal import Format, Terminal, plain
 from monitor.clock import SystemClock
 from monitor.config import (
     AccountConfig,
@@ -20,7 +21,7 @@ from monitor.config import (
     requests_per_minute,
 )
 from monitor.config import config_schema as schema
-from monitor.daemon.app import rehearse
+from monitor.daemon.app import rehearsal
 from monitor.daemon.preconditions import examine
 from monitor.errors import MonitorError
 from monitor.http.client import Network
@@ -29,6 +30,9 @@ from monitor.http.client import Network
 def check_config(
     ctx: typer.Context,
     probe: Annotated[bool, typer.Option("--probe", help="Also sync each connection once.")] = False,
+    against_store: Annotated[
+        bool, typer.Option("--against-store", help="Also say what a reload would do now to what is open.")
+    ] = False,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
     """Validate the config, file and environment together, and show what it means.
@@ -38,17 +42,49 @@ def check_config(
     Values are never shown, least of all secrets. Not checked: whether the port is free, whether another
     daemon has the store open, and whether a PostgreSQL server answers.
 
+    With --against-store it reads the store of this config, also while the daemon runs, and says which alerts
+    a reload would end, open, or give another severity or other receivers, and how many drifting numbers it
+    would make quiet. It does what a reload does, to a copy in memory; nothing is sent, and nothing changes.
+    What the next syncs find is not part of it.
+
     Exit codes:
       0  the config can be used
-      2  the config cannot be used
+      2  the config cannot be used, or, with --against-store, there is no store yet
       3  a probe failed
 
     Examples:
       voicelink-monitor check-config
       voicelink-monitor check-config --probe
+      voicelink-monitor --config new.toml check-config --against-store
       voicelink-monitor --config new.toml check-config --format json
     """
     shell = shell_of(ctx)
+    config, network, found = _valid(shell, format)
+    would = asyncio.run(look_ahead(config, network, shell)) if against_store else None
+    looks = asyncio.run(look_once(config, network, [], shell)) if probe else []
+    if format is Format.JSON:
+        found |= {"config": config.public(), "accounts": _accounts(config)}
+        found |= plain(would) if would is not None else {}
+        found |= {"probe": [described(look) for look in looks]} if probe else {}
+        shell.terminal.json(found)
+    else:
+        _show(config, found["file"] or "the environment", shell.terminal)
+        if would is not None:
+            shell.terminal.line()
+            show_preview(would, shell.terminal)
+        if probe:
+            shell.terminal.line()
+            show_looks(looks, shell.terminal)
+    if not all(look.checked for look in looks):
+        raise typer.Exit(FAILED)
+
+
+def _valid(shell: Shell, wanted: Format) -> tuple[Config, Network, dict[str, Any]]:
+    """Return the config, how others are reached, and what there is to say about the file.
+
+    Raises:
+        MonitorError: The config cannot be used; that is said in JSON, too, if it is wanted.
+    """
     reading = examine(shell.config_file or find_config_file())
     problems = [*reading.problems, *reading.elsewhere]
     found: dict[str, Any] = {
@@ -62,24 +98,17 @@ def check_config(
     try:
         config = reading.valid()
         network = Network(process_environment())
-        asyncio.run(rehearse(config, network))
+        asyncio.run(_rehearse(config, network))
     except MonitorError as exc:
-        if format is Format.JSON:
+        if wanted is Format.JSON:
             shell.terminal.json(found | {"problems": problems or [str(exc)]})
         raise
-    looks = asyncio.run(look_once(config, network, [], shell)) if probe else None
-    if format is Format.JSON:
-        found |= {"config": config.public(), "accounts": _accounts(config)}
-        if looks is not None:
-            found["probe"] = [described(look) for look in looks]
-        shell.terminal.json(found)
-    else:
-        _show(config, reading.source or "the environment", shell.terminal)
-        if looks is not None:
-            shell.terminal.line()
-            show_looks(looks, shell.terminal)
-    if looks is not None and not all(look.checked for look in looks):
-        raise typer.Exit(FAILED)
+    return config, network, found
+
+
+async def _rehearse(config: Config, network: Network) -> None:
+    async with rehearsal(config, network):
+        pass
 
 
 def _accounts(config: Config) -> list[dict[str, Any]]:

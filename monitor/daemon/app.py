@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from structlog.typing import FilteringBoundLogger
 
 from monitor import __version__
-from monitor.clock import SystemClock
+from monitor.clock import Clock, SystemClock
 from monitor.config import Config, secrets_of
 from monitor.daemon.build import Parts, build
 from monitor.daemon.descriptors import raise_limit
@@ -26,6 +26,7 @@ from monitor.http.redactor import Redactor
 from monitor.lines import LineWriter
 from monitor.log import build_logger, route_standard_library
 from monitor.store.claims import free_leases
+from monitor.store.database import Database
 from monitor.store.outbox import free_delivery_leases
 from monitor.web.server import bind
 
@@ -131,18 +132,25 @@ async def _interrupt(starting: asyncio.Timeout, stop: asyncio.Event) -> None:
     starting.reschedule(asyncio.get_running_loop().time())
 
 
-async def rehearse(config: Config, network: Network) -> None:
-    """Make all that `run_daemon` makes before it takes the port and the store, and drop it again.
+@contextlib.asynccontextmanager
+async def rehearsal(
+    config: Config, network: Network, *, database: Database | None = None, clock: Clock | None = None
+) -> AsyncIterator[Parts]:
+    """Give all that `run_daemon` makes before it takes the port and the store; nothing of it runs.
 
-    What `monitor.daemon.preconditions` does not know of fails here.
+    What `monitor.daemon.preconditions` does not know of fails here. `database` and `clock` as of `build`.
 
     Raises:
         MonitorError: A daemon could not start.
     """
     with contextlib.closing(socket.socket()) as sock:
-        parts = build(config, sock=sock, log=build_logger("json", "error", io.StringIO()), network=network)
-        await parts.active.close()
-        await parts.database.close()
+        log = build_logger("json", "error", io.StringIO())
+        parts = build(config, sock=sock, log=log, network=network, database=database, clock=clock)
+        try:
+            yield parts
+        finally:
+            await parts.active.close()
+            await parts.database.close()
 
 
 def _share_one_heap() -> None:

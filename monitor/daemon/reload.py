@@ -30,7 +30,7 @@ from monitor.errors import ConfigError, MonitorError, StoreUnavailable
 from monitor.http.client import Network
 from monitor.log import set_level
 from monitor.metrics import Metrics
-from monitor.notify.alertmanager import PosterParts, Posters
+from monitor.notify.alertmanager import AlertmanagerReceiver, PosterParts, Posters
 from monitor.notify.drain import Drain
 from monitor.notify.log import LogReceiver
 from monitor.notify.test_alert import ReceiverTest
@@ -132,6 +132,11 @@ class ActiveConfig:
     def receivers(self) -> list[str]:
         """The names of the active receivers."""
         return self._made.receivers.names
+
+    @property
+    def alertmanagers(self) -> Sequence[AlertmanagerReceiver]:
+        """Those of the active receivers that are posted to."""
+        return self._made.receivers.alertmanagers
 
     @property
     def heartbeat(self) -> httpx.AsyncClient:

@@ -279,6 +279,8 @@ def _commands(config_file: Path) -> Mapping[str, str]:
     for line in (
         "check-config",
         "check-config --format json",
+        "check-config --against-store",
+        "check-config --against-store --format json",
         "config-schema",
         "connections --format json",
         "drift --format json",

@@ -271,6 +271,34 @@ async def test_without_a_store_commands_say_so(desk: Desk) -> None:
     assert [path.name for path in desk.folder.iterdir()] == ["config.toml"]
 
 
+async def test_check_config_tells_what_a_reload_then_does(desk: Desk) -> None:
+    """With a daemon on the store: which alert would end, and the daemon's own reload ends it just so."""
+    number, config = remove_routing(desk), desk.folder / "config.toml"
+    asked = ("check-config", "--against-store")
+    missing = await desk.run(*asked, "--format", "json")
+    assert (missing.code, missing.out) == (2, "")
+    assert "the daemon creates it when it first starts" in missing.err
+    async with desk.daemon() as daemon:
+        [alert] = await desk.until("alerts", "--status", "firing")
+        same = await desk.run(*asked)
+        assert (same.code, same.err) == (0, "")
+        assert "Nothing that is open would end or change, and nothing would open." in same.out
+        assert NAMES[0] in same.out  # what the config means is shown, too
+        config.write_text(f'{config.read_text()}\n[[ignore]]\nnumber = "+{number}"\nreason = "spare"\n')
+        would = (await desk.run(*asked, "--format", "json")).data
+        assert [(each["alert_id"], each["reason"]) for each in would["ends"]] == [
+            (alert["alert_id"], "ignored")
+        ]
+        assert (would["opens"], would["changes"], would["silences_numbers"]) == ([], [], 1)
+        told = await desk.run(*asked)
+        assert "It would make 1 drifting number quiet." in told.out
+        assert "1 alert would end:" in told.out
+        assert alert["alert_id"] in told.out
+        assert (await desk.run("reload", str(daemon.pid))).code == 0
+        [ended] = await desk.until("alerts", "--status", "resolved")
+        assert (ended["alert_id"], ended["resolution"]) == (alert["alert_id"], "ignored")
+
+
 NOTHING = {
     f"drift --connection {NAMES[1]}": f'no numbers in trouble for connections matching "{NAMES[1]}"',
     "drift --status ending": 'no numbers in trouble with status "ending"',
