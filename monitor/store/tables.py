@@ -260,7 +260,6 @@ alerts = Table(
     Column("grown_at", UtcDateTime),
     Column("tells_at", UtcDateTime),
     Index("alerts_cause", "account", "kind", "state", "started_at"),
-    Index("alerts_part_of", "part_of"),
     Index("alerts_tells", "tells_at"),
     # All that alerts are looked for by: their rows are large, and only those that are shown are read.
     Index(
@@ -310,10 +309,13 @@ Index("alerts_resolved", alerts.c.resolved_at, sqlite_where=_is_over, postgresql
 # They have the columns of their conditions too: SQLite looks those up in the row otherwise.
 Index(
     "alerts_about",
-    *(alerts.c[name] for name in ("connection", "severity", "resolved_at")),
+    *(alerts.c[name] for name in ("severity", "connection", "resolved_at")),
     sqlite_where=_is_open,
     postgresql_where=_is_open,
 )
+# Not of all others: without statistics SQLite takes them for few.
+_is_part = alerts.c.part_of.is_not(None)
+Index("alerts_part_of", alerts.c.part_of, sqlite_where=_is_part, postgresql_where=_is_part)
 _taken_on = _is_open & alerts.c.acknowledged_at.is_not(None)
 _TAKEN_ON = alerts.c.acknowledged_at, alerts.c.resolved_at
 Index("alerts_taken_on", *_TAKEN_ON, sqlite_where=_taken_on, postgresql_where=_taken_on)

@@ -64,7 +64,6 @@ async def _lengthen(database: Database, *, times: int) -> None:
         return
     async with database.write() as tx:
         await tx.execute(_OLDER, {"times": times})
-        await tx.execute(text("ANALYZE"))
 
 
 async def _costs(bench: Bench, site: Site, doing: str) -> Mapping[str, float]:

@@ -87,6 +87,7 @@ async def add_alerts(bench: Bench, store: str, many: int) -> None:
     bodies = _bodies(many)
     firing: dict[str, Any] = {"kind": BODY.kind, "account": BODY.account, "state": BODY.state or ""}
     firing |= {
+        "numbers": BODY.numbers_total,
         "status": Status.FIRING,
         "severity": BODY.severity,
         "version": 1,
@@ -99,7 +100,9 @@ async def add_alerts(bench: Bench, store: str, many: int) -> None:
         store,
         {
             alerts: [
-                {"id": body.alert_id, "scope": body.alert_id, "body": encode_body(body)} | firing
+                {"id": body.alert_id, "scope": body.alert_id, "connection": body.connection}
+                | {"body": encode_body(body)}
+                | firing
                 for body in bodies
             ],
             deliveries: [_delivery(body, now) | sent for body in bodies],
@@ -117,7 +120,12 @@ async def add_backlog(bench: Bench, store: str, many: int) -> None:
 
 
 def _bodies(many: int) -> list[AlertBody]:
-    return [msgspec.structs.replace(BODY, alert_id=f"alert-{each}") for each in range(many)]
+    return [
+        msgspec.structs.replace(
+            BODY, alert_id=f"alert-{each}", connection=f"acme-{each}", connections=[f"acme-{each}"]
+        )
+        for each in range(many)
+    ]
 
 
 def _delivery(body: AlertBody, now: datetime) -> dict[str, Any]:

@@ -330,10 +330,11 @@ def _alerts() -> None:
     op.create_index("alerts_cause", "alerts", ["account", "kind", "state", "started_at"], unique=False)
     listed = ["status", "started_at", "id", "kind", "severity", "state", "connection", "numbers", "part_of"]
     op.create_index("alerts_listed", "alerts", [*listed, "widespread", "resolved_at"], unique=False)
-    op.create_index("alerts_part_of", "alerts", ["part_of"], unique=False)
+    part = sa.text("part_of IS NOT NULL")
+    op.create_index("alerts_part_of", "alerts", ["part_of"], sqlite_where=part, postgresql_where=part)
     over, still = sa.text("resolved_at IS NOT NULL"), sa.text("resolved_at IS NULL")
     op.create_index("alerts_resolved", "alerts", ["resolved_at"], sqlite_where=over, postgresql_where=over)
-    about = ["connection", "severity", "resolved_at"]
+    about = ["severity", "connection", "resolved_at"]
     op.create_index("alerts_about", "alerts", about, sqlite_where=still, postgresql_where=still)
     taken = sa.text("resolved_at IS NULL AND acknowledged_at IS NOT NULL")
     on = ["acknowledged_at", "resolved_at"]
