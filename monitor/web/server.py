@@ -18,6 +18,7 @@ from monitor.web.listener import ConnectionMetrics, Limits, Listener
 from monitor.web.tls import Certificate
 
 _FIRST_UNPRIVILEGED = 1024
+_DATE_S = 1.0
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -180,7 +181,7 @@ class WebServer:
         if self._task is None:
             self._sock.close()
             return
-        self._server.should_exit = True
+        self._server.ending.set()
         try:
             await self._task
         finally:
@@ -194,7 +195,7 @@ class _EmbeddedServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, listener: Callable[..., Listener]) -> None:
         super().__init__(config)
         self._listener = listener
-        self.listening = asyncio.Event()
+        self.listening, self.ending = asyncio.Event(), asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -209,6 +210,13 @@ class _EmbeddedServer(uvicorn.Server):
         self.servers = [listener]  # type: ignore[list-item]  # the two methods that uvicorn calls are there
         self.started = True
         self.listening.set()
+
+    async def main_loop(self) -> None:
+        """Serve until it is to end; uvicorn would look ten times a second whether it is."""
+        while not self.ending.is_set():
+            await self.on_tick(0)  # sets the date that answers carry
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.ending.wait(), _DATE_S)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop; first hang up on idle TLS connections: closing one waits until its client says goodbye."""
