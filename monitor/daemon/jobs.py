@@ -132,7 +132,7 @@ class Housekeeping:
     _commanded: bool = field(init=False, default=False)
     _counted_s: float = field(init=False, default=-math.inf)
     _reminded_s: float = field(init=False, default=-math.inf)
-    _seen_writes: int = field(init=False, default=-1)
+    _seen_moves: int = field(init=False, default=-1)
     _mended: set[str] = field(init=False, default_factory=set)
     _followed_at: datetime | None = field(init=False, default=None)
     _followed_all_s: float = field(init=False, default=-math.inf)
@@ -163,8 +163,8 @@ class Housekeeping:
         for connection in self.active.state.watchlist.connections.values():
             if connection.windows:
                 self.announcer.maintenance(connection.identity, is_open=connection.maintenance(now).open)
-        writes = self.database.writes
-        quiet = writes == self._seen_writes and self.readiness.unread_for_s < _OTHERS_WRITE_S
+        moves = self.database.moves
+        quiet = moves == self._seen_moves and self.readiness.unread_for_s < _OTHERS_WRITE_S
         try:
             if quiet and self.readiness.store_away is None:
                 # Whoever used a command waits for what it does.
@@ -183,7 +183,7 @@ class Housekeeping:
             self.readiness.store_failed(exc.reason)
             return
         self.readiness.store_answered()
-        self._seen_writes = writes
+        self._seen_moves = moves
         self.metrics.set_alerts_firing(
             {(kind, severity): counted.get((kind, severity), 0) for kind in Kind for severity in Severity}
         )

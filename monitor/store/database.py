@@ -77,6 +77,8 @@ class Database:
         self._kept_writes = -1
         self.writes = 0
         """How many transactions this process has written."""
+        self.moves = 0
+        """How many times it has tried to change more than when syncs are due."""
         self.doubtful: set[datetime] = set()
         """When leases end that this process may hold without knowing of them."""
 
@@ -252,6 +254,7 @@ class Database:
         work: Callable[[AsyncConnection], Awaitable[T]],
         *,
         autocommit: bool = False,
+        moves: bool = True,
         leases_until: datetime | None = None,
     ) -> T:
         """Run what writes in one transaction; again if it got in another one's way, or lost its connection.
@@ -262,6 +265,7 @@ class Database:
             work: Leaves nothing behind but what it writes, and what it returns; waits for nothing else. On
                 SQLite it runs in a thread.
             autocommit: As of `write`. What was written may then be written twice.
+            moves: Whether it changes more than when syncs are due and how they ended.
             leases_until: When leases end that it takes. If it remains in doubt whether it took them, they are
                 `doubtful`.
 
@@ -277,6 +281,8 @@ class Database:
             if leases_until is not None:
                 self.doubtful.add(leases_until)
             raise
+        finally:
+            self.moves += moves
 
     async def _try(self, work: Callable[[AsyncConnection], Awaitable[T]], *, autocommit: bool) -> T:
         async with self.write(autocommit=autocommit) as tx:

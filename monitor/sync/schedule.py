@@ -272,7 +272,7 @@ class Schedule:
             return claims, await next_due_at(tx, leaving=self.active.foreign)
 
         try:
-            claims, self._due_at = await self.database.transact(write, leases_until=now + LEASE)
+            claims, self._due_at = await self.database.transact(write, moves=False, leases_until=now + LEASE)
         except Exception:
             self._ended[:0] = ended
             self._singly = True  # one row that is never accepted must not hold up all the others

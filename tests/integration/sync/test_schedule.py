@@ -183,6 +183,15 @@ async def test_one_transaction_claims_a_second_and_each_begins_on_time(house: Ho
     assert await house.tick() == ["f"]
 
 
+async def test_syncs_that_change_nothing_are_no_reason_to_read_the_gauges(house: House) -> None:
+    """What a tick writes is when connections are due, and how their syncs ended."""
+    await house.tick()
+    written, moves = house.database.writes, house.database.moves
+    await house.tick(60)
+    await house.tick(60)
+    assert (house.database.writes > written, house.database.moves) == (True, moves)
+
+
 async def test_policy_that_is_due_before_the_sync_begins_without_it(house: House) -> None:
     """What of it is due is said as of the instant at which it begins, whenever it was claimed."""
     await begin(house.database, "c", due_at=START + timedelta(seconds=50), now=START)
