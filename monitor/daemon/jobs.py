@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.clock import Clock, shown_by
 from monitor.config import secrets_of
 from monitor.daemon import heartbeat
-from monitor.daemon.receivers import repeat_intervals
 from monitor.daemon.reload import ActiveConfig
 from monitor.daemon.status import Readiness
 from monitor.drift.alert import Kind, Severity
@@ -224,7 +223,7 @@ class Housekeeping:
             raise
 
     async def _remind(self) -> None:
-        repeats = repeat_intervals(self.active.config)
+        repeats = self.active.state.watchlist.repeats
         now_s = self.clock.monotonic()
         if not repeats or now_s - self._reminded_s < min(
             _MOST_LATE_S, _LATE * min(repeats.values()).total_seconds()

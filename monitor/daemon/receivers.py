@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -149,15 +149,6 @@ class ReceiverSet:
         http = self._network.client(ca_file=ca_file, max_connections=_CONNECTIONS)
         self._clients.append(http)
         return http
-
-
-def repeat_intervals(config: Config) -> dict[str, timedelta]:
-    """Return how often each receiver wants to be reminded of what still fires."""
-    return {
-        receiver.name: receiver.repeat_interval
-        for receiver in config.receivers
-        if receiver.repeat_interval is not None
-    }
 
 
 def _login(receiver: AlertmanagerConfig) -> Login | None:

@@ -136,6 +136,7 @@ def build_watchlist(
             update_interval=config.alerts.update_interval,
             wording=wording_of(config),
         ),
+        repeats=repeat_intervals(config),
         discovering=frozenset(account.name for account in config.accounts if account.discover),
     )
 
@@ -308,6 +309,15 @@ def wording_of(config: Config) -> Wording:
         labels=config.alerts.labels,
         max_listed_numbers=config.alerts.max_listed_numbers,
     )
+
+
+def repeat_intervals(config: Config) -> dict[str, timedelta]:
+    """Return how often each receiver wants to be reminded of what still fires."""
+    return {
+        receiver.name: receiver.repeat_interval
+        for receiver in config.receivers
+        if receiver.repeat_interval is not None
+    }
 
 
 def _without_slash(url: str | None) -> str | None:

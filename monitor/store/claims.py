@@ -38,8 +38,9 @@ class Claim:
 
     `sync_due`, `policy_due`: whether its next sync is due, and whether its policy has something to do even
     without one, as of `wakes_at`. `digest` is that of the applied body. `settled`: the same answer once more
-    would change nothing. `succeeded_at` is when its last answer was applied. `rules_digest` is that of the
-    rules that the newest config has for it; None: nobody knows.
+    would change nothing. `unchanged`: how many answers have changed nothing since the last one that did.
+    `succeeded_at` is when its last answer was applied. `rules_digest` is that of the rules that the newest
+    config has for it; None: nobody knows.
     """
 
     identity: str
@@ -51,6 +52,7 @@ class Claim:
     digest: str | None
     settled: bool
     held: int
+    unchanged: int
     succeeded_at: datetime | None
     streak: Streak
     rules_digest: str | None = None
@@ -182,7 +184,7 @@ async def flush(tx: AsyncConnection, results: Sequence[SyncResult]) -> None:
     """Record how syncs ended, in bulk; one whose epoch moved on is dropped in silence."""
     if ending := _in_order(_gap_values(result) for result in results if result.ends_gap):
         await tx.execute(END_GAP, ending)
-    if rows := _in_order(map(_sync_values, results)):
+    if rows := _in_order(_sync_values(result) | {"one_more": int(result.applied)} for result in results):
         await tx.execute(_setting(frozenset(rows[0])), rows)
 
 
@@ -207,6 +209,7 @@ async def save(tx: AsyncConnection, claim: Claim, state: ConnectionUpdate, resul
     values = _claimed(claim) | {
         "lease_until": None,
         "settled": state.settled,
+        "unchanged": 0,
         "held": state.held,
         "held_reason": state.held_reason,
         "moved_at": state.at,
@@ -248,6 +251,8 @@ _WAKES_AT = case(
 def _setting(values: frozenset[str]) -> Update:
     """Return the statement that sets these columns of a claimed connection."""
     columns: dict[str, Any] = {name: bindparam(name) for name in values if name in connections.c}
+    if "one_more" in values:
+        columns["unchanged"] = connections.c.unchanged + bindparam("one_more", type_=Integer)
     new = {"wakes_at": _WAKES_AT} | {
         name: func.coalesce(bindparam(f"new_{name}", type_=connections.c[name].type), connections.c[name])
         for name in _APPLIED
@@ -265,7 +270,8 @@ _KEEP_RECORDS = (
 
 _CLAIM_COLUMNS = [
     *(connections.c[name] for name in ("identity", "epoch", "due_at", "wakes_at")),
-    *(connections.c[name] for name in ("digest", "settled", "held", "succeeded_at", "rules_digest")),
+    *(connections.c[name] for name in ("digest", "settled", "held", "unchanged")),
+    *(connections.c[name] for name in ("succeeded_at", "rules_digest")),
     *(connections.c[name] for name in ("outcome", "failures", "same_kind", "answers")),
 ]
 

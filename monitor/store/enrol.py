@@ -18,6 +18,7 @@ from monitor.notify.routing import Route, plan
 from monitor.store.alerts import firing, messages_of, save_alerts, save_episodes
 from monitor.store.codec import Codec
 from monitor.store.connections import (
+    ConnectionName,
     Watch,
     begin_watching,
     load_records,
@@ -28,6 +29,7 @@ from monitor.store.connections import (
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
 from monitor.store.discoveries import begin_discovering, discovery_identity
+from monitor.store.journal import ended
 from monitor.store.outbox import know_receivers, try_again
 from monitor.store.replicas import (
     Presence,
@@ -169,6 +171,8 @@ async def _remove(
     messages = messages_of(done.reports, scope=identity, watched=names, wording=spread.wording, now=now)
     await save_episodes(tx, identity, opened=(), moved=(), ended=done.ended, codec=codec)
     await save_alerts(tx, identity, messages, routes=routes, spread=spread, now=now)
+    whose = names[identity]
+    await ended(tx, ConnectionName(identity=identity, name=whose.name, account=whose.account), now)
     await stop_watching(tx, [identity], now)
 
 

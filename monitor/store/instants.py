@@ -25,12 +25,14 @@ from monitor.store.tables import (
     fleet,
     gaps,
     inventory,
+    journal,
     patterns,
     posted,
     posters,
     pulse,
     receivers,
     replicas,
+    rulesets,
     silences,
     told,
 )
@@ -56,6 +58,7 @@ LONGEST_DELAYS: Mapping[Column[Any], timedelta] = {
     patterns.c.used_at: _PAST,
     gaps.c.began_at: _PAST,
     gaps.c.ended_at: _PAST,
+    rulesets.c.used_at: _PAST,
     alerts.c.started_at: _PAST,
     alerts.c.updated_at: _PAST,
     alerts.c.resolved_at: _PAST,
@@ -105,6 +108,8 @@ LONGEST_DELAYS: Mapping[Column[Any], timedelta] = {
 EXEMPT: Mapping[Column[Any], str] = {
     connections.c.due_at: "its connection's own interval bounds it, in `begin_watching`",
     silences.c.until: "the person who set it named it",
+    journal.c.at: "nothing waits for it, and a step that is made again must find the instant that it had",
+    journal.c.seen_until: "as its entry's own instant",
 }
 """Instants that something else bounds, or that a user or the config names."""
 

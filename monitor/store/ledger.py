@@ -19,6 +19,7 @@ from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
 from monitor.store.inventory import take_stock
+from monitor.store.journal import EntryKind, Given, Journal, Ruleset, Written
 from monitor.store.silences import ANY_ACTIVE, leave, silences_of
 from monitor.store.tables import acceptances, connections, snapshots
 
@@ -43,8 +44,9 @@ class StepRecord:
     """What a sync or a step of one connection leaves in the store.
 
     For a held answer `step` and `counts` are None: it is not applied, so the stored counts stay. `result` is
-    None where no sync was made. `same`: the records are those that are stored already. `waited` are silences
-    that need not wait for a number any more, each with the number's key.
+    None where no sync was made. `given` and `ruleset` are what the step was made of beside the records before
+    it. `same`: the records are those that are stored already. `waited` are silences that need not wait for a
+    number any more, each with the number's key.
     """
 
     claim: Claim
@@ -59,6 +61,15 @@ class StepRecord:
     waited: Sequence[tuple[str, str]] = ()
     spread: Spread = field(default_factory=Spread)
     same: bool = False
+    given: Given = field(default_factory=Given)
+    ruleset: Ruleset = field(default_factory=Ruleset)
+
+    @property
+    def kind(self) -> EntryKind:
+        """What its entry in the journal is about."""
+        if self.result is None:
+            return EntryKind.POLICY
+        return EntryKind.APPLIED if self.step is not None else EntryKind.HELD
 
 
 class Ledger:
@@ -67,6 +78,7 @@ class Ledger:
     def __init__(self, database: Database, codec: Codec) -> None:
         self._database = database
         self._codec = codec
+        self._journal = Journal(codec)
         self._patterns: dict[int, datetime] = {}
         """What changes have had in common that this process recorded, and when it last wrote that."""
 
@@ -112,8 +124,9 @@ class Ledger:
 
         patterns: dict[int, datetime] = {}
 
-        async def write(tx: AsyncConnection) -> None:
+        async def write(tx: AsyncConnection) -> Written:
             nonlocal patterns
+            based_at = await self._journal.begin(tx, record.connection, record.at)
             await save(tx, record.claim, state, record.result)
             if step is not None:
                 await take_stock(tx, identity, step.came, step.went, record.at)
@@ -129,9 +142,21 @@ class Ledger:
             await leave(tx, identity, record.waited)
             if record.acceptances:
                 await tx.execute(delete(acceptances).where(acceptances.c.id.in_(record.acceptances)))
+            # Last: entries are in the order in which transactions held what several of them need.
+            return await self._journal.step(
+                tx,
+                record.connection,
+                record.kind,
+                record.at,
+                claim=record.claim,
+                given=record.given,
+                ruleset=record.ruleset,
+                based_at=based_at,
+            )
 
-        await self._database.transact(write)
+        written = await self._database.transact(write)
         self._patterns |= patterns
+        self._journal.remember(written, record.at)
 
 
 # Statements of every sync are built once: building one takes longer than running it.

@@ -26,6 +26,7 @@ from monitor.store.alerts import alert_named
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
 from monitor.store.deliveries import add_deliveries, heard
+from monitor.store.journal import acknowledged
 from monitor.store.outbox import SUPERSEDED, try_again
 from monitor.store.tables import (
     CLOSED,
@@ -183,6 +184,7 @@ async def acknowledge(
     told = sorted(configured & await heard(tx, alert_id))
     planned = [(receiver, Notice.ACKNOWLEDGED) for receiver in told]
     await add_deliveries(tx, without_news(body), planned, now)
+    await acknowledged(tx, alert_id, made.by, now)
     return Acknowledged(
         alert_id=alert_id, summary=body.summary, acknowledged=made, already=False, told=tuple(told)
     )

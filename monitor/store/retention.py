@@ -1,4 +1,4 @@
-"""Retention: deletes old changes, gaps, actions, ended episodes, alerts and silences, settled deliveries."""
+"""Retention: deletes old history, and what has ended or been settled long ago."""
 
 from datetime import datetime
 
@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Status
 from monitor.store.changes import PATTERN_KEPT
+from monitor.store.journal import RULES_KEPT, is_past
 from monitor.store.tables import (
     PENDING,
     actions,
@@ -16,7 +17,9 @@ from monitor.store.tables import (
     episodes,
     gaps,
     inventory,
+    journal,
     patterns,
+    rulesets,
     silenced,
     silences,
     told,
@@ -35,6 +38,13 @@ async def prune(tx: AsyncConnection, before: datetime) -> int:
     old = (
         (changes, changes.c.id, changes.c.at < before),
         (patterns, patterns.c.id, patterns.c.used_at < before - PATTERN_KEPT),
+        (journal, journal.c.id, is_past(before)),
+        (
+            rulesets,
+            rulesets.c.id,
+            (rulesets.c.used_at < before - RULES_KEPT)
+            & ~select(journal.c.id).where(journal.c.ruleset == rulesets.c.id).exists(),
+        ),
         (inventory, inventory.c.key, inventory.c.gone_at < before),
         (gaps, gaps.c.id, gaps.c.ended_at < before),
         (actions, actions.c.id, actions.c.at < before),

@@ -124,6 +124,8 @@ connections = Table(
     # The applied answer.
     Column("digest", Text),
     Column("settled", Boolean, nullable=False, default=True),
+    # How many answers since its last entry in the journal changed nothing.
+    Column("unchanged", Integer, nullable=False, default=0),
     Column("held", Integer, nullable=False, default=0),
     Column("held_reason", Text),
     Column("applied_at", UtcDateTime),
@@ -224,6 +226,36 @@ gaps = Table(
     Column("ended_at", UtcDateTime, nullable=False),
     Index("gaps_identity", "identity", "ended_at"),
     Index("gaps_ended", "ended_at"),
+)
+
+# What policy was given, step by step; see `store/journal.py`. Of looks at failures, the identity is theirs.
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("identity", Text, nullable=False),
+    Column("connection", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("ruleset", BigInteger),
+    # Answers since the entry before that changed nothing, and the instant of the last one.
+    Column("unchanged", Integer, nullable=False, default=0),
+    Column("seen_until", UtcDateTime),
+    Column("body", LargeBinary, nullable=False, default=b""),
+    Index("journal_identity", "identity", "kind", "id"),
+    Index("journal_at", "at"),
+    Index("journal_ruleset", "ruleset"),
+)
+
+# Each distinct set of rules once.
+rulesets = Table(
+    "rulesets",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+    # At most two days before it was last used.
+    Column("used_at", UtcDateTime, nullable=False),
 )
 
 alerts = Table(

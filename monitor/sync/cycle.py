@@ -14,17 +14,19 @@ from typing import Protocol
 import xxhash
 
 from monitor.clock import Clock
+from monitor.drift.answers import difference
 from monitor.drift.plausibility import seen_again
 from monitor.drift.policy import Judgement, Step, judge, step
+from monitor.drift.rules import Rules
 from monitor.drift.silences import done_waiting
-from monitor.drift.snapshot import Counts
+from monitor.drift.snapshot import Counts, Snapshot
 from monitor.errors import LeaseLost, Outcome, StoreUnavailable, SyncError
 from monitor.notify.routing import Route
 from monitor.store.alerts import messages_of
 from monitor.store.claims import Claim, SyncResult
+from monitor.store.journal import Given, Ruleset
 from monitor.store.ledger import StepRecord, StoredState
 from monitor.sync.announce import Announcer
-from monitor.voicelink.client import SyncAnswer
 from monitor.voicelink.decode import decode_sync
 from monitor.watch.connection import Connection
 from monitor.watch.watchlist import ActiveState, Watchlist
@@ -100,9 +102,10 @@ class Cycle:
             )
             digest = xxhash.xxh3_128_hexdigest(answer.sent)
             if digest == claim.digest and _quiet(claim):
+                now = self.clock.now()
                 return self._unchanged(
                     connection,
-                    self._result(connection, claim, Outcome.OK, answer.duration_s, digest=digest),
+                    self._result(connection, claim, Outcome.OK, now, answer.duration_s, digest=digest),
                 )
             # Decoded before anything else is fetched, while the body is in the processor's cache.
             snapshot = await decode_sync(answer.body) if digest != claim.digest else None
@@ -112,10 +115,18 @@ class Cycle:
                 snapshot = seen_again(applied) if applied is not None else await decode_sync(answer.body)
         except SyncError as exc:
             return self._failed(connection, claim, exc, self.clock.monotonic() - started_s)
-        judgement = judge(stored.records, snapshot, connection.guard, self.clock.now())
-        if judgement.reason is not None:
-            return await self._hold(connection, claim, judgement, answer)
-        return await self._apply(watchlist, connection, claim, judgement, stored, answer, digest)
+        # One instant for all that an answer does: made again from the journal, it must come out the same.
+        now = self.clock.now()
+        answered = _Answered(
+            snapshot=snapshot,
+            stored=stored,
+            judgement=judge(stored.records, snapshot, connection.guard, now),
+            at=now,
+            duration_s=answer.duration_s,
+            digest=digest,
+        )
+        carry_out = self._hold if answered.judgement.reason is not None else self._apply
+        return await carry_out(watchlist, connection, claim, answered)
 
     def _unchanged(self, connection: Connection, result: SyncResult) -> Done:
         self.announcer.synced(connection, result)
@@ -123,17 +134,27 @@ class Cycle:
         return self._done(result, flush=True)
 
     def _failed(self, connection: Connection, claim: Claim, error: SyncError, duration_s: float) -> Done:
-        result = self._result(connection, claim, error.outcome, duration_s, error=str(error), recheck=True)
+        now = self.clock.now()
+        result = self._result(
+            connection, claim, error.outcome, now, duration_s, error=str(error), recheck=True
+        )
         self.announcer.synced(connection, result)
         self.announcer.sync_failed(connection.names, result, error)
         return Done(result=result, failures_moved=True, due_at=result.due_at)
 
     async def _hold(
-        self, connection: Connection, claim: Claim, judgement: Judgement, answer: SyncAnswer
+        self, watchlist: Watchlist, connection: Connection, claim: Claim, answered: "_Answered"
     ) -> Done:
         """Record an implausible answer without applying it: the counts stay those of the snapshot."""
+        judgement, stored = answered.judgement, answered.stored
         result = self._result(
-            connection, claim, Outcome.HELD, answer.duration_s, error=judgement.reason, recheck=True
+            connection,
+            claim,
+            Outcome.HELD,
+            answered.at,
+            answered.duration_s,
+            error=judgement.reason,
+            recheck=True,
         )
         record = StepRecord(
             claim=claim,
@@ -142,6 +163,8 @@ class Cycle:
             counts=None,
             at=result.at,
             result=result,
+            given=_given(stored, answered.snapshot),
+            ruleset=_ruleset(watchlist, connection, _rules(connection, stored, answered.at)),
         )
         await self.ledger.keep(record, ())
         self.announcer.store.kept(claim.identity)
@@ -155,22 +178,28 @@ class Cycle:
         watchlist: Watchlist,
         connection: Connection,
         claim: Claim,
-        judgement: Judgement,
-        stored: StoredState,
-        answer: SyncAnswer,
-        digest: str,
+        answered: "_Answered",
     ) -> Done:
-        now = self.clock.now()
-        done = _step(connection, stored, now, judgement)
+        judgement, stored = answered.judgement, answered.stored
+        rules = _rules(connection, stored, answered.at)
+        done = _step(connection, rules, stored, answered.at, judgement)
         result = self._result(
-            connection, claim, Outcome.OK, answer.duration_s, digest=digest, recheck=not done.settled
+            connection,
+            claim,
+            Outcome.OK,
+            answered.at,
+            answered.duration_s,
+            digest=answered.digest,
+            recheck=not done.settled,
         )
         same = not done.changes and done.records == stored.records
         if _quiet(claim) and same and not stored.acceptances:
             return self._unchanged(connection, result)
-        counts = await self._keep(watchlist, connection, claim, stored, done, result)
+        counts = await self._keep(
+            watchlist, connection, claim, stored, done, rules, answered.at, result, answered.snapshot
+        )
         self.announcer.synced(connection, result, counts=counts)
-        self.announcer.numbers(claim.identity, digest, judgement.snapshot.numbers.values())
+        self.announcer.numbers(claim.identity, answered.digest, judgement.snapshot.numbers.values())
         self.announcer.changes(connection.names, claim.sync_id, done.changes)
         self.announcer.sync_completed(connection.names, result, len(done.changes), counts)
         return self._done(result, flush=False)
@@ -178,8 +207,10 @@ class Cycle:
     async def _policy(self, watchlist: Watchlist, connection: Connection, claim: Claim) -> Done:
         """Run the policy with no answer: a window ended, an update is due, something was accepted."""
         stored = await self.ledger.load(claim)
-        done = _step(connection, stored, self.clock.now(), None)
-        counts = await self._keep(watchlist, connection, claim, stored, done, None)
+        now = self.clock.now()
+        rules = _rules(connection, stored, now)
+        done = _step(connection, rules, stored, now, None)
+        counts = await self._keep(watchlist, connection, claim, stored, done, rules, now)
         if counts is not None:
             self.announcer.recounted(claim.identity, counts)
         return Done()
@@ -191,10 +222,12 @@ class Cycle:
         claim: Claim,
         stored: StoredState,
         done: Step,
-        result: SyncResult | None,
+        rules: Rules,
+        now: datetime,
+        result: SyncResult | None = None,
+        answer: Snapshot | None = None,
     ) -> Counts | None:
         """Record a step; return the counts of the snapshot that it leaves, zeros for what was seen before."""
-        now = result.at if result is not None else self.clock.now()
         counts = done.counts
         messages = messages_of(
             done.reports,
@@ -217,6 +250,8 @@ class Cycle:
             waited=done_waiting(stored.silences, done.records.tracks),
             spread=watchlist.spread,
             same=done.records == stored.records,
+            given=_given(stored, answer),
+            ruleset=_ruleset(watchlist, connection, rules),
         )
         # The routes of now: a reload during a sync may have brought receivers.
         await self.ledger.keep(record, self.active.watchlist.routes)
@@ -243,13 +278,13 @@ class Cycle:
         connection: Connection,
         claim: Claim,
         outcome: Outcome,
+        now: datetime,
         duration_s: float,
         *,
         digest: str | None = None,
         error: str | None = None,
         recheck: bool = False,
     ) -> SyncResult:
-        now = self.clock.now()
         return SyncResult(
             claim=claim,
             due_at=connection.next_due_at(now, recheck=recheck or claim.identity in self.active.troubled),
@@ -261,6 +296,18 @@ class Cycle:
             duration_s=duration_s,
             ends_gap=outcome is Outcome.OK and _is_blind(connection, claim, now),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    """An answer that could be read, what it was judged by, and how."""
+
+    snapshot: Snapshot
+    stored: StoredState
+    judgement: Judgement
+    at: datetime
+    duration_s: float
+    digest: str
 
 
 def _is_blind(connection: Connection, claim: Claim, now: datetime) -> bool:
@@ -275,10 +322,34 @@ def _quiet(claim: Claim) -> bool:
     return claim.settled and not claim.policy_due and not claim.held
 
 
-def _step(connection: Connection, stored: StoredState, now: datetime, judgement: Judgement | None) -> Step:
+def _rules(connection: Connection, stored: StoredState, now: datetime) -> Rules:
+    return connection.rules(now).with_silences(stored.silences)
+
+
+def _ruleset(watchlist: Watchlist, connection: Connection, rules: Rules) -> Ruleset:
+    return Ruleset(
+        rules=rules,
+        guard=connection.guard,
+        widespread_connections=watchlist.spread.connections,
+        routes=watchlist.routes,
+        repeats=dict(watchlist.repeats),
+    )
+
+
+def _given(stored: StoredState, answer: Snapshot | None) -> Given:
+    return Given(
+        answer=difference(stored.records.snapshot, answer) if answer is not None else None,
+        accepted=stored.accepted,
+        accept_all=stored.accept_all,
+    )
+
+
+def _step(
+    connection: Connection, rules: Rules, stored: StoredState, now: datetime, judgement: Judgement | None
+) -> Step:
     return step(
         stored.records,
-        connection.rules(now).with_silences(stored.silences),
+        rules,
         now,
         scope=connection.identity,
         verdict=judgement,

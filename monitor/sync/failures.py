@@ -29,6 +29,7 @@ from monitor.store.database import Database
 from monitor.store.discoveries import DiscoveryState, discovery_identity, discovery_states
 from monitor.store.failures import SyncState, load_failures, save_failures, troubled
 from monitor.store.instants import pull_in
+from monitor.store.journal import Journal, Ruleset, Seen
 from monitor.store.outbox import receiver_rows
 from monitor.store.replicas import GONE_AFTER, take_turn, watching_since
 from monitor.sync.announce import Announcer
@@ -51,8 +52,12 @@ class FailureWatch:
     clock: Clock
     uptime: Uptime
     moved: bool = field(init=False, default=True)
+    _journal: Journal = field(init=False)
     _wakes_at: datetime | None = field(init=False, default=None)
     _looked_at: datetime | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._journal = Journal(self.codec)
 
     def due_at(self, now: datetime) -> datetime | None:
         """Return when it should run next; None while there is nothing to wait for."""
@@ -80,7 +85,10 @@ class FailureWatch:
             raise
 
     async def _look(self, now: datetime, watchlist: Watchlist) -> bool:
+        seen: Seen | None = None
+
         async def look(tx: AsyncConnection) -> tuple[FailureRecords, FailureStep | None, bool]:
+            nonlocal seen
             decides = await take_turn(tx, self.active.replica, now)
             stored = await load_failures(tx, self.codec)
             if not decides:
@@ -91,26 +99,36 @@ class FailureWatch:
             healths = [
                 self._aged(health, now) for health in _healths(states, discoveries, watchlist, since, now)
             ]
+            receivers = [
+                ReceiverHealth(
+                    name=receiver.name,
+                    since=since,
+                    troubled_since=receiver.troubled_since,
+                    refused=receiver.refused,
+                    refused_in_row=receiver.refused_in_row,
+                    accepted_at=receiver.delivered_at,
+                    error=receiver.error or "",
+                )
+                for receiver in await receiver_rows(tx)
+            ]
             done = step(
                 stored,
                 healths,
-                [
-                    ReceiverHealth(
-                        name=receiver.name,
-                        since=since,
-                        troubled_since=receiver.troubled_since,
-                        refused=receiver.refused,
-                        refused_in_row=receiver.refused_in_row,
-                        accepted_at=receiver.delivered_at,
-                        error=receiver.error or "",
-                    )
-                    for receiver in await receiver_rows(tx)
-                ],
+                receivers,
                 watchlist.failure_rules,
                 now,
                 foreign=self.active.foreign,
             )
-            if done.records == stored:
+            moved = done.records != stored
+            saw = Seen(
+                healths={health.identity: health for health in healths},
+                receivers=tuple(receivers),
+                foreign=tuple(sorted(self.active.foreign)),
+            )
+            seen = await self._journal.look(
+                tx, now, saw, records=stored, ruleset=_ruleset(watchlist), moved=moved
+            )
+            if not moved:
                 return stored, done, False
             messages = messages_of(
                 done.reports,
@@ -128,6 +146,8 @@ class FailureWatch:
             return done.records, done, bool(messages)
 
         records, done, has_messages = await self.database.transact(look)
+        if seen is not None:
+            self._journal.looked(seen, now)
         self._note(records.tracks.values())
         if done is None:
             self._wakes_at = now + GONE_AFTER
@@ -211,6 +231,15 @@ def _healths(
             for discovery in discoveries
         ),
     ]
+
+
+def _ruleset(watchlist: Watchlist) -> Ruleset:
+    return Ruleset(
+        failure_rules=watchlist.failure_rules,
+        widespread_connections=watchlist.spread.connections,
+        routes=watchlist.routes,
+        repeats=dict(watchlist.repeats),
+    )
 
 
 def _names(active: ActiveState) -> dict[str, Watched]:

@@ -23,6 +23,8 @@ class Watchlist:
     wording: Wording
     routes: tuple[Route, ...]
     spread: Spread
+    repeats: Mapping[str, timedelta] = field(default_factory=dict)
+    """How often receivers want to be reminded of what still fires."""
     discovering: frozenset[str] = frozenset()
     """The accounts whose connections are discovered."""
     watched: Mapping[str, Watched] = field(init=False)

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.store.changes import PATTERN_KEPT
 from monitor.store.connections import stop_watching
 from monitor.store.database import Database
+from monitor.store.journal import RULES_KEPT
 from monitor.store.retention import BATCH, prune
 from monitor.store.tables import (
     Json,
@@ -19,7 +20,9 @@ from monitor.store.tables import (
     changes,
     deliveries,
     episodes,
+    journal,
     metadata,
+    rulesets,
     silenced,
     silences,
     told,
@@ -59,6 +62,24 @@ PRUNED: dict[str, list[tuple[str, dict[str, Any], bool]]] = {
         ("still there", {"gone_at": None}, False),
     ],
     "gaps": [("ended long ago", {"ended_at": OLD}, True), ("ended lately", {"ended_at": YOUNG}, False)],
+    "journal": [
+        ("old, and a base since", {"id": 1, "identity": "based", "kind": "policy", "at": OLD}, True),
+        (
+            "old, and the base is young",
+            {"id": 1, "identity": "based lately", "kind": "policy", "at": OLD},
+            False,
+        ),
+        ("old, and the base was before", {"id": 11, "identity": "based", "kind": "policy", "at": OLD}, False),
+        ("the last base", {"identity": "a quiet one", "kind": "base", "at": OLD}, False),
+        ("young", {"id": 1, "identity": "based", "kind": "policy", "at": YOUNG}, False),
+        ("the end of a connection", {"identity": "ended", "kind": "ended", "at": OLD}, True),
+        ("a young end", {"identity": "ended", "kind": "ended", "at": YOUNG}, False),
+    ],
+    "rulesets": [
+        ("last used long ago", {"id": 7, "used_at": OLD - RULES_KEPT}, True),
+        ("used lately, though it says otherwise", {"id": 7, "used_at": YOUNG - RULES_KEPT}, False),
+        ("of an entry that is kept", {"id": 2, "used_at": OLD - RULES_KEPT}, False),
+    ],
     "patterns": [
         ("last met long ago", {"id": 1, "used_at": OLD - PATTERN_KEPT}, True),
         ("met lately, though it says otherwise", {"id": 2, "used_at": YOUNG - PATTERN_KEPT}, False),
@@ -139,6 +160,9 @@ async def test_only_what_is_old_and_over_is_pruned(
     async with database.write() as tx:
         if table is alerts:
             await add(tx, deliveries, alert_id="untold", status="pending", finished_at=None)
+        if table in (journal, rulesets):
+            await add(tx, journal, id=10, identity="based", kind="base", ruleset=2, at=LIMIT)
+            await add(tx, journal, id=12, identity="based lately", kind="base", at=YOUNG + (YOUNG - OLD))
         if table is alerts and values.get("part_of") == "kept":
             await add(tx, alerts, id="kept", status="firing", resolved_at=None)
         if table is silenced:

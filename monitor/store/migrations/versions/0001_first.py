@@ -56,6 +56,7 @@ def upgrade() -> None:
         sa.Column("rules_digest", sa.Text(), nullable=True),
         sa.Column("digest", sa.Text(), nullable=True),
         sa.Column("settled", sa.Boolean(), nullable=False),
+        sa.Column("unchanged", sa.Integer(), nullable=False),
         sa.Column("held", sa.Integer(), nullable=False),
         sa.Column("held_reason", sa.Text(), nullable=True),
         sa.Column("applied_at", UtcDateTime(), nullable=True),
@@ -387,6 +388,30 @@ def _history() -> None:
         sa.Column("previous_issues", sa.Text(), nullable=False),
         sa.Column("action_items", sa.Text(), nullable=False),
         sa.Column("words", sa.Text(), nullable=False),
+        sa.Column("used_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "journal",
+        sa.Column("id", _ROW_ID, autoincrement=True, nullable=False),
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("at", UtcDateTime(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("ruleset", sa.BigInteger(), nullable=True),
+        sa.Column("unchanged", sa.Integer(), nullable=False),
+        sa.Column("seen_until", UtcDateTime(), nullable=True),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("journal_at", "journal", ["at"], unique=False)
+    op.create_index("journal_ruleset", "journal", ["ruleset"], unique=False)
+    op.create_index("journal_identity", "journal", ["identity", "kind", "id"], unique=False)
+    op.create_table(
+        "rulesets",
+        sa.Column("id", _ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("used_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
