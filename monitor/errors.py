@@ -144,6 +144,10 @@ class UnknownName(MonitorError):  # noqa: N818 - named for what happened
     """A user asked for something that does not exist."""
 
 
+class NoHistory(MonitorError):  # noqa: N818 - named for what is missing
+    """A user asked for what the store does not reach back to."""
+
+
 class Refused(MonitorError):  # noqa: N818 - named for what happened
     """A user asked for something that is not possible now."""
 

@@ -146,7 +146,7 @@ async def enrol(
         for identity in removed:
             await _remove(tx, identity, codec, removed, routes, spread, now)
         if new_routes:
-            await _tell_firing(tx, new_routes, now)
+            await tell_firing(tx, new_routes, now)
         if moved or removed:
             moved_to = await watch_moved(tx)
             presence = replace(presence, version=moved_to) if presence is not None else None
@@ -204,7 +204,7 @@ async def missed_ends(tx: AsyncConnection, routes: Sequence[Route]) -> Sequence[
     return list(await tx.execute(missed))
 
 
-async def _tell_firing(tx: AsyncConnection, routes: Sequence[Route], now: datetime) -> None:
+async def tell_firing(tx: AsyncConnection, routes: Sequence[Route], now: datetime) -> None:
     """Queue the firing alerts for these receivers: as updates of those that they know of already."""
     names = [route.receiver for route in routes]
     still_firing = select(alerts.c.id).where(alerts.c.status == Status.FIRING)

@@ -4,7 +4,7 @@ Sent there statement by statement, most of what a transaction costs is the way; 
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
@@ -42,17 +42,25 @@ class Courier:
             )
 
         async def call(connection: Connection) -> T:
-            return await work(cast("AsyncConnection", _Inline(connection)))
+            return await work(inline(connection))
 
         with self._engine.connect() as connection:
-            coroutine = call(connection)
-            try:
-                coroutine.send(None)
-            except StopIteration as ended:
-                done: T = ended.value
-                return done
-            coroutine.close()
-            raise RuntimeError("the work of a transaction must wait for nothing but the database")
+            return at_once(call(connection))
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine returns that waits for nothing but an `Inline` connection.
+
+    Raises:
+        RuntimeError: It waits for something else.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as ended:
+        done: T = ended.value
+        return done
+    coroutine.close()
+    raise RuntimeError("the work of a transaction must wait for nothing but the database")
 
 
 class _Lent:
@@ -68,6 +76,11 @@ class _Lent:
         """Leave it to the owner."""
 
     rollback = close = commit
+
+
+def inline(connection: Connection) -> AsyncConnection:
+    """Return a connection that does what this one does, without anything to wait for."""
+    return cast("AsyncConnection", _Inline(connection))
 
 
 class _Inline:

@@ -7,7 +7,7 @@ and until when. A look at failures leaves what moved since the one before it. A 
 themselves, once a day at most: what follows can be read from there, and what is before it be deleted.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 import xxhash
-from sqlalchemy import ColumnElement, bindparam, func, insert, select
+from sqlalchemy import ColumnElement, bindparam, case, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,7 +27,7 @@ from monitor.notify.routing import Route
 from monitor.store.claims import Claim
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName
-from monitor.store.tables import UtcDateTime, journal, rulesets, snapshots
+from monitor.store.tables import UtcDateTime, connections, from_row, journal, rulesets, snapshots
 
 _BASE_EVERY = timedelta(days=1)
 _RULES_WRITTEN = timedelta(days=1)
@@ -104,7 +104,8 @@ class Acknowledged(msgspec.Struct, frozen=True, array_like=True):
 class Entry:
     """An entry as it is read.
 
-    `unchanged` answers came between the connection's entry before and this one, the last at `seen_until`.
+    `unchanged` answers came after it that changed nothing, the last at `seen_until`. `next_at` is the instant
+    of the next step or look with the same identity.
     """
 
     id: int
@@ -114,9 +115,10 @@ class Entry:
     at: datetime
     kind: EntryKind
     ruleset: int | None
+    body: bytes
     unchanged: int
     seen_until: datetime | None
-    body: bytes
+    next_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,6 +297,28 @@ async def acknowledged(tx: AsyncConnection, alert_id: str, by: str | None, at: d
     await tx.execute(_ADD, _row(_FAILURES, EntryKind.ACKNOWLEDGED, at) | {"body": body})
 
 
+async def entries(tx: AsyncConnection, since: datetime) -> AsyncIterator[Entry]:
+    """Yield what has to be run again to know what happened since an instant, in the order of happening.
+
+    Of each identity from its last base before then, or all there is.
+    """
+    result = await tx.stream(_ENTRIES.execution_options(yield_per=_CHUNK), {"since": since})
+    async for rows in result.partitions():
+        for row in rows:
+            yield from_row(Entry, row)
+
+
+async def count_entries(tx: AsyncConnection, since: datetime) -> int:
+    """Return how many `entries` yields."""
+    return await tx.scalar(select(func.count()).select_from(_ENTRIES.subquery()), {"since": since}) or 0
+
+
+async def known_rules(tx: AsyncConnection) -> dict[int, Ruleset]:
+    """Return every set of rules, by number."""
+    decoder = msgspec.msgpack.Decoder(Ruleset)
+    return {row.id: decoder.decode(row.body) for row in await tx.execute(select(rulesets))}
+
+
 def _row(named: ConnectionName, kind: EntryKind, at: datetime) -> dict[str, Any]:
     return {
         "identity": named.identity,
@@ -307,6 +331,39 @@ def _row(named: ConnectionName, kind: EntryKind, at: datetime) -> dict[str, Any]
         "seen_until": None,
         "body": b"",
     }
+
+
+_bases = (
+    select(journal.c.identity, func.max(journal.c.id).label("id"))
+    .where(journal.c.kind == EntryKind.BASE, journal.c.at <= bindparam("since", type_=UtcDateTime()))
+    .group_by(journal.c.identity)
+    .subquery()
+)
+
+
+def _next(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return what the next entry with the same identity has there; bases apart."""
+    apart = (journal.c.identity, journal.c.kind == EntryKind.BASE)
+    return func.lead(column).over(partition_by=apart, order_by=journal.c.id)
+
+
+_is_last = _next(journal.c.id).is_(None)
+# An entry tells how many answers came before it that changed nothing: read, it tells how many came after it.
+_ENTRIES = (
+    select(
+        *(journal.c[name] for name in ("id", "identity", "connection", "account", "at", "kind")),
+        *(journal.c[name] for name in ("ruleset", "body")),
+        func.coalesce(case((_is_last, connections.c.unchanged), else_=_next(journal.c.unchanged)), 0).label(
+            "unchanged"
+        ),
+        case((_is_last, connections.c.succeeded_at), else_=_next(journal.c.seen_until)).label("seen_until"),
+        _next(journal.c.at).label("next_at"),
+    )
+    .outerjoin(_bases, _bases.c.identity == journal.c.identity)
+    .outerjoin(connections, connections.c.identity == journal.c.identity)
+    .where(journal.c.id >= func.coalesce(_bases.c.id, 0))
+    .order_by(journal.c.id)
+)
 
 
 def is_past(before: datetime) -> ColumnElement[bool]:

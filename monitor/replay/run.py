@@ -1,0 +1,174 @@
+"""Replays what a store remembers, and compares it with what happened."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sqlalchemy import Row, Select, StaticPool, create_engine, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.drift.alert import Kind
+from monitor.drift.failures import SCOPE
+from monitor.errors import NoHistory
+from monitor.replay.engine import Policies, Replay
+from monitor.replay.report import Compared, Raised, Replayed, compare, compared, notice_times
+from monitor.store.codec import Codec
+from monitor.store.database import Database
+from monitor.store.inline import inline
+from monitor.store.journal import count_entries, entries, known_rules
+from monitor.store.tables import alerts, connections, deliveries, episodes, journal, metadata, told
+
+OnEntries = Callable[[int, int], object]
+"""Told how many entries are done, of how many."""
+
+_TELL_EVERY = 100
+
+
+async def replay(
+    database: Database,
+    codec: Codec,
+    *,
+    since: datetime,
+    connection: str | None = None,
+    policies: Policies | None = None,
+    on_entries: OnEntries = lambda _done, _total: None,
+) -> Replayed:
+    """Run the journal again since an instant, and return what it came to beside what happened.
+
+    Args:
+        database: The store.
+        codec: Reads it.
+        since: From when on; earlier than the journal, from its beginning.
+        connection: Only connections whose name matches this glob; failures are left out that are about none.
+        policies: Other rules; None: those of then.
+        on_entries: Told of the progress.
+
+    Raises:
+        NoHistory: The journal is empty.
+        StoreUnavailable: The store cannot be read.
+    """
+    async with database.read() as tx, database.read() as beside:
+        began_at = await tx.scalar(select(func.min(journal.c.at)))
+        if began_at is None:
+            raise NoHistory("the store has no history yet: the daemon writes it, sync by sync")
+        since = max(since, began_at)
+        total, done = await count_entries(tx, since), 0
+        rulesets = await known_rules(tx)
+        with scratch() as here:
+            run = Replay(
+                tx=here,
+                codec=codec,
+                rulesets=rulesets,
+                since=since,
+                policies=policies,
+                stored=StoredAlerts(beside),
+            )
+            until = since
+            async for entry in entries(tx, since):
+                done += 1
+                if done % _TELL_EVERY == 0:
+                    on_entries(done, total)
+                if connection is None or entry.identity == SCOPE or fnmatchcase(entry.connection, connection):
+                    await run.run(entry)
+                until = max(until, entry.at)
+            until = max(until, await tx.scalar(select(func.max(connections.c.synced_at))) or until)
+            await run.until(until)
+            on_entries(total, total)
+            rows = await here.execute(_during(since, until))
+            replayed = [_raised(row, run.numbers.get(row.id, 0), until) for row in rows]
+        members = await _members(beside, since)
+        rows = await beside.execute(_during(since, until))
+        recorded = [_raised(row, members.get(row.id, 0), until) for row in rows]
+        messages = await _messages(beside, since, until)
+    recorded = [alert for alert in recorded if _is_about(alert, connection)]
+    replayed = [alert for alert in replayed if _is_about(alert, connection)]
+    return Replayed(
+        since=since,
+        until=until,
+        alerts=compare(recorded, replayed),
+        messages=compared(messages, run.messages),
+        summary=Compared(recorded=len(recorded), replayed=len(replayed)),
+        time_to_notice=notice_times(run.noticed[each.id] for each in replayed if each.id in run.noticed),
+        strayed=len(run.strayed),
+    )
+
+
+@contextmanager
+def scratch() -> Iterator[AsyncConnection]:
+    """Give a connection to an empty store in memory, in a transaction that is never committed."""
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    try:
+        metadata.create_all(engine)
+        with engine.connect() as here:
+            yield inline(here)
+    finally:
+        engine.dispose()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAlerts:
+    """Alerts as the store has them."""
+
+    tx: AsyncConnection
+
+    async def row(self, alert_id: str) -> dict[str, Any] | None:
+        """Return the row of an alert; None if it is no longer kept."""
+        found = (await self.tx.execute(select(alerts).where(alerts.c.id == alert_id))).first()
+        return dict(found._mapping) if found is not None else None  # noqa: SLF001 - its documented name
+
+    async def told(self, alert_id: str) -> list[str]:
+        """Return the receivers that have heard of an alert."""
+        return list(await self.tx.scalars(select(told.c.receiver).where(told.c.alert_id == alert_id)))
+
+
+def _during(since: datetime, until: datetime) -> Select[Any]:
+    """Return the query for alerts that fired then; a part counts with its widespread alert."""
+    columns = ("id", "kind", "account", "connection", "state", "started_at", "resolved_at", "resolution")
+    return select(*(alerts.c[name] for name in columns), alerts.c.names).where(
+        alerts.c.part_of.is_(None),
+        alerts.c.started_at <= until,
+        or_(alerts.c.resolved_at.is_(None), alerts.c.resolved_at >= since),
+    )
+
+
+def _raised(row: Row[Any], numbers: int, until: datetime) -> Raised:
+    over = row.resolved_at is not None and row.resolved_at <= until
+    return Raised(
+        id=row.id,
+        kind=Kind(row.kind),
+        account=row.account,
+        connection=row.connection,
+        state=row.state or None,
+        opened_at=row.started_at,
+        resolved_at=row.resolved_at if over else None,
+        resolution=row.resolution if over else None,
+        numbers_max=numbers,
+        connections=tuple([row.connection] if row.connection else row.names or ()),
+    )
+
+
+async def _members(tx: AsyncConnection, since: datetime) -> dict[str, int]:
+    """Return how many numbers ever joined each alert that ended since an instant, or fires."""
+    whole = func.coalesce(alerts.c.part_of, alerts.c.id)
+    asked = (
+        select(whole.label("id"), func.count(episodes.c.key.distinct()).label("many"))
+        .join(alerts, alerts.c.id == episodes.c.alert_id)
+        .where(or_(alerts.c.resolved_at.is_(None), alerts.c.resolved_at >= since))
+        .where(alerts.c.kind.in_([kind for kind in Kind if kind.about_numbers]))
+        .group_by(whole)
+    )
+    return {row.id: row.many for row in await tx.execute(asked)}
+
+
+async def _messages(tx: AsyncConnection, since: datetime, until: datetime) -> dict[str, int]:
+    asked = select(deliveries.c.receiver, func.count().label("many")).where(
+        deliveries.c.created_at >= since, deliveries.c.created_at <= until
+    )
+    return {row.receiver: row.many for row in await tx.execute(asked.group_by(deliveries.c.receiver))}
+
+
+def _is_about(alert: Raised, connection: str | None) -> bool:
+    return connection is None or any(fnmatchcase(name, connection) for name in alert.connections)
