@@ -32,6 +32,7 @@ CATALOG = (
     Entry("deliveries", "records:deliveries", "List messages to receivers, or send them again."),
     Entry("number", "number:number", "Show everything known about one number."),
     Entry("explain", "explain:explain", "Explain why a number or an alert paged, or did not."),
+    Entry("replay", "replay:replay", "Show what would have paged, by the rules of then or by others."),
     Entry("ack", "ack:ack", "Acknowledge a firing alert."),
     Entry("accept", "accept:accept", "Accept removed and reconfigured numbers."),
     Entry("silence add", "silence:add", "Keep numbers quiet for a while."),

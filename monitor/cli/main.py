@@ -69,7 +69,8 @@ class LazyCommand(TyperCommand):
         if not isinstance(command, TyperCommand):
             raise TypeError(f"{self._entry.target} is not a command")
         command.context_settings = dict(_CONTEXT)
-        command.params.append(self._config_option)
+        if all(param.name != self._config_option.name for param in command.params):
+            command.params.append(self._config_option)
         return command
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:

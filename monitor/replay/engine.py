@@ -43,7 +43,9 @@ from monitor.errors import Refused, UnknownName
 from monitor.store import widespread
 from monitor.store.alerts import AlertMessage, messages_of, save_alerts
 from monitor.store.codec import Codec
+from monitor.store.connections import ConnectionName
 from monitor.store.enrol import tell_firing
+from monitor.store.instants import pull_in
 from monitor.store.journal import Acknowledged, Entry, EntryKind, Given, Look, Ruleset
 from monitor.store.outbox import remind
 from monitor.store.requests import acknowledge
@@ -59,16 +61,16 @@ _WORDING = Wording()
 class Policies(Protocol):
     """Other rules than those of then."""
 
-    def rules(self, identity: str, connection: str, then: Ruleset, at: datetime) -> Ruleset | None:
+    def rules(self, whose: ConnectionName, then: Ruleset, at: datetime) -> Ruleset | None:
         """Return the rules of a connection at an instant; None: it is not watched."""
         ...
 
-    def failure_rules(self) -> Ruleset:
+    def failure_rules(self, then: Ruleset) -> Ruleset:
         """Return the rules for failures."""
         ...
 
-    def health(self, then: Health, at: datetime) -> Health | None:
-        """Return how a connection does, by its own intervals; None: it is not watched."""
+    def health(self, whose: ConnectionName, then: Health, at: datetime) -> Health | None:
+        """Return how a connection does when it is stale and muted by other rules; None: it is not watched."""
         ...
 
 
@@ -92,7 +94,7 @@ class _Connection:
     that of the next entry.
     """
 
-    names: Watched
+    names: ConnectionName
     then: Records = field(default_factory=Records)
     records: Records = field(default_factory=Records)
     ruleset: Ruleset = field(default_factory=Ruleset)
@@ -172,6 +174,8 @@ class Replay:
                 self._connections.pop(entry.identity, None)
             case EntryKind.ACKNOWLEDGED:
                 await self._acknowledge(entry)
+            case EntryKind.PULLED_IN:
+                await pull_in(self.tx, entry.at)
 
     async def until(self, at: datetime) -> None:
         """Do what is due without an entry before an instant."""
@@ -222,7 +226,7 @@ class Replay:
     ) -> None:
         if connection.ended or self._other is None:
             return
-        ruleset = self._other.rules(identity, connection.names.name, connection.ruleset, at)
+        ruleset = self._other.rules(connection.names, connection.ruleset, at)
         if ruleset is None:
             await self._end(identity, at)
             return
@@ -265,7 +269,7 @@ class Replay:
         messages = messages_of(
             made.reports,
             scope=identity,
-            watched={identity: connection.names},
+            watched={identity: _watched(connection.names)},
             wording=_WORDING,
             now=at,
             names=made.names,
@@ -303,15 +307,21 @@ class Replay:
         if self._other is None:
             return
         failures = self._failures
-        known = (self._other.health(health, at) for health in failures.healths.values())
+        known = (self._other.health(self._name(health), health, at) for health in failures.healths.values())
         healths = [health for health in known if health is not None]
-        ruleset = self._other.failure_rules()
+        ruleset = self._other.failure_rules(failures.ruleset or Ruleset())
         made = self._failure_step(failures.records, healths, ruleset, at)
         failures.records = made.records
         await self._save_failures(made, healths, ruleset, at)
         wakes_at = _unless_soon(made.wakes_at, failures.next_at)
         if wakes_at is not None:
             heapq.heappush(self._due, (max(wakes_at, at + _SHORTEST_REST), SCOPE))
+
+    def _name(self, health: Health) -> ConnectionName:
+        connection = self._connections.get(health.identity)
+        if connection is not None:
+            return connection.names
+        return ConnectionName(identity=health.identity, name=health.identity, account=health.account)
 
     def _failure_step(
         self, records: FailureRecords, healths: Sequence[Health], ruleset: Ruleset, at: datetime
@@ -325,7 +335,7 @@ class Replay:
         messages = messages_of(
             made.reports,
             scope=SCOPE,
-            watched={identity: each.names for identity, each in self._connections.items()},
+            watched={identity: _watched(each.names) for identity, each in self._connections.items()},
             wording=_WORDING,
             now=at,
             others=lambda report: failing_too(report.alert, healths, made.records.tracks.values()),
@@ -414,7 +424,7 @@ class Replay:
         await self._deliver(entry.at)
 
     async def _take_over(
-        self, scope: str, names: Watched | None, records: Records | FailureRecords, at: datetime
+        self, scope: str, names: ConnectionName | None, records: Records | FailureRecords, at: datetime
     ) -> None:
         """Save the alerts that fire when the journal begins, as the store has them otherwise."""
         for alert in records.alerts:
@@ -424,7 +434,7 @@ class Replay:
                 if track.episode is not None and track.episode.alert_id == alert.id
             )
             report = Report(alert=alert, notice=Notice.OPENED, members=members, ended=alert.ended, added=0)
-            watched = {scope: names} if names is not None else {}
+            watched = {scope: _watched(names)} if names is not None else {}
             (message,) = messages_of([report], scope=scope, watched=watched, wording=_WORDING, now=at)
             await save_alerts(self.tx, scope, [message], routes=(), spread=Spread(connections=0), now=at)
             self._note(message, at)
@@ -459,8 +469,12 @@ _STORED = (
 """What a row says of an alert that its records don't."""
 
 
-def _names(entry: Entry) -> Watched:
-    return Watched(name=entry.connection, account=entry.account)
+def _names(entry: Entry) -> ConnectionName:
+    return ConnectionName(identity=entry.identity, name=entry.connection, account=entry.account)
+
+
+def _watched(names: ConnectionName) -> Watched:
+    return Watched(name=names.name, account=names.account)
 
 
 def _next(connection: _Connection) -> datetime | None:

@@ -1,7 +1,7 @@
 """Replays what a store remembers, and compares it with what happened."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -21,10 +21,15 @@ from monitor.store.inline import inline
 from monitor.store.journal import count_entries, entries, known_rules
 from monitor.store.tables import alerts, connections, deliveries, episodes, journal, metadata, told
 
-OnEntries = Callable[[int, int], object]
-"""Told how many entries are done, of how many."""
+Watch = Callable[[int], AbstractContextManager[Callable[[int], object]]]
+"""Given how many entries there are; what it gives is told how many more are done."""
 
 _TELL_EVERY = 100
+
+
+@contextmanager
+def _unwatched(_total: int) -> Iterator[Callable[[int], object]]:
+    yield lambda _: None
 
 
 async def replay(
@@ -34,7 +39,7 @@ async def replay(
     since: datetime,
     connection: str | None = None,
     policies: Policies | None = None,
-    on_entries: OnEntries = lambda _done, _total: None,
+    watch: Watch = _unwatched,
 ) -> Replayed:
     """Run the journal again since an instant, and return what it came to beside what happened.
 
@@ -44,7 +49,7 @@ async def replay(
         since: From when on; earlier than the journal, from its beginning.
         connection: Only connections whose name matches this glob; failures are left out that are about none.
         policies: Other rules; None: those of then.
-        on_entries: Told of the progress.
+        watch: Shows the progress.
 
     Raises:
         NoHistory: The journal is empty.
@@ -55,9 +60,9 @@ async def replay(
         if began_at is None:
             raise NoHistory("the store has no history yet: the daemon writes it, sync by sync")
         since = max(since, began_at)
-        total, done = await count_entries(tx, since), 0
+        total, done = await count_entries(beside, since), 0
         rulesets = await known_rules(tx)
-        with scratch() as here:
+        with scratch() as here, watch(total) as advance:
             run = Replay(
                 tx=here,
                 codec=codec,
@@ -70,13 +75,12 @@ async def replay(
             async for entry in entries(tx, since):
                 done += 1
                 if done % _TELL_EVERY == 0:
-                    on_entries(done, total)
+                    advance(_TELL_EVERY)
                 if connection is None or entry.identity == SCOPE or fnmatchcase(entry.connection, connection):
                     await run.run(entry)
                 until = max(until, entry.at)
             until = max(until, await tx.scalar(select(func.max(connections.c.synced_at))) or until)
             await run.until(until)
-            on_entries(total, total)
             rows = await here.execute(_during(since, until))
             replayed = [_raised(row, run.numbers.get(row.id, 0), until) for row in rows]
         members = await _members(beside, since)

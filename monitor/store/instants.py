@@ -12,6 +12,7 @@ from sqlalchemy import Column, Table, case, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.notify.retry import FAILING_JITTER_S, LONGEST_S
+from monitor.store.journal import pulled_in
 from monitor.store.tables import (
     acceptances,
     actions,
@@ -128,9 +129,13 @@ async def pull_in(tx: AsyncConnection, now: datetime) -> None:
     by_table: dict[Table, dict[Column[Any], datetime]] = {}
     for column, delay in LONGEST_DELAYS.items():
         by_table.setdefault(column.table, {})[column] = now + delay
+    moved = 0
     for table, latest in by_table.items():
-        await tx.execute(
+        done = await tx.execute(
             update(table)
             .where(or_(*(column > at for column, at in latest.items())))
             .values({column: case((column > at, at), else_=column) for column, at in latest.items()})
         )
+        moved += done.rowcount
+    if moved:
+        await pulled_in(tx, now)

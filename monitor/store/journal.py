@@ -44,7 +44,7 @@ class EntryKind(StrEnum):
 
     base: records as they were before the entries that follow; of failures, a look that says all. applied,
     held: an answer. policy: a step without one. ended: a connection that is no longer watched. looked: a look
-    at failures. acknowledged: somebody took an alert on.
+    at failures. acknowledged: somebody took an alert on. pulled_in: a clock was set back, see `instants`.
     """
 
     BASE = "base"
@@ -54,6 +54,7 @@ class EntryKind(StrEnum):
     ENDED = "ended"
     LOOKED = "looked"
     ACKNOWLEDGED = "acknowledged"
+    PULLED_IN = "pulled_in"
 
 
 class Ruleset(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -291,6 +292,11 @@ async def ended(tx: AsyncConnection, named: ConnectionName, at: datetime) -> Non
     await tx.execute(_ADD, _row(named, EntryKind.ENDED, at))
 
 
+async def pulled_in(tx: AsyncConnection, at: datetime) -> None:
+    """Add the entry of a clock that was set back: what lay in the future by then was pulled in."""
+    await tx.execute(_ADD, _row(_FAILURES, EntryKind.PULLED_IN, at))
+
+
 async def acknowledged(tx: AsyncConnection, alert_id: str, by: str | None, at: datetime) -> None:
     """Add the entry of an alert that somebody took on."""
     body = msgspec.msgpack.encode(Acknowledged(alert_id=alert_id, by=by))
@@ -344,7 +350,7 @@ _bases = (
 def _next(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return what the next entry with the same identity has there; bases apart."""
     apart = (journal.c.identity, journal.c.kind == EntryKind.BASE)
-    return func.lead(column).over(partition_by=apart, order_by=journal.c.id)
+    return func.lead(column, type_=column.type).over(partition_by=apart, order_by=journal.c.id)
 
 
 _is_last = _next(journal.c.id).is_(None)
