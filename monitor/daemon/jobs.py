@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -28,7 +28,15 @@ from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.database import Database
 from monitor.store.enrol import missed_ends, tell_missed_ends
-from monitor.store.outbox import backlogs, due_reminders, receiver_rows, remind, try_again
+from monitor.store.outbox import (
+    Backlog,
+    ReceiverRow,
+    backlogs,
+    due_reminders,
+    receiver_rows,
+    remind,
+    try_again,
+)
 from monitor.store.replicas import take_turn
 from monitor.store.retention import BATCH, prune
 from monitor.store.silences import any_to_log
@@ -164,19 +172,14 @@ class Housekeeping:
                 self.announcer.maintenance(connection.identity, is_open=connection.maintenance(now).open)
         moves = self.database.moves
         quiet = moves == self._seen_moves and self.readiness.unread_for_s < _OTHERS_WRITE_S
+        counts = now_s - self._counted_s >= _OTHERS_WRITE_S
         try:
             if quiet and self.readiness.store_away is None:
                 # Whoever used a command waits for what it does.
-                async with self.database.read() as tx:
-                    self._commanded = await any_unlogged(tx)
+                self._commanded = await self.database.query(any_unlogged)
                 return
-            async with self.database.read() as tx:
-                counted = await firing_by_kind(tx)
-                receivers = await receiver_rows(tx)
-                counts = now_s - self._counted_s >= _OTHERS_WRITE_S
-                queues = await backlogs(tx) if counts else ()
-                self._widespread_at = await widespread.next_look_at(tx)
-                self._commanded = await any_unlogged(tx) or await any_to_log(tx, now)
+            read = partial(_gauges, backlog=counts, now=now)
+            counted, receivers, queues, self._widespread_at, self._commanded = await self.database.query(read)
         except StoreUnavailable as exc:
             self.announcer.store.failed(exc, "reading the gauges")
             self.readiness.store_failed(exc.reason)
@@ -311,3 +314,15 @@ class Housekeeping:
         deleted = BATCH
         while deleted >= BATCH:
             deleted = await self.database.transact(partial(prune, before=before))
+
+
+async def _gauges(
+    tx: AsyncConnection, *, backlog: bool, now: datetime
+) -> tuple[dict[tuple[Kind, Severity], int], Sequence[ReceiverRow], Sequence[Backlog], datetime | None, bool]:
+    return (
+        await firing_by_kind(tx),
+        await receiver_rows(tx),
+        await backlogs(tx) if backlog else (),
+        await widespread.next_look_at(tx),
+        await any_unlogged(tx) or await any_to_log(tx, now),
+    )

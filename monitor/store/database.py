@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import AsyncAdaptedQueuePool, Connection, Engine, event
+from sqlalchemy import AsyncAdaptedQueuePool, Connection, Engine, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
@@ -64,13 +64,16 @@ class Database:
         """The URL without user, password and options."""
         self._redactor = Redactor([Secret(url)])
         self._file = None if url.startswith(SCHEMES) else make_url(url).set(drivername="sqlite+aiosqlite")
+        self._writing: Courier | None = None
+        self._reading: Courier | None = None
         if self._file is not None:
             self._writer = self._readers = _embedded(self._file, pool_size=1, immediate=True)
             if url != IN_MEMORY:  # which each connection would have another of
                 self._readers = _embedded(self._file, pool_size=_READERS, immediate=False)
+                self._writing = Courier(_threaded(self._file, immediate=True), commits=True)
+                self._reading = Courier(_threaded(self._file, immediate=False), commits=False)
         else:
             self._writer, self._readers = _postgres(url, self.shown)
-        self._courier = Courier()
         self._turn = asyncio.Lock()
         self._lock: DaemonLock | None = None
         self._trouble: Trouble | None = None
@@ -285,8 +288,17 @@ class Database:
             self.moves += moves
 
     async def _try(self, work: Callable[[AsyncConnection], Awaitable[T]], *, autocommit: bool) -> T:
-        async with self.write(autocommit=autocommit) as tx:
-            return await (self._courier.carry(tx, work) if self.is_sqlite else work(tx))
+        if self._writing is None:
+            async with self.write(autocommit=autocommit) as tx:
+                return await work(tx)
+        async with self._turn:
+            self._require_usable()
+            try:
+                done = await self._writing.carry(work)
+            except (SQLAlchemyError, OSError) as exc:
+                raise await self._unavailable("write to", exc) from exc
+            self.writes += 1
+            return done
 
     @asynccontextmanager
     async def read(self, *, looks: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -303,6 +315,21 @@ class Database:
         try:
             async with self._readers.connect() as connection:
                 yield connection
+        except (SQLAlchemyError, OSError) as exc:
+            raise await self._unavailable("read from", exc) from exc
+
+    async def query(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Run short work that only reads, at a fourth of the cost of `read` on SQLite; there in a thread.
+
+        Raises:
+            StoreUnavailable: The read failed.
+        """
+        if self._reading is None:
+            async with self.read() as tx:
+                return await work(tx)
+        self._require_usable()
+        try:
+            return await self._reading.carry(work)
         except (SQLAlchemyError, OSError) as exc:
             raise await self._unavailable("read from", exc) from exc
 
@@ -335,7 +362,11 @@ class Database:
     async def close(self) -> None:
         """Close every connection, once the writer is done."""
         async with self._turn:
+            if self._writing is not None:
+                await self._writing.close()
             await self._writer.dispose()
+        if self._reading is not None:
+            await self._reading.close()
         await self._readers.dispose()
 
     async def __aenter__(self) -> Self:
@@ -350,8 +381,17 @@ class Database:
 def _embedded(url: URL, *, pool_size: int, immediate: bool) -> AsyncEngine:
     pool = AsyncAdaptedQueuePool
     engine = create_async_engine(url, poolclass=pool, pool_size=pool_size, max_overflow=0)
-    _tune_sqlite(engine.sync_engine, immediate=immediate)
+    _tune_sqlite(engine.sync_engine, lambda driver: await_only(driver.execute(_BEGIN[immediate])))
     return engine
+
+
+def _threaded(url: URL, *, immediate: bool) -> Engine:
+    engine = create_engine(url.set(drivername="sqlite"), pool_size=1, max_overflow=0)
+    _tune_sqlite(engine, lambda driver: driver.execute(_BEGIN[immediate]))
+    return engine
+
+
+_BEGIN = {True: "BEGIN IMMEDIATE", False: "BEGIN"}
 
 
 def _postgres(url: str, shown: str) -> tuple[AsyncEngine, AsyncEngine]:
@@ -368,8 +408,8 @@ def _postgres(url: str, shown: str) -> tuple[AsyncEngine, AsyncEngine]:
         raise StartError(f"the store {shown} cannot be used: {exc}") from exc
 
 
-def _tune_sqlite(engine: Engine, *, immediate: bool) -> None:
-    """Set up SQLite's journal, and take over its transactions.
+def _tune_sqlite(engine: Engine, begin: Callable[[Any], object]) -> None:
+    """Set up SQLite's journal, and take over its transactions, which `begin` begins on a driver's connection.
 
     The driver would begin a transaction at the first write only, which lets two writers fail each other.
     Source: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html (transactions with aiosqlite).
@@ -388,13 +428,11 @@ def _tune_sqlite(engine: Engine, *, immediate: bool) -> None:
         cursor.close()
 
     def on_begin(connection: Connection) -> None:
-        # Straight to the driver: through the engine, this one word costs three trips to the driver's thread.
-        begin = "BEGIN IMMEDIATE" if immediate else "BEGIN"
-        driver: Any = connection.connection.driver_connection
+        # Straight to the driver: through the engine, this one word would cost trips to the driver's thread.
         try:
-            await_only(driver.execute(begin))
+            begin(connection.connection.driver_connection)
         except sqlite3.Error as exc:
-            raise OperationalError(begin, None, exc) from exc
+            raise OperationalError("BEGIN", None, exc) from exc
 
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", on_begin)

@@ -1,55 +1,74 @@
-"""A transaction's work, carried out in the thread of SQLite's connection.
+"""Transactions of SQLite, each carried out in a thread in one trip.
 
-Sent there statement by statement, most of what a transaction costs is the way; sent whole, it is one trip.
+An asynchronous driver makes several trips for every statement, each of which costs more than to run it.
 """
 
-import sqlite3
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar, cast
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
 
-from sqlalchemy import Connection, CursorResult, Dialect, Engine, Executable, Row, StaticPool, create_engine
+from sqlalchemy import Connection, CursorResult, Dialect, Engine, Executable, Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
 
 
 class Courier:
-    """Carries work to the thread of an aiosqlite connection."""
+    """Carries work to a thread with a connection of its own.
 
-    def __init__(self) -> None:
-        self._engine: Engine | None = None
-        self._driver: sqlite3.Connection | None = None
+    Args:
+        engine: Connects; used in that thread only.
+        commits: Whether what was done is kept.
+    """
 
-    async def carry(self, tx: AsyncConnection, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Return what work returns that waits for nothing but the database.
+    def __init__(self, engine: Engine, *, commits: bool) -> None:
+        self._engine = engine
+        self._begin = engine.begin if commits else engine.connect
+        self._thread = _thread()
 
-        Args:
-            tx: A transaction that has begun, on SQLite. It remains for the caller to end.
-            work: Given a connection that does what `tx` does.
+    async def carry(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Return what work returns, done in a transaction of its own; it waits for nothing but the database.
+
+        Cancelled, it leaves nothing behind, unless it was being committed already.
         """
-        lent = (await tx.get_raw_connection()).driver_connection
-        # aiosqlite has no public way to run a function in its thread.
-        done: T = await cast("Any", lent)._execute(self._carry_out, cast("Any", lent)._conn, work)  # noqa: SLF001
-        return done
+        trip = _Trip(work)
+        trip.result = asyncio.get_running_loop().run_in_executor(self._thread, self._carry_out, trip)
+        return await trip.result
 
-    def _carry_out(self, driver: sqlite3.Connection, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        if self._engine is None or driver is not self._driver:
-            self._driver = driver
-            # The transaction is the caller's: nothing here begins or ends one.
-            self._engine = create_engine(
-                "sqlite://", creator=lambda: _Lent(driver), poolclass=StaticPool, pool_reset_on_return=None
-            )
-
+    def _carry_out(self, trip: "_Trip[T]") -> T:
         async def call(connection: Connection) -> T:
-            return await work(inline(connection))
+            return await trip.work(inline(connection))
 
-        with self._engine.connect() as connection:
-            return at_once(call(connection))
+        with self._begin() as connection:
+            done = at_once(call(connection))
+            if trip.result is not None and trip.result.cancelled():
+                raise asyncio.CancelledError
+            return done
+
+    async def close(self) -> None:
+        """Close the connection once nothing uses it any more; what is carried next opens another one."""
+        thread, self._thread = self._thread, _thread()
+        await asyncio.get_running_loop().run_in_executor(thread, self._engine.dispose)
+        thread.shutdown(wait=False)
+
+
+@dataclass(eq=False)
+class _Trip(Generic[T]):
+    """Work on its way; its result is known to both threads before anybody can cancel it."""
+
+    work: Callable[[AsyncConnection], Awaitable[T]]
+    result: asyncio.Future[T] | None = None
+
+
+def _thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
 
 
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return what a coroutine returns that waits for nothing but an `Inline` connection.
+    """Return what a coroutine returns that waits for nothing but an `inline` connection.
 
     Raises:
         RuntimeError: It waits for something else.
@@ -61,21 +80,6 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
         return done
     coroutine.close()
     raise RuntimeError("the work of a transaction must wait for nothing but the database")
-
-
-class _Lent:
-    """A driver's connection whose transaction belongs to somebody else."""
-
-    def __init__(self, driver: sqlite3.Connection) -> None:
-        self._driver = driver
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._driver, name)
-
-    def commit(self) -> None:
-        """Leave it to the owner."""
-
-    rollback = close = commit
 
 
 def inline(connection: Connection) -> AsyncConnection:

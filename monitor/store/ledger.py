@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -88,11 +89,14 @@ class Ledger:
         An acceptance makes the policy due: where it is not, no one has accepted anything.
         """
         which = {"which": claim.identity}
-        async with self._database.read() as tx:
+
+        async def read(tx: AsyncConnection) -> tuple[Any, Sequence[Any], tuple[Silence, ...]]:
             row = (await tx.execute(_STATE, which)).first()
-            accepted = list(await tx.execute(_ACCEPTED, which)) if claim.policy_due else []
+            accepted = (await tx.execute(_ACCEPTED, which)).all() if claim.policy_due else ()
             silenced = row is None or row.any_silence
-            silences = await silences_of(tx, claim.identity) if silenced else ()
+            return row, accepted, await silences_of(tx, claim.identity) if silenced else ()
+
+        row, accepted, silences = await self._database.query(read)
         return StoredState(
             records=self._codec.unpack_records(row.records) if row is not None else Records(),
             counts=self._codec.unpack_counts(row.counts) if row is not None and row.counts else None,

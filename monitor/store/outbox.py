@@ -195,9 +195,12 @@ class StoredOutbox:
 
     async def next_due_at(self, receiver: str) -> datetime | None:
         """Return when `lease_due` will next find something."""
-        async with self._database.read() as tx:
+
+        async def read(tx: AsyncConnection) -> datetime | None:
             found: datetime | None = await tx.scalar(_NEXT_DUE, {"receiver": receiver})
-        return found
+            return found
+
+        return await self._database.query(read)
 
     async def settle(self, results: Sequence[Result]) -> None:
         """Record how the tries ended, in one transaction."""

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from apscheduler.schedulers.base import BaseScheduler
@@ -249,8 +250,7 @@ class Schedule:
         renewing = bool(held) and since_renewed > LEASE / 4
         moved = any(done.failures_moved for _, done in ended)
         if not (renewing or moved or any(done.result or done.lost for _, done in ended) or self._is_due(now)):
-            async with self.database.read() as tx:
-                self._due_at = await next_due_at(tx, leaving=self.active.foreign)
+            self._due_at = await self.database.query(partial(next_due_at, leaving=self.active.foreign))
             if not self._is_due(now):
                 return ()
 

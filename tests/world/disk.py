@@ -1,8 +1,8 @@
 """The SQLite file under the daemon: the real one, without the driver's thread, on a disk that may be full.
 
 Every call of the driver is one step of the event loop, so that a process can be killed between any two of
-them. What was not committed then is gone, as it is when a process dies. What a transaction does in the
-driver's thread is one call; its statements are seen, and fail, one by one.
+them. What was not committed then is gone, as it is when a process dies. A transaction that is carried out in
+a thread is one call; its statements are seen, and fail, one by one.
 """
 
 import asyncio
@@ -15,7 +15,8 @@ from typing import Any
 
 import aiosqlite
 import aiosqlite.core
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import OperationalError
 
 _WRITES = ("INSERT", "UPDATE", "DELETE", "CREATE", "COMMIT")
 
@@ -45,6 +46,24 @@ class Disk:
     def opened(self, connection: sqlite3.Connection) -> None:
         """Note who must be cut off when the process dies."""
         self._open.append(connection)
+
+    def connected(self, connection: Any, _record: object) -> None:
+        """Hear of a connection that a thread would use."""
+        if isinstance(connection, sqlite3.Connection):
+            self.opened(connection)
+
+    def executing(self, _cursor: Any, statement: str, *more: Any) -> None:
+        """Hear of a statement; what goes through the driver's queue is told there."""
+        if more[-1].dialect.driver == "pysqlite":
+            self.told(statement)
+
+    def committing(self, connection: Connection) -> None:
+        """Hear of the end of a transaction that is carried out as a whole."""
+        if connection.dialect.driver == "pysqlite":
+            try:
+                self.told("COMMIT")
+            except sqlite3.Error as exc:
+                raise OperationalError("COMMIT", None, exc) from exc
 
     @staticmethod
     def forget() -> None:
@@ -119,24 +138,21 @@ class _Calls:
 @contextlib.contextmanager
 def one_thread(disk: Disk) -> Iterator[None]:
     """Have the driver work in the event loop, on this disk."""
-
-    def look(_cursor: Any, statement: str, *more: Any) -> None:
-        if (
-            more[-1].dialect.driver == "pysqlite"
-        ):  # of a transaction that is carried out in the driver's thread
-            disk.told(statement)
-
+    # A transaction that goes to a thread as a whole is carried out by the loop anyway.
+    listeners: list[tuple[str, Callable[..., None]]]
+    listeners = [("connect", disk.connected), ("commit", disk.committing)]
+    listeners += [(name, disk.executing) for name in _EXECUTIONS]
     core: Any = aiosqlite.core
     before = core.Thread, core.SimpleQueue
-    for name in _EXECUTIONS:
-        event.listen(Engine, name, look)
     core.Thread, core.SimpleQueue = _NoThread, type("Calls", (_Calls,), {"disk": disk})
     try:
+        for name, listener in listeners:
+            event.listen(Engine, name, listener)
         yield
     finally:
         core.Thread, core.SimpleQueue = before
-        for name in _EXECUTIONS:
-            event.remove(Engine, name, look)
+        for name, listener in listeners:
+            event.remove(Engine, name, listener)
 
 
 def _name(function: Callable[..., Any]) -> str:

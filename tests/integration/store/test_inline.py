@@ -1,8 +1,9 @@
-"""On SQLite, a transaction is carried out in the connection's thread, whole, and ends as any other does."""
+"""On SQLite, a transaction is carried out in a thread, whole, and ends as any other does."""
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,23 @@ async def kept(database: Database) -> int:
         return await count(tx)
 
 
-async def test_transaction_is_one_trip_to_the_thread(database: Database) -> None:
-    """Between its first and its last statement it returns to nobody; what it returns comes back."""
+@pytest.fixture
+async def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the functions that go to a thread from now on."""
+    gone: list[str] = []
+    loop = asyncio.get_running_loop()
+    go = loop.run_in_executor
+
+    def note(executor: Executor | None, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        gone.append(function.__name__)
+        return go(executor, function, *args)
+
+    monkeypatch.setattr(loop, "run_in_executor", note)
+    return gone
+
+
+async def test_transaction_is_one_trip_to_a_thread(database: Database, trips: list[str]) -> None:
+    """From its beginning to its commit it returns to nobody; what it returns comes back."""
 
     async def work(tx: AsyncConnection) -> tuple[set[int], int]:
         threads = set()
@@ -54,8 +70,26 @@ async def test_transaction_is_one_trip_to_the_thread(database: Database) -> None
         return threads, await count(tx)
 
     threads, seen = await database.transact(work)
-    assert (len(threads), seen, await kept(database)) == (1, 3, 3)
+    assert (trips, len(threads), seen, await kept(database)) == (["_carry_out"], 1, 3, 3)
     assert threads != {threading.get_ident()}
+
+
+async def test_query_is_one_trip_too_and_waits_for_no_writer(database: Database, trips: list[str]) -> None:
+    """It sees what was committed, while another transaction goes on."""
+    await database.transact(add)
+    trips.clear()
+    async with database.write() as tx:
+        await add(tx)
+        assert await database.query(count) == 1
+    assert trips == ["_carry_out"]
+    assert await database.query(count) == 2
+
+
+async def test_database_that_was_closed_opens_again(database: Database) -> None:
+    """Its threads end with it, and come back with it."""
+    await database.transact(add)
+    await database.close()
+    assert await database.query(count) == 1
 
 
 async def test_failed_transaction_leaves_nothing(database: Database) -> None:

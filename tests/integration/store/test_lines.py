@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,20 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import ColumnElement, Row, Text, cast, delete, event, insert, literal, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Row,
+    Text,
+    cast,
+    delete,
+    event,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.util import await_only
 
 from monitor.clock import SystemClock
@@ -282,13 +296,13 @@ class Meter:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Count meanwhile."""
-        engines = [self.database._writer.sync_engine, self.database._readers.sync_engine]
         if self.database.is_sqlite:
             await self.database.close()  # so that it connects again
-            for engine in engines:
-                event.listen(engine, "connect", self._count_instructions)
+            event.listen(Engine, "connect", self._count_instructions)
             yield
+            event.remove(Engine, "connect", self._count_instructions)
             return
+        engines = [self.database._writer.sync_engine, self.database._readers.sync_engine]
         statements: list[tuple[str, Any]] = []
 
         def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
@@ -310,7 +324,10 @@ class Meter:
         def count() -> None:
             self.work += 1
 
-        await_only(connection.driver_connection.set_progress_handler(count, 1))
+        if isinstance(connection, sqlite3.Connection):
+            connection.set_progress_handler(count, 1)
+        else:
+            await_only(connection.driver_connection.set_progress_handler(count, 1))
 
 
 def touched(node: dict[str, Any]) -> int:

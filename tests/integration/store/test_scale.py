@@ -1,10 +1,9 @@
 """What the store is asked to do does not grow with what is watched, only with what happens to it."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import select, text, update
@@ -98,6 +97,9 @@ async def test_start_and_reload_write_only_rows_that_differ(database: Database) 
         assert list(names) == ["other", *(f"name of {name}" for name in "bcdef")]
 
 
+T = TypeVar("T")
+
+
 class Overheard(Database):
     """A database whose writing statements are kept."""
 
@@ -105,13 +107,12 @@ class Overheard(Database):
         super().__init__(url)
         self.said: list[str] = []
 
-    @asynccontextmanager
-    async def write(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
+    async def _try(self, work: Callable[[AsyncConnection], Awaitable[T]], *, autocommit: bool) -> T:
         """Keep what is said."""
-        async with super().write(autocommit=autocommit) as tx:
-            with recorded_everywhere() as statements:
-                yield tx
-            self.said += statements
+        with recorded_everywhere() as statements:
+            done = await super()._try(work, autocommit=autocommit)
+        self.said += statements
+        return done
 
 
 async def test_start_holds_up_no_other_while_it_reads_what_is_known(url: str) -> None:

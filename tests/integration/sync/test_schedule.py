@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
@@ -36,6 +36,8 @@ from tests.fakes.clock import START, FakeClock
 from tests.fakes.log import FakeLog
 from tests.fakes.stored import ME, begin, fresh
 
+T = TypeVar("T")
+
 
 class Unwilling(Database):
     """A database that can be away, or give up as many transactions as another one is in the way of."""
@@ -43,16 +45,19 @@ class Unwilling(Database):
     away = False
     conflicts = 0
 
-    @asynccontextmanager
-    async def write(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
+    async def _try(self, work: Callable[[AsyncConnection], Awaitable[T]], *, autocommit: bool) -> T:
         """Refuse while away."""
         if self.away:
             raise StoreUnavailable("the disk is full")
-        async with super().write(autocommit=autocommit) as tx:
-            yield tx
+
+        async def unwillingly(tx: AsyncConnection) -> T:
+            done = await work(tx)
             if self.conflicts:
                 self.conflicts -= 1
                 raise Undone("deadlock detected")
+            return done
+
+        return await super()._try(unwillingly, autocommit=autocommit)
 
 
 class FakeCycle:
