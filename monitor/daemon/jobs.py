@@ -27,7 +27,6 @@ from monitor.store.alerts import firing_by_kind
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.database import Database
-from monitor.store.enrol import missed_ends, tell_missed_ends
 from monitor.store.outbox import (
     Backlog,
     ReceiverRow,
@@ -150,7 +149,6 @@ class Housekeeping:
         every(timedelta(seconds=1), "reading gauges and queueing what is due", self._look_around)
         every(timedelta(seconds=5), "reading secrets again", self._refresh_secrets)
         every(timedelta(seconds=_LOOK_AT_STORE_S), "looking at the store's file", self._look_at_store)
-        every(timedelta(minutes=1), "telling receivers of ends that they missed", self._tell_missed_ends)
         every(timedelta(hours=1), "deleting what is past its retention", self._prune)
         if not self.database.is_sqlite:
             every(timedelta(seconds=5), "following other replicas", self._follow_replicas)
@@ -209,7 +207,6 @@ class Housekeeping:
             look = partial(
                 widespread.look_at,
                 alert_id=alert_id,
-                routes=watchlist.routes,
                 spread=watchlist.spread,
                 now=self.clock.now(),
             )
@@ -241,21 +238,6 @@ class Housekeeping:
             now = self.clock.now()
             decides = await take_turn(tx, self.active.state.replica, now)
             return await remind(tx, repeats, now) if decides else 0
-
-        if await self.database.transact(queue):
-            self.drain.wake()
-
-    async def _tell_missed_ends(self) -> None:
-        """End what a receiver would keep open: a reload put it back just as the alert ended."""
-        routes = self.active.state.watchlist.routes
-        async with self.database.read() as tx:
-            if not await missed_ends(tx, routes):
-                return
-
-        async def queue(tx: AsyncConnection) -> int:
-            now = self.clock.now()
-            await take_turn(tx, self.active.state.replica, now)
-            return await tell_missed_ends(tx, routes, now)
 
         if await self.database.transact(queue):
             self.drain.wake()

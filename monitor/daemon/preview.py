@@ -185,7 +185,7 @@ async def _look_at_widespread(parts: Parts) -> None:
 
     async def look(tx: AsyncConnection) -> None:
         for alert_id in await widespread.due(tx, soon):
-            await widespread.look_at(tx, alert_id, watchlist.routes, watchlist.spread, soon)
+            await widespread.look_at(tx, alert_id, watchlist.spread, soon)
 
     await parts.database.transact(look)
 

@@ -194,6 +194,7 @@ class ActiveConfig:
             try:
                 stored = await self._store(made, replica, ask_again=True)
             except BaseException:
+                self.presence = None  # should the store have it all the same, it is told again
                 await made.receivers.close()
                 if made.transport is not self._made.transport:
                     await made.transport.aclose()
@@ -328,8 +329,13 @@ class ActiveConfig:
             spread=watchlist.spread,
             now=now,
         )
-        async with self.database.read() as tx:
-            states = [each for each in await watched(tx, self.codec) if each.identity in connections]
+        # The store has accepted the config and tells receivers by it: its going away now is no failure.
+        try:
+            async with self.database.read() as tx:
+                states = await watched(tx, self.codec)
+        except StoreUnavailable as exc:
+            self.announcer.store.failed(exc, "reading the connections to show")
+        states = [each for each in states if each.identity in connections]
         self.presence = enrolled.presence
         self.state.former |= enrolled.removed
         for identity in self.announcer.shown() - connections.keys():
@@ -341,7 +347,6 @@ class ActiveConfig:
             self.announcer.restore(state, connections[state.identity], now)
         self._warn_stretched(made.config, watchlist, discovered)
         self.announcer.show_numbers(shown=made.config.metrics.numbers)
-        # The store has accepted the config already: if it goes away now, the numbers come with their changes.
         await self.show_numbers(states)
         return watchlist, enrolled.foreign
 

@@ -404,7 +404,7 @@ class Replay:
                 return
             now = min(due)
             for alert_id in await widespread.due(self.tx, now):
-                await widespread.look_at(self.tx, alert_id, self._routes.routes, self._spread, now)
+                await widespread.look_at(self.tx, alert_id, self._spread, now, self._routes.routes)
             await remind(self.tx, self._routes.repeats, now)
             await self._deliver(now)
 

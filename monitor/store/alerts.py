@@ -30,6 +30,7 @@ from monitor.notify.routing import Route
 from monitor.store.acknowledgements import NOBODY, acknowledgement_of
 from monitor.store.codec import Codec
 from monitor.store.deliveries import heard, tell
+from monitor.store.receivers import routes_now
 from monitor.store.tables import alerts, episodes
 from monitor.store.widespread import follow, lock_order, place
 
@@ -101,16 +102,20 @@ async def save_episodes(
 async def save_alerts(
     tx: AsyncConnection,
     scope: str,
-    messages: Iterable[AlertMessage],
+    messages: Sequence[AlertMessage],
     *,
-    routes: Sequence[Route],
     spread: Spread,
     now: datetime,
+    routes: Sequence[Route] | None = None,
 ) -> None:
     """Record alerts as they are now, and queue the messages that their receivers get.
 
-    A part of a widespread alert is recorded like any other, and the widespread one tells of it.
+    A part of a widespread alert is recorded like any other, and the widespread one tells of it. `routes` are
+    given by a replay alone, whose store has no receivers.
     """
+    if not messages:
+        return
+    routes = await routes_now(tx) if routes is None else routes
     for message in sorted(messages, key=lambda message: lock_order(message.body)):
         report, alert = message.report, message.report.alert
         known, body = None, message.body

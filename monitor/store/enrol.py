@@ -3,10 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import msgspec
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Notice, Status, decode_body
@@ -30,7 +29,8 @@ from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
 from monitor.store.discoveries import begin_discovering, discovery_identity
 from monitor.store.journal import ended
-from monitor.store.outbox import know_receivers, try_again
+from monitor.store.outbox import try_again
+from monitor.store.receivers import know_receivers
 from monitor.store.replicas import (
     Presence,
     Replica,
@@ -122,11 +122,6 @@ async def enrol(
         decides = await take_turn(tx, me, now)
         others = {kind: await wanted_by_others(tx, me.id, kind) for kind in Wanted}
         foreign = others[Wanted.CONNECTION] - mine
-        new = await know_receivers(tx, receivers, now, kept=others[Wanted.RECEIVER], closes=decides)
-        if ask_again:
-            await try_again(tx, receivers)
-        new_routes = [route for route in routes if route.receiver in new]
-        await tell_missed_ends(tx, new_routes, now)
         newer = set() if decides else await wanted_by_newer(tx, me, Wanted.CONNECTION, now)
         moved = await begin_watching(tx, watches, now, alone=not any(others.values()), left=newer)
         moved |= await mark_vanished(tx, vanished=vanished, listed=listed, now=now)
@@ -139,13 +134,18 @@ async def enrol(
             for row in not_mine
             if decides and row.identity not in foreign
         }
+        # In the order of a sync, so that the two never wait for each other: connections, receivers, causes.
         if removed:
             await take_away(tx, removed)
-            # After the connections, as a sync does it, so that the two never wait for each other.
-            await lock_firing_causes(tx)
-        for identity in removed:
-            await _remove(tx, identity, codec, removed, routes, spread, now)
-        if new_routes:
+        new = await know_receivers(
+            tx, receivers, now, routes=routes, kept=others[Wanted.RECEIVER], decides=decides
+        )
+        if ask_again:
+            await try_again(tx, receivers)
+        if removed:
+            await _remove(tx, removed, codec, spread, now)
+        if new_routes := [route for route in routes if route.receiver in new]:
+            await _tell_missed_ends(tx, new_routes, now)
             await tell_firing(tx, new_routes, now)
         if moved or removed:
             moved_to = await watch_moved(tx)
@@ -157,38 +157,22 @@ async def enrol(
 
 
 async def _remove(
-    tx: AsyncConnection,
-    identity: str,
-    codec: Codec,
-    names: Mapping[str, Watched],
-    routes: Sequence[Route],
-    spread: Spread,
-    now: datetime,
+    tx: AsyncConnection, removed: Mapping[str, Watched], codec: Codec, spread: Spread, now: datetime
 ) -> None:
-    """End everything that is open of a connection, and forget its snapshot."""
-    records = await load_records(tx, identity, codec)
-    done = step(records, Rules(), now, scope=identity, unconfigured=True)
-    messages = messages_of(done.reports, scope=identity, watched=names, wording=spread.wording, now=now)
-    await save_episodes(tx, identity, opened=(), moved=(), ended=done.ended, codec=codec)
-    await save_alerts(tx, identity, messages, routes=routes, spread=spread, now=now)
-    whose = names[identity]
-    await ended(tx, ConnectionName(identity=identity, name=whose.name, account=whose.account), now)
-    await stop_watching(tx, [identity], now)
+    """End everything that is open of these connections, and forget their snapshots."""
+    await lock_firing_causes(tx)
+    for identity, whose in removed.items():
+        records = await load_records(tx, identity, codec)
+        done = step(records, Rules(), now, scope=identity, unconfigured=True)
+        messages = messages_of(done.reports, scope=identity, watched=removed, wording=spread.wording, now=now)
+        await save_episodes(tx, identity, opened=(), moved=(), ended=done.ended, codec=codec)
+        await save_alerts(tx, identity, messages, spread=spread, now=now)
+        await ended(tx, ConnectionName(identity=identity, name=whose.name, account=whose.account), now)
+        await stop_watching(tx, [identity], now)
 
 
-async def tell_missed_ends(tx: AsyncConnection, routes: Sequence[Route], now: datetime) -> int:
-    """Queue the ends of alerts that these receivers know of, and that nobody sent them; return how many.
-
-    They were out of the config when the alert ended, or a reload put them back just then.
-    """
-    rows = await missed_ends(tx, routes)
-    for row in rows:
-        await add_deliveries(tx, decode_body(row.body), [(row.receiver, Notice.RESOLVED)], now)
-    return len(rows)
-
-
-async def missed_ends(tx: AsyncConnection, routes: Sequence[Route]) -> Sequence[Row[Any]]:
-    """Return the ends that `tell_missed_ends` would queue."""
+async def _tell_missed_ends(tx: AsyncConnection, routes: Sequence[Route], now: datetime) -> None:
+    """Queue the ends of alerts that these receivers know of, and that came while they were in no config."""
     queued = (
         select(deliveries.c.id)
         .where(deliveries.c.receiver == told.c.receiver, deliveries.c.alert_id == told.c.alert_id)
@@ -201,7 +185,8 @@ async def missed_ends(tx: AsyncConnection, routes: Sequence[Route]) -> Sequence[
         .where(told.c.ended_at.is_(None), alerts.c.status == Status.RESOLVED, ~queued.exists())
         .order_by(alerts.c.resolved_at)
     )
-    return list(await tx.execute(missed))
+    for row in await tx.execute(missed):
+        await add_deliveries(tx, decode_body(row.body), [(row.receiver, Notice.RESOLVED)], now)
 
 
 async def tell_firing(tx: AsyncConnection, routes: Sequence[Route], now: datetime) -> None:

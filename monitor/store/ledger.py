@@ -12,7 +12,6 @@ from monitor.drift.policy import Records, Step
 from monitor.drift.rules import Silence
 from monitor.drift.snapshot import Counts
 from monitor.drift.widespread import Spread
-from monitor.notify.routing import Route
 from monitor.store.alerts import AlertMessage, save_alerts, save_episodes
 from monitor.store.changes import add_changes
 from monitor.store.claims import Claim, ConnectionUpdate, SyncResult, save
@@ -106,7 +105,7 @@ class Ledger:
             silences=silences,
         )
 
-    async def keep(self, record: StepRecord, routes: Sequence[Route]) -> None:
+    async def keep(self, record: StepRecord) -> None:
         """Record a step, all of it or nothing.
 
         Raises:
@@ -140,9 +139,7 @@ class Ledger:
                 await save_episodes(
                     tx, identity, opened=step.opened, moved=step.moved, ended=step.ended, codec=self._codec
                 )
-                await save_alerts(
-                    tx, identity, record.messages, routes=routes, spread=record.spread, now=record.at
-                )
+                await save_alerts(tx, identity, record.messages, spread=record.spread, now=record.at)
             await leave(tx, identity, record.waited)
             if record.acceptances:
                 await tx.execute(delete(acceptances).where(acceptances.c.id.in_(record.acceptances)))

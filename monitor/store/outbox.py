@@ -15,7 +15,6 @@ from sqlalchemy import (
     case,
     cast,
     func,
-    insert,
     literal,
     select,
     union_all,
@@ -431,36 +430,6 @@ _BACKLOGS = (
 )
 
 
-async def know_receivers(
-    tx: AsyncConnection,
-    names: Sequence[str],
-    now: datetime,
-    *,
-    kept: Collection[str] = (),
-    closes: bool = True,
-) -> list[str]:
-    """Record the configured receivers, close what waits for any other; return the new ones.
-
-    Args:
-        tx: A writing transaction.
-        names: The configured ones.
-        now: The current instant.
-        kept: Others that stay as they are.
-        closes: Whether to forget all others.
-    """
-    known = {row.name for row in await tx.execute(select(receivers.c.name))}
-    new = [name for name in names if name not in known]
-    if new:
-        await tx.execute(insert(receivers), [{"name": name, "known_since": now} for name in new])
-    if closes:
-        wanted = [*names, *kept]
-        gone = update(deliveries).where(deliveries.c.status == PENDING, deliveries.c.receiver.not_in(wanted))
-        await tx.execute(gone.values(status=CLOSED, finished_at=now, lease_until=None))
-        await tx.execute(_LET_UP)
-        await tx.execute(receivers.delete().where(receivers.c.name.not_in(wanted)))
-    return new
-
-
 async def try_again(tx: AsyncConnection, names: Collection[str]) -> None:
     """Try receivers again that are gone; what waits for them has not been failing while nothing was tried."""
     gone = receivers.c.name.in_(names), receivers.c.gone_since.is_not(None)
@@ -468,15 +437,6 @@ async def try_again(tx: AsyncConnection, names: Collection[str]) -> None:
     if them := (await tx.execute(back)).scalars().all():
         waiting = deliveries.c.receiver.in_(them), deliveries.c.status == PENDING
         await tx.execute(update(deliveries).where(*waiting).values(first_failed_at=None))
-
-
-_LET_UP = (
-    update(deliveries)
-    .where(deliveries.c.behind.is_not(None))
-    .where(deliveries.c.behind.not_in(select(_other.c.seq).where(_other.c.status == PENDING)))
-    .values(behind=None)
-)
-"""What `leave_line` does, for all lines."""
 
 
 async def free_delivery_leases(tx: AsyncConnection) -> None:

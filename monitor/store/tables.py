@@ -411,6 +411,8 @@ receivers = Table(
     "receivers",
     metadata,
     Column("name", Text, primary_key=True),
+    # Its filters; an Alertmanager, which hears of everything, has none.
+    Column("route", Json),
     Column("known_since", UtcDateTime, nullable=False),
     Column("troubled_since", UtcDateTime),
     Column("refused", Boolean, nullable=False, default=False),

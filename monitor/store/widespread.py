@@ -32,6 +32,7 @@ from monitor.drift.widespread import (
 from monitor.notify.routing import Route, matches
 from monitor.store.acknowledgements import NOBODY, acknowledgement_of
 from monitor.store.deliveries import heard, tell, told_or_tried
+from monitor.store.receivers import routes_now
 from monitor.store.tables import alerts
 
 SCOPE = "widespread"
@@ -214,7 +215,7 @@ async def due(tx: AsyncConnection, now: datetime) -> list[str]:
 
 
 async def look_at(
-    tx: AsyncConnection, alert_id: str, routes: Sequence[Route], spread: Spread, now: datetime
+    tx: AsyncConnection, alert_id: str, spread: Spread, now: datetime, routes: Sequence[Route] | None = None
 ) -> bool:
     """Bring a widespread alert's body up to date, and tell its receivers if they are to be told now.
 
@@ -225,6 +226,7 @@ async def look_at(
     row = (await tx.execute(this)).first()
     if row is None:
         return False
+    routes = await routes_now(tx) if routes is None else routes
     await lock_causes(tx, [_cause(row)])
     row = (await tx.execute(this)).one()
     if row.tells_at is None or row.tells_at > now:

@@ -6,7 +6,7 @@ A sync that changed nothing and has nothing pending writes nothing of its own: i
 which the schedule flushes in batches.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -21,7 +21,6 @@ from monitor.drift.rules import Rules
 from monitor.drift.silences import done_waiting
 from monitor.drift.snapshot import Counts, Snapshot
 from monitor.errors import LeaseLost, Outcome, StoreUnavailable, SyncError
-from monitor.notify.routing import Route
 from monitor.store.alerts import messages_of
 from monitor.store.claims import Claim, SyncResult
 from monitor.store.journal import Given, Ruleset
@@ -39,7 +38,7 @@ class Ledger(Protocol):
         """Return what is stored of a connection."""
         ...
 
-    async def keep(self, record: StepRecord, routes: Sequence[Route]) -> None:
+    async def keep(self, record: StepRecord) -> None:
         """Record a step, all of it or nothing."""
         ...
 
@@ -166,7 +165,7 @@ class Cycle:
             given=_given(stored, answered.snapshot),
             ruleset=_ruleset(watchlist, connection, _rules(connection, stored, answered.at)),
         )
-        await self.ledger.keep(record, ())
+        await self.ledger.keep(record)
         self.announcer.store.kept(claim.identity)
         hold = judgement.records.hold
         self.announcer.synced(connection, result, held=True)
@@ -253,8 +252,7 @@ class Cycle:
             given=_given(stored, answer),
             ruleset=_ruleset(watchlist, connection, rules),
         )
-        # The routes of now: a reload during a sync may have brought receivers.
-        await self.ledger.keep(record, self.active.watchlist.routes)
+        await self.ledger.keep(record)
         self.announcer.store.kept(claim.identity)
         self.announcer.episodes_ended(done.ended)
         if done.skipping and counts is not None:

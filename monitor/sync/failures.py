@@ -142,7 +142,7 @@ class FailureWatch:
             await save_episodes(
                 tx, SCOPE, opened=done.opened, moved=done.moved, ended=done.ended, codec=self.codec
             )
-            await save_alerts(tx, SCOPE, messages, routes=watchlist.routes, spread=watchlist.spread, now=now)
+            await save_alerts(tx, SCOPE, messages, spread=watchlist.spread, now=now)
             return done.records, done, bool(messages)
 
         records, done, has_messages = await self.database.transact(look)

@@ -23,7 +23,7 @@ from monitor.simulator.answer import envelope, render
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.inventory import take_stock
-from monitor.store.outbox import know_receivers
+from monitor.store.receivers import know_receivers
 from monitor.store.tables import DELIVERED, PENDING, alerts, connections, deliveries, snapshots, told
 from monitor.voicelink.decode import decode_sync
 from monitor.web.server import bind

@@ -21,7 +21,7 @@ from monitor.store.outbox import StoredOutbox
 from monitor.store.tables import alerts, deliveries
 from monitor.store.widespread import due, look_at, next_look_at
 from tests.fakes.clock import FakeClock
-from tests.fakes.stored import LEASE, NOW, begin, stepped, tell, work
+from tests.fakes.stored import LEASE, NOW, begin, configured, stepped, tell, work
 
 RULES = Rules(
     confirm_syncs=1,
@@ -71,6 +71,7 @@ class Fleet:
     async def sync(self, *names: str, found: tuple[tuple[str, ...], ...] = (BAD, GOOD)) -> None:
         """Apply an answer with these numbers to each connection, in this order, at the same instant."""
         await begin(self.database, *names, due_at=self.at, now=self.at)
+        await configured(self.database, *self.routes)
         for name in names:
             async with self.database.write() as tx:
                 claim = await claim_one(tx, name, self.at, lease=LEASE)
@@ -79,7 +80,7 @@ class Fleet:
                 self.records.get(name, Records()), claim, *numbers(*found), at=self.at, rules=RULES
             )
             record = work(claim, done, at=self.at, spread=self.spread)
-            await Ledger(self.database, Codec()).keep(record, self.routes)
+            await Ledger(self.database, Codec()).keep(record)
             self.records[name] = done.records
         await self.deliver()
 
@@ -89,7 +90,7 @@ class Fleet:
         while True:
             async with self.database.write() as tx:
                 for alert_id in await due(tx, self.at):
-                    await look_at(tx, alert_id, self.routes, self.spread, self.at)
+                    await look_at(tx, alert_id, self.spread, self.at)
                 following = await next_look_at(tx)
             await self.deliver()
             assert following is None or following > self.at

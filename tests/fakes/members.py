@@ -199,16 +199,16 @@ class Member:
         record = work(claim, done, at=now, spread=SPREAD)
         result = record.result if answer else None
         record = replace(record, counts=done.counts, result=result, same=same)
-        await ledger.keep(record, tell(*self.config.receivers))
+        await ledger.keep(record)
 
     async def look(self) -> None:
         """Look at the widespread alerts that are due."""
         async with self.database.read() as tx:
             found = await widespread.due(tx, self.clock.now())
         for alert_id in found:
-            routes, now = tell(*self.config.receivers), self.clock.now()
+            now = self.clock.now()
             await self.database.transact(
-                lambda tx: widespread.look_at(tx, alert_id, routes, SPREAD, now)  # noqa: B023 - awaited here
+                lambda tx: widespread.look_at(tx, alert_id, SPREAD, now)  # noqa: B023 - awaited here
             )
 
     async def deliver(self, *, takes: bool = True) -> None:

@@ -20,7 +20,6 @@ from monitor.http.client import Network
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Posters
 from monitor.notify.drain import Drain
-from monitor.notify.routing import Route
 from monitor.simulator import Simulator, build_world
 from monitor.store.claims import Claim, claim_due, flush, release
 from monitor.store.codec import Codec
@@ -60,11 +59,11 @@ class CountingLedger(Ledger):
         self.loaded += 1
         return await super().load(claim)
 
-    async def keep(self, record: StepRecord, routes: Sequence[Route]) -> None:
+    async def keep(self, record: StepRecord) -> None:
         """Count, and keep."""
         self.kept += 1
         self.rewritten += not record.same
-        await super().keep(record, routes)
+        await super().keep(record)
 
 
 class Rig:

@@ -23,6 +23,7 @@ from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, Watch, begin_watching
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger, StepRecord
+from monitor.store.receivers import know_receivers
 from monitor.store.replicas import Replica
 from monitor.store.tables import alerts, connections, deliveries, episodes
 
@@ -54,6 +55,12 @@ async def begin(database: Database, *identities: str, due_at: datetime = NOW, no
     """Begin to watch these connections."""
     async with database.write() as tx:
         await begin_watching(tx, [watch(identity, due_at) for identity in identities], now)
+
+
+async def configured(database: Database, *routes: Route) -> None:
+    """Have these receivers in the config, whoever else is in it."""
+    async with database.write() as tx:
+        await know_receivers(tx, [route.receiver for route in routes], NOW, routes=routes, decides=False)
 
 
 async def look_again(tx: AsyncConnection, now: datetime) -> None:
@@ -149,7 +156,8 @@ class Story:
             confirm_syncs=1, resolve_syncs=1, keep_firing_for=timedelta(0), update_interval=5 * MINUTE
         )
         done = stepped(self.records, claim, *numbers, at=self.at, rules=rules)
-        await Ledger(self.database, Codec()).keep(work(claim, done, at=self.at), self.routes)
+        await configured(self.database, *self.routes)
+        await Ledger(self.database, Codec()).keep(work(claim, done, at=self.at))
         self.records = done.records
         self.at += MINUTE
 

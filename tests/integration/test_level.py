@@ -28,7 +28,8 @@ from monitor.store.codec import Codec
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
 from monitor.store.level import _MARKER, StoredLevel
-from monitor.store.outbox import ReceiverRow, backlogs, free_delivery_leases, know_receivers, receiver_rows
+from monitor.store.outbox import ReceiverRow, backlogs, free_delivery_leases, receiver_rows
+from monitor.store.receivers import know_receivers
 from monitor.store.tables import alerts, posters
 from monitor.store.tables import posted as label_sets
 from tests.fakes.alerts import BODY

@@ -1,7 +1,7 @@
 """This process's own lack of resources, in each place that it could be blamed on someone else."""
 
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from monitor.http.redactor import Redactor
 from monitor.notify.drain import Drain
 from monitor.notify.pagerduty import PagerDutyReceiver
 from monitor.notify.retry import POSTPONED_S
-from monitor.notify.routing import Route
 from monitor.notify.slack import SlackReceiver
 from monitor.notify.webhook import WebhookReceiver
 from monitor.secret import Secret
@@ -29,7 +28,8 @@ from monitor.store.claims import Claim
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
 from monitor.store.ledger import Ledger, StepRecord, StoredState
-from monitor.store.outbox import StoredOutbox, know_receivers, receiver_rows
+from monitor.store.outbox import StoredOutbox, receiver_rows
+from monitor.store.receivers import know_receivers
 from monitor.store.tables import deliveries
 from monitor.voicelink.client import VoiceLinkClient
 from monitor.watch.discovery import DISCOVERY_INTERVAL
@@ -114,7 +114,7 @@ async def test_sync_that_runs_out_of_memory_is_no_failed_sync(made: Rig, place: 
                 raise MemoryError
             return await super().load(claim)
 
-        async def keep(self, record: StepRecord, routes: Sequence[Route]) -> None:
+        async def keep(self, record: StepRecord) -> None:
             raise MemoryError
 
     before, well = await made.standing(), made.cycle.ledger

@@ -19,8 +19,8 @@ from monitor.store.actions import COMMAND, Action, ActionRecord, Actor, add_acti
 from monitor.store.codec import Codec
 from monitor.store.connections import Watch, begin_watching
 from monitor.store.database import Database
-from monitor.store.outbox import know_receivers
 from monitor.store.queries import action_rows
+from monitor.store.receivers import know_receivers
 from monitor.store.tables import acceptances, alerts, deliveries, silences, snapshots
 from tests.fakes.alerts import BODY
 from tests.fakes.clock import START, FakeClock

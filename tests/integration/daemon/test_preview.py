@@ -184,7 +184,7 @@ async def reloaded(made: Rig, config: Config) -> None:
     watchlist, soon = made.active.state.watchlist, made.clock.now() + REFRESH
     async with made.database.write() as tx:
         for alert_id in await widespread.due(tx, soon):
-            await widespread.look_at(tx, alert_id, watchlist.routes, watchlist.spread, soon)
+            await widespread.look_at(tx, alert_id, watchlist.spread, soon)
     await posted_to(made)
 
 

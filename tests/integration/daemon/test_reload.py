@@ -4,14 +4,16 @@ import json
 import random
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.config import Config, load_config
 from monitor.daemon.reload import ActiveConfig
-from monitor.errors import StartError
+from monitor.errors import StartError, StoreUnavailable
 from monitor.http.client import Network
 from monitor.http.errors import NoAnswer
 from monitor.http.redactor import Redactor
@@ -23,6 +25,7 @@ from monitor.simulator import Simulator, build_world
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.outbox import StoredOutbox
+from monitor.store.trouble import Trouble
 from tests.fakes.announcer import announcer_on
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
@@ -173,6 +176,40 @@ async def test_reload_with_a_spoilt_ca_file_changes_nothing(site: Site, tmp_path
         await site.active.install(config)
     assert site.active.state.watchlist.client is before
     assert await site.ask() > 0
+
+
+class Leaving(Database):
+    """A database that goes away for readers with the next commit, once it `leaves`."""
+
+    leaves = gone = False
+
+    async def transact(self, *args: Any, **named: Any) -> Any:
+        """Commit, and go."""
+        found = await super().transact(*args, **named)
+        self.gone = self.leaves
+        return found
+
+    @asynccontextmanager
+    async def read(self, *, looks: bool = False) -> AsyncIterator[AsyncConnection]:
+        """Read, or not."""
+        if self.gone:
+            raise StoreUnavailable("it went away", Trouble.UNREACHABLE)
+        async with super().read(looks=looks) as tx:
+            yield tx
+
+
+async def test_reload_whose_commit_the_store_has_accepted_is_in_force(tmp_path: Path) -> None:
+    """Alerts are told by it from then on: the process must serve its receivers, whatever cannot be read."""
+    async with Leaving(f"sqlite:///{tmp_path}/store.db") as database:
+        await database.migrate()
+        site = Site(database, "http://nowhere")
+        await site.active.start()
+        database.leaves = True
+        await site.active.install(
+            site.config(receivers=[{"name": "x", "type": "webhook", "url": "http://x"}])
+        )
+        assert site.active.receivers == ["log", "x"]
+        await site.active.close()
 
 
 async def test_secrets_of_every_config_that_was_in_force_are_hidden(site: Site, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from monitor.errors import Refusal, Refused, UnknownName
 from monitor.notify.delivery import Failed
 from monitor.notify.routing import Route
 from monitor.store.database import Database
-from monitor.store.outbox import know_receivers, remind
+from monitor.store.outbox import remind
 from monitor.store.requests import MAX_BY, MAX_NOTE, Acknowledged, acknowledge
 from monitor.store.tables import alerts
 from tests.fakes.fleet import BAD, GOOD, WORSE, Fleet
@@ -129,8 +129,6 @@ async def test_acknowledgement_outlasts_updates_and_the_end(post: Post) -> None:
 async def begun(database: Database, *, wide: bool) -> tuple[Fleet, str]:
     """Return connections with an alert that was told, and its id: c2's, or that of c3 and c4."""
     fleet = Fleet(database)
-    async with database.write() as tx:
-        await know_receivers(tx, ["hook"], fleet.at)
     await fleet.sync("c0", "c1", "c2", *(["c3", "c4"] if wide else []))
     told = {body.connection: body.alert_id for body in fleet.sent()}
     return fleet, told[None if wide else "name of c2"]

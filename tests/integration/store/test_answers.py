@@ -15,7 +15,8 @@ from monitor.notify.webhook import WebhookReceiver
 from monitor.secret import Secret
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
-from monitor.store.outbox import StoredOutbox, know_receivers
+from monitor.store.outbox import StoredOutbox
+from monitor.store.receivers import know_receivers
 from monitor.store.tables import deliveries, receivers
 from tests.fakes.alerts import BODY
 from tests.fakes.clock import START, FakeClock

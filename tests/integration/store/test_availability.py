@@ -17,7 +17,7 @@ from monitor.store.connections import watched
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
 from monitor.store.tables import gaps
-from tests.fakes.stored import MINUTE, NOW, begin, claim_all, fresh, stepped, tell, work
+from tests.fakes.stored import MINUTE, NOW, begin, claim_all, fresh, stepped, work
 
 DAY = timedelta(days=1)
 STATES = ("READY", "READY", "NO_BOT", "LISTED")
@@ -54,7 +54,7 @@ class Story:
         result = replace(fresh(claim, at=at), ends_gap=self.blind)
         if done.changes or self.last is None:
             record = replace(work(claim, done, at=at), result=result)
-            await Ledger(self.database, Codec()).keep(record, tell())
+            await Ledger(self.database, Codec()).keep(record)
         else:
             async with self.database.write() as tx:
                 await flush(tx, [result])

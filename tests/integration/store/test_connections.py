@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, insert, select
 
 from monitor.drift.policy import Records
 from monitor.errors import LeaseLost, Outcome, StoreUnavailable
@@ -14,7 +14,7 @@ from monitor.store.connections import ConnectionState, begin_watching, stop_watc
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
 from monitor.store.requests import accept
-from monitor.store.tables import alerts, changes, deliveries, episodes, snapshots
+from monitor.store.tables import alerts, changes, deliveries, episodes, receivers, snapshots
 from tests.fakes.stored import (
     LEASE,
     MINUTE,
@@ -22,6 +22,7 @@ from tests.fakes.stored import (
     SECOND,
     begin,
     claim_all,
+    configured,
     fresh,
     look_again,
     recorded,
@@ -174,10 +175,11 @@ async def test_flush_of_a_stale_epoch_is_dropped(database: Database) -> None:
 async def test_step_is_kept_whole(database: Database, codec: Codec) -> None:
     """Snapshot, changes, episodes, alerts, deliveries and freshness come back as they were given."""
     await begin(database, "a")
+    await configured(database, *tell("log", "hook"))
     claim = (await claim_all(database))["a"]
     done = stepped(Records(), claim, broken(1), ready(2))
     ledger = Ledger(database, codec)
-    await ledger.keep(work(claim, done), tell("log", "hook"))
+    await ledger.keep(work(claim, done))
     assert (await ledger.load(claim)).records == done.records
     assert await counted(database) == [len(done.changes), 1, 1, 2, 1]
     row = await standing(database)
@@ -192,10 +194,10 @@ async def test_step_with_the_same_records_leaves_the_kept_ones(database: Databas
     ledger = Ledger(database, codec)
     claim = (await claim_all(database))["a"]
     done = stepped(Records(), claim, broken(1), ready(2))
-    await ledger.keep(work(claim, done), tell())
+    await ledger.keep(work(claim, done))
     claim = (await claim_all(database, NOW + MINUTE))["a"]
     other = stepped(Records(), claim, ready(1))
-    await ledger.keep(replace(work(claim, other), same=True), tell())
+    await ledger.keep(replace(work(claim, other), same=True))
     assert (await ledger.load(claim)).records == done.records
     assert list(await claim_all(database, NOW + 2 * MINUTE)) == ["a"]
 
@@ -206,7 +208,7 @@ async def test_step_of_a_lost_lease_keeps_nothing(database: Database, codec: Cod
     lost = (await claim_all(database))["a"]
     await claim_all(database, NOW + LEASE)
     with pytest.raises(LeaseLost):
-        await Ledger(database, codec).keep(work(lost, stepped(Records(), lost, broken(1))), tell("log"))
+        await Ledger(database, codec).keep(work(lost, stepped(Records(), lost, broken(1))))
     assert await counted(database) == [0, 0, 0, 0, 0]
     assert (await standing(database)).applied_at is None
 
@@ -217,10 +219,16 @@ async def test_step_whose_deliveries_fail_keeps_nothing(database: Database, code
     claim = (await claim_all(database))["a"]
     done = stepped(Records(), claim, broken(1))
     ledger = Ledger(database, codec)
+    await configured(database, *tell("log"))
+    async with database.write() as tx:
+        twin = {"name": "twin", "route": {"receiver": "log"}, "known_since": NOW}
+        await tx.execute(insert(receivers).values(twin))
     with pytest.raises(StoreUnavailable):
-        await ledger.keep(work(claim, done), tell("log", "log"))
+        await ledger.keep(work(claim, done))
     assert await counted(database) == [0, 0, 0, 0, 0]
-    await ledger.keep(work(claim, done), tell("log"))
+    async with database.write() as tx:
+        await tx.execute(delete(receivers).where(receivers.c.name == "twin"))
+    await ledger.keep(work(claim, done))
     assert (await counted(database))[-2:] == [1, 1]
 
 
@@ -229,16 +237,16 @@ async def test_wish_to_look_again_outlives_a_sync_in_flight(database: Database, 
     await begin(database, "a")
     ledger = Ledger(database, codec)
     claim = (await claim_all(database))["a"]
-    await ledger.keep(work(claim, stepped(Records(), claim, ready(1))), tell())
+    await ledger.keep(work(claim, stepped(Records(), claim, ready(1))))
     claim = (await claim_all(database, NOW + MINUTE))["a"]
     kept = await ledger.load(claim)
     async with database.write() as tx:
         await look_again(tx, NOW + MINUTE)
-    await ledger.keep(work(claim, stepped(kept.records, claim, broken(1)), at=NOW + MINUTE), tell())
+    await ledger.keep(work(claim, stepped(kept.records, claim, broken(1)), at=NOW + MINUTE))
     again = (await claim_all(database, NOW + MINUTE))["a"]
     assert again.policy_due
     assert not again.sync_due
-    await ledger.keep(work(again, stepped(Records(), again), at=NOW + MINUTE), tell())
+    await ledger.keep(work(again, stepped(Records(), again), at=NOW + MINUTE))
     assert await claim_all(database, NOW + MINUTE) == {}
 
 
@@ -255,9 +263,7 @@ async def test_acceptance_is_consumed_exactly_once(database: Database, codec: Co
     assert (await ledger.load(claims["b"])).accept_all
     async with database.write() as tx:
         await accept(tx, "a", ["3"], NOW + MINUTE)
-    await ledger.keep(
-        work(claims["a"], stepped(Records(), claims["a"], ready(1)), asked=kept.acceptances), tell()
-    )
+    await ledger.keep(work(claims["a"], stepped(Records(), claims["a"], ready(1)), asked=kept.acceptances))
     again = (await claim_all(database, NOW + MINUTE))["a"]
     assert (await ledger.load(again)).accepted == {"3"}
 
@@ -272,7 +278,7 @@ async def test_acceptance_survives_a_step_that_is_not_kept(database: Database, c
     kept = await ledger.load(lost)
     taken_over = (await claim_all(database, NOW + LEASE))["a"]
     with pytest.raises(LeaseLost):
-        await ledger.keep(work(lost, stepped(Records(), lost, ready(1)), asked=kept.acceptances), tell())
+        await ledger.keep(work(lost, stepped(Records(), lost, ready(1)), asked=kept.acceptances))
     assert (await ledger.load(taken_over)).accepted == {"1"}
 
 
@@ -295,7 +301,7 @@ async def test_forgotten_connection_leaves_its_history(database: Database, codec
     """Its row and snapshot go; changes and alerts stay. Its name is free for another at once."""
     await begin(database, "a")
     claim = (await claim_all(database))["a"]
-    await Ledger(database, codec).keep(work(claim, stepped(Records(), claim, broken(1))), tell("log"))
+    await Ledger(database, codec).keep(work(claim, stepped(Records(), claim, broken(1))))
     before = await counted(database)
     async with database.write() as tx:
         await stop_watching(tx, ["a"], NOW)

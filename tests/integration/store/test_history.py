@@ -24,7 +24,6 @@ from tests.fakes.stored import (
     claim_all,
     recorded_everywhere,
     stepped,
-    tell,
     work,
 )
 
@@ -43,7 +42,7 @@ async def synced(database: Database, *answers: dict[str, str]) -> None:
         at = NOW + place * MINUTE
         claim = (await claim_all(database, at))["a"]
         done = stepped(records, claim, *(number(key, state) for key, state in states.items()), at=at)
-        await ledger.keep(work(claim, done, at=at), tell())
+        await ledger.keep(work(claim, done, at=at))
         records = done.records
 
 
@@ -99,7 +98,7 @@ async def test_removed_number_was_drifting_even_without_an_issue(database: Datab
         at = NOW + place * MINUTE
         claim = (await claim_all(database, at))["a"]
         done = stepped(records, claim, *numbers, at=at)
-        await Ledger(database, Codec()).keep(work(claim, done, at=at), tell())
+        await Ledger(database, Codec()).keep(work(claim, done, at=at))
         records = done.records
     async with database.read() as tx:
         found = await drift_moves(tx, "a", NOW)
@@ -193,7 +192,7 @@ async def test_pattern_of_a_sync_that_was_not_kept_is_written_by_the_next(databa
     done = stepped(Records(), claim, number("1", "NO_BOT"))
     ledger = Ledger(database, Codec())
     with pytest.raises(LeaseLost):
-        await ledger.keep(work(replace(claim, epoch=claim.epoch + 1), done), tell())
-    await ledger.keep(work(claim, done), tell())
+        await ledger.keep(work(replace(claim, epoch=claim.epoch + 1), done))
+    await ledger.keep(work(claim, done))
     async with database.read() as tx:
         assert len((await change_rows(tx)).rows) == len(done.changes) > 0

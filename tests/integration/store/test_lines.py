@@ -34,7 +34,8 @@ from monitor.notify.delivery import Dead, Delivery, Failed, Postponed, Result, S
 from monitor.notify.drain import Drain
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
-from monitor.store.outbox import StoredOutbox, due_reminders, free_delivery_leases, know_receivers
+from monitor.store.outbox import StoredOutbox, due_reminders, free_delivery_leases
+from monitor.store.receivers import know_receivers
 from monitor.store.requests import dismiss, retry
 from monitor.store.retention import prune
 from monitor.store.tables import DELIVERED, PENDING, UtcDateTime, alerts, deliveries

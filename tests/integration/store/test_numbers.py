@@ -33,7 +33,19 @@ from monitor.store.silencing import set_silence
 from monitor.store.tables import alerts, episodes, posted, posters, snapshots
 from tests.fakes.clock import FakeClock
 from tests.fakes.fleet import BAD, GOOD, Fleet
-from tests.fakes.stored import LEASE, MINUTE, NOW, SECOND, begin, fresh, named, number, stepped, work
+from tests.fakes.stored import (
+    LEASE,
+    MINUTE,
+    NOW,
+    SECOND,
+    begin,
+    configured,
+    fresh,
+    named,
+    number,
+    stepped,
+    work,
+)
 
 ACME, OTHER = "918011223344", "918055663344"
 RULES = Rules(keep_firing_for=5 * MINUTE)
@@ -67,8 +79,8 @@ class World:
             claim = await claim_one(tx, identity, self.at, lease=LEASE)
         assert claim is not None
         done = stepped(self.records.get(identity, Records()), claim, *found, at=self.at, rules=self.rules)
-        queued = [route for route in ROUTES if route.receiver != "am"]
-        await Ledger(self.database, Codec()).keep(work(claim, done, at=self.at), queued)
+        await configured(self.database, *(route for route in ROUTES if route.receiver != "am"))
+        await Ledger(self.database, Codec()).keep(work(claim, done, at=self.at))
         self.records[identity] = done.records
 
     async def hold(self, identity: str, *found: Number) -> None:
@@ -88,7 +100,7 @@ class World:
             at=self.at,
             result=fresh(claim, at=self.at, outcome=Outcome.HELD),
         )
-        await Ledger(self.database, Codec()).keep(record, ())
+        await Ledger(self.database, Codec()).keep(record)
         self.records[identity] = judgement.records
 
     async def fail(self, identity: str, times: int) -> None:

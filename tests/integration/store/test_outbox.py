@@ -7,22 +7,19 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
-from monitor.drift.alert import AlertChange, Notice, decode_body
+from monitor.drift.alert import AlertChange, Notice, Severity, decode_body
 from monitor.drift.snapshot import ChangeKind
 from monitor.errors import Refusal
 from monitor.notify.delivery import Dead, Failed, Result, Sent
+from monitor.notify.routing import Route
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
-from monitor.store.outbox import (
-    StoredOutbox,
-    backlogs,
-    free_delivery_leases,
-    know_receivers,
-    receiver_rows,
-)
+from monitor.store.outbox import StoredOutbox, backlogs, free_delivery_leases, receiver_rows
+from monitor.store.receivers import know_receivers, routes_now
 from monitor.store.tables import deliveries
 from tests.fakes.alerts import BODY
 from tests.fakes.clock import START, FakeClock
+from tests.fakes.stored import recorded_everywhere
 
 MINUTE = timedelta(minutes=1)
 OPENED, UPDATED, RESOLVED = Notice.OPENED, Notice.UPDATED, Notice.RESOLVED
@@ -196,6 +193,24 @@ async def test_receivers_that_are_new_and_gone(database: Database) -> None:
         assert await know_receivers(tx, ["log", "pd"], START) == ["pd"]
         assert [backlog.receiver for backlog in await backlogs(tx)] == ["log", "pd"]
     assert len(await rows(database, "closed")) == len(await rows(database, "pending")) == 1
+
+
+async def test_filters_of_receivers_are_those_of_the_config_that_decides(database: Database) -> None:
+    """A new config's come into force; the same ones again, or an older config's, change nothing."""
+    narrow = Route(receiver="hook", min_severity=Severity.CRITICAL, connections=("acme-*",))
+    wide = Route(receiver="hook", send_resolved=False)
+
+    async def known(route: Route, *, decides: bool = True) -> list[Route]:
+        async with database.write() as tx:
+            await know_receivers(tx, ["hook", "am"], START, routes=[route], decides=decides)
+            return await routes_now(tx)
+
+    assert await known(narrow) == [narrow]
+    with recorded_everywhere() as statements:
+        assert await known(narrow) == [narrow]
+    assert not [each for each in statements if each.startswith(("UPDATE receivers", "INSERT"))]
+    assert await known(wide, decides=False) == [narrow]
+    assert await known(wide) == [wide]
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one by one"])

@@ -11,8 +11,8 @@ from monitor.notify.routing import Route
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.level import StoredLevel
-from monitor.store.outbox import know_receivers
 from monitor.store.reach import Reached, ReachStatus, reach
+from monitor.store.receivers import know_receivers
 from monitor.store.requests import dismiss
 from monitor.store.tables import episodes, posters
 from tests.fakes.clock import FakeClock

@@ -18,7 +18,7 @@ from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.enrol import Enrolled, enrol
 from monitor.store.ledger import Ledger
-from monitor.store.outbox import StoredOutbox, know_receivers, remind
+from monitor.store.outbox import StoredOutbox, remind
 from monitor.store.replicas import (
     FORGOTTEN_AFTER,
     GONE_AFTER,
@@ -151,7 +151,11 @@ async def test_what_a_gone_replica_held_is_free(shared: Database) -> None:
 
 
 async def enrolled(
-    database: Database, who: Replica, *identities: str, dropped: Sequence[str] = ()
+    database: Database,
+    who: Replica,
+    *identities: str,
+    dropped: Sequence[str] = (),
+    receivers: Sequence[str] = ("log",),
 ) -> Enrolled:
     """Let a replica watch these connections, some of which discovery may have found."""
     return await enrol(
@@ -164,8 +168,8 @@ async def enrolled(
         vanished=(),
         listed=(),
         dropped=dropped,
-        receivers=["log"],
-        routes=tell("log"),
+        receivers=receivers,
+        routes=tell(*receivers),
         spread=Spread(),
         now=NOW,
     )
@@ -240,7 +244,7 @@ async def test_alert_committed_while_its_connection_ends_does_not_stay(
     claim = (await claim_all(shared))["x"]
     async with SlowDatabase(postgres) as slow:
         keeping = asyncio.create_task(
-            Ledger(slow, Codec()).keep(work(claim, stepped(Records(), claim, broken(1))), tell("log"))
+            Ledger(slow, Codec()).keep(work(claim, stepped(Records(), claim, broken(1))))
         )
         await slow.reached.wait()
         ending = asyncio.create_task(enrolled(shared, OLD))
@@ -252,12 +256,46 @@ async def test_alert_committed_while_its_connection_ends_does_not_stay(
         assert await tx.scalar(select(alerts.c.resolution)) == "unconfigured"
 
 
+async def test_alert_committed_while_a_receiver_is_added_is_told_to_it(
+    shared: Database, postgres: str
+) -> None:
+    """The replica that adds it waits for what others are committing without it, and tells of it then."""
+    await enrolled(shared, OLD, "x")
+    claim = (await claim_all(shared))["x"]
+    async with SlowDatabase(postgres) as slow:
+        keeping = asyncio.create_task(
+            Ledger(slow, Codec()).keep(work(claim, stepped(Records(), claim, broken(1))))
+        )
+        await slow.reached.wait()
+        adding = asyncio.create_task(enrolled(shared, NEW, "x", receivers=["log", "hook"]))
+        await wait_until(lambda: blocked(shared), what="the new receiver to wait for the commit")
+        slow.go.set()
+        await asyncio.gather(keeping, adding)
+    assert await told_of(shared, "hook") == ["opened"]
+
+
+async def test_newest_config_says_who_is_told(shared: Database) -> None:
+    """An older one that comes later adds what it alone has, and takes nothing away."""
+    await enrolled(shared, OLD, "x")
+    await enrolled(shared, NEW, "x", receivers=["log", "hook"])
+    await enrolled(shared, OLD, "x", receivers=["log", "other"])
+    claim = (await claim_all(shared))["x"]
+    await Ledger(shared, Codec()).keep(work(claim, stepped(Records(), claim, broken(1))))
+    told = {name: await told_of(shared, name) for name in ("log", "hook", "other")}
+    assert told == {"log": ["opened"], "hook": ["opened"], "other": ["opened"]}
+
+
+async def told_of(database: Database, receiver: str) -> list[str]:
+    """Return what is queued for a receiver, oldest first."""
+    async with database.read() as tx:
+        queued = select(deliveries.c.change).where(deliveries.c.receiver == receiver)
+        return list((await tx.execute(queued.order_by(deliveries.c.seq))).scalars())
+
+
 async def test_replicas_remind_once(shared: Database, postgres: str) -> None:
     """Both see that a reminder is due; the one that waits for its turn sees that it is queued."""
     story = Story(shared)
     await begin(shared, "a")
-    async with shared.write() as tx:
-        await know_receivers(tx, ["hook"], NOW)
     await story.sync(broken(1))
     outbox = StoredOutbox(shared, FakeClock(NOW))
     [opened] = await outbox.lease_due("hook", limit=1, lease_s=30)

@@ -13,7 +13,7 @@ from monitor.notify.delivery import Dead, Delivery, Failed
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.level import StoredLevel
-from monitor.store.outbox import know_receivers
+from monitor.store.receivers import know_receivers
 from monitor.store.requests import retry_now
 from monitor.store.tables import deliveries, posters
 from tests.fakes.clock import FakeClock

@@ -20,7 +20,8 @@ from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
 from monitor.store.enrol import enrol
 from monitor.store.failures import troubled
-from monitor.store.outbox import StoredOutbox, know_receivers
+from monitor.store.outbox import StoredOutbox
+from monitor.store.receivers import know_receivers
 from monitor.store.replicas import Replica
 from monitor.store.tables import connections, fleet
 from tests.fakes.alerts import BODY

@@ -33,7 +33,6 @@ from tests.fakes.stored import (
     number,
     recorded_everywhere,
     stepped,
-    tell,
     watch,
     work,
 )
@@ -207,7 +206,7 @@ async def test_silence_set_during_a_sync_makes_the_policy_run_once_more(database
         await tx.execute(insert(snapshots).values(identity="a", records=Codec().pack_records(Records())))
     set_ = await silence(database, connection="*")
     done = stepped(stored.records, claim, *BAD)
-    await ledger.keep(work(claim, done), tell("hook"))
+    await ledger.keep(work(claim, done))
     claim = (await claim_all(database))["a"]
     assert (claim.policy_due, claim.sync_due) == (True, False)
     assert [each.id for each in (await ledger.load(claim)).silences] == [set_.id]

@@ -13,7 +13,6 @@ from monitor.errors import Refusal
 from monitor.notify.delivery import Dead, Delivery, Failed, Result, Sent
 from monitor.notify.routing import Route
 from monitor.store.alerts import firing
-from monitor.store.enrol import tell_missed_ends
 from monitor.store.outbox import remind
 from monitor.store.requests import acknowledge, retry
 from monitor.store.tables import alerts
@@ -141,20 +140,6 @@ async def test_receiver_that_comes_back_after_the_end_is_told_of_it(post: Post) 
     await post.configure()
     await post.configure(*tell("hook"))
     assert await post.take() == []
-
-
-async def test_end_that_was_committed_without_its_receiver_is_told_once(post: Post) -> None:
-    """A sync that began before a reload ends an alert by the old routes, without the new receiver."""
-    await post.break_one()
-    assert await post.take() == [OPENED]
-    post.story.routes = ()
-    await post.mend_all()
-    for missed in (1, 0):
-        async with post.database.write() as tx:
-            assert await tell_missed_ends(tx, tell("hook"), post.story.at) == missed
-    assert await post.take() == [RESOLVED]
-    async with post.database.write() as tx:
-        assert await tell_missed_ends(tx, tell("hook"), post.story.at) == 0
 
 
 async def test_receiver_that_comes_back_while_the_alert_fires_gets_an_update(post: Post) -> None:

@@ -17,7 +17,7 @@ from monitor.store.ledger import Ledger
 from monitor.store.level import StoredLevel
 from monitor.store.outbox import remind
 from tests.fakes.fleet import BAD, GOOD, RULES, SPREAD, WORSE, Fleet, numbers
-from tests.fakes.stored import ME, MINUTE, SECOND, begin, claim_all, stepped, tell, watch, work
+from tests.fakes.stored import ME, MINUTE, SECOND, begin, claim_all, stepped, watch, work
 
 
 def changes(bodies: list[AlertBody], *, widespread: bool = True) -> list[Notice]:
@@ -84,7 +84,7 @@ async def test_two_that_open_at_once_agree_on_who_comes_first(database: Database
             found = (BAD, ("EXPIRED",)) if place % 3 else (("EXPIRED",), BAD)
             done = stepped(Records(), claims[name], *numbers(*found), rules=RULES)
             ledger = Ledger((database, other)[place % 2], Codec())
-            await ledger.keep(work(claims[name], done, spread=SPREAD), tell("hook"))
+            await ledger.keep(work(claims[name], done, spread=SPREAD))
 
         await asyncio.gather(*(breaks(place, name) for place, name in enumerate(names)))
     rows = await Fleet(database).rows()

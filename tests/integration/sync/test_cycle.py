@@ -188,6 +188,32 @@ async def test_receivers_that_come_and_go(made: Rig) -> None:
     assert await made.told("other") == [("opened", "pending")]
 
 
+async def test_receiver_of_a_newer_config_is_told_what_a_process_with_an_older_one_finds(
+    made: Rig, tmp_path: Path
+) -> None:
+    """Until a reload has reached it, an alert opens, grows and ends for those that the store knows."""
+    async with rig(tmp_path) as newer:
+        await newer.configure("hook", "pager")
+        made.simulator.do("remove_routing", numbers=1)
+        await made.run()
+        await made.run()
+        assert await made.told("pager") == [("opened", "pending")]
+        made.simulator.do("restore_routing", numbers=1)
+        for _ in range(7):
+            await made.run()
+        assert await made.told("pager") == [("opened", "pending"), ("resolved", "pending")]
+
+
+async def test_receiver_of_an_older_config_is_told_no_more(made: Rig, tmp_path: Path) -> None:
+    """What a process with the older one finds is not queued for a receiver that nobody serves."""
+    async with rig(tmp_path) as newer:
+        await newer.configure("pager")
+        made.simulator.do("remove_routing", numbers=1)
+        await made.run()
+        await made.run()
+    assert (await made.told("hook"), await made.told("pager")) == ([], [("opened", "pending")])
+
+
 async def test_connection_that_is_no_longer_configured(made: Rig) -> None:
     """Its alerts end as unconfigured, its row and its series are gone."""
     made.simulator.do("remove_routing", numbers=1)

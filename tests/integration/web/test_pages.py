@@ -21,8 +21,8 @@ from monitor.store.actions import Action, Actor, add_action
 from monitor.store.database import Database
 from monitor.store.failures import FailingRow
 from monitor.store.ledger import Ledger
-from monitor.store.outbox import know_receivers
 from monitor.store.reach import Reached, ReachStatus
+from monitor.store.receivers import know_receivers
 from monitor.store.tables import connections, deliveries, receivers
 from monitor.web.app import SECURITY_HEADERS
 from monitor.web.pages.alerts import DELIVERIES
@@ -32,7 +32,7 @@ from monitor.web.status import MonitorStatus, ReceiverStatus
 from tests.fakes.alerts import BODY, all_firing
 from tests.fakes.clock import START
 from tests.fakes.hostile import hostile_bodies
-from tests.fakes.stored import begin, claim_all, stepped, tell, work
+from tests.fakes.stored import begin, claim_all, configured, stepped, tell, work
 from tests.integration.web.site import CODEC, Site, hashed
 
 NAME = "name of a"
@@ -74,7 +74,8 @@ async def sync(site: Site, *numbers: Number, before: Records | None = None) -> R
     now = site.clock.now()
     claim = (await claim_all(site.database, now))["a"]
     done = stepped(before or Records(), claim, *numbers, at=now)
-    await Ledger(site.database, CODEC).keep(work(claim, done, at=now), tell("hook"))
+    await configured(site.database, *tell("hook"))
+    await Ledger(site.database, CODEC).keep(work(claim, done, at=now))
     return done.records
 
 
@@ -470,7 +471,7 @@ async def test_alerts_are_filtered_and_the_biggest_leads(site: Site) -> None:
     await begin(site.database, "b", due_at=START, now=START)
     claim = (await claim_all(site.database, site.clock.now()))["b"]
     many = stepped(Records(), claim, number("8", "NO_BOT"), number("9", "NO_BOT"), at=site.clock.now())
-    await Ledger(site.database, CODEC).keep(work(claim, many, at=site.clock.now()), tell("hook"))
+    await Ledger(site.database, CODEC).keep(work(claim, many, at=site.clock.now()))
     async with site.serve():
 
         async def shown(query: str) -> list[str]:

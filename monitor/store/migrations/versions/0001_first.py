@@ -224,6 +224,7 @@ def upgrade() -> None:
     op.create_table(
         "receivers",
         sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("route", sa.Text(), nullable=True),
         sa.Column("known_since", UtcDateTime(), nullable=False),
         sa.Column("troubled_since", UtcDateTime(), nullable=True),
         sa.Column("refused", sa.Boolean(), nullable=False),
