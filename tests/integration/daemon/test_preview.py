@@ -120,7 +120,7 @@ async def trouble(made: Rig) -> None:
     do = made.simulator.do
     await made.active.install(config_of(made))
     await made.run()
-    first, second = (each.keys(10) for each in made.simulator.world.accounts[0].connections[:2])
+    first, second, *others = (each.keys(10) for each in made.simulator.world.accounts[0].connections)
     for position in range(3, CONNECTIONS + 1):
         do("unassign_agent", numbers=position, connection=f"conn-000{position}")
     do("expire", numbers=first[:3])
@@ -129,14 +129,15 @@ async def trouble(made: Rig) -> None:
     do("remove_number", number=second[1])
     do("switch_routing_off", number=second[2])
     await run(made, 3)
-    asked = NewSilence(connection="conn-0001", number=f"+{first[0]}", for_="1h", reason="known")
+    asked = NewSilence(connection="conn-0001", number=f"+{first[0]}", until_ready=True, reason="known")
     await set_silence(made.database, made.codec, asked, ANN, made.clock.now(), logged=True)
     do("renew", numbers=second[:1])
     await run(made, 2)
     await drained(made)
     do("remove_routing", number=second[5])
+    do("expire", numbers=[each[-1] for each in others])
     await run(made, 1)
-    do("fault", kind="status", status=404, connection="conn-0002")
+    do("fault", kind="status", status=404)
     await run(made, 2)
 
 

@@ -30,7 +30,7 @@ async def test_scratch_store_is_empty_and_its_own() -> None:
 
 
 async def test_copy_has_what_is_open_and_the_source_stays(database: Database, post: Post) -> None:
-    """What is watched, fires and waits is there as it was, free to be claimed; what is over is not."""
+    """What is watched, fires or waits is as it was, free to be claimed; what is over is there if new."""
     await post.break_one()
     await post.mend_all()
     await post.break_one()
@@ -48,4 +48,6 @@ async def test_copy_has_what_is_open_and_the_source_stays(database: Database, po
             about = {row.alert_id for row in await rows(copy, table)}
             assert about == fires, table
         assert "b" in await claim_all(copy, NOW + MINUTE)
+    async with copy_of_what_is_open(database, since=NOW - MINUTE) as copy:
+        assert await rows(copy, alerts) == await rows(database, alerts)
     assert database.writes == writes
