@@ -203,6 +203,11 @@ class Counts(msgspec.Struct, frozen=True):
         return sum(self.drifting.values())
 
     @property
+    def total_ready(self) -> int:
+        """The others."""
+        return self.total - self.total_drifting
+
+    @property
     def total_ignored(self) -> int:
         """The drifting ones that a rule or silence keeps quiet."""
         return sum(self.ignored.values())

@@ -89,14 +89,17 @@ async def find(tx: AsyncConnection, text: str) -> list[Place]:
     return []
 
 
-async def matching(tx: AsyncConnection, glob: str) -> dict[str, set[str]]:
+async def matching(tx: AsyncConnection, glob: str, *, most: int) -> dict[str, set[str]] | None:
     """Return the keys of the numbers that are there and match a glob, by connection's identity.
 
-    It matches as a rule's or a silence's does.
+    It matches as a rule's or a silence's does. None: there may be more than `most`.
     """
     asked = select(inventory.c.key, inventory.c.identity, inventory.c.phone_number).where(*_like(glob))
+    rows = (await tx.execute(asked.limit(most + 1))).all()
+    if len(rows) > most:
+        return None
     found: dict[str, set[str]] = {}
-    for row in await tx.execute(asked):
+    for row in rows:
         if is_number(glob, row.phone_number, row.key):
             found.setdefault(row.identity, set()).add(row.key)
     return found

@@ -4,17 +4,18 @@ Each takes a transaction of `Database.read()`, narrows by its filters, and retur
 the `after` of the page that follows. A filter by connection is a glob of names.
 """
 
+import functools
 import types
 from collections.abc import AsyncIterator, Callable, Collection, Generator, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import Row, func, or_, select, union_all
+from sqlalchemy import ColumnElement, Row, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import decode_body
-from monitor.drift.rules import Rules
+from monitor.drift.rules import Rules, is_number
 from monitor.drift.silences import glob_of
 from monitor.drift.snapshot import Number
 from monitor.store.actions import Action
@@ -22,6 +23,7 @@ from monitor.store.alert_lists import alerts_like
 from monitor.store.codec import Codec
 from monitor.store.connections import ConnectionName, connection_states
 from monitor.store.inventory import matching
+from monitor.store.naming import named
 from monitor.store.paging import LIMIT, Instant, Page, RowId, Text, cursor_of, page_of, parts_of
 from monitor.store.rows import (
     ActionRow,
@@ -33,6 +35,7 @@ from monitor.store.rows import (
     SyncStatus,
     connection_row,
     number_row,
+    sync_status,
     trouble_row,
 )
 from monitor.store.silences import active_silences
@@ -55,8 +58,8 @@ _NUMBERS_A_TURN = 200
 """Numbers decoded before other tasks get a turn: less than a millisecond."""
 _MOST_BOUND = 1_000
 """Identities that a statement names: a database takes only so many values at once."""
-_CHUNK = 50
-"""Rows fetched at once where each has a body to decode."""
+_MORE = 4
+"""So many times as many connections are looked at next, where those before have nothing that is wanted."""
 
 
 RulesOf = Callable[[str], Rules | None]
@@ -144,26 +147,50 @@ async def numbers(
     """
 
     def wanted(one: Number) -> bool:
+        if pattern is not None and those is None and not is_number(pattern, one.phone_number, one.key):
+            return False
         return drifting in (None, one.drifting) and _in_state(state, one.state, one.issues)
 
-    start = parts_of(after, tuple[Text, Text]) if after is not None else None
-    named = await matching(tx, glob_of(number.strip())) if number is not None else None
+    start = parts_of(after, tuple[Text, Text]) if after is not None else ("", "")
+    pattern = glob_of(number.strip()) if number is not None else None
+    # With many of them, some are among the first numbers anyway.
+    those = await matching(tx, pattern, most=_MOST_BOUND) if pattern is not None else None
     found: list[NumberRow] = []
-    async for whose, records in _blobs(tx, connection, start[0] if start else None, named):
-        raw = codec.unpack_numbers(records)
-        behind = start[1] if start is not None and start[0] == whose.name else ""
-        keys = raw if named is None else raw.keys() & named[whose.identity]
-        for place, key in enumerate(sorted(key for key in keys if key > behind)):
-            one = codec.unpack_number(raw[key])
+    may_hold = functools.partial(_may_match, codec, state, drifting)
+    async for whose, records in _blobs(tx, connection, start[0], those, may_hold):
+        behind = start[1] if start[0] == whose.name else ""
+        only = those[whose.identity] if those is not None else None
+        async for one in _numbers(codec, records, behind, only):
             if wanted(one):
                 found.append(number_row(whose, one))
             if len(found) > limit:
                 break
-            if place % _NUMBERS_A_TURN == 0:
-                await _yield_to_loop()
         if len(found) > limit:
             break
     return page_of(found, limit, lambda row: cursor_of(row.connection, row.key))
+
+
+async def _numbers(
+    codec: Codec, records: bytes, behind: str, only: Collection[str] | None
+) -> AsyncIterator[Number]:
+    """Yield the numbers of a snapshot, or some of them, whose keys come behind one, by key."""
+    raw = codec.unpack_numbers(records)
+    keys = [key for key in raw if key > behind and (only is None or key in only)]
+    for place, key in enumerate(sorted(keys)):
+        yield codec.unpack_number(raw[key])
+        if place % _NUMBERS_A_TURN == 0:
+            await _yield_to_loop()
+
+
+def _may_match(codec: Codec, state: str | None, drifting: bool | None, packed: bytes | None) -> bool:
+    """Return whether one of the numbers that were counted may be in a state or have that issue, and drift."""
+    if packed is None:
+        return True
+    counts = codec.unpack_counts(packed)
+    if drifting is not None and not (counts.total_drifting if drifting else counts.total_ready):
+        return False
+    there = [name for names in (counts.states, counts.issues) for name, many in names.items() if many]
+    return counts.folded > 0 or _in_state(state, "", there)
 
 
 async def connection_rows(
@@ -183,19 +210,19 @@ async def connection_rows(
         BadCursor: `after` is not a valid cursor.
     """
     behind = parts_of(after, tuple[Text])[0] if after is not None else ""
-    owners = [
-        owner
-        for owner in await _owners(tx, connection)
-        if owner.name > behind and account in (None, owner.account)
-    ]
     found: list[ConnectionRow] = []
-    for start in range(0, len(owners), _CHUNK):
-        batch = [owner.identity for owner in owners[start : start + _CHUNK]]
+    columns = [connections.c[name] for name in ("outcome", "failures", "held")]
+    async for rows in _by_name(tx, *columns, glob=connection, account=account, first=behind, many=limit + 2):
+        wanted = [
+            row.identity
+            for row in rows
+            if row.name != behind and status in (None, sync_status(row.outcome, row.failures, row.held))
+        ]
+        batch = wanted[: limit + 1 - len(found)]
         known = await connection_states(tx, batch, codec)
-        rows = [
+        found += [
             connection_row(known[each], maintenance=maintenance_of(each)) for each in batch if each in known
         ]
-        found += [row for row in rows if status in (None, row.status)]
         if len(found) > limit:
             break
     return page_of(found, limit, lambda row: cursor_of(row.name))
@@ -330,39 +357,65 @@ def _yield_to_loop() -> Generator[None]:
 
 
 async def _blobs(
-    tx: AsyncConnection, glob: str | None, first: str | None, only: Collection[str] | None = None
+    tx: AsyncConnection,
+    glob: str | None,
+    first: str | None,
+    only: Collection[str] | None = None,
+    may_hold: Callable[[bytes | None], bool] = lambda _: True,
 ) -> AsyncIterator[tuple[ConnectionName, bytes]]:
     """Yield the records of the connections whose name matches, by name, starting at `first`.
 
-    `only` names them by identity; None: all of them.
+    `only` names them by identity; None: all of them. `may_hold` says by its counts whether one is wanted.
     """
-    named = [
-        owner
-        for owner in await _owners(tx, glob, only)
-        if (first is None or owner.name >= first) and (only is None or owner.identity in only)
-    ]
-    for start in range(0, len(named), _BLOBS):
-        batch = named[start : start + _BLOBS]
-        rows = await tx.execute(
-            select(snapshots).where(snapshots.c.identity.in_([row.identity for row in batch]))
-        )
-        records = {row.identity: row.records for row in rows}
-        for owner in batch:
-            if owner.identity in records:
-                yield owner, records[owner.identity]
-                await _yield_to_loop()
+    counts = connections.c.counts
+    async for rows in _by_name(tx, counts, glob=glob, first=first, only=only, many=_BLOBS):
+        named = [row for row in rows if may_hold(row.counts)]
+        for start in range(0, len(named), _BLOBS):
+            batch = named[start : start + _BLOBS]
+            asked = select(snapshots).where(snapshots.c.identity.in_([row.identity for row in batch]))
+            records = {row.identity: row.records for row in await tx.execute(asked)}
+            for row in batch:
+                if row.identity in records:
+                    yield from_row(ConnectionName, row), records[row.identity]
+                    await _yield_to_loop()
 
 
-async def _owners(
-    tx: AsyncConnection, glob: str | None, only: Collection[str] | None = None
-) -> list[ConnectionName]:
-    """Return the connections whose name matches, by name; `only` names them by identity."""
-    asked = select(connections.c.identity, connections.c.name, connections.c.account)
-    if only is not None and len(only) <= _MOST_BOUND:
+async def _by_name(
+    tx: AsyncConnection,
+    *columns: ColumnElement[Any],
+    glob: str | None,
+    many: int,
+    first: str | None = None,
+    account: str | None = None,
+    only: Collection[str] | None = None,
+) -> AsyncIterator[Sequence[Row[Any]]]:
+    """Yield the connections that a filter lets through, by name, ever more at once.
+
+    Args:
+        tx: A reading transaction.
+        columns: To be read beside identity, name and account.
+        glob: Only those whose name matches.
+        many: How many come first.
+        first: Only from this name on.
+        account: Only those of this account.
+        only: Only these identities; no more of them than a statement may name.
+    """
+    name = connections.c.name
+    # A database's collation may order names differently than cursors compare.
+    order = name if tx.dialect.name == "sqlite" else name.collate("C")
+    asked = select(connections.c.identity, name, connections.c.account, *columns).order_by(order)
+    asked = asked.filter_by(**_given(account=account))
+    if glob is not None:
+        asked = asked.where(await named(tx, name, glob))
+    if only is not None:
         asked = asked.where(connections.c.identity.in_(only))
-    named = [from_row(ConnectionName, row) for row in await tx.execute(asked) if _named(glob, [row.name])]
-    # Sorted here: a database's collation may order names differently than cursors compare.
-    return sorted(named, key=lambda owner: owner.name)
+    here = [order >= first] if first is not None else []
+    while True:
+        rows = (await tx.execute(asked.where(*here).limit(many))).all()
+        yield rows
+        if len(rows) < many:
+            return
+        here, many = [order > rows[-1].name], min(many * _MORE, _MOST_BOUND)
 
 
 def _given(**filters: str | None) -> dict[str, str]:

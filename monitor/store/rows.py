@@ -276,21 +276,24 @@ class ConnectionRow:
     error: str | None
 
 
+def sync_status(outcome: str | None, failures: int, held: int) -> SyncStatus:
+    """Return how the syncs of a connection are going, by how the last ones ended."""
+    if outcome is None:
+        return SyncStatus.WAITING
+    if failures:
+        return SyncStatus.FAILING
+    return SyncStatus.HELD if held else SyncStatus.OK
+
+
 def connection_row(standing: ConnectionState, *, maintenance: bool | None) -> ConnectionRow:
     """Return the row of a connection."""
     counts = standing.counts
     shown = counts or Counts()
-    if standing.streak.outcome is None:
-        status = SyncStatus.WAITING
-    elif standing.streak.failures:
-        status = SyncStatus.FAILING
-    else:
-        status = SyncStatus.HELD if standing.held else SyncStatus.OK
     return ConnectionRow(
         name=standing.name,
         account=standing.account,
         connection_id=standing.connection_id,
-        status=status,
+        status=sync_status(standing.streak.outcome, standing.streak.failures, standing.held),
         numbers=counts.total if counts else None,
         drifting=counts.total_drifting if counts else None,
         ignored=counts.total_ignored if counts else None,

@@ -144,6 +144,7 @@ connections = Table(
     Index("connections_due", "due_at"),
     Index("connections_leased", "lease_until"),
     Index("connections_wakes", "wakes_at"),
+    Index("connections_name", "name"),
 )
 
 snapshots = Table(

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.cli import records
@@ -599,6 +599,21 @@ async def test_connections_are_listed_by_name_and_narrowed(database: Database) -
     assert [row.name for row in await asked(database, *given, connection="a*")] == ["a", "a-1"]
     assert await asked(database, *given, status=SyncStatus.OK) == []
     assert await asked(database, *given, account="else") == []
+
+
+async def test_connections_by_status_are_those_whose_row_says_so(database: Database) -> None:
+    """Each is listed under the status that it shows, and under no other."""
+    await watch(database, **{name: Records() for name in "abcd"})
+    ended = {"b": ("ok", 0, 0), "c": ("held", 0, 2), "d": ("timeout", 3, 1)}
+    async with database.write() as tx:
+        for name, (outcome, failures, held) in ended.items():
+            values = {"outcome": outcome, "failures": failures, "held": held}
+            await tx.execute(update(connections).where(connections.c.name == name).values(values))
+    given = (connection_rows, CODEC, lambda _: None)
+    shown = {row.name: row.status for row in await asked(database, *given)}
+    assert shown == dict(zip("abcd", (SyncStatus.WAITING, *list(SyncStatus)[1:]), strict=True))
+    for name, status in shown.items():
+        assert [row.name for row in await asked(database, *given, status=status)] == [name]
 
 
 async def test_connection_is_found_by_its_whole_name(database: Database) -> None:

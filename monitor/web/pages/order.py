@@ -49,7 +49,7 @@ def seen(status: MonitorStatus, blind: frozenset[str]) -> Seen:
     for view in status.connections:
         if view.counts is not None:
             drifting += view.counts.total_drifting
-            good = view.counts.total - view.counts.total_drifting
+            good = view.counts.total_ready
             ready, unknown = (ready, unknown + good) if view.name in blind else (ready + good, unknown)
     return Seen(ready=ready, drifting=drifting, unknown=unknown, blind=len(blind))
 

@@ -136,7 +136,7 @@ async def test_glob_matches_however_the_provider_writes_the_number(database: Dat
     async with database.write() as tx:
         await take_stock(tx, "a", [written], (), NOW)
         for glob, matches in {f"+{ACME}": True, "+9180112*": True, "+91 80112*": True, "+80*": False}.items():
-            assert await matching(tx, glob) == ({"a": {ACME}} if matches else {}), glob
+            assert await matching(tx, glob, most=9) == ({"a": {ACME}} if matches else {}), glob
             assert Ignore(number=glob).covers(written, NOW) is matches, glob
 
 
@@ -147,6 +147,50 @@ async def test_numbers_are_listed_by_a_glob_in_any_form(database: Database) -> N
     async with database.read() as tx:
         for glob in (f"+91 {ACME[2:6]}-{ACME[6:]}", f"{ACME[:4]} {ACME[4:8]}*"):
             assert [row.key for row in (await numbers(tx, Codec(), number=glob)).rows] == [ACME], glob
+
+
+async def listed(database: Database, **filters: Any) -> tuple[list[str], int]:
+    """Return the keys that a filter lets through, and how many times snapshots were read for them."""
+    async with database.read() as tx:
+        with recorded(tx) as statements:
+            page = await numbers(tx, Codec(), **filters)
+    return [row.key for row in page.rows], sum("FROM snapshots" in text for text, _ in statements)
+
+
+async def test_snapshots_are_read_only_where_counts_say_that_numbers_match(database: Database) -> None:
+    """Whatever was synced last: a state or issue that no number has, drift where all are ready, and so on."""
+    await begin(database, "a")
+    story = Story(database)
+    await story.sync(number(ACME), number(OTHER))
+    assert await listed(database, state="no_bot") == ([], 0)
+    assert await listed(database, drifting=True) == ([], 0)
+    assert await listed(database, state="ready", drifting=False) == ([ACME, OTHER], 1)
+    await story.sync(number(ACME, "ROUTING_MISSING", "NO_BOT"), number(OTHER, "ROUTING_MISSING"))
+    assert await listed(database, state="no_bot") == ([ACME], 1)
+    assert await listed(database, drifting=True) == ([ACME, OTHER], 1)
+    assert await listed(database, drifting=False) == ([], 0)
+    assert await listed(database, state="READY") == ([], 0)
+    await story.sync(number(ACME), number(OTHER))
+    assert await listed(database, state="no_bot") == ([], 0)
+
+
+async def test_states_that_are_counted_as_others_are_found(database: Database) -> None:
+    """Beyond the states that a connection tells apart, its numbers have to be looked through."""
+    await begin(database, "a")
+    many = [number(f"91{each:010}", f"STATE_{each:02}") for each in range(60)]
+    await Story(database).sync(*many)
+    for each in many:
+        assert await listed(database, state=each.state.lower()) == ([each.key], 1)
+
+
+async def test_glob_that_many_numbers_match_is_answered_from_the_first_snapshots(database: Database) -> None:
+    """It lists the same numbers as one that few match."""
+    await begin(database, "a")
+    await Story(database).sync(*(number(f"91{each:010}") for each in range(1_200)))
+    assert await listed(database, number="91*", limit=2) == (["910000000000", "910000000001"], 1)
+    assert await listed(database, number="*7", limit=2) == (["910000000007", "910000000017"], 1)
+    many, _ = await listed(database, number="+91*[1-9]", limit=2_000)
+    assert many == [f"91{each:010}" for each in range(1_200) if each % 10]
 
 
 async def test_glob_matches_number_or_key(database: Database) -> None:
@@ -166,7 +210,7 @@ async def test_glob_matches_number_or_key(database: Database) -> None:
     async with database.write() as tx:
         await take_stock(tx, "a", (), ["918000000001"], NOW)
         for glob, keys in globs.items():
-            assert await matching(tx, glob) == ({"a": keys} if keys else {}), glob
+            assert await matching(tx, glob, most=9) == ({"a": keys} if keys else {}), glob
 
 
 def test_pattern_of_a_glob_takes_nothing_literally_that_sql_does_not() -> None:

@@ -75,6 +75,7 @@ def upgrade() -> None:
     op.create_index("connections_due", "connections", ["due_at"], unique=False)
     op.create_index("connections_leased", "connections", ["lease_until"], unique=False)
     op.create_index("connections_wakes", "connections", ["wakes_at"], unique=False)
+    op.create_index("connections_name", "connections", ["name"], unique=False)
     op.create_table(
         "deliveries",
         sa.Column("seq", _ROW_ID, autoincrement=True, nullable=False),
