@@ -50,6 +50,8 @@ VALUES = {
     "connection": ("acme-1", "acme-*", "*-[12]", "nobody-*"),
     "state": ("NO_BOT", "ready", "NOTHING"),
     "since": ("2026-03-01T11:59:00Z", "2025-12-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+    "from": ("2026-03-01T11:59:00Z", "2025-12-01T00:00:00Z"),
+    "to": ("2026-03-01T11:59:00Z", "2026-02-20T00:00:00Z"),
     "account": ("acme", "nobody"),
     "receiver": ("hook", "nobody"),
     "user": ("ops", "nobody"),
