@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 import typer
@@ -37,7 +36,7 @@ from monitor.errors import unknown_name
 from monitor.store.actions import Action, add_action
 from monitor.store.alert_lists import alert_bodies
 from monitor.store.codec import Codec
-from monitor.store.connections import watched
+from monitor.store.connections import names_of_watched, watched
 from monitor.store.export import ALERT_COLUMNS, CHANGE_COLUMNS, PROBLEM_COLUMNS, values_of
 from monitor.store.history import change_rows, period
 from monitor.store.outbox import receiver_rows
@@ -320,16 +319,16 @@ async def _why_nothing(
     """Return a line for each filter that matches nothing even alone, or one for all of them together."""
     unknown: dict[str, str] = {}
     glob, receiver = given.get("connection"), given.get("receiver")
-    if glob is not None and not any(fnmatchcase(each.name, glob) for each in await watched(tx, Codec())):
+    if glob is not None and not await watched(tx, Codec(), connection=glob):
         unknown["connection"] = f'no connection matches "{glob}"'
     receivers = ["log", *(each.name for each in config.receivers)]
     if receiver is not None and receiver not in receivers:
         unknown["receiver"] = unknown_name("receiver", receiver, receivers)
-    if not unknown and not (await listing.ask(tx, config)).rows:
+    if not unknown and not (await listing.ask(tx, config, limit=1)).rows:
         return [listing.nothing]
     notes = []
     for name, value in given.items():
-        if not (await listing.ask(tx, config, **{name: value})).rows:
+        if not (await listing.ask(tx, config, limit=1, **{name: value})).rows:
             shown = instant(value) if isinstance(value, datetime) else value
             words = _NOTHING.get(name, 'no {noun} with {name} "{value}"')
             notes.append(unknown.get(name) or words.format(noun=listing.noun, name=name, value=shown))
@@ -398,15 +397,16 @@ async def _try_now(shell: Shell, receiver: str, form: Format) -> None:
 
 
 async def _problems(tx: AsyncConnection, config: Config, **given: Any) -> Page[Problem]:
-    codec = Codec()
-    rules = {each.identity: rules_of(config, each.name) for each in await watched(tx, codec)}
-    return await problems(tx, codec, rules.get, SystemClock().now(), **given)
+    names = await names_of_watched(tx)
+    return await problems(
+        tx, Codec(), lambda identity: rules_of(config, names[identity]), SystemClock().now(), **given
+    )
 
 
 async def _unseen(tx: AsyncConnection, connection: str | None) -> list[str]:
     """Return a line for each connection of which the rows say how it was, not how it is."""
-    rows = [connection_row(each, maintenance=None) for each in await watched(tx, Codec())]
-    return unseen([row for row in rows if fnmatchcase(row.name, connection or "*")], SystemClock().now())
+    states = await watched(tx, Codec(), connection=connection)
+    return unseen([connection_row(each, maintenance=None) for each in states], SystemClock().now())
 
 
 async def _gone(tx: AsyncConnection, _: str | None) -> list[str]:

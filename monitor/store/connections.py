@@ -14,6 +14,7 @@ from monitor.drift.snapshot import Counts
 from monitor.store.claims import streak_of
 from monitor.store.codec import Codec
 from monitor.store.inventory import all_gone
+from monitor.store.naming import named
 from monitor.store.tables import UtcDateTime, acceptances, connections, from_row, silenced, snapshots
 
 
@@ -68,13 +69,28 @@ class ConnectionName:
 
 
 async def watched(
-    tx: AsyncConnection, codec: Codec, *, moved_since: datetime | None = None
+    tx: AsyncConnection, codec: Codec, *, connection: str | None = None, moved_since: datetime | None = None
 ) -> list[ConnectionState]:
-    """Return every connection that is watched, or those whose rows moved since an instant, by name."""
+    """Return every connection that is watched, by name.
+
+    Args:
+        tx: A transaction.
+        codec: Unpacks counts.
+        connection: Only those whose name matches this glob.
+        moved_since: Only those whose rows moved then or later.
+    """
     asked = select(connections).order_by(connections.c.name)
+    if connection is not None:
+        asked = asked.where(await named(tx, connections.c.name, connection))
     if moved_since is not None:
         asked = asked.where(connections.c.moved_at >= moved_since)
     return [_state(row, codec) for row in await tx.execute(asked)]
+
+
+async def names_of_watched(tx: AsyncConnection) -> dict[str, str]:
+    """Return the name of every connection that is watched, by identity."""
+    rows = await tx.execute(select(connections.c.identity, connections.c.name))
+    return {row.identity: row.name for row in rows}
 
 
 async def connection_states(

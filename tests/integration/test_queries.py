@@ -47,6 +47,7 @@ from monitor.store.requests import accept, acceptable, dismiss, owner_named, ret
 from monitor.store.rows import Problem, ProblemStatus, SyncStatus
 from monitor.store.tables import acceptances, alerts, connections, deliveries, snapshots
 from tests.fakes.alerts import BODY
+from tests.fakes.stored import recorded
 from tests.unit.drift.build import EVERY_KIND, START, broken, fleet, key, ready
 from tests.unit.drift.build import Watch as Watching
 
@@ -631,5 +632,7 @@ async def test_drift_says_which_connections_cannot_be_seen(database: Database) -
     await watch(database, acme=Records(), beta=Records())
     assert records._DRIFT.aside is not None
     async with database.read() as tx:
-        lines = await records._DRIFT.aside(tx, "a*")
+        with recorded(tx) as statements:
+            lines = await records._DRIFT.aside(tx, "a*")
     assert lines == [f"acme: unknown since {instant(START)}: no sync was made since"]
+    assert all("WHERE connections.name" in statement for statement, _ in statements)
