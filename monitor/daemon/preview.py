@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 
 from sqlalchemy import delete, func, insert, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,7 +17,7 @@ from monitor.drift.widespread import REFRESH
 from monitor.http.client import Network
 from monitor.notify.alertmanager.labels import reconcile
 from monitor.store import widespread
-from monitor.store.claims import claim_one
+from monitor.store.claims import Claim, claim_one
 from monitor.store.codec import Codec
 from monitor.store.connections import watched
 from monitor.store.database import Database
@@ -148,18 +147,16 @@ async def preview(config: Config, source: Database, network: Network, clock: Clo
 
 async def _run_policies(parts: Parts) -> None:
     """Run the policy of every connection until it is due for none."""
-    database = parts.database
-    while True:
+
+    async def claim(tx: AsyncConnection) -> list[Claim | None]:
         now = parts.clock.now()
-        async with database.read() as tx:
-            due = await tx.execute(select(connections.c.identity).where(connections.c.wakes_at <= now))
-            identities = due.scalars().all()
-        if not identities:
-            return
-        for identity in identities:
-            claim = await database.transact(partial(claim_one, identity=identity, now=now, lease=_LEASE))
-            if claim is None or (await parts.schedule.cycle.run(replace(claim, sync_due=False))).lost:
-                raise RuntimeError(f"the policy of {identity} could not run")
+        due = await tx.execute(select(connections.c.identity).where(connections.c.wakes_at <= now))
+        return [await claim_one(tx, identity, now, lease=_LEASE) for identity in due.scalars().all()]
+
+    while claims := await parts.database.transact(claim):
+        for each in claims:
+            if each is None or (await parts.schedule.cycle.run(replace(each, sync_due=False))).lost:
+                raise RuntimeError("the policy of a connection could not run")
 
 
 async def _look_at_failures(parts: Parts) -> None:
