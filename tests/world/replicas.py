@@ -30,6 +30,8 @@ _SELDOM_S = 10.0
 _ROLLS_S = 45.0
 """So long after one replica does the next one get a new config."""
 _TRIES_AGAIN_S = 20.0
+_PATIENT = "lock_timeout=600&statement_timeout=600"
+"""The machine's time, which is no matter how busy it is: `server` keeps these limits in the world's time."""
 
 
 @dataclass(eq=False)
@@ -66,7 +68,7 @@ class ReplicaStage(Stage):
     def __init__(self, world: World, server: Server) -> None:
         super().__init__(world, Path("nowhere"))
         self.server = server
-        self.settings = Settings(world, server.url)
+        self.settings = Settings(world, f"{server.url}?{_PATIENT}")
         self.seats = [Seat(index, WorldClock(self.elapsed)) for index in range(len(world.ahead_s))]
         for seat, ahead_s in zip(self.seats, world.ahead_s, strict=True):
             seat.clock.ahead_s = ahead_s

@@ -21,14 +21,14 @@ from monitor.daemon.app import Daemon
 from monitor.daemon.build import Parts, build
 from monitor.daemon.presence import INTERVAL
 from monitor.drift.silences import NewSilence
-from monitor.errors import InDoubt
+from monitor.errors import InDoubt, StoreUnavailable
 from monitor.simulator import Simulator, World, build_world
 from monitor.store.actions import COMMAND, Actor
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.migrations import REVISIONS
 from monitor.store.silencing import set_silence, stop_silence
-from monitor.store.tables import alerts, connections, deliveries, discoveries, fleet, replicas
+from monitor.store.tables import alerts, connections, deliveries, discoveries, fleet, receivers, replicas
 from monitor.store.trouble import Trouble
 from monitor.web.server import bind
 from tests.fakes.log import FakeLog
@@ -399,6 +399,27 @@ async def test_what_was_leased_without_an_answer_does_not_wait(
         return row.lease_until is None and row.due_at > row.listed_at + timedelta(minutes=1)
 
     await wait_until(asked, what="the list of connections", timeout_s=45)
+
+
+async def test_config_that_was_rejected_though_the_store_has_it_is_taken_back(group: Group) -> None:
+    """A database that stops at the commit of a reload: alerts go on to the receivers of the active config."""
+    database = Deaf(group.url)
+    hooks = [[{"name": name, "type": "webhook", "url": "http://nowhere"}] for name in ("old", "new")]
+    member = await group.join(group.config(receivers=hooks[0]), database=database)
+
+    async def told() -> set[str]:
+        return {row.name for row in await group.rows(receivers)}
+
+    database.hears = False
+    with pytest.raises(StoreUnavailable):
+        await member.parts.active.install(group.config(receivers=hooks[1]))
+    assert await told() == {"log", "new"}
+    database.hears = True
+
+    async def taken_back() -> bool:
+        return await told() == {"log", "old"}
+
+    await wait_until(taken_back, what="the receivers of the active config")
 
 
 async def test_staleness_goes_on_while_a_replica_starts(group: Group) -> None:
