@@ -11,7 +11,7 @@ every receiver accepts at once.
 import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ from monitor.drift.failures import (
     FailureStep,
     Health,
     ReceiverHealth,
+    Streak,
     failing_too,
 )
 from monitor.drift.failures import step as failure_step
@@ -39,7 +40,7 @@ from monitor.drift.rules import Rules
 from monitor.drift.snapshot import Snapshot
 from monitor.drift.text import Watched, Wording
 from monitor.drift.widespread import Spread
-from monitor.errors import Refused, UnknownName
+from monitor.errors import Outcome, Refused, UnknownName
 from monitor.store import widespread
 from monitor.store.alerts import AlertMessage, messages_of, save_alerts
 from monitor.store.codec import Codec
@@ -55,6 +56,8 @@ _LATE = timedelta(seconds=5)
 """What time makes due is left to an entry that follows it so soon: the daemon was as late."""
 _SHORTEST_REST = timedelta(seconds=1)
 """Between two looks at failures that time makes due."""
+_ANSWERS = 100
+"""Answers in a row of a connection that does well: enough for any rule."""
 _WORDING = Wording()
 
 
@@ -90,8 +93,8 @@ class Stored(Protocol):
 class _Connection:
     """A connection: its records by the rules of then, `records` by those that are asked for.
 
-    `again` are the instants at which answers came that changed nothing then, the next one last. `next_at` is
-    that of the next entry.
+    `again` are the instants at which answers came that changed nothing then, the next one last, until
+    `seen_until`. `next_at` is that of the next entry.
     """
 
     names: ConnectionName
@@ -101,20 +104,27 @@ class _Connection:
     again: list[datetime] = field(default_factory=list)
     wakes_at: datetime | None = None
     next_at: datetime | None = None
+    seen_until: datetime | None = None
     ended: bool = False
 
 
 @dataclass(slots=True)
 class _Failures:
-    """All that a look at failures is given, and its records as those of a connection."""
+    """All that a look at failures is given, and its records as those of a connection.
+
+    `quiet` are connections that looks had no reason to read any more. `next_at` is the instant of the next
+    look, which watches since `runs_since` without a break.
+    """
 
     then: FailureRecords = field(default_factory=FailureRecords)
     records: FailureRecords = field(default_factory=FailureRecords)
     ruleset: Ruleset | None = None
     healths: dict[str, Health] = field(default_factory=dict)
+    quiet: dict[str, Health] = field(default_factory=dict)
     receivers: tuple[ReceiverHealth, ...] = ()
     foreign: tuple[str, ...] = ()
     next_at: datetime | None = None
+    runs_since: datetime | None = None
 
 
 @dataclass(kw_only=True, eq=False)
@@ -171,6 +181,7 @@ class Replay:
                 await self._step(entry)
             case EntryKind.ENDED:
                 await self._end(entry.identity, entry.at)
+                self._failures.quiet.pop(entry.identity, None)
                 self._connections.pop(entry.identity, None)
             case EntryKind.ACKNOWLEDGED:
                 await self._acknowledge(entry)
@@ -209,6 +220,8 @@ class Replay:
     async def _step(self, entry: Entry) -> None:
         connection = self._connections.setdefault(entry.identity, _Connection(_names(entry)))
         connection.names, connection.next_at = _names(entry), entry.next_at
+        if entry.kind is EntryKind.APPLIED or entry.seen_until is not None:
+            connection.seen_until = entry.seen_until or entry.at
         connection.ruleset = self.rulesets[entry.ruleset or 0]
         given = self.codec.expand(entry.body, self._given)
         answer = answer_of(connection.then.snapshot, given.answer) if given.answer is not None else None
@@ -246,6 +259,8 @@ class Replay:
         if connection.again and connection.again[-1] == at:
             connection.again.pop()
             answer = seen_again(connection.then.snapshot) if connection.then.snapshot is not None else None
+        else:
+            connection.wakes_at = None
         await self._other_step(identity, connection, at, answer, Given())
 
     async def _end(self, identity: str, at: datetime) -> None:
@@ -287,12 +302,17 @@ class Replay:
                 await self._take_over(SCOPE, None, look.records, entry.at)
             elif look.records != failures.then:
                 self.strayed.append(SCOPE)
-            failures.then, failures.healths = look.records, {}
-        failures.healths = failures.healths | look.healths
+            failures.then = look.records
+            failures.quiet |= {key: _healed(each) for key, each in failures.healths.items()}
+            failures.healths = {}
+        failures.healths |= look.healths
+        for identity in look.healths:
+            failures.quiet.pop(identity, None)
         for identity in look.forgotten:
-            failures.healths.pop(identity, None)
+            failures.quiet[identity] = _healed(failures.healths.pop(identity))
         failures.receivers = look.receivers if look.receivers is not None else failures.receivers
         failures.foreign = look.foreign if look.foreign is not None else failures.foreign
+        failures.runs_since = entry.seen_until
         failures.ruleset, failures.next_at = self.rulesets[entry.ruleset or 0], entry.next_at
         healths = list(failures.healths.values())
         made = self._failure_step(failures.then, healths, failures.ruleset, entry.at)
@@ -307,15 +327,27 @@ class Replay:
         if self._other is None:
             return
         failures = self._failures
-        known = (self._other.health(self._name(health), health, at) for health in failures.healths.values())
+        looks = [
+            *(self._since_look(health, at) for health in failures.healths.values()),
+            *(replace(health, applied_at=at) for health in failures.quiet.values()),
+        ]
+        known = (self._other.health(self._name(health), health, at) for health in looks)
         healths = [health for health in known if health is not None]
         ruleset = self._other.failure_rules(failures.ruleset or Ruleset())
         made = self._failure_step(failures.records, healths, ruleset, at)
         failures.records = made.records
         await self._save_failures(made, healths, ruleset, at)
         wakes_at = _unless_soon(made.wakes_at, failures.next_at)
-        if wakes_at is not None:
+        # What was due while nothing ran, the next look sees.
+        if wakes_at is not None and (failures.runs_since is None or failures.runs_since <= wakes_at):
             heapq.heappush(self._due, (max(wakes_at, at + _SHORTEST_REST), SCOPE))
+
+    def _since_look(self, health: Health, at: datetime) -> Health:
+        """Return how a connection does by an instant: its answers that changed nothing let no look see it."""
+        connection = self._connections.get(health.identity)
+        if connection is None or connection.seen_until is None or health.applied_at is None:
+            return health
+        return replace(health, applied_at=max(health.applied_at, min(at, connection.seen_until)))
 
     def _name(self, health: Health) -> ConnectionName:
         connection = self._connections.get(health.identity)
@@ -481,6 +513,12 @@ def _next(connection: _Connection) -> datetime | None:
     """Return when a connection's next step without an entry is due."""
     instants = [*connection.again[-1:], connection.wakes_at]
     return min((at for at in instants if at is not None), default=None)
+
+
+def _healed(health: Health) -> Health:
+    """Return how a connection does that no look has a reason to read any more."""
+    answers = max(health.streak.answers, _ANSWERS)
+    return replace(health, vanished=False, streak=Streak(outcome=Outcome.OK, answers=answers))
 
 
 def _unless_soon(wakes_at: datetime | None, next_at: datetime | None) -> datetime | None:

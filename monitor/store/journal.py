@@ -106,7 +106,8 @@ class Entry:
     """An entry as it is read.
 
     `unchanged` answers came after it that changed nothing, the last at `seen_until`. `next_at` is the instant
-    of the next step or look with the same identity.
+    of the next step or look with the same identity. Of a look, `seen_until` is since when the next one
+    watches without a break.
     """
 
     id: int
@@ -204,6 +205,7 @@ class Journal:
         at: datetime,
         saw: Seen,
         *,
+        since: datetime,
         records: FailureRecords,
         ruleset: Ruleset,
         moved: bool,
@@ -214,6 +216,7 @@ class Journal:
             tx: A writing transaction.
             at: When it looked.
             saw: What it saw.
+            since: Since when connections are watched without a break.
             records: The records of failures before it.
             ruleset: By which rules.
             moved: Whether it changed them.
@@ -233,7 +236,8 @@ class Journal:
         else:
             kind, said = EntryKind.LOOKED, _news(last, saw)
         rules = await self._know(tx, ruleset, at)
-        row = _row(_FAILURES, kind, at) | {"ruleset": rules, "body": self._codec.compress(said)}
+        body = self._codec.compress(said)
+        row = _row(_FAILURES, kind, at) | {"seen_until": since, "ruleset": rules, "body": body}
         entry = (await tx.execute(_ADD_LOOK, row)).scalar_one()
         return replace(saw, entry=entry, based_at=last.based_at if last is not None else at, rules=rules)
 
@@ -349,11 +353,11 @@ _bases = (
 
 def _next(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return what the next entry with the same identity has there; bases apart."""
-    apart = (journal.c.identity, journal.c.kind == EntryKind.BASE)
+    apart = (journal.c.identity, (journal.c.kind == EntryKind.BASE) & (journal.c.identity != SCOPE))
     return func.lead(column, type_=column.type).over(partition_by=apart, order_by=journal.c.id)
 
 
-_is_last = _next(journal.c.id).is_(None)
+_is_last = _next(journal.c.id).is_(None) & (journal.c.kind != EntryKind.BASE)
 # An entry tells how many answers came before it that changed nothing: read, it tells how many came after it.
 _ENTRIES = (
     select(

@@ -240,7 +240,8 @@ journal = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("kind", Text, nullable=False),
     Column("ruleset", BigInteger),
-    # Answers since the entry before that changed nothing, and the instant of the last one.
+    # Answers since the entry before that changed nothing, and the instant of the last one. Of a look at
+    # failures, since when connections have been watched without a break.
     Column("unchanged", Integer, nullable=False, default=0),
     Column("seen_until", UtcDateTime),
     Column("body", LargeBinary, nullable=False, default=b""),

@@ -126,7 +126,7 @@ class FailureWatch:
                 foreign=tuple(sorted(self.active.foreign)),
             )
             seen = await self._journal.look(
-                tx, now, saw, records=stored, ruleset=_ruleset(watchlist), moved=moved
+                tx, now, saw, since=since, records=stored, ruleset=_ruleset(watchlist), moved=moved
             )
             if not moved:
                 return stored, done, False

@@ -5,6 +5,7 @@ people saw.
 """
 
 from tests.world.evidence import Problem
+from tests.world.history import History
 from tests.world.levels import Levels
 from tests.world.play import Played
 from tests.world.promises import Promises
@@ -14,5 +15,7 @@ from tests.world.trust import Trust
 
 def check(played: Played, promises: Promises) -> list[Problem]:
     """Return everything that was not as promised, in the order of time."""
-    problems = [problem for kind in (Streams, Levels, Trust) for problem in kind(played, promises).checks()]
+    problems = [
+        problem for kind in (Streams, Levels, Trust, History) for problem in kind(played, promises).checks()
+    ]
     return sorted(problems, key=lambda problem: problem.at_s)

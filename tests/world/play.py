@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor.errors import MonitorError, StartError
+from monitor.replay.report import Replayed
 from tests.world.clock import WorldClock, scheduled_by_its_own
 from tests.world.disk import Disk, one_thread
 from tests.world.events import (
@@ -24,6 +25,7 @@ from tests.world.events import (
     World,
     describe,
 )
+from tests.world.journal import replayed
 from tests.world.loop import Elapsed
 from tests.world.process import ALONE, SELDOM_S, Network, Process, at_leisure
 from tests.world.provider import Condition, Provider
@@ -83,6 +85,7 @@ class Played:
     troubles: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     statements: int = 0
+    replayed: Replayed | None = None
 
 
 class Stage:
@@ -370,7 +373,10 @@ def play(world: World) -> Played:
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="world-", dir=memory if memory.is_dir() else None))
     try:
-        return Stage(world, folder).play()
+        stage = Stage(world, folder)
+        played = stage.play()
+        played.replayed = replayed(f"sqlite:///{stage.disk.file}")
+        return played
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

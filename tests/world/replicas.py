@@ -15,6 +15,7 @@ from monitor.sync import schedule
 from tests.servers.postgres import run_postgres
 from tests.world.clock import WorldClock
 from tests.world.events import AnyEvent, Kill, Restart, Suspend, World
+from tests.world.journal import replayed
 from tests.world.play import Played, Stage, play
 from tests.world.process import Process, at_leisure
 from tests.world.server import Server, served_by
@@ -204,6 +205,7 @@ def play_replicas(world: World, url: str) -> Played:
     try:
         played = ReplicaStage(world, server).play()
         played.statements = server.statements
+        played.replayed = replayed(url)
         return played
     finally:
         server.close()
