@@ -62,7 +62,7 @@ async def replay(
         since = max(since, began_at)
         total, done = await count_entries(beside, since), 0
         rulesets = await known_rules(tx)
-        with scratch() as here, watch(total) as advance:
+        with _in_memory() as here, watch(total) as advance:
             run = Replay(
                 tx=here,
                 codec=codec,
@@ -101,7 +101,7 @@ async def replay(
 
 
 @contextmanager
-def scratch() -> Iterator[AsyncConnection]:
+def _in_memory() -> Iterator[AsyncConnection]:
     """Give a connection to an empty store in memory, in a transaction that is never committed."""
     engine = create_engine("sqlite://", poolclass=StaticPool)
     try:
