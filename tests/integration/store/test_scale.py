@@ -47,10 +47,10 @@ MANY = 20_000
 """So many that an index pays, and so few that reading all of them tempts."""
 _FILL = text(
     "INSERT INTO connections (identity, name, account, watched_since, due_at, lease_until, epoch,"
-    " settled, held, failures, same_kind, answers) "
+    " settled, held, failures, same_kind, answers, unchanged) "
     "SELECT 'c' || i, 'c' || i, 'acme', :now, CAST(:now AS timestamptz) + i * interval '1 second',"
     " CASE WHEN i % 1000 = 0 THEN CAST(:now AS timestamptz) + interval '1 minute' END, 0,"
-    " true, 0, 0, 0, 0 FROM generate_series(1, :many) AS i"
+    " true, 0, 0, 0, 0, 0 FROM generate_series(1, :many) AS i"
 )
 
 
