@@ -24,7 +24,7 @@ from monitor.http.redactor import Redactor
 from monitor.postgres import SCHEMES, PostgresUrl
 from monitor.secret import Secret
 from monitor.store.file import DaemonLock, log_of, make_private, require_file, require_folder
-from monitor.store.inline import Courier
+from monitor.store.inline import BEGIN, Courier
 from monitor.store.migrations import REVISIONS
 from monitor.store.schema import (
     BUSY_TIMEOUT_S,
@@ -70,8 +70,8 @@ class Database:
             self._writer = self._readers = _embedded(self._file, pool_size=1, immediate=True)
             if url != IN_MEMORY:  # which each connection would have another of
                 self._readers = _embedded(self._file, pool_size=_READERS, immediate=False)
-                self._writing = Courier(_threaded(self._file, immediate=True), commits=True)
-                self._reading = Courier(_threaded(self._file, immediate=False), commits=False)
+                self._writing = Courier(_threaded(self._file), writes=True)
+                self._reading = Courier(_threaded(self._file), writes=False)
         else:
             self._writer, self._readers = _postgres(url, self.shown)
         self._turn = asyncio.Lock()
@@ -295,7 +295,7 @@ class Database:
             self._require_usable()
             try:
                 done = await self._writing.carry(work)
-            except (SQLAlchemyError, OSError) as exc:
+            except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
                 raise await self._unavailable("write to", exc) from exc
             self.writes += 1
             return done
@@ -330,7 +330,7 @@ class Database:
         self._require_usable()
         try:
             return await self._reading.carry(work)
-        except (SQLAlchemyError, OSError) as exc:
+        except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
             raise await self._unavailable("read from", exc) from exc
 
     def use(self, *, usable: bool) -> None:
@@ -381,17 +381,25 @@ class Database:
 def _embedded(url: URL, *, pool_size: int, immediate: bool) -> AsyncEngine:
     pool = AsyncAdaptedQueuePool
     engine = create_async_engine(url, poolclass=pool, pool_size=pool_size, max_overflow=0)
-    _tune_sqlite(engine.sync_engine, lambda driver: await_only(driver.execute(_BEGIN[immediate])))
+    begin = BEGIN[immediate]
+
+    def on_begin(connection: Connection) -> None:
+        # Straight to the driver: through the engine, this one word costs three trips to the driver's thread.
+        driver: Any = connection.connection.driver_connection
+        try:
+            await_only(driver.execute(begin))
+        except sqlite3.Error as exc:
+            raise OperationalError(begin, None, exc) from exc
+
+    event.listen(engine.sync_engine, "connect", _tune_sqlite)
+    event.listen(engine.sync_engine, "begin", on_begin)
     return engine
 
 
-def _threaded(url: URL, *, immediate: bool) -> Engine:
+def _threaded(url: URL) -> Engine:
     engine = create_engine(url.set(drivername="sqlite"), pool_size=1, max_overflow=0)
-    _tune_sqlite(engine, lambda driver: driver.execute(_BEGIN[immediate]))
+    event.listen(engine, "connect", _tune_sqlite)
     return engine
-
-
-_BEGIN = {True: "BEGIN IMMEDIATE", False: "BEGIN"}
 
 
 def _postgres(url: str, shown: str) -> tuple[AsyncEngine, AsyncEngine]:
@@ -408,34 +416,22 @@ def _postgres(url: str, shown: str) -> tuple[AsyncEngine, AsyncEngine]:
         raise StartError(f"the store {shown} cannot be used: {exc}") from exc
 
 
-def _tune_sqlite(engine: Engine, begin: Callable[[Any], object]) -> None:
-    """Set up SQLite's journal, and take over its transactions, which `begin` begins on a driver's connection.
+def _tune_sqlite(connection: Any, _record: object) -> None:
+    """Set up SQLite's journal, and take over its transactions.
 
     The driver would begin a transaction at the first write only, which lets two writers fail each other.
     Source: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html (transactions with aiosqlite).
     """
-
-    def on_connect(connection: Any, _record: object) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
-            f"journal_size_limit={_LOG_SIZE}",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    def on_begin(connection: Connection) -> None:
-        # Straight to the driver: through the engine, this one word would cost trips to the driver's thread.
-        try:
-            begin(connection.connection.driver_connection)
-        except sqlite3.Error as exc:
-            raise OperationalError("BEGIN", None, exc) from exc
-
-    event.listen(engine, "connect", on_connect)
-    event.listen(engine, "begin", on_begin)
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
+        f"journal_size_limit={_LOG_SIZE}",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
 
 
 async def commit_pulse(tx: AsyncConnection, at: datetime) -> None:

@@ -15,18 +15,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
 
+BEGIN = {True: "BEGIN IMMEDIATE", False: "BEGIN"}
+"""How a transaction begins that writes, and one that does not."""
+
 
 class Courier:
     """Carries work to a thread with a connection of its own.
 
     Args:
         engine: Connects; used in that thread only.
-        commits: Whether what was done is kept.
+        writes: Whether what is done is kept.
     """
 
-    def __init__(self, engine: Engine, *, commits: bool) -> None:
+    def __init__(self, engine: Engine, *, writes: bool) -> None:
         self._engine = engine
-        self._begin = engine.begin if commits else engine.connect
+        self._connected = engine.begin if writes else engine.connect
+        self._begin = BEGIN[writes]
         self._thread = _thread()
 
     async def carry(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
@@ -42,7 +46,9 @@ class Courier:
         async def call(connection: Connection) -> T:
             return await trip.work(inline(connection))
 
-        with self._begin() as connection:
+        with self._connected() as connection:
+            # Not by an event: an engine that has any looks for some around every statement.
+            cast("Any", connection.connection.driver_connection).execute(self._begin)
             done = at_once(call(connection))
             if trip.result is not None and trip.result.cancelled():
                 raise asyncio.CancelledError
