@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -39,6 +40,7 @@ from monitor.store.codec import Codec
 from monitor.store.connections import names_of_watched, watched
 from monitor.store.export import ALERT_COLUMNS, CHANGE_COLUMNS, PROBLEM_COLUMNS, values_of
 from monitor.store.history import change_rows, period
+from monitor.store.net import NetPage, net_rows
 from monitor.store.outbox import receiver_rows
 from monitor.store.paging import Page
 from monitor.store.queries import delivery_rows, problems
@@ -116,19 +118,27 @@ def changes(
     until: Annotated[
         str | None, typer.Option("--to", metavar="WHEN", help="Only until then, written like --since.")
     ] = None,
+    net: Annotated[
+        bool, typer.Option("--net", help="The difference between --from and --to, or now.")
+    ] = False,
     limit: LimitOption = None,
     format: ListFormatOption = ListFormat.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
     """List the changes that syncs found, newest first.
 
-    --state also matches the state or issues that a number had before the change.
+    --state also matches the state or issues that a number had before the change. With --net each number is
+    listed once at most, by connection: how it was at --from, and how it is at --to. One that changed in
+    between and is again as it was is counted, not listed; a connection that was not watched yet is compared
+    with its first answer.
 
     Exit codes:
       0  done
-      2  the config cannot be used, or there is no store yet
+      2  the config cannot be used, there is no store yet, or history does not reach back to --from
 
     Examples:
       voicelink-monitor changes --since 24h
+      voicelink-monitor changes --net --from 7d
+      voicelink-monitor changes --net --from 2026-01-30T18:00:00Z --to 2026-01-31T09:00:00Z --format json
       voicelink-monitor changes --from 2026-01-30 --to 2026-01-31T09:00:00Z
       voicelink-monitor changes --connection acme-sales --change removed
       voicelink-monitor changes --since 30d --format csv
@@ -137,8 +147,16 @@ def changes(
     bounds = period(
         since=since_at(since, now), start=since_at(start, now, "--from"), until=since_at(until, now, "--to")
     )
-    filters = {"connection": connection, "state": state, "change": change, **bounds}
-    _list(ctx, _CHANGES, filters, limit, format)
+    filters = {"connection": connection, "state": state, "change": change}
+    if not net:
+        _list(ctx, _CHANGES, {**filters, **bounds}, limit, format)
+        return
+    if "since" not in bounds:
+        raise typer.BadParameter("needs --from, the instant to compare with", param_hint="--net")
+    first, last = bounds["since"], bounds.get("until", now)
+    nothing = f"no number differs between {instant(first)} and {instant(last)}"
+    ask = partial(_net, since=first, until=max(first, last))
+    _list(ctx, replace(_CHANGES, ask=ask, nothing=nothing), filters, limit, format)
 
 
 def alerts(
@@ -280,7 +298,14 @@ async def _ask(
 ) -> tuple[Page[Any], list[str]]:
     async with store_of(config) as database, database.read() as tx:
         page = await listing.ask(tx, config, limit=limit, **given)
-        return page, await _notes(tx, config, listing, given, nothing=not page.rows)
+        notes = await _notes(tx, config, listing, given, nothing=not page.rows)
+        returned, beside, rest = 0, list[str](), page
+        while isinstance(rest, NetPage):
+            returned, beside = returned + rest.returned, beside + rest.notes
+            if rest.next is None:
+                break
+            rest = await listing.ask(tx, config, limit=_TURN, after=rest.next, **given)
+        return page, notes + beside + _came_back(returned)
 
 
 async def _export(
@@ -288,7 +313,8 @@ async def _export(
 ) -> list[str]:
     """Write all rows as CSV, read in turns: whoever takes them may be slow."""
     after: dict[str, str] = {}
-    done = 0
+    done = returned = 0
+    beside: list[str] = []
     async with store_of(config) as database:
         terminal.csv([listing.exported])
         while True:
@@ -298,9 +324,17 @@ async def _export(
                 notes = await _notes(tx, config, listing, given, nothing=not (page.rows or after))
             terminal.csv([values_of(row, listing.exported) for row in page.rows])
             done += len(page.rows)
+            if isinstance(page, NetPage):
+                returned, beside = returned + page.returned, beside + page.notes
             if page.next is None or done == most:
-                return notes
+                return notes + beside + _came_back(returned)
             after = {"after": page.next}
+
+
+def _came_back(numbers: int) -> list[str]:
+    """Return a line about numbers that changed in between and are again as they were, if there are any."""
+    are = "is again as it was" if numbers == 1 else "are again as they were"
+    return [f"{counted(numbers, 'number')} changed in between and {are}"] if numbers else []
 
 
 async def _notes(
@@ -394,6 +428,10 @@ async def _try_now(shell: Shell, receiver: str, form: Format) -> None:
         shell.terminal.line(f"nothing waits for {receiver}")
     if done.urls or done.waiting:
         shell.terminal.note("the daemon acts on this within a second, or when it next starts")
+
+
+async def _net(tx: AsyncConnection, _config: Config, **given: Any) -> NetPage:
+    return await net_rows(tx, Codec(), **given, most=None)
 
 
 async def _problems(tx: AsyncConnection, config: Config, **given: Any) -> Page[Problem]:

@@ -46,21 +46,8 @@ async def add_changes(
     for change in found:
         pattern = _pattern(named, change)
         made_of = xxhash.xxh3_64_intdigest(msgspec.json.encode(list(pattern.values()))) >> 1
-        met.setdefault(made_of, {"id": made_of, **pattern, "words": _words(change), "used_at": at})
-        was, now = depended(change)
-        rows.append(
-            {
-                "pattern": made_of,
-                "at": at,
-                "epoch": epoch,
-                "key": change.key,
-                "phone_number": change.number.phone_number,
-                "did_id": change.number.did_id,
-                "client_id": change.number.dependencies.client_id,
-                "depended_on": was,
-                "depends_on": now,
-            }
-        )
+        met.setdefault(made_of, {"id": made_of, **pattern, "words": words_of(change), "used_at": at})
+        rows.append({"pattern": made_of, "at": at, "epoch": epoch, **_details(change)})
     old = at - PATTERN_WRITTEN
     new = [row | {"old": old} for made_of, row in met.items() if made_of not in known or known[made_of] < old]
     if new:
@@ -93,7 +80,20 @@ def _pattern(named: ConnectionName, change: Change) -> dict[str, Any]:
     }
 
 
-def _words(change: Change) -> list[str]:
+def _details(change: Change) -> dict[str, Any]:
+    """Return what is of the change alone."""
+    was, now = depended(change)
+    return {
+        "key": change.key,
+        "phone_number": change.number.phone_number,
+        "did_id": change.number.did_id,
+        "client_id": change.number.dependencies.client_id,
+        "depended_on": was,
+        "depends_on": now,
+    }
+
+
+def words_of(change: Change) -> list[str]:
     """Return the states and issues that a change is found by."""
     sides = [side for side in (change.before, change.after) if side is not None]
     return sorted({word.casefold() for side in sides for word in (side.state, *side.issues)})
@@ -130,6 +130,13 @@ async def patterns_of(
     """Return the ids of a connection's patterns; with these PostgreSQL looks at no other changes."""
     these = patterns.c.identity == identity, patterns.c.change.in_(kinds)
     return (await tx.scalars(select(patterns.c.id).where(*these))).all()
+
+
+def row_of(named: ConnectionName, change: Change, *, id: int, at: datetime, epoch: int) -> ChangeRow:  # noqa: A002 - the name of the field
+    """Return a change as people see it, recorded or not."""
+    found = _pattern(named, change) | _details(change) | {"id": id, "at": at}
+    found["sync_id"] = sync_id(named.identity, epoch)
+    return msgspec.convert({name: found[name] for name in ChangeRow.__annotations__}, ChangeRow)
 
 
 def change_row(row: Row[Any]) -> ChangeRow:

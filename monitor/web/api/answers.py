@@ -11,10 +11,11 @@ from monitor.clock import rfc3339
 from monitor.drift.alert import AlertBody, Kind, Severity
 from monitor.store.availability import Availability, Span
 from monitor.store.failures import FailingRow
+from monitor.store.net import NetPage
 from monitor.store.paging import Page
 from monitor.store.reach import Reached
 from monitor.store.requests import MAX_NOTE
-from monitor.store.rows import ConnectionRow, SyncStatus
+from monitor.store.rows import ChangeRow, ConnectionRow, SyncStatus
 from monitor.web.status import MonitorStatus, ReceiverStatus, ReplicaStatus, sync_status
 
 T = TypeVar("T")
@@ -26,6 +27,29 @@ class Listing(Generic[T]):
 
     items: list[T]
     next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Net:
+    """What there is to know of a net difference beside its rows.
+
+    `returned` counts numbers that changed in between and are again as they were, of the connections that
+    begin on this page: the sum over all pages is that of all. `notes` say which connections were not watched
+    at one of the instants.
+    """
+
+    returned: int
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangesListing(Listing[ChangeRow]):
+    """One page of changes; `net` is null unless the net difference was asked for.
+
+    A net change has the `id`, `at` and `sync_id` of the last change of its number in between.
+    """
+
+    net: Net | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +214,12 @@ def failing_of(name: str, failing: Sequence[FailingRow]) -> list[FailingRow]:
 def listing_of(page: Page[T]) -> Listing[T]:
     """Return a page as the API shows it."""
     return Listing(items=page.rows, next_cursor=page.next)
+
+
+def changes_of(page: Page[ChangeRow]) -> ChangesListing:
+    """Return a page of changes, net or not."""
+    net = Net(returned=page.returned, notes=page.notes) if isinstance(page, NetPage) else None
+    return ChangesListing(items=page.rows, next_cursor=page.next, net=net)
 
 
 def encode(value: object) -> bytes:

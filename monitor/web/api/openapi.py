@@ -73,7 +73,7 @@ _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
     ),
     404: ("Nothing has this name.", "no connection has this name", {}),
     409: (
-        "The connection is being synced already, the alert has ended, or a time ends before it begins.",
+        "The connection is being synced already, the alert has ended, or history has no answer.",
         "acme-sales is being synced right now; try again in a moment",
         _RETRY_AFTER,
     ),
@@ -177,6 +177,7 @@ def _examples() -> dict[str, Any]:
         for name, item in shown.items()
         if name.startswith("list")
     }
+    lists["listChanges"]["net"] = None
     number = shown["getNumber"] | {"timeline": [shown["listChanges"]]}
     whole = alert | shown["getAlert"]
     return shown | lists | {"getConnection": detail, "getNumber": number, "getAlert": whole}

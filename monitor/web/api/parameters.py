@@ -12,6 +12,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from monitor.drift.alert import Kind, Severity, Status
 from monitor.drift.snapshot import ChangeKind
+from monitor.errors import Refused
 from monitor.store.actions import Action
 from monitor.store.history import period
 from monitor.store.paging import CURSOR_LENGTH
@@ -179,15 +180,23 @@ class ChangesParameters(ListParameters):
     until: Instant = Field(
         None, alias="to", description="Only what was found then or earlier.", examples=[_AN_INSTANT]
     )
+    net: Flag = Field(
+        None,
+        description="Each number once at most, by connection: how it was at `from`, and how it is at `to`, or"
+        " now. What was not watched at `from` is compared with its first answer. A page may hold fewer than"
+        " `limit`.",
+    )
     format: AsFormat = Format.JSON
 
     def filters(self) -> dict[str, Any]:
-        """Return what was given.
+        """Return what was given, but for `net`.
 
         Raises:
-            Refused: The end is before the beginning.
+            Refused: The end is before the beginning, or the net difference has no beginning.
         """
         given = super().filters()
+        if given.pop("net", False) and not given.keys() & {"since", "start"}:
+            raise Refused("net needs from, the instant to compare with")
         bounds = {name: given.pop(name) for name in ("since", "start", "until") if name in given}
         return given | period(**bounds)
 

@@ -30,20 +30,23 @@ from monitor.store.availability import Span
 from monitor.store.explanations import explain
 from monitor.store.export import ALERT_COLUMNS, CHANGE_COLUMNS, NUMBER_COLUMNS
 from monitor.store.history import change_rows
+from monitor.store.net import net_rows
 from monitor.store.numbers import NumberDetail, number_named
 from monitor.store.paging import BadCursor
 from monitor.store.reach import reach
 from monitor.store.requests import Acknowledged, RetriedNow, owner_named
-from monitor.store.rows import ActionRow, ChangeRow, ConnectionRow, DeliveryRow, NumberRow
+from monitor.store.rows import ActionRow, ConnectionRow, DeliveryRow, NumberRow
 from monitor.web.actions import Actions, actor_of
 from monitor.web.api import parameters as ask
 from monitor.web.api.answers import (
     AcknowledgeRequest,
     AlertDetail,
+    ChangesListing,
     ConnectionDetail,
     Listing,
     StatusAnswer,
     SyncStarted,
+    changes_of,
     detail_of,
     encode,
     listing_of,
@@ -205,12 +208,15 @@ class Api:
         several = "several numbers end with these digits: give more of them" if found else None
         raise HTTPException(HTTPStatus.NOT_FOUND, several or "no number is, or ends with, these digits")
 
-    async def changes(self, asked: Annotated[ask.ChangesParameters, Query()]) -> Listing[ChangeRow]:
-        """What changed from sync to sync, newest first."""
+    async def changes(self, asked: Annotated[ask.ChangesParameters, Query()]) -> ChangesListing:
+        """What changed from sync to sync, newest first; or the net difference between two instants."""
         with _problems():
             filters = asked.filters()
-        async with self.sources.read() as tx:
-            return listing_of(await change_rows(tx, **filters))
+            async with self.sources.read() as tx:
+                if not asked.net:
+                    return changes_of(await change_rows(tx, **filters))
+                filters = {"until": self.sources.clock.now()} | filters
+                return changes_of(await net_rows(tx, self.sources.codec, **filters))
 
     async def alerts(self, asked: Annotated[ask.AlertsParameters, Query()]) -> Listing[AlertBody]:
         """Alerts as they are now, the latest started first."""

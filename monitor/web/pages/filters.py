@@ -90,6 +90,7 @@ def change_filters(query: Mapping[str, str]) -> dict[str, str | None]:
         "since": choice(query, "since", Span),
         "from": text(query, "from"),
         "to": text(query, "to"),
+        "net": text(query, "net"),
         "at": text(query, "at"),
     }
 

@@ -13,12 +13,13 @@ from starlette.requests import Request
 
 from monitor.drift.alert import Status as AlertStatus
 from monitor.drift.snapshot import ChangeKind
-from monitor.errors import UnknownName
+from monitor.errors import Refused, UnknownName
 from monitor.store import queries
 from monitor.store.alert_lists import alert_bodies
 from monitor.store.availability import Gap, gaps_since
 from monitor.store.changes import drift_moves
 from monitor.store.history import happenings, period
+from monitor.store.net import NetPage, net_rows
 from monitor.store.paging import Page
 from monitor.store.requests import owner_named
 from monitor.store.rows import NumberRow, Problem
@@ -45,6 +46,7 @@ from monitor.web.status import MonitorStatus
 CONNECTIONS = 50
 NUMBERS = 100
 CHANGES = 50
+NET = 100
 ACTIONS = 20
 """Rows of a page."""
 
@@ -179,7 +181,7 @@ async def connection_page(sources: Sources, status: MonitorStatus, request: Requ
 
 
 async def changes_page(sources: Sources, status: MonitorStatus, request: Request) -> PageView:
-    """Return the timeline, and what people did.
+    """Return the timeline, and what people did; or the net difference between two instants.
 
     Raises:
         HTTPException: The request cannot be read.
@@ -191,30 +193,60 @@ async def changes_page(sources: Sources, status: MonitorStatus, request: Request
     after, given = cursor(query), change_filters(query)
     actions_after = cursor(query, "actions_after")
     filters = _change_filters(given, sources.clock.now())
+    shown = {
+        "bounds": {name: filters.get(name) for name in ("since", "until")},
+        "given": given,
+        "after": after,
+        "kinds": list(ChangeKind),
+        "spans": list(Span),
+    }
+    if given["net"]:
+        return PageView(template="net.html", values=shown | await _net(sources, filters, after))
     async with sources.read() as tx:
-        shown = _NUMBERS_OF_A_SYNC if given["at"] else _NUMBERS_OF_A_CHANGE
-        page = await happenings(tx, **filters, shown=shown, limit=CHANGES, after=after)
+        numbers = _NUMBERS_OF_A_SYNC if given["at"] else _NUMBERS_OF_A_CHANGE
+        page = await happenings(tx, **filters, shown=numbers, limit=CHANGES, after=after)
         nothing = [] if page.rows else await _why_nothing(tx, status, given, filters)
         # What people did is no answer to a question about numbers, nor a part of its later pages.
         plain = not filters and after is None
         did = await queries.action_rows(tx, limit=ACTIONS, after=actions_after) if plain else None
     return PageView(
         template="changes.html",
-        values={
-            "bounds": {name: filters.get(name) for name in ("since", "until")},
-            "given": given,
+        values=shown
+        | {
             "days": timeline(page.rows),
             "nothing": nothing,
             "next": page.next,
-            "after": after,
-            "kinds": list(ChangeKind),
-            "spans": list(Span),
             "actions": did.rows if did else [],
             "actions_next": did.next if did else None,
             "actions_after": actions_after,
         },
         refreshes=after is None and actions_after is None,
     )
+
+
+async def _net(sources: Sources, filters: Mapping[str, Any], after: str | None) -> dict[str, Any]:
+    """Return the net difference, or why there is none, as its template takes it."""
+    asked = {"until": sources.clock.now()} | {name: filters[name] for name in filters if name != "at"}
+    page, said = (
+        NetPage(rows=[]),
+        "Say from when: the numbers of then are compared with those of the end, or of now.",
+    )
+    if "since" in asked:
+        try:
+            async with sources.read() as tx:
+                page = await net_rows(tx, sources.codec, **asked, limit=NET, after=after)
+            said = (
+                "" if page.rows or page.next else "No number that matches differs between the two instants."
+            )
+        except Refused as exc:
+            said = f"{str(exc)[:1].upper()}{str(exc)[1:]}."
+    return {
+        "rows": page.rows,
+        "next": page.next,
+        "returned": page.returned,
+        "notes": page.notes,
+        "said": said,
+    }
 
 
 def _change_filters(given: Mapping[str, str | None], now: datetime) -> dict[str, Any]:

@@ -123,6 +123,7 @@ async def test_wrong_request_is_a_problem_and_no_file(
     [
         "/connections/acme-0",
         "/changes?since=24h&state=NO_BOT&change=added&connection=acme-*",
+        "/changes?from=2026-03-01T11:00&to=2026-03-01T13:00",
         "/alerts?kind=drift&severity=critical&status=firing&connection=acme-*",
         "/alerts?part_of=a1",
     ],

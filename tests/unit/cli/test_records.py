@@ -3,7 +3,9 @@
 import asyncio
 import csv
 import io
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import insert
@@ -15,7 +17,9 @@ from monitor.store.changes import add_changes
 from monitor.store.database import Database
 from monitor.store.tables import alerts
 from tests.fakes.alerts import BODY
+from tests.fakes.history import History
 from tests.fakes.stored import NOW, begin, named
+from tests.unit.drift.build import ready
 
 MANY = 1_100
 
@@ -114,4 +118,63 @@ def test_instants_that_make_no_sense_together_are_refused(
     """It says what is wrong with them."""
     out, err = io.StringIO(), io.StringIO()
     assert run(("-c", str(config), "changes", *arguments), out, err, build_group) == USAGE
+    assert words in err.getvalue()
+
+
+def shown(config: Path, *arguments: str) -> tuple[list[dict[str, Any]], str]:
+    """Return the rows in JSON, and what is on standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    assert run(("-c", str(config), *arguments, "--format", "json"), out, err, build_group) == 0, (
+        err.getvalue()
+    )
+    return json.loads(out.getvalue()), err.getvalue()
+
+
+@pytest.fixture
+def lived(tmp_path: Path) -> Path:
+    """Return a config whose store has a connection with a history: one number is bad, two were."""
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+
+    async def fill() -> None:
+        async with Database(url) as database:
+            await database.migrate()
+            await History(database).tell()
+
+    asyncio.run(fill())
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f'store.url = "{url}"\naccounts = [{{ name = "acme", api_key = "rg_live_secret_key" }}]\n'
+    )
+    return path
+
+
+def test_net_lists_each_number_once(lived: Path) -> None:
+    """In every form, with how many came back to what they were on standard error, whatever the limit."""
+    rows, err = shown(lived, "changes", "--net", "--from", NOON)
+    assert [(row["key"], row["previous_state"], row["state"]) for row in rows] == [
+        (ready(0).key, "READY", "NO_BOT")
+    ]
+    assert err == "2 numbers changed in between and are again as they were\n"
+    written_rows, err = written(lived, "changes", "--net", "--from", NOON)
+    assert [row["key"] for row in written_rows] == [ready(0).key]
+    assert err == "2 numbers changed in between and are again as they were\n"
+    _, err = shown(lived, "changes", "--net", "--from", NOON, "--to", "2026-03-01T12:01", "--limit", "1")
+    assert err == "showing the first 1: raise --limit or add filters\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--from", NOON, "--to", NOON), 0, "no number differs between 2026-03-01 12:00:00Z and"),
+        (("--from", NOON, "--change", "removed"), 0, 'no changes of kind "removed"'),
+        (("--from", "2026-03-01"), USAGE, "begin then"),
+        ((), USAGE, "--net: needs --from"),
+    ],
+)
+def test_net_says_why_it_lists_nothing(
+    lived: Path, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    """Nothing differs, a filter matches nothing, or the history does not reach so far."""
+    out, err = io.StringIO(), io.StringIO()
+    assert run(("-c", str(lived), "changes", "--net", *arguments), out, err, build_group) == code
     assert words in err.getvalue()
