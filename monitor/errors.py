@@ -11,6 +11,7 @@ MonitorError
 │   └── LeaseLost          another process has taken over this work: drop the result
 ├── UnknownName            a user asked for something that does not exist: say so
 ├── Refused                a user asked for something that is not possible now: say why
+├── Busy                   a user asked for what is done once at a time: say that it is, try again
 ├── Invalid                a user gave a value that cannot be used: say which, and what would be right
 ├── SyncError              a sync that failed, with its `Outcome`
 │   └── DecodeError        the answer could not be read; names the path in it
@@ -150,6 +151,10 @@ class NoHistory(MonitorError):  # noqa: N818 - named for what is missing
 
 class Refused(MonitorError):  # noqa: N818 - named for what happened
     """A user asked for something that is not possible now."""
+
+
+class Busy(MonitorError):  # noqa: N818 - named for what it is
+    """A user asked for something that is done once at a time, and is being done."""
 
 
 class Invalid(MonitorError):  # noqa: N818 - named for what it is

@@ -1,7 +1,7 @@
 """Durations and sizes as people write them: `"1h30m"`, `"64MiB"`."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 _UNITS = {
     "ms": timedelta(milliseconds=1),
@@ -29,6 +29,23 @@ def parse_duration(text: object) -> timedelta:
         return sum((float(number) * _UNITS[unit] for number, unit in _PART.findall(text)), timedelta())
     except OverflowError:
         raise ValueError('too long a duration; write it like "90d"') from None
+
+
+def parse_since(text: str, now: datetime) -> datetime:
+    """Return the instant that a text means: so long before now, or a time, in UTC if it has no offset.
+
+    Raises:
+        ValueError: It is neither a duration nor a time.
+    """
+    try:
+        return now - parse_duration(text)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        at = datetime.fromisoformat(text)
+        return at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise ValueError('use a duration like "2h", or a time like 2026-01-31T09:00:00Z') from None
 
 
 def format_duration(duration: timedelta) -> str:

@@ -23,7 +23,7 @@ from monitor.clock import SystemClock
 from monitor.config import Config, find_config_file, load_config, secrets_of
 from monitor.daemon.policies import ConfiguredPolicies
 from monitor.drift.text import counted, duration
-from monitor.errors import NoHistory
+from monitor.errors import ConfigError, NoHistory
 from monitor.replay.report import Replayed, ReplayedAlert, Verdict
 from monitor.replay.run import replay as run_again
 from monitor.store.codec import Codec
@@ -79,6 +79,10 @@ def replay(
     except NoHistory as exc:
         shell.terminal.error(str(exc))
         raise typer.Exit(NO_HISTORY) from None
+    except ConfigError as exc:
+        if format is Format.JSON:
+            shell.terminal.json({"problems": exc.problems})
+        raise
     if format is Format.JSON:
         shell.terminal.json(replayed)
     else:

@@ -5,17 +5,18 @@ import pwd
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from monitor.cli.terminal import Format, ListFormat, Terminal, instant
-from monitor.config import Config, find_config_file, load_config, parse_duration, secrets_of
+from monitor.config import Config, find_config_file, load_config, secrets_of
 from monitor.store.actions import COMMAND, Actor
 from monitor.store.database import Database
 from monitor.store.rows import ConnectionRow, SyncStatus, unknown_since
+from monitor.units import parse_since
 
 DEFAULT_LIMIT = 100
 
@@ -102,16 +103,9 @@ def since_at(value: str | None, now: datetime, option: str = "--since") -> datet
     if value is None:
         return None
     try:
-        return now - parse_duration(value)
-    except (ValueError, OverflowError):
-        pass
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        raise typer.BadParameter(
-            'use a duration like "2h", or a time like 2026-01-31T09:00:00Z', param_hint=option
-        ) from None
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+        return parse_since(value, now)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc), param_hint=option) from None
 
 
 _MOST_UNSEEN = 20

@@ -1,7 +1,7 @@
 """The config: TOML and environment, checked as a whole, secrets kept out of every message."""
 
 from monitor.config.checks import requests_per_minute
-from monitor.config.environment import process_environment, without_key_log
+from monitor.config.environment import process_environment, variable_name, without_key_log
 from monitor.config.lists import AccountConfig, ConnectionConfig, IgnoreConfig, MaintenanceConfig
 from monitor.config.load import Reading, config_schema, find_config_file, load_config, read_config
 from monitor.config.public import secrets_of
@@ -44,5 +44,6 @@ __all__ = [
     "read_config",
     "requests_per_minute",
     "secrets_of",
+    "variable_name",
     "without_key_log",
 ]

@@ -88,7 +88,7 @@ class Reading:
         """
         if self.config is None or self.problems or self.elsewhere:
             raise ConfigError(self.problems, self.source, self.elsewhere)
-        return self.config.noting(file_digest=self.file_digest, warnings=self.warnings)
+        return self.config.noting(file=self.source, file_digest=self.file_digest, warnings=self.warnings)
 
 
 def load_config(

@@ -304,6 +304,7 @@ class Config(BaseSettings):
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
     log: LogConfig = Field(default_factory=LogConfig)
     _warnings: list[str] = PrivateAttr(default_factory=list)
+    _file: str | None = PrivateAttr(default=None)
     _file_digest: str | None = PrivateAttr(default=None)
 
     @classmethod
@@ -330,10 +331,15 @@ class Config(BaseSettings):
         zone = {"timezone": schedule.timezone}
         return [zone | window if isinstance(window, dict) else window for window in value]
 
-    def noting(self, *, file_digest: str | None, warnings: list[str]) -> Self:
-        """Note which content of the file this is, and what is questionable but valid."""
-        self._file_digest, self._warnings = file_digest, warnings
+    def noting(self, *, file: str | None, file_digest: str | None, warnings: list[str]) -> Self:
+        """Note which content of which file this is, and what is questionable but valid."""
+        self._file, self._file_digest, self._warnings = file, file_digest, warnings
         return self
+
+    @property
+    def file(self) -> str | None:
+        """The path of the file; None without one."""
+        return self._file
 
     @property
     def file_digest(self) -> str | None:

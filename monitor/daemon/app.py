@@ -210,6 +210,7 @@ class Daemon:
             await self._open_store(stack)
             await parts.web.start()
             self._at_the_end(stack, "web requests", parts.web.stop)
+            self._at_the_end(stack, "replays", parts.replays.close)
             self._at_the_end(stack, "tasks", parts.tasks.close)
             parts.tasks.keep_running("drain", parts.drain.run)
             parts.tasks.keep_running("posters", parts.posters.run)

@@ -21,6 +21,7 @@ from monitor.daemon.heartbeat import Heartbeat
 from monitor.daemon.jobs import Housekeeping, JobRunner
 from monitor.daemon.presence import Presence
 from monitor.daemon.reload import ActiveConfig, Reload
+from monitor.daemon.replays import ReplayRunner
 from monitor.daemon.service import ServiceManager
 from monitor.daemon.status import Readiness, StoreStatus
 from monitor.daemon.tasks import ClockWatch, Tasks
@@ -63,6 +64,7 @@ class Parts:
     presence: Presence
     heartbeat: Heartbeat
     readiness: Readiness
+    replays: ReplayRunner
     web: WebServer
     clock_watch: ClockWatch
     tasks: Tasks
@@ -240,6 +242,9 @@ def build(
         clock=clock,
         log=log,
     )
+    replays = ReplayRunner(
+        config=lambda: active.config, store_url=config.store.secret.reveal, clock=machine, log=log
+    )
     web = build_web(
         config=lambda: active.config,
         sock=sock,
@@ -250,6 +255,7 @@ def build(
         status=status,
         readiness=readiness,
         lifecycle=lifecycle,
+        replays=replays,
         clock=clock,
         log=log,
         max_connections=web_connections(config, open_files()),
@@ -312,6 +318,7 @@ def build(
         presence=presence,
         heartbeat=heartbeat,
         readiness=readiness,
+        replays=replays,
         web=web,
         clock_watch=clock_watch,
         tasks=tasks,

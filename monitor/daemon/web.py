@@ -24,6 +24,7 @@ from monitor.web.app import create_app
 from monitor.web.auth import Gate
 from monitor.web.listener import Limits
 from monitor.web.pages import Pages, form_routes, page_routes
+from monitor.web.replays import Replays
 from monitor.web.server import WebServer
 from monitor.web.settings import WebSettings
 from monitor.web.sources import Sources
@@ -41,6 +42,7 @@ def build_web(
     status: StatusSource,
     readiness: ReadinessSource,
     lifecycle: Lifecycle,
+    replays: Replays,
     clock: Clock,
     log: FilteringBoundLogger,
     max_connections: int,
@@ -58,6 +60,7 @@ def build_web(
         status: For page and API.
         readiness: For the probe.
         lifecycle: Reloads, syncs, accepts and retries on request.
+        replays: Run the history again on request.
         clock: The time.
         log: Gets refused passwords.
         max_connections: To the web port.
@@ -105,6 +108,7 @@ def build_web(
         grounds=lambda: watched_grounds(config(), active.watchlist.connections),
         ignores=lambda: ignores_of(config()),
         retention=lambda: config().store.retention,
+        replays=replays,
     )
     pages = Pages(sources, actions)
     app = create_app(

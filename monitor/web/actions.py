@@ -25,7 +25,8 @@ DISABLED = "actions over the web are off; set web.enable_lifecycle = true to all
 _CROSS_SITE = "this request comes from a page of another site"
 READER = "you may only read here; web.operators names the users who may act"
 _FORM_TYPE = "application/x-www-form-urlencoded"
-_MOST_FORM_BYTES = 64 * 1024
+_MOST_FORM_BYTES = 2**20
+"""A config may be pasted into one."""
 
 
 class Lifecycle(Protocol):
@@ -202,6 +203,20 @@ def _origin(url: str) -> str | None:
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else None
 
 
+async def read_body(request: Request, most_bytes: int) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        HTTPException: It is too large.
+    """
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > most_bytes:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    return bytes(body)
+
+
 async def read_form(request: Request) -> dict[str, list[str]]:
     """Return the fields of an HTML form, empty if the request brings none.
 
@@ -211,13 +226,8 @@ async def read_form(request: Request) -> dict[str, list[str]]:
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
         return {}
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _MOST_FORM_BYTES:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     try:
-        return parse_qs(body.decode(), keep_blank_values=True)
+        return parse_qs((await read_body(request, _MOST_FORM_BYTES)).decode(), keep_blank_values=True)
     except ValueError as exc:
         raise BadRequest("the form is not UTF-8 text") from exc
 

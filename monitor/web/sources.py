@@ -22,6 +22,7 @@ from monitor.store.queries import MaintenanceOf, RulesOf
 from monitor.store.quiet import quiet_notices
 from monitor.store.rows import ConnectionRow, QuietNotice, SyncStatus
 from monitor.web.problems import STORE_AWAY_RETRY_S
+from monitor.web.replays import Replays
 from monitor.web.status import ReadinessSource, StatusSource
 
 _READERS = 2
@@ -42,7 +43,7 @@ class Sources:
 
     `rules_of`, `maintenance_of` and `is_overdue` answer by a connection's identity, as of now. `ignores` are
     the ignore rules of the config, `grounds` is what the config says that explanations need, `retention` how
-    long changes are kept.
+    long changes are kept. `replays` run the history again.
     """
 
     database: Database
@@ -56,6 +57,7 @@ class Sources:
     grounds: Callable[[], Grounds]
     ignores: Callable[[], Sequence[Ignore]]
     retention: Callable[[], timedelta]
+    replays: Replays
     _noticed: list[tuple[datetime, Sequence[QuietNotice]]] = field(default_factory=list, init=False)
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READERS), init=False)
 

@@ -1,9 +1,10 @@
 """The answers of the JSON API, and their encoding."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar, get_args
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -240,12 +241,19 @@ def _plain(value: Any) -> Any:
             return [_plain(item) for item in value]
         case dict() if _holds_instants(next(iter(value.values()), None)):
             return {name: _plain(item) for name, item in value.items()}
-        case _ if is_dataclass(value):
-            return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        case _ if is_dataclass(value) or _holds_instants(value):
+            names = getattr(value, "__struct_fields__", None) or [field.name for field in fields(value)]
+            return {name: _plain(getattr(value, name)) for name in names}
         case _:
             return value
 
 
 def _holds_instants(row: Any) -> bool:
-    types = [field.type for field in fields(row)] if is_dataclass(row) else []
-    return any(kind is datetime or datetime in get_args(kind) for kind in types)
+    kind: type[Any] = type(row)
+    return (is_dataclass(kind) or issubclass(kind, msgspec.Struct)) and _has_instants(kind)
+
+
+@functools.cache
+def _has_instants(kind: type[Any]) -> bool:
+    hints = get_type_hints(kind).values()
+    return any(hint is datetime or datetime in get_args(hint) for hint in hints)

@@ -1,15 +1,17 @@
-"""Bodies of requests: JSON, of a bounded size, into a struct."""
+"""Bodies of requests, of a bounded size: JSON, into a struct; TOML, as it is."""
 
 import re
-from http import HTTPStatus
 from typing import TypeVar
 
 import msgspec
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from monitor.errors import nearest
+from monitor.web.actions import read_body
 from monitor.web.problems import BadRequest
+from monitor.web.replays import MOST_CONFIG_BYTES
+
+TOML_TYPES = ("application/toml", "text/plain")
 
 _MOST_BYTES = 64 * 1024
 _UNKNOWN = re.compile(r"unknown field `(.*)`")
@@ -33,19 +35,30 @@ async def read_json(request: Request, kind: type[T], *, absent: T | None = None)
     headers = request.headers
     if absent is not None and "content-type" not in headers and headers.get("content-length", "0") == "0":
         return absent
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    if _content_type(request) != "application/json":
         raise BadRequest('send JSON, with the header "content-type: application/json"')
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _MOST_BYTES:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(await read_body(request, _MOST_BYTES), type=kind)
     except msgspec.ValidationError as exc:
         raise _wrong(str(exc), kind) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadRequest("the body is not valid JSON") from exc
+
+
+async def read_toml(request: Request) -> bytes:
+    """Return the config that a request brings.
+
+    Raises:
+        HTTPException: It is too large.
+        BadRequest: It is something else, by its own words.
+    """
+    if _content_type(request) not in TOML_TYPES:
+        raise BadRequest('send the config, in TOML, with the header "content-type: application/toml"')
+    return await read_body(request, MOST_CONFIG_BYTES)
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _wrong(said: str, kind: type[msgspec.Struct]) -> BadRequest:

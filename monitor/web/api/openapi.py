@@ -5,7 +5,7 @@ Source: https://spec.openapis.org/oas/v3.1.1
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute
 from monitor.drift.silences import NewSilence
 from monitor.web.actions import DISABLED
 from monitor.web.api.answers import AcknowledgeRequest, FiringAlert
+from monitor.web.api.body import TOML_TYPES
 from monitor.web.auth import CHALLENGE, TOO_MANY_WRONG
 from monitor.web.problems import PROBLEM_TYPE, STORE_AWAY, Problem
 
@@ -27,7 +28,8 @@ What the VoiceLink drift monitor knows, and what on-call asks of it. Nothing is 
 Lists come in pages, some also whole as a file (`format=csv`). For the next page, ask again with `cursor` set
 to `next_cursor`, until that is null. Every JSON answer has an `ETag`; send it back as `If-None-Match` to save
 the body if nothing changed. Every GET also answers HEAD.
-Problems are RFC 9457 documents. Instants are RFC 3339, UTC. Unknown parameters are refused.
+Problems are RFC 9457 documents; those of a config are listed in `problems`, each with its key. Instants are
+RFC 3339, UTC. Unknown parameters are refused.
 """
 
 _EXAMPLES = Path(__file__).with_name("examples.json")
@@ -35,6 +37,8 @@ _EXAMPLES = Path(__file__).with_name("examples.json")
 
 _BODIES: dict[str, type[msgspec.Struct]] = {"addSilence": NewSilence, "acknowledgeAlert": AcknowledgeRequest}
 """What requests bring, by operation."""
+_TEXTS = ("replayConfig",)
+"""The operations whose requests bring a config."""
 _OPTIONAL = ("acknowledgeAlert",)
 """Of these, what need not be brought."""
 
@@ -57,7 +61,7 @@ _CHALLENGE = {"WWW-Authenticate": {"description": "How.", "schema": {"type": "st
 
 _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
     400: (
-        "A parameter or a field of the body is unknown, missing, given twice, or cannot be used.",
+        "A parameter, or a field or key of the body, is unknown, missing, given twice, or cannot be used.",
         "unknown parameter 'stat': did you mean 'state'?",
         {},
     ),
@@ -73,7 +77,7 @@ _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
     ),
     404: ("Nothing has this name.", "no connection has this name", {}),
     409: (
-        "The connection is being synced already, the alert has ended, or history has no answer.",
+        "A connection is being synced, an alert has ended, history has no answer, or a replay is too large.",
         "acme-sales is being synced right now; try again in a moment",
         _RETRY_AFTER,
     ),
@@ -89,7 +93,7 @@ _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
         _RETRY_AFTER,
     ),
     503: (
-        "The store is unavailable or busy, or too many passwords are being checked.",
+        "The store is unavailable or busy, a replay is running, or too many passwords are being checked.",
         STORE_AWAY,
         _RETRY_AFTER,
     ),
@@ -128,7 +132,7 @@ def build_openapi(routes: Sequence[BaseRoute], version: str, *, root: str = "") 
     refs, schemas = msgspec.json.schema_components(
         [*kinds, *_BODIES.values(), Problem], ref_template="#/components/schemas/{name}"
     )
-    bodies = dict(zip(_BODIES, refs[len(kinds) :], strict=False))
+    bodies = _bodies(refs[len(kinds) :], examples)
     for route, kind in zip(asked, refs, strict=False):
         [method] = route.methods or ("GET",)
         operation = document["paths"][route.path][method.lower()]
@@ -136,9 +140,7 @@ def build_openapi(routes: Sequence[BaseRoute], version: str, *, root: str = "") 
         operation["responses"].pop("422", None)
         operation["summary"] = operation.pop("description")
         if route.operation_id in bodies:
-            brought = {"schema": bodies[route.operation_id], "example": examples[f"{route.operation_id}Body"]}
-            required = route.operation_id not in _OPTIONAL
-            operation["requestBody"] = {"required": required, "content": {"application/json": brought}}
+            operation["requestBody"] = bodies[route.operation_id]
         content: dict[str, Any] = {"schema": kind}
         if route.operation_id in examples:
             content["example"] = examples[route.operation_id]
@@ -163,6 +165,21 @@ def build_openapi(routes: Sequence[BaseRoute], version: str, *, root: str = "") 
     # Which of the two, the config says: without users no password is needed.
     document["security"] = [{"password": []}, {}]
     return document
+
+
+def _bodies(refs: Sequence[dict[str, Any]], examples: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what requests bring, by operation; `refs` lead to the structs."""
+    brought: list[tuple[str, dict[str, Any], Sequence[str]]] = [
+        (name, ref, ("application/json",)) for name, ref in zip(_BODIES, refs, strict=False)
+    ]
+    brought += [(name, {"type": "string"}, TOML_TYPES) for name in _TEXTS]
+    return {
+        name: {
+            "required": name not in _OPTIONAL,
+            "content": {kind: {"schema": schema, "example": examples[f"{name}Body"]} for kind in kinds},
+        }
+        for name, schema, kinds in brought
+    }
 
 
 def _examples() -> dict[str, Any]:

@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import Path, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic.json_schema import SkipJsonSchema
 
 from monitor.drift.alert import Kind, Severity, Status
@@ -18,6 +26,8 @@ from monitor.store.history import period
 from monitor.store.paging import CURSOR_LENGTH
 from monitor.store.rows import SyncStatus
 from monitor.store.tables import CLOSED, DEAD, DELIVERED, PENDING
+from monitor.units import parse_since
+from monitor.web.replays import SINCE
 
 _NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f]+$"
 """No name has any, and a database need not take them."""
@@ -213,6 +223,61 @@ class AlertsParameters(ListParameters):
     part_of: Text = Field(None, description="Only the parts of the widespread alert with this id.")
     since: Instant = Field(None, description=_SINCE.format(what="what was firing"), examples=[_AN_INSTANT])
     format: AsFormat = Format.JSON
+
+
+def _since(text: str) -> str:
+    parse_since(text, datetime(2026, 1, 1, tzinfo=UTC))
+    return text
+
+
+class ReplayParameters(Parameters):
+    """Which part of the history."""
+
+    since: Annotated[
+        str,
+        AfterValidator(_since),
+        StringConstraints(max_length=50),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "string", "pattern": "^[1-9][0-9]{0,3}[smhd]$"},
+                    {"type": "string", "format": "date-time"},
+                ]
+            }
+        ),
+    ] = Field(
+        SINCE,
+        description="A duration like `7d` or `12h`, or an instant: RFC 3339 with an offset.",
+        examples=[SINCE],
+    )
+    connection: Text = Field(None, description=_GLOB, examples=["acme-*"])
+
+
+_IN_PLACE = "Replays by the active config, with this in place of its `{key}`."
+
+
+def _rule(key: str, example: str) -> Any:
+    return Field(None, alias=key, description=_IN_PLACE.format(key=key), examples=[example])
+
+
+class RuleParameters(ReplayParameters):
+    """Also by which rules; the aliases are `RULES`."""
+
+    confirm_syncs: Text = _rule("drift.confirm_syncs", "3")
+    resolve_syncs: Text = _rule("drift.resolve_syncs", "2")
+    keep_firing_for: Text = _rule("drift.keep_firing_for", "10m")
+    failing_after: Text = _rule("drift.failing_after", "3")
+    stale_after: Text = _rule("drift.stale_after", "15m")
+    update_interval: Text = _rule("alerts.update_interval", "10m")
+    widespread_connections: Text = _rule("alerts.widespread_connections", "5")
+
+    def rules(self) -> dict[str, str]:
+        """Return the rules that were given, by key."""
+        return self.model_dump(
+            exclude_none=True,
+            by_alias=True,
+            include=set(RuleParameters.model_fields) - set(ReplayParameters.model_fields),
+        )
 
 
 class DeliveriesParameters(ListParameters):

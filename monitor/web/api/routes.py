@@ -55,6 +55,7 @@ from monitor.web.api.answers import (
 from monitor.web.api.body import read_json
 from monitor.web.api.download import Download, download
 from monitor.web.api.openapi import IF_NONE_MATCH, build_openapi, problems
+from monitor.web.api.replay import Again
 from monitor.web.api.silences import Silences
 from monitor.web.problems import API, BadRequest
 from monitor.web.sources import Sources
@@ -297,7 +298,7 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
         version: Of the program, for the OpenAPI.
     """
     router = APIRouter(prefix=API, route_class=ApiRoute)
-    api, silences = Api(sources, actions), Silences(sources, actions)
+    api, silences, again = Api(sources, actions), Silences(sources, actions), Again(sources)
 
     @functools.lru_cache(maxsize=1)
     def document(root: str) -> dict[str, Any]:
@@ -328,6 +329,7 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
         ("/deliveries", "listDeliveries", api.deliveries, ()),
         ("/actions", "listActions", api.did, ()),
         ("/silences", "listSilences", silences.listed, ()),
+        ("/replay", "replay", again.replay, (409,)),
         ("/openapi.json", "getOpenapi", openapi, ()),
     ):
         router.add_api_route(
@@ -354,6 +356,7 @@ def api_routes(sources: Sources, actions: Actions, *, version: str) -> APIRouter
         ("POST", "/receivers/{receiver}/test", "testReceiver", api.try_test_alert, HTTPStatus.OK, (404,)),
         ("POST", "/silences", "addSilence", silences.add, HTTPStatus.CREATED, (413,)),
         ("DELETE", "/silences/{silence_id}", "endSilence", silences.end, HTTPStatus.OK, (404,)),
+        ("POST", "/replay", "replayConfig", again.replay_config, HTTPStatus.OK, (409, 413)),
     )
     for method, path, name, answer, code, failing in acts:
         router.add_api_route(

@@ -10,9 +10,13 @@ from starlette.responses import RedirectResponse, Response
 
 from monitor.drift.silences import NewSilence
 from monitor.web.actions import Lifecycle, actor_of
+from monitor.web.pages.filters import text
+from monitor.web.pages.replay import replayed_page
 from monitor.web.pages.silences import FIELDS
 from monitor.web.pages.site import REFUSED, Pages, PageView
 from monitor.web.pages.templates import link, path
+from monitor.web.replays import RULES
+from monitor.web.sources import Sources
 
 Form = dict[str, list[str]]
 Act = Callable[[Lifecycle, Request, Form], Awaitable[str | PageView]]
@@ -32,6 +36,7 @@ def form_routes(pages: Pages) -> APIRouter:
         ("/receivers/{receiver}/retry", _retry_now),
         ("/silences", _silence),
         ("/silences/{silence_id}/end", _end_silence),
+        ("/replay", functools.partial(_replay, pages.sources)),
     ):
         router.add_route(address, functools.partial(_answer, pages=pages, act=act), methods=["POST"])
     return router
@@ -102,6 +107,12 @@ async def _silence(lifecycle: Lifecycle, request: Request, form: Form) -> str:
 async def _end_silence(lifecycle: Lifecycle, request: Request, _: Form) -> str:
     await lifecycle.end_silence(request.path_params["silence_id"], actor_of(request))
     return link("/silences", {"done": "ended"})
+
+
+async def _replay(sources: Sources, _: Lifecycle, request: Request, form: Form) -> PageView:
+    fields = {name: values[0] for name, values in form.items()}
+    given = {name: text(fields, name) for name in ("since", "connection", *RULES)}
+    return await replayed_page(sources, request, given, fields.get("config", ""))
 
 
 def _connection(request: Request, done: str) -> str:

@@ -37,6 +37,7 @@ from monitor.web.pages.filters import (
 )
 from monitor.web.pages.numbers import number_page, numbers_page
 from monitor.web.pages.order import seen, unseen, worst_alerts, worst_connections
+from monitor.web.pages.replay import replay_page
 from monitor.web.pages.runbooks import runbook_page, runbooks_page
 from monitor.web.pages.silences import silences_page
 from monitor.web.pages.site import Pages, PageView
@@ -76,6 +77,7 @@ def page_routes(pages: Pages) -> APIRouter:
         ("/numbers", numbers_page),
         ("/numbers/{key}", number_page),
         ("/silences", silences_page),
+        ("/replay", replay_page),
         ("/runbooks", runbooks_page),
         ("/runbooks/{name}", runbook_page),
     ):

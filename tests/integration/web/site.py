@@ -22,6 +22,7 @@ from monitor.errors import MonitorError, UnknownName
 from monitor.metrics import Metrics
 from monitor.notify.routing import Route
 from monitor.notify.test_alert import ReceiverTest
+from monitor.replay.report import Compared, Replayed
 from monitor.secret import Secret
 from monitor.store.actions import Actor
 from monitor.store.codec import Codec
@@ -37,6 +38,7 @@ from monitor.web.api import api_routes
 from monitor.web.app import create_app
 from monitor.web.auth import Gate
 from monitor.web.pages import Pages, form_routes, page_routes
+from monitor.web.replays import RULES, Wanted
 from monitor.web.server import WebServer, bind
 from monitor.web.settings import WebSettings
 from monitor.web.sources import Sources
@@ -56,6 +58,16 @@ class FakeDaemon:
         self.fails: MonitorError | None = None
         self.busy: set[str] = set()
         self.database: Database | None = None
+        self.wanted: list[Wanted] = []
+        self.replayed = Replayed(
+            since=START,
+            until=START,
+            alerts=[],
+            messages={},
+            summary=Compared(recorded=0, replayed=0),
+            time_to_notice=None,
+            strayed=0,
+        )
         self.shown = MonitorStatus(
             instance="prod",
             version="1.2.3",
@@ -140,6 +152,19 @@ class FakeDaemon:
             raise UnknownName(f"no receiver is called {receiver}; known: hook")
         self.did(f"test {receiver}", by)
         return ReceiverTest(receiver=receiver, delivered=False, answers=("200 OK",), error="401 Unauthorized")
+
+    async def replay(self, wanted: Wanted, by: Actor) -> Replayed:
+        """Note what is to be replayed by another config, and return what the test wants."""
+        if self.fails is not None:
+            raise self.fails
+        self.wanted.append(wanted)
+        if wanted.config is not None:
+            self.did(f"replay {wanted.config.decode()}", by)
+        return self.replayed
+
+    def values(self) -> Mapping[str, str]:
+        """Return that every rule is a 2."""
+        return dict.fromkeys(RULES, "2")
 
     async def retry(self, delivery_id: str, by: Actor) -> None:
         """Note what is sent again."""
@@ -283,6 +308,7 @@ class Site:
             ),
             ignores=lambda: self.rules.ignores if self.rules is not None else (),
             retention=lambda: dt.timedelta(days=90),
+            replays=self.daemon,
         )
         pages, metrics = Pages(self.sources, self.actions), Metrics(version="1.2.3")
         self.routers = [

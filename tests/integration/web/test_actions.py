@@ -266,6 +266,6 @@ async def test_page_behind_a_proxy_acts(site: Site) -> None:
 async def test_huge_form_is_refused(site: Site) -> None:
     """A form has a size."""
     async with site.serve():
-        answer = await site.client.post(RELOAD, data={"x": "y" * 100_000})
+        answer = await site.client.post(RELOAD, data={"x": "y" * 2_000_000})
     assert answer.status_code == 413
     assert site.daemon.done == []

@@ -9,6 +9,7 @@ from tests.integration.web.site import Site, hashed
 
 BODIES: dict[str, dict[str, Any]] = {
     "/api/v1/silences": {"json": {"state": "NO_BOT", "for": "2h", "reason": "known"}},
+    "/api/v1/replay": {"content": "[drift]", "headers": {"content-type": "application/toml"}},
 }
 """What requests bring, by path."""
 OPS, VIEWER = ("ops", "pw"), ("viewer", "pw")
@@ -62,7 +63,7 @@ async def test_every_route_that_acts_takes_an_operator_on_a_page_of_its_own(site
         assert len(acts) >= 6
 
         async def act(method: str, path: str, **more: Any) -> int:
-            asked = more | BODIES.get(path, {})
+            asked = BODIES.get(path, {}) | more
             return (await site.client.request(method, path, **asked)).status_code
 
         for method, path in acts:
