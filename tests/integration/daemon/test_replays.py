@@ -1,6 +1,7 @@
 """Replays of a real store, each in a process of its own, on the lowest priority."""
 
 import asyncio
+import io
 import os
 import signal
 from datetime import timedelta
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.cli.main import run
 from monitor.clock import SystemClock
 from monitor.config import Config, load_config
 from monitor.config.keys import leaves
@@ -18,11 +20,13 @@ from monitor.simulator import Simulator, build_world
 from monitor.store.actions import Actor
 from monitor.store.database import Database
 from monitor.web.replays import RULES, Wanted
+from tests.acceptance.daemon import to_toml
 from tests.fakes.clock import START
 from tests.fakes.log import FakeLog
 from tests.fakes.rig import Rig
 from tests.servers.process import wait_until
 
+README = Path(__file__).parents[3] / "README.md"
 OPS = Actor(user="ops", address="127.0.0.1")
 WANTED = Wanted(since=START - timedelta(days=1))
 CONFIG = '[drift]\nconfirm_syncs = {confirm}\n[[accounts]]\nname = "account-1"\napi_key = "rg_live_s3cret"\n'
@@ -76,6 +80,39 @@ async def test_history_comes_to_what_happened_and_other_rules_to_something_else(
     posted = Wanted(since=WANTED.since, config=CONFIG.format(confirm=50).encode())
     assert await verdicts(made, posted) == [Verdict.GONE]
     assert await verdicts(made, Wanted(since=WANTED.since, connection="other-*")) == []
+
+
+async def test_readme_shows_a_replay_as_it_is(tmp_path: Path) -> None:
+    """A short drift pages no more, a long one later: as the command writes it."""
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    accounts = [{"name": "acme", "api_key": "rg_live_account_1", "connections": [{"name": "acme-sales"}]}]
+    async with Database(url) as database:
+        await database.migrate()
+        made = Rig(database, Simulator(build_world(1, 10)))
+        await made.configure("hook", accounts=accounts)
+
+        async def minutes(many: int) -> None:
+            for _ in range(4 * many):
+                await made.run(15.0)
+
+        await minutes(2)
+        made.simulator.do("remove_routing", numbers=1)
+        await minutes(1)
+        made.simulator.do("restore_routing", numbers=1)
+        await minutes(12)
+        made.simulator.do("unassign_agent", numbers=4)
+        await minutes(20)
+        await made.active.close()
+    hook = {"name": "hook", "type": "webhook", "url": "http://x"}
+    given = {"drift": {"confirm_syncs": 6}, "store": {"url": url}, "accounts": accounts, "receivers": [hook]}
+    (tmp_path / "new.toml").write_text(to_toml(given))
+    out, err = io.StringIO(), io.StringIO()
+    asked = ["replay", "--config", str(tmp_path / "new.toml"), "--since", "2026-03-01"]
+    assert await asyncio.to_thread(run, asked, out, err) == 0, err.getvalue()
+    shown = "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    assert (
+        f"$ voicelink-monitor replay --config new.toml --since 2026-03-01\n{shown}\n```" in README.read_text()
+    )
 
 
 @pytest.fixture
