@@ -1,6 +1,6 @@
 """The table: what is measured, with a goal where one is set, and how costs grow."""
 
-from tests.bench import delivery, loop, pages, replicas, size, syncs
+from tests.bench import delivery, history, loop, pages, replicas, size, syncs
 from tests.bench.row import Curve, Row, Value
 
 _EVEN = "the same / evenly spread fetches"
@@ -139,6 +139,14 @@ ROWS = (
         name="replica-idle",
         values=[Value(title="busiest of 3, 10,000 connections, of a core", unit="%", goal=5)],
         run=replicas.idle_cpu,
+    ),
+    Row(
+        name="replay",
+        values=[
+            Value(title="a month of 100 connections, by the rules of then", unit="s of CPU", goal=30),
+            Value(title="by others", unit="s of CPU", goal=30),
+        ],
+        run=history.month,
     ),
     Row(
         name="statements",
