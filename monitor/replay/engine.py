@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -50,7 +50,7 @@ from monitor.store.instants import pull_in
 from monitor.store.journal import Acknowledged, Entry, EntryKind, Given, Look, Ruleset
 from monitor.store.outbox import remind
 from monitor.store.requests import acknowledge
-from monitor.store.tables import DELIVERED, PENDING, alerts, deliveries, told
+from monitor.store.tables import DELIVERED, PENDING, TO_REMIND, alerts, deliveries, told
 
 _LATE = timedelta(seconds=5)
 """What time makes due is left to an entry that follows it so soon: the daemon was as late."""
@@ -407,26 +407,17 @@ class Replay:
 
     async def _deliver(self, at: datetime) -> None:
         """Let every receiver accept what it is sent, and see what is due next."""
-        pending = deliveries.c.status == PENDING
-        sent = list(
-            await self.tx.execute(select(deliveries.c.receiver, deliveries.c.alert_id).where(pending))
-        )
+        sent = list(await self.tx.execute(_ACCEPT, {"at": at}))
         if sent:
             rows = [{"alert_id": row.alert_id, "receiver": row.receiver, "told_at": at} for row in sent]
-            await self.tx.execute(sqlite.insert(told).on_conflict_do_nothing(), rows)
-            done = update(deliveries).where(pending).values(status=DELIVERED, finished_at=at)
-            await self.tx.execute(done)
+            await self.tx.execute(_HEARD, rows)
         if at >= self.since:
             self.messages.update(row.receiver for row in sent)
-        self._tells_at = await widespread.next_look_at(self.tx)
-        last = await self.tx.execute(
-            select(deliveries.c.receiver, func.min(deliveries.c.remind_from).label("at"))
-            .where(deliveries.c.remind_from.is_not(None))
-            .group_by(deliveries.c.receiver)
-        )
-        repeats = self._routes.repeats
-        due = [row.at + repeats[row.receiver] for row in last if row.receiver in repeats]
-        self._reminds_at = min(due, default=None)
+        self._tells_at = await self.tx.scalar(_NEXT_LOOK)
+        if repeats := self._routes.repeats:
+            last = await self.tx.execute(_LAST_TOLD)
+            due = [row.at + repeats[row.receiver] for row in last if row.receiver in repeats]
+            self._reminds_at = min(due, default=None)
 
     async def _follow_up(self, at: datetime) -> None:
         """Tell of widespread alerts, and remind of those that fire, as far as that is due by an instant."""
@@ -491,7 +482,7 @@ class Replay:
                 for receiver in (await self.stored.told(each) if each is not None else ())
             ]
             if rows:
-                await self.tx.execute(sqlite.insert(told).on_conflict_do_nothing(), rows)
+                await self.tx.execute(_HEARD, rows)
 
 
 _STORED = (
@@ -499,6 +490,22 @@ _STORED = (
     *("acknowledged_at", "acknowledged_by", "acknowledged_note"),
 )
 """What a row says of an alert that its records don't."""
+
+
+# Built once: building one takes longer than running it.
+_ACCEPT = (
+    update(deliveries)
+    .where(deliveries.c.status == PENDING)
+    .values(status=DELIVERED, finished_at=bindparam("at"))
+    .returning(deliveries.c.receiver, deliveries.c.alert_id)
+)
+_HEARD = sqlite.insert(told).on_conflict_do_nothing()
+_NEXT_LOOK = select(func.min(alerts.c.tells_at))
+_LAST_TOLD = (
+    select(deliveries.c.receiver, func.min(deliveries.c.remind_from).label("at"))
+    .where(TO_REMIND)
+    .group_by(deliveries.c.receiver)
+)
 
 
 def _names(entry: Entry) -> ConnectionName:

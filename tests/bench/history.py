@@ -27,9 +27,9 @@ from tests.bench.row import Measured
 from tests.bench.setting import Bench
 
 _MINUTE = timedelta(minutes=1)
-_DAYS, _TROUBLES = 30, 3
+_DAYS, _TROUBLES = 30, 1
 """So often a day a number of each connection drifts for an hour; it is synced every five minutes."""
-_QUIET = 80
+_QUIET = 260
 """Answers between two troubles that change nothing."""
 _RULES = Ruleset(
     rules=Rules(),
