@@ -63,7 +63,11 @@ VALUES = {
 """What the filters are given that take any text; those that take a few words are given all of them."""
 ELSEWHERE = ("/api/v1/replay",)
 """Answered by a process of its own."""
-LEFT_OUT = {"cursor": "it is that of a page", "format": "the file is read page by page"}
+LEFT_OUT = {
+    "cursor": "it is that of a page",
+    "format": "the file is read page by page",
+    "net": "it reads the journal, of which `test_net` counts the statements",
+}
 PAGES = (
     *("/", "/changes", "/alerts", "/silences", "/numbers", "/runbooks", "/metrics", "/silences?show=ended"),
     *("/connections/acme-1", "/connections/acme-1?show=all", "/connections/acme-1?state=NOTHING"),
