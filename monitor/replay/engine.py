@@ -151,7 +151,7 @@ class Replay:
     numbers: dict[str, int] = field(init=False, default_factory=dict)
     """Of how many numbers each alert was at most."""
     noticed: dict[str, timedelta] = field(init=False, default_factory=dict)
-    """How long the trouble of each alert had been seen when it opened."""
+    """How long the trouble of each alert about numbers had been seen when it opened."""
     strayed: list[str] = field(init=False, default_factory=list)
     """Identities of what did not come out as the journal has it, each time."""
     _connections: dict[str, _Connection] = field(init=False, default_factory=dict)
@@ -401,9 +401,12 @@ class Replay:
     def _note(self, message: AlertMessage, at: datetime) -> None:
         body, report = message.body, message.report
         if body.kind.about_numbers:
-            self.numbers[body.alert_id] = max(self.numbers.get(body.alert_id, 0), len(report.members))
-        if report.notice is Notice.OPENED:
+            self._count(body.alert_id, len(report.members))
+        if body.kind.about_numbers and report.notice is Notice.OPENED:
             self.noticed[body.alert_id] = at - min(track.since for track in report.members)
+
+    def _count(self, alert_id: str, numbers: int) -> None:
+        self.numbers[alert_id] = max(self.numbers.get(alert_id, 0), numbers)
 
     async def _deliver(self, at: datetime) -> None:
         """Let every receiver accept what it is sent, and see what is due next."""
@@ -428,6 +431,7 @@ class Replay:
             now = min(due)
             for alert_id in await widespread.due(self.tx, now):
                 await widespread.look_at(self.tx, alert_id, self._spread, now, self._routes.routes)
+                self._count(alert_id, await self.tx.scalar(_NUMBERS, {"which": alert_id}) or 0)
             await remind(self.tx, self._routes.repeats, now)
             await self._deliver(now)
 
@@ -500,6 +504,7 @@ _ACCEPT = (
     .returning(deliveries.c.receiver, deliveries.c.alert_id)
 )
 _HEARD = sqlite.insert(told).on_conflict_do_nothing()
+_NUMBERS = select(alerts.c.numbers).where(alerts.c.id == bindparam("which"))
 _NEXT_LOOK = select(func.min(alerts.c.tells_at))
 _LAST_TOLD = (
     select(deliveries.c.receiver, func.min(deliveries.c.remind_from).label("at"))

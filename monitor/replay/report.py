@@ -81,7 +81,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NoticeTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """How long trouble had been seen, in the median and at most, when its alert opened; in seconds."""
+    """How long trouble of numbers had been seen when its alert opened, in the median and at most."""
 
     median_s: float
     longest_s: float
