@@ -21,7 +21,7 @@ from tests.servers.process import wait_until
 NAME = "conn-0001"
 PATHS = (
     *("/", f"/connections/{NAME}", f"/connections/{NAME}?show=all", "/alerts", "/changes", "/silences"),
-    *("/runbooks", "/runbooks/drift"),
+    *("/replay", "/replay?since=1h&drift.confirm_syncs=50", "/runbooks", "/runbooks/drift"),
 )
 
 

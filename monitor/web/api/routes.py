@@ -23,6 +23,7 @@ from monitor.drift.alert import AlertBody
 from monitor.drift.alert import Status as AlertStatus
 from monitor.errors import Refused, UnknownName, nearest
 from monitor.notify.test_alert import ReceiverTest
+from monitor.replay.report import Replayed
 from monitor.store import queries
 from monitor.store.alert_lists import alert_bodies
 from monitor.store.alerts import alert_body, alert_named
@@ -144,7 +145,10 @@ def _encoded(
     async def respond(**asked: Any) -> Response:
         if as_csv is not None and asked["asked"].format is ask.Format.CSV:
             return await as_csv(asked["asked"])
-        return Response(encode(await answer(**asked)), code, media_type="application/json")
+        found = await answer(**asked)
+        # A replay may be of thousands of alerts: not on the loop.
+        body = await asyncio.to_thread(encode, found) if isinstance(found, Replayed) else encode(found)
+        return Response(body, code, media_type="application/json")
 
     return respond
 
