@@ -59,8 +59,9 @@ async def replay(
         began_at = await tx.scalar(select(func.min(journal.c.at)))
         if began_at is None:
             raise NoHistory("the store has no history yet: the daemon writes it, sync by sync")
-        since = max(since, began_at)
-        total, done = await count_entries(beside, since), 0
+        # Not from a base that a clock, set back, has put at the beginning.
+        asked, since = since, max(since, began_at)
+        total, done = await count_entries(beside, asked), 0
         rulesets = await known_rules(tx)
         with _in_memory() as here, watch(total) as advance:
             run = Replay(
@@ -72,7 +73,7 @@ async def replay(
                 stored=StoredAlerts(beside),
             )
             until = since
-            async for entry in entries(tx, since):
+            async for entry in entries(tx, asked):
                 done += 1
                 if done % _TELL_EVERY == 0:
                     advance(_TELL_EVERY)
