@@ -49,29 +49,43 @@ def main(
     else:
         typer.echo(", ".join(f"{key} {value}" for key, value in about.items()))
     if curves:
-        drawn = asyncio.run(_each(chosen, lambda name, bench: CURVES[name].points(bench), quick=quick))
-        for name, points in drawn:
-            typer.echo(json.dumps(_curve_fields(name, points)) if as_json else _plot(CURVES[name], points))
+        _plot_curves(chosen, quick=quick, as_json=as_json)
         return
-    measured = asyncio.run(_each(chosen, lambda name, bench: _BY_NAME[name].run(bench), quick=quick))
-    results = [
-        (_BY_NAME[name], value, found)
-        for name, all_found in measured
-        for value, found in zip(_BY_NAME[name].values, all_found, strict=True)
-    ]
-    if as_json:
-        for result in results:
-            typer.echo(json.dumps(_fields(*result)))
-    else:
+    results = _measure(chosen, quick=quick, as_json=as_json)
+    if not as_json:
         Console().print(_table(results))
     if not quick and any(value.met(found) is False for _, value, found in results):
         raise typer.Exit(1)
 
 
+def _plot_curves(names: Sequence[str], *, quick: bool, as_json: bool) -> None:
+    def draw(name: str, points: list[tuple[int, float]]) -> None:
+        typer.echo(json.dumps(_curve_fields(name, points)) if as_json else _plot(CURVES[name], points))
+
+    asyncio.run(_each(names, lambda name, bench: CURVES[name].points(bench), draw, quick=quick))
+
+
+def _measure(names: Sequence[str], *, quick: bool, as_json: bool) -> list[Result]:
+    results: list[Result] = []
+
+    def note(name: str, measured: Sequence[Measured]) -> None:
+        row = _BY_NAME[name]
+        for value, found in zip(row.values, measured, strict=True):
+            results.append((row, value, found))
+            if as_json:  # at once: a later row may fail
+                typer.echo(json.dumps(_fields(row, value, found)))
+
+    asyncio.run(_each(names, lambda name, bench: _BY_NAME[name].run(bench), note, quick=quick))
+    return results
+
+
 async def _each(
-    names: Sequence[str], run: Callable[[str, Bench], Awaitable[T]], *, quick: bool
-) -> list[tuple[str, T]]:
-    results = []
+    names: Sequence[str],
+    run: Callable[[str, Bench], Awaitable[T]],
+    done: Callable[[str, T], None],
+    *,
+    quick: bool,
+) -> None:
     columns = (TextColumn("{task.description}"), *Progress.get_default_columns()[1:])
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         for name in names:
@@ -81,11 +95,8 @@ async def _each(
                 progress.update(task, description=f"{name}: {doing}", completed=part)  # type: ignore[arg-type]  # a TaskID is an int
 
             with tempfile.TemporaryDirectory() as folder:
-                results.append(
-                    (name, await run(name, Bench(folder=Path(folder), quick=quick, progress=show)))
-                )
+                done(name, await run(name, Bench(folder=Path(folder), quick=quick, progress=show)))
             progress.update(task, description=name, completed=1.0)
-    return results
 
 
 def _fields(row: Row, value: Value, measured: Measured) -> dict[str, object]:
