@@ -181,7 +181,7 @@ class StoreConfig(values.Section):
     url_file: Annotated[values.DatabaseUrlFile, values.exclusive("url", "url_file")] = None
     """A file that holds the URL."""
     retention: values.LongDuration = timedelta(days=90)
-    """How long resolved alerts and changes are kept."""
+    """How long resolved alerts, changes and the journal are kept."""
 
     @property
     def secret(self) -> Secret:

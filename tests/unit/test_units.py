@@ -1,12 +1,12 @@
 """Durations and sizes."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.units import format_duration, format_size, parse_duration, parse_size
+from monitor.units import format_duration, format_size, parse_duration, parse_since, parse_size
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,26 @@ def test_size_refuses_anything_else(text: object) -> None:
 def test_size_survives_being_written_and_read(size_bytes: int) -> None:
     """What is written is read back as the same size."""
     assert parse_size(format_size(size_bytes)) == size_bytes
+
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("2h", NOW - timedelta(hours=2)),
+        ("2026-02-01", datetime(2026, 2, 1, tzinfo=UTC)),
+        ("2026-02-01T10:00:00+01:00", datetime(2026, 2, 1, 9, tzinfo=UTC)),
+    ],
+)
+def test_since_is_a_duration_before_now_or_a_time(text: str, at: datetime) -> None:
+    """A time without an offset is in UTC."""
+    assert parse_since(text, NOW) == at
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2", "999999999d", "0001-01-01T00:00:00+14:00"])
+def test_since_that_is_neither_is_refused(text: str) -> None:
+    """Nor is one before all calendars."""
+    with pytest.raises(ValueError, match="use a duration"):
+        parse_since(text, NOW)
