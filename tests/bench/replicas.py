@@ -56,7 +56,8 @@ async def statements(bench: Bench) -> Sequence[Measured]:
 
 async def _statements(bench: Bench, *, replicas: int) -> float:
     # As many syncs a second as 6,000 connections at 60 s.
-    fleet = Fleet(name="5a3e", connections=bench.count(1000, 10), interval="10s")
+    interval = "1s" if bench.quick else "10s"
+    fleet = Fleet(name="5a3e", connections=bench.count(1000, 10), interval=interval)
     async with AsyncExitStack() as stack:
         source, url = await stack.enter_async_context(provider(numbers=10))
         store = await stack.enter_async_context(database())
