@@ -90,7 +90,7 @@ async def test_flood_of_connections_stops_nothing(
             return (rejected or 0) > FLOOD - 200 and await syncs(daemon) >= before + 2
 
         await wait_until(goes_on, what="syncs during the flood")
-    assert flood.opened > FLOOD
+    assert flood.opened >= FLOOD
     await wait_until(lambda: ended(daemon), what="the end of the flood")
     assert await syncs(daemon) > before
     assert len(daemon.output) - written < 2000
