@@ -146,8 +146,8 @@ class Replay:
     since: datetime
     stored: Stored
     policies: Policies | None = None
-    messages: Counter[str] = field(init=False, default_factory=Counter)
-    """How many messages each receiver got since then."""
+    messages: Counter[tuple[str, str]] = field(init=False, default_factory=Counter)
+    """How many messages about each alert each receiver got since then."""
     numbers: dict[str, int] = field(init=False, default_factory=dict)
     """Of how many numbers each alert was at most."""
     noticed: dict[str, timedelta] = field(init=False, default_factory=dict)
@@ -415,7 +415,7 @@ class Replay:
             rows = [{"alert_id": row.alert_id, "receiver": row.receiver, "told_at": at} for row in sent]
             await self.tx.execute(_HEARD, rows)
         if at >= self.since:
-            self.messages.update(row.receiver for row in sent)
+            self.messages.update((row.alert_id, row.receiver) for row in sent)
         self._tells_at = await self.tx.scalar(_NEXT_LOOK)
         if repeats := self._routes.repeats:
             last = await self.tx.execute(_LAST_TOLD)

@@ -1,6 +1,7 @@
 """Replays what a store remembers, and compares it with what happened."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -94,7 +95,7 @@ async def replay(
         since=since,
         until=until,
         alerts=compare(recorded, replayed),
-        messages=compared(messages, run.messages),
+        messages=compared(_by_receiver(messages, recorded), _by_receiver(run.messages, replayed)),
         summary=Compared(recorded=len(recorded), replayed=len(replayed)),
         time_to_notice=notice_times(run.noticed[each.id] for each in replayed if each.id in run.noticed),
         strayed=len(run.strayed),
@@ -170,11 +171,21 @@ async def _members(tx: AsyncConnection, since: datetime) -> dict[str, int]:
     return {row.id: row.many for row in await tx.execute(asked)}
 
 
-async def _messages(tx: AsyncConnection, since: datetime, until: datetime) -> dict[str, int]:
-    asked = select(deliveries.c.receiver, func.count().label("many")).where(
+async def _messages(tx: AsyncConnection, since: datetime, until: datetime) -> dict[tuple[str, str], int]:
+    its = deliveries.c.alert_id, deliveries.c.receiver
+    asked = select(*its, func.count().label("many")).where(
         deliveries.c.created_at >= since, deliveries.c.created_at <= until
     )
-    return {row.receiver: row.many for row in await tx.execute(asked.group_by(deliveries.c.receiver))}
+    return {(row.alert_id, row.receiver): row.many for row in await tx.execute(asked.group_by(*its))}
+
+
+def _by_receiver(messages: Mapping[tuple[str, str], int], about: Iterable[Raised]) -> Counter[str]:
+    """Return how many of these messages each receiver got about these alerts."""
+    ids, counts = {alert.id for alert in about}, Counter[str]()
+    for (alert_id, receiver), many in messages.items():
+        if alert_id in ids:
+            counts[receiver] += many
+    return counts
 
 
 def _is_about(alert: Raised, connection: str | None) -> bool:

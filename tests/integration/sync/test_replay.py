@@ -148,6 +148,26 @@ async def test_answers_that_changed_nothing_count_for_rules_that_wait_longer(mad
     assert alert.shift_s == pytest.approx(3 * 60, abs=30)
 
 
+async def test_messages_are_those_of_the_connections_that_are_asked_about(tmp_path: Path) -> None:
+    """Of a connection that the glob leaves out neither alerts nor messages count."""
+    async with rig(tmp_path, connections=2) as made:
+        account = {"name": "account-1", "api_key": "rg_live_account_1", "requests_per_minute": 6000}
+        ids = [each.id for each in made.simulator.world.connections()]
+        connections = [{"name": f"c{place}", "id": each} for place, each in enumerate(ids)]
+        await made.configure("hook", accounts=[account | {"connections": connections}])
+        await made.run()
+        made.simulator.do("fault", kind="status", status=404, connection=ids[0])
+        made.simulator.do("remove_routing", numbers=2, connection=ids[1])
+        for _ in range(5):
+            await made.run(16)
+        for glob in ("c0", "c1", "c*", "none"):
+            found = await replay(made.database, made.codec, since=EARLY, connection=glob)
+            many = {"c0": 1, "c1": 1, "c*": 2, "none": 0}[glob]
+            assert (found.summary.recorded, found.summary.replayed) == (many, many)
+            counts = [(each.recorded, each.replayed) for each in found.messages.values()]
+            assert counts == ([(many, many)] * 2 if many else [])
+
+
 async def test_guard_that_believes_at_once_shows_what_was_held(made: Rig) -> None:
     """An answer that was held is applied where other rules believe it."""
     made.simulator.do("remove_routing", numbers=8)
