@@ -26,6 +26,8 @@ from tests.world.receivers import Message
 
 PARTIAL = frozenset({"empty", "most_lacking", "quarter_lacking"})
 WHOLE = frozenset({"good", "unreadable_entry", "all_ready"})
+_REPEATED_S = 8.0
+"""A request that fails is repeated by the same sync so soon; what fails is synced again after ten seconds."""
 
 
 class Trust(Evidence):
@@ -258,7 +260,11 @@ class Trust(Evidence):
                 "false_end", message.at_s, f"{kind} of {connection} recovered after {len(good)} answers"
             )
         lately = [
-            each for each in answers if each.numbers is None and message.at_s - each.at_s < KEEP_FIRING_S - 20
+            each
+            for each in answers
+            if each.numbers is None
+            and message.at_s - each.at_s < KEEP_FIRING_S - 20
+            and not any(0 <= later.at_s - each.at_s < _REPEATED_S for later in good)
         ]
         if lately and self.promises.failures_keep_firing:
             since_s = message.at_s - lately[-1].at_s
