@@ -1,7 +1,6 @@
 """The encoding of blobs: msgpack, compressed where they are large."""
 
 import threading
-from collections import OrderedDict
 from typing import TypeVar
 
 import msgspec
@@ -16,10 +15,6 @@ T = TypeVar("T")
 
 _LEVEL = 1
 """Of zstandard: a snapshot is written at every change, and higher levels cost more than they save."""
-_REMEMBERED = 16
-_REMEMBERED_NUMBERS = 2_000
-"""A connection that changes is read again soon: the last records packed are remembered by their blob, unless
-they are large. A thousand numbers take half a megabyte."""
 
 
 class _Tracks(msgspec.Struct, array_like=True):
@@ -62,7 +57,6 @@ class Codec:
         self._failures = msgspec.msgpack.Decoder(FailureRecords)
         self._track = msgspec.msgpack.Decoder(Track)
         self._counts = msgspec.msgpack.Decoder(Counts)
-        self._recent = OrderedDict[bytes, Records]()
         self._zstandard = _Zstandard()
 
     def compress(self, value: msgspec.Struct) -> bytes:
@@ -75,17 +69,11 @@ class Codec:
 
     def pack_records(self, records: Records) -> bytes:
         """Return a connection's records, compressed."""
-        blob = self.compress(records)
-        if records.snapshot is not None and len(records.snapshot.numbers) <= _REMEMBERED_NUMBERS:
-            self._recent[blob] = records
-            if len(self._recent) > _REMEMBERED:
-                self._recent.popitem(last=False)
-        return blob
+        return self.compress(records)
 
     def unpack_records(self, blob: bytes) -> Records:
         """Return what `pack_records` was given."""
-        known = self._recent.pop(blob, None)
-        return known or self.expand(blob, self._records)
+        return self.expand(blob, self._records)
 
     def unpack_tracks(self, blob: bytes) -> dict[str, Track]:
         """Return only the tracks of what `pack_records` was given: much cheaper than all of it."""

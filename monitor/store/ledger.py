@@ -20,6 +20,7 @@ from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
 from monitor.store.inventory import take_stock
 from monitor.store.journal import EntryKind, Given, Journal, Ruleset, Written
+from monitor.store.remembered import Remembered
 from monitor.store.silences import ANY_ACTIVE, leave, silences_of
 from monitor.store.tables import acceptances, connections, snapshots
 
@@ -79,6 +80,7 @@ class Ledger:
         self._database = database
         self._codec = codec
         self._journal = Journal(codec)
+        self._remembered = Remembered()
         self._patterns: dict[int, datetime] = {}
         """What changes have had in common that this process recorded, and when it last wrote that."""
 
@@ -96,8 +98,12 @@ class Ledger:
             return row, accepted, await silences_of(tx, claim.identity) if silenced else ()
 
         row, accepted, silences = await self._database.query(read)
+        records = Records()
+        if row is not None:
+            known = self._remembered.get(claim.identity, row.records)
+            records = known or self._codec.unpack_records(row.records)
         return StoredState(
-            records=self._codec.unpack_records(row.records) if row is not None else Records(),
+            records=records,
             counts=self._codec.unpack_counts(row.counts) if row is not None and row.counts else None,
             accepted=frozenset(each.key for each in accepted if each.key is not None),
             accept_all=any(each.key is None for each in accepted),
@@ -114,8 +120,11 @@ class Ledger:
         """
         step, hold = record.step, record.records.hold
         identity = record.claim.identity
+        packed = None if record.same else self._codec.pack_records(record.records)
+        if packed is not None:
+            self._remembered.add(identity, packed, record.records)
         state = ConnectionUpdate(
-            records=None if record.same else self._codec.pack_records(record.records),
+            records=packed,
             counts=self._codec.pack(record.counts) if record.counts is not None else None,
             settled=step.settled if step is not None else False,
             held=hold.count if hold is not None else 0,

@@ -140,6 +140,17 @@ def number(key: str, *issues: str) -> Number:
     return Number(key=key, phone_number=f"+{key}", state=state, drifting=bool(issues), issues=issues)
 
 
+class Counting(Codec):
+    """Counts the records that it unpacks."""
+
+    unpacked = 0
+
+    def unpack_records(self, blob: bytes) -> Records:
+        """Unpack."""
+        self.unpacked += 1
+        return super().unpack_records(blob)
+
+
 class Story:
     """One connection, `a`, synced once a minute; its alerts are updated every five."""
 

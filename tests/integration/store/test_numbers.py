@@ -38,6 +38,7 @@ from tests.fakes.stored import (
     MINUTE,
     NOW,
     SECOND,
+    Counting,
     begin,
     configured,
     fresh,
@@ -409,14 +410,3 @@ async def test_looking_up_one_number_unpacks_only_its_own_snapshots(world: World
         found = await number_named(tx, codec, "918011223347", world.grounds, world.at)
     assert isinstance(found, NumberDetail)
     assert codec.unpacked == 1
-
-
-class Counting(Codec):
-    """Counts the records that it unpacks."""
-
-    unpacked = 0
-
-    def unpack_records(self, blob: bytes) -> Records:
-        """Unpack."""
-        self.unpacked += 1
-        return super().unpack_records(blob)
