@@ -27,8 +27,8 @@ WHOLE_BYTES = 2 * 1024 * 1024
 BATCH = 200
 """Entries between two yields to the event loop: about 2 ms."""
 
-_WHOLE = msgspec.json.Decoder(WireAnswer[WireReadiness, WireDrift])
-_PARTS = msgspec.json.Decoder(WireAnswer[Raw, Raw])
+_WHOLE = msgspec.json.Decoder(WireAnswer[WireReadiness, WireDrift, list[Raw]])
+_PARTS = msgspec.json.Decoder(WireAnswer[Raw, Raw, Raw])
 _DATA = msgspec.json.Decoder(dict[str, Raw])
 _READINESS = msgspec.json.Decoder(WireReadiness)
 _DRIFT = msgspec.json.Decoder(WireDrift)
@@ -128,10 +128,12 @@ async def _names(kind: str, entries: Sequence[Raw], sleep0: Callable[[], Awaitab
     return names
 
 
-def _entries(raw: Raw) -> list[Raw] | None:
+def _entries(part: Raw | list[Raw]) -> list[Raw] | None:
     """Return the entries of a part that says nothing of a number; None if it is no array."""
+    if isinstance(part, list):
+        return part
     try:
-        return _ENTRIES.decode(raw)
+        return _ENTRIES.decode(part)
     except UNREADABLE_JSON:
         return None
 
@@ -146,11 +148,11 @@ def _readable(body: bytes | Raw) -> bytes:
     return escaped.decode(errors="replace").encode()
 
 
-def _read_parts(body: bytes, whole_bytes: int) -> WireParts[Any, Any] | None:
+def _read_parts(body: bytes, whole_bytes: int) -> WireParts[Any, Any, Any] | None:
     """Return `data`, typed if the answer is small and as it should be, else with its entries unread."""
     for decoder in (_WHOLE, _PARTS) if len(body) <= whole_bytes else (_PARTS,):
         try:
-            answer: WireAnswer[Any, Any] = decoder.decode(body)
+            answer: WireAnswer[Any, Any, Any] = decoder.decode(body)
         except UNREADABLE_JSON:
             continue
         if answer.success is True:

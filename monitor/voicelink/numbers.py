@@ -97,7 +97,8 @@ class Gathering:
 
     def finish(self, keys: Iterable[str]) -> dict[str, Number]:
         """Return the numbers of these keys, with all that was said of them."""
-        return {key: self._finished(key) for key in keys}
+        drift, ready, again = self._drift.first, self._readiness.first, self._readiness.several
+        return {key: self._finished(key) if key in drift or key in again else ready[key] for key in keys}
 
     def _finished(self, key: str) -> Number:
         if key not in self._drift.first:
@@ -285,20 +286,20 @@ class _Entries:
 
     def __init__(self) -> None:
         self.first: dict[str, Number] = {}
-        self._several: dict[str, dict[Number, tuple[bool, str]]] = {}
+        self.several: dict[str, dict[Number, tuple[bool, str]]] = {}
         self._all: dict[str, Number] = {}
 
     def add(self, number: Number) -> None:
         """Take one entry."""
         before = self.first.setdefault(number.key, number)
         if before is not number:
-            several = self._several.setdefault(number.key, {})
+            several = self.several.setdefault(number.key, {})
             for each in (number,) if several else (before, number):
                 several[each] = (not each.drifting, repr(each))
 
     def united(self, key: str) -> Number:
         """Return the one number that the entries of a key describe: drifting first, then by content."""
-        several = self._several.get(key)
+        several = self.several.get(key)
         if several is None:
             return self.first[key]
         if key not in self._all:

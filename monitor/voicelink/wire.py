@@ -110,27 +110,29 @@ class WireDrift(Struct, gc=False):
 
 ReadinessT = TypeVar("ReadinessT", WireReadiness, Raw)
 DriftT = TypeVar("DriftT", WireDrift, Raw)
+PartT = TypeVar("PartT", list[Raw], Raw)
+_ABSENT: Any = Raw()
 
 
-class WireParts(Struct, Generic[ReadinessT, DriftT], gc=False):
+class WireParts(Struct, Generic[ReadinessT, DriftT, PartT], gc=False):
     """`data`: with its entries read, or `Raw`, to be read one by one; the other parts are only counted."""
 
     readiness: list[ReadinessT]
     drift: list[DriftT]
-    clients: Raw = Raw()
-    dids: Raw = Raw()
-    available_dids: Raw = Raw()
-    bots: Raw = Raw()
-    routing: Raw = Raw()
-    local_phone_numbers: Raw = Raw()
-    warnings: Raw = Raw()
+    clients: PartT = _ABSENT
+    dids: PartT = _ABSENT
+    available_dids: PartT = _ABSENT
+    bots: PartT = _ABSENT
+    routing: PartT = _ABSENT
+    local_phone_numbers: PartT = _ABSENT
+    warnings: PartT = _ABSENT
 
 
-class WireAnswer(Struct, Generic[ReadinessT, DriftT], gc=False):
+class WireAnswer(Struct, Generic[ReadinessT, DriftT, PartT], gc=False):
     """A sync's answer."""
 
     success: Any
-    data: WireParts[ReadinessT, DriftT]
+    data: WireParts[ReadinessT, DriftT, PartT]
 
 
 class Outline(Struct, gc=False):

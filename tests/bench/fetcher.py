@@ -24,7 +24,8 @@ class Fetcher:
         self.fetched = 0
         self._url = f"{url}/api/v2/voicelink/sync"
         self._prefix = prefix
-        self._decoder = msgspec.json.Decoder(WireAnswer[WireReadiness, WireDrift]) if decode else None
+        answer = WireAnswer[WireReadiness, WireDrift, msgspec.Raw]
+        self._decoder = msgspec.json.Decoder(answer) if decode else None
         self._verify = ssl.create_default_context(cafile=ca_file)
 
     async def run(self, bunches: Sequence[tuple[float, int]], cycle_s: float) -> None:
