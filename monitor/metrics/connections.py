@@ -5,16 +5,16 @@ bytes, one piece for each family, and rendered again only once they changed; a s
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from monitor.drift.snapshot import ChangeKind, Counts
 from monitor.errors import Outcome
 from monitor.metrics.exposition import Family, escape
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionView:
+class ConnectionView(msgspec.Struct, frozen=True, kw_only=True):
     """What the gauges and the overview show of one connection.
 
     `connection_id` is None if the account's only connection is configured without id; `counts` is None

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -48,7 +47,7 @@ def view_of(place: int, connection: str, account: str, state: str, issue: str) -
     counts = msgspec.structs.replace(
         COUNTS, states={"READY": 7, state: 2}, drifting={state: 2}, issues={issue: 2}, ignored={state: 1}
     )
-    return replace(
+    return msgspec.structs.replace(
         VIEW,
         identity=f"identity {place}",
         name=connection,

@@ -1,8 +1,9 @@
 """The rendered metrics, judged by Prometheus' own tool."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime
+
+from msgspec.structs import replace
 
 from monitor.drift.alert import Kind, Severity
 from monitor.drift.snapshot import INVENTORY_KINDS, ChangeKind, Counts

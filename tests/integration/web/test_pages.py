@@ -102,10 +102,10 @@ async def test_page_answers_get_and_head_alike(site: Site, address: str) -> None
 
 async def test_overview_puts_the_worst_first(site: Site) -> None:
     """Critical alerts and drifting connections lead; states that nobody is in are not there."""
-    quiet = replace(VIEW, name="aaa", counts=Counts())
+    quiet = msgspec.structs.replace(VIEW, name="aaa", counts=Counts())
     site.daemon.shown = replace(
         site.daemon.shown,
-        connections=[quiet, replace(quiet, name="zzz", up=False), VIEW],
+        connections=[quiet, msgspec.structs.replace(quiet, name="zzz", up=False), VIEW],
         firing=all_firing(_alert(Severity.WARNING, "two routes gone"), _alert(Severity.CRITICAL, "bot gone")),
     )
     async with site.serve():
@@ -121,8 +121,8 @@ async def test_overview_shows_what_cannot_be_seen_as_unknown(site: Site) -> None
 
     One that answers again is seen, whether or not the alert about its failures has taken note of that.
     """
-    good = replace(VIEW, name="good", counts=Counts(states={"READY": 5}))
-    failing = replace(VIEW, name="failing", up=False, consecutive_failures=1)
+    good = msgspec.structs.replace(VIEW, name="good", counts=Counts(states={"READY": 5}))
+    failing = msgspec.structs.replace(VIEW, name="failing", up=False, consecutive_failures=1)
     stale = FailingRow(
         alert_id="a",
         kind=Kind.SYNC_STALE,
@@ -155,10 +155,16 @@ async def test_overview_shows_what_cannot_be_seen_as_unknown(site: Site) -> None
 
 async def test_overview_orders_by_what_hurts(site: Site) -> None:
     """Firing and critical, then how many numbers drift, then what cannot be seen; the biggest alert leads."""
-    quiet = replace(VIEW, counts=Counts(states={"READY": 9}))
-    drifting = {name: replace(VIEW, name=name) for name in ("d2", "critical")}
-    drifting["d90"] = replace(VIEW, name="d90", counts=Counts(states={"X": 90}, drifting={"X": 90}))
-    views = [replace(quiet, name="well"), replace(quiet, name="blind", up=False), *drifting.values()]
+    quiet = msgspec.structs.replace(VIEW, counts=Counts(states={"READY": 9}))
+    drifting = {name: msgspec.structs.replace(VIEW, name=name) for name in ("d2", "critical")}
+    drifting["d90"] = msgspec.structs.replace(
+        VIEW, name="d90", counts=Counts(states={"X": 90}, drifting={"X": 90})
+    )
+    views = [
+        msgspec.structs.replace(quiet, name="well"),
+        msgspec.structs.replace(quiet, name="blind", up=False),
+        *drifting.values(),
+    ]
     alerts = [
         msgspec.structs.replace(
             _alert(Severity.WARNING, f"of {many}"),
@@ -224,7 +230,7 @@ async def test_removed_number_is_gone(site: Site) -> None:
 
 async def test_overview_of_a_new_connection_claims_nothing(site: Site) -> None:
     """Before the first snapshot the page says unknown, not zero."""
-    new = replace(VIEW, counts=None, up=None, last_success_at=None, maintenance=True)
+    new = msgspec.structs.replace(VIEW, counts=None, up=None, last_success_at=None, maintenance=True)
     site.daemon.shown = replace(site.daemon.shown, connections=[new])
     async with site.serve():
         page = await text(site, "/")
@@ -328,7 +334,7 @@ async def test_overview_says_that_a_receiver_accepts_messages_again(site: Site) 
 
 async def test_overview_of_a_thousand_connections_is_paged_and_found_by_name(site: Site) -> None:
     """Fifty at a time, the drifting one first; a name finds its connection."""
-    many = [replace(VIEW, name=f"conn-{place:04d}", counts=Counts()) for place in range(1000)]
+    many = [msgspec.structs.replace(VIEW, name=f"conn-{place:04d}", counts=Counts()) for place in range(1000)]
     site.daemon.shown = replace(site.daemon.shown, connections=[*many, VIEW])
     async with site.serve():
         first, last = await text(site, "/"), await text(site, "/?page=21")
@@ -772,7 +778,9 @@ async def test_no_name_or_state_brings_markup(site: Site) -> None:
         site.daemon.shown,
         instance=EVIL,
         connections=[
-            replace(VIEW, name=EVIL, account=EVIL, counts=Counts(states={EVIL: 1}, drifting={EVIL: 1}))
+            msgspec.structs.replace(
+                VIEW, name=EVIL, account=EVIL, counts=Counts(states={EVIL: 1}, drifting={EVIL: 1})
+            )
         ],
         firing=all_firing(_alert(Severity.INFO, EVIL)),
         receivers=[ReceiverStatus(name=EVIL, pending=0, dead=0, failing_since=None, error=EVIL)],
