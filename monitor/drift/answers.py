@@ -25,6 +25,11 @@ class Difference(msgspec.Struct, frozen=True, array_like=True):
     names: dict[str, str] = {}
     unnamed: tuple[str, ...] = ()
 
+    @property
+    def keys(self) -> set[str]:
+        """The keys of all numbers that are otherwise, or gone."""
+        return {*self.numbers, *self.gone}
+
 
 def difference(before: Snapshot | None, answer: Snapshot) -> Difference:
     """Return what an answer says beyond the snapshot before it, if there is one."""

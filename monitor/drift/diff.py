@@ -1,10 +1,14 @@
 """Finds the differences between two snapshots of a connection; the order of lists never matters."""
 
+from collections.abc import Set as AbstractSet
+
 from monitor.drift.snapshot import Change, ChangeKind, Number, Snapshot
 
 
-def diff(before: Snapshot | None, after: Snapshot) -> tuple[Change, ...]:
-    """Return what changed, ordered by key.
+def diff(
+    before: Snapshot | None, after: Snapshot, among: AbstractSet[str] | None = None
+) -> tuple[Change, ...]:
+    """Return what changed, ordered by key; `among` are the keys that may have, if that is known.
 
     Of a first snapshot (`before` is None) only what is broken is a change: its numbers were not just added.
     A new number that drifts is both `added` and `appeared`. Unknown numbers never differ: they were carried
@@ -18,12 +22,13 @@ def diff(before: Snapshot | None, after: Snapshot) -> tuple[Change, ...]:
         )
     if after is before:
         return ()
-    changed = [key for key, number in after.numbers.items() if before.numbers.get(key) != number]
-    removed = [key for key in before.numbers if key not in after.numbers]
+    known, found = before.numbers, after.numbers
+    among = known.keys() | found.keys() if among is None else among
     return tuple(
-        Change(kind=kind, key=key, before=before.numbers.get(key), after=after.numbers.get(key))
-        for key in sorted(changed + removed)
-        for kind in _kinds(before.numbers.get(key), after.numbers.get(key))
+        Change(kind=kind, key=key, before=was, after=now)
+        for key in sorted(among)
+        if (was := known.get(key)) != (now := found.get(key))
+        for kind in _kinds(was, now)
     )
 
 

@@ -4,6 +4,7 @@ Whatever compares instants would wait for them: for as long as the clock was set
 """
 
 import functools
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, TypeVar, get_args
 
@@ -14,23 +15,36 @@ T = TypeVar("T")
 
 def as_of(record: T, now: datetime) -> T:
     """Return a record with no instant in it later than now; the same one if none is."""
-    made: Any
-    match record:
+    return _pulled_in(record, now) if _is_ahead(record, now) else record
+
+
+def _is_ahead(value: object, now: datetime) -> bool:
+    """Whether an instant in a value is later than now: hardly ever."""
+    parts: Iterable[object] = ()
+    if isinstance(value, datetime):
+        return value > now
+    if isinstance(value, msgspec.Struct):
+        parts = [getattr(value, name) for name in _with_instants(type(value))]
+    elif isinstance(value, dict):
+        parts = value.values()
+    elif isinstance(value, tuple):
+        parts = value
+    return any(_is_ahead(part, now) for part in parts if part is not None)
+
+
+def _pulled_in(value: Any, now: datetime) -> Any:
+    match value:
         case datetime():
-            made = now
-            return record if record <= now else made
+            return min(value, now)
         case msgspec.Struct():
-            fields = {name: getattr(record, name) for name in _with_instants(type(record))}
-            made = as_of(fields, now)
-            return record if made is fields else msgspec.structs.replace(record, **made)
+            fields = {name: getattr(value, name) for name in _with_instants(type(value))}
+            return msgspec.structs.replace(value, **_pulled_in(fields, now))
         case dict():
-            made = {key: as_of(value, now) for key, value in record.items()}
-            return record if all(made[key] is value for key, value in record.items()) else made
+            return {key: _pulled_in(each, now) for key, each in value.items()}
         case tuple():
-            made = tuple(as_of(each, now) for each in record)
-            return record if all(new is old for new, old in zip(made, record, strict=True)) else made
+            return tuple(_pulled_in(each, now) for each in value)
         case _:
-            return record
+            return value
 
 
 @functools.cache

@@ -57,30 +57,38 @@ def implausible(
     if before is None or not before.numbers:
         return None
     known = len(before.numbers)
-    numbers = f"{known:,} number{'' if known == 1 else 's'}"
     if not after.numbers:
-        return f"the answer is empty; the last one had {numbers}"
-    suspects = [
-        change
-        for change in changes
-        if change.kind in _SUSPECT
-        and change.before
-        and (change.kind is not ChangeKind.RECONFIGURED or change.lost)
-    ]
-    counts = Counter(change.kind for change in suspects)
-    first, *others = [kind for kind in _SUSPECT if counts[kind]] or [ChangeKind.REMOVED]
-    moves = listed(
+        return f"the answer is empty; the last one had {_counted(known)}"
+    counts = Counter(
         [
-            f"{counts[first]:,} of {numbers} would {_SUSPECT[first]}",
+            change.kind
+            for change in changes
+            if change.kind in _SUSPECT
+            and change.before
+            and (change.kind is not ChangeKind.RECONFIGURED or change.lost)
+        ]
+    )
+    if guard.min_numbers <= (suspects := counts.total()) and suspects > guard.ratio * known:
+        return f"{_moves(counts, known)} at once"
+    fresh = [warning for warning in after.warnings if warning not in before.warnings]
+    if fresh and (counts[ChangeKind.REMOVED] or counts[ChangeKind.RESOLVED]):
+        return f"{_moves(counts, known)}, in an answer with a new warning: {fresh[0]}"
+    return None
+
+
+def _moves(counts: Counter[ChangeKind], known: int) -> str:
+    """Return in words how many of the known numbers would do what."""
+    first, *others = [kind for kind in _SUSPECT if counts[kind]]
+    return listed(
+        [
+            f"{counts[first]:,} of {_counted(known)} would {_SUSPECT[first]}",
             *(f"{counts[kind]:,} {_SUSPECT[kind]}" for kind in others),
         ]
     )
-    if len(suspects) >= guard.min_numbers and len(suspects) > guard.ratio * known:
-        return f"{moves} at once"
-    fresh = [warning for warning in after.warnings if warning not in before.warnings]
-    if fresh and (counts[ChangeKind.REMOVED] or counts[ChangeKind.RESOLVED]):
-        return f"{moves}, in an answer with a new warning: {fresh[0]}"
-    return None
+
+
+def _counted(known: int) -> str:
+    return f"{known:,} number{'' if known == 1 else 's'}"
 
 
 def hold(held: Hold | None, after: Snapshot, changes: tuple[Change, ...], reason: str, now: datetime) -> Hold:

@@ -14,6 +14,7 @@ import msgspec
 
 from monitor.drift.alert import Kind, Resolution
 from monitor.drift.alerts import Alert, Report, confirm, report, update_due_at
+from monitor.drift.answers import Difference, difference
 from monitor.drift.diff import diff
 from monitor.drift.episodes import (
     Ended,
@@ -50,10 +51,14 @@ class Records(msgspec.Struct, frozen=True, array_like=True):
     skips: int = 0
 
 
-class Judgement(msgspec.Struct, frozen=True):
-    """Whether an answer is applied. `reason` says why not."""
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether an answer is applied. `reason` says why not.
+
+    `said` is what the answer says beyond the snapshot before it; `snapshot` is what is applied of it.
+    """
 
     records: Records
+    said: Difference
     snapshot: Snapshot
     changes: tuple[Change, ...]
     reason: str | None = None
@@ -89,21 +94,16 @@ class Step:
 def judge(records: Records, answer: Snapshot, guard: Guard, now: datetime) -> Judgement:
     """Return whether the answer is applied, and the records with the hold that it begins, goes on or ends."""
     records = as_of(records, now)
+    said = difference(records.snapshot, answer)
     tracked = (track.key for track in records.tracks.values())
     answer = carry_over(records.snapshot, answer, tracked, guard, now)
-    changes = diff(records.snapshot, answer)
+    changes = diff(records.snapshot, answer, among=said.keys)
     reason = implausible(records.snapshot, answer, changes, guard)
-    if reason is None:
-        return Judgement(
-            records=msgspec.structs.replace(records, hold=None), snapshot=answer, changes=changes
-        )
-    held = hold(records.hold, answer, changes, reason, now)
-    return Judgement(
-        records=msgspec.structs.replace(records, hold=held),
-        snapshot=answer,
-        changes=changes,
-        reason=None if believed(held, guard, now) else reason,
-    )
+    held = hold(records.hold, answer, changes, reason, now) if reason is not None else None
+    if held is not None and believed(held, guard, now):
+        reason = None
+    records = msgspec.structs.replace(records, hold=held)
+    return Judgement(records=records, said=said, snapshot=answer, changes=changes, reason=reason)
 
 
 def step(
@@ -130,7 +130,7 @@ def step(
         unconfigured: The connection is no longer watched; every episode ends.
     """
     stored = records.tracks
-    records = as_of(records, now)
+    records = as_of(records, now) if verdict is None else verdict.records
     tracks = records.tracks
     snapshot, skips = records.snapshot, records.skips
     names = snapshot.names if snapshot is not None else {}
@@ -139,7 +139,7 @@ def step(
     went: tuple[str, ...] = ()
     if verdict is not None:
         changes = verdict.changes
-        came, went = _traffic(snapshot, verdict.snapshot)
+        came, went = _traffic(snapshot, verdict)
         tracks = observe(tracks, records.snapshot, verdict.snapshot, verdict.changes, rules, now)
         if verdict.records.hold is not None:
             tracks = count_held(tracks, verdict.records.hold, verdict.snapshot, rules)
@@ -207,15 +207,16 @@ def step(
     )
 
 
-def _traffic(before: Snapshot | None, after: Snapshot) -> tuple[tuple[Number, ...], tuple[str, ...]]:
+def _traffic(before: Snapshot | None, verdict: Judgement) -> tuple[tuple[Number, ...], tuple[str, ...]]:
     """Return the numbers that came, or are written otherwise now, and the keys of those that went."""
     known = before.numbers if before is not None else {}
-    came = (
-        number
-        for key, number in after.numbers.items()
+    said, numbers = verdict.said, verdict.snapshot.numbers
+    came = [
+        numbers[key]
+        for key, number in said.numbers.items()
         if (was := known.get(key)) is None or was.phone_number != number.phone_number
-    )
-    return tuple(came), tuple(key for key in known if key not in after.numbers)
+    ]
+    return tuple(came), tuple([key for key in said.gone if key not in numbers])
 
 
 def _is_ignored(track: Track, rules: Rules, now: datetime) -> bool:

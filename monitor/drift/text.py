@@ -331,8 +331,9 @@ def _account(report: Report) -> str | None:
 def _common(tracks: Sequence[Track]) -> dict[str, int | str]:
     """Return what all members depend on, or depended on before it was gone: the likely cause."""
     shared: dict[str, int | str] = {}
+    dependencies = [_dependencies(track) for track in tracks]
     for name in WORDS:
-        values = {getattr(_dependencies(track), name) for track in tracks}
+        values = {getattr(each, name) for each in dependencies}
         value = values.pop() if len(values) == 1 else None
         if value is not None:
             shared[name] = value

@@ -84,10 +84,11 @@ def count(
 
 
 def _folded(seen: Mapping[str, int], names: Names) -> dict[str, int]:
-    folded: Counter[str] = Counter()
+    folded: dict[str, int] = {}
     for name, many in seen.items():
-        folded[name if name in names else OTHER] += many
-    return dict(folded)
+        counted_as = name if name in names else OTHER
+        folded[counted_as] = folded.get(counted_as, 0) + many
+    return folded
 
 
 def _learn(known: Names, seen: Mapping[str, int], kept: Callable[[str], bool], now: datetime) -> Names:
@@ -98,7 +99,7 @@ def _learn(known: Names, seen: Mapping[str, int], kept: Callable[[str], bool], n
         if gone_at is None or now < gone_at + REMEMBERED:
             names[name] = gone_at
     names |= dict.fromkeys(seen)
-    if len(names.keys() - {OTHER}) <= LIMIT:
+    if len(names) - (OTHER in names) <= LIMIT:
         return names
 
     def place(name: str) -> tuple[bool, bool, bool, float, str]:

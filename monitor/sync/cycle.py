@@ -14,12 +14,11 @@ from typing import Protocol
 import xxhash
 
 from monitor.clock import Clock
-from monitor.drift.answers import difference
 from monitor.drift.plausibility import seen_again
 from monitor.drift.policy import Judgement, Step, judge, step
 from monitor.drift.rules import Rules
 from monitor.drift.silences import done_waiting
-from monitor.drift.snapshot import Counts, Snapshot
+from monitor.drift.snapshot import Counts
 from monitor.errors import LeaseLost, Outcome, StoreUnavailable, SyncError
 from monitor.store.alerts import messages_of
 from monitor.store.claims import Claim, SyncResult
@@ -117,7 +116,6 @@ class Cycle:
         # One instant for all that an answer does: made again from the journal, it must come out the same.
         now = self.clock.now()
         answered = _Answered(
-            snapshot=snapshot,
             stored=stored,
             judgement=judge(stored.records, snapshot, connection.guard, now),
             at=now,
@@ -162,7 +160,7 @@ class Cycle:
             counts=None,
             at=result.at,
             result=result,
-            given=_given(stored, answered.snapshot),
+            given=_given(stored, judgement),
             ruleset=_ruleset(watchlist, connection, _rules(connection, stored, answered.at)),
         )
         await self.ledger.keep(record)
@@ -195,7 +193,7 @@ class Cycle:
         if _quiet(claim) and same and not stored.acceptances:
             return self._unchanged(connection, result)
         counts = await self._keep(
-            watchlist, connection, claim, stored, done, rules, answered.at, result, answered.snapshot
+            watchlist, connection, claim, stored, done, rules, answered.at, result, judgement
         )
         self.announcer.synced(connection, result, counts=counts)
         self.announcer.numbers(claim.identity, answered.digest, judgement.snapshot.numbers.values())
@@ -224,7 +222,7 @@ class Cycle:
         rules: Rules,
         now: datetime,
         result: SyncResult | None = None,
-        answer: Snapshot | None = None,
+        judgement: Judgement | None = None,
     ) -> Counts | None:
         """Record a step; return the counts of the snapshot that it leaves, zeros for what was seen before."""
         counts = done.counts
@@ -249,7 +247,7 @@ class Cycle:
             waited=done_waiting(stored.silences, done.records.tracks),
             spread=watchlist.spread,
             same=done.records == stored.records,
-            given=_given(stored, answer),
+            given=_given(stored, judgement),
             ruleset=_ruleset(watchlist, connection, rules),
         )
         await self.ledger.keep(record)
@@ -300,7 +298,6 @@ class Cycle:
 class _Answered:
     """An answer that could be read, what it was judged by, and how."""
 
-    snapshot: Snapshot
     stored: StoredState
     judgement: Judgement
     at: datetime
@@ -334,9 +331,9 @@ def _ruleset(watchlist: Watchlist, connection: Connection, rules: Rules) -> Rule
     )
 
 
-def _given(stored: StoredState, answer: Snapshot | None) -> Given:
+def _given(stored: StoredState, judgement: Judgement | None) -> Given:
     return Given(
-        answer=difference(stored.records.snapshot, answer) if answer is not None else None,
+        answer=judgement.said if judgement is not None else None,
         accepted=stored.accepted,
         accept_all=stored.accept_all,
     )

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from monitor.drift.answers import difference
 from monitor.drift.plausibility import Guard
 from monitor.drift.policy import Records, judge, step
 from monitor.drift.snapshot import Change, Number, Snapshot
@@ -56,7 +55,7 @@ class History:
         assert verdict.reason is None
         done = step(self.records, AT_ONCE, self.at, scope=self.name, verdict=verdict)
         kept = work(claim, done, at=self.at)
-        told = Given(answer=difference(self.records.snapshot, answer))
+        told = Given(answer=verdict.said)
         await self.ledger.keep(replace(kept, given=told, ruleset=Ruleset(rules=AT_ONCE, guard=_GUARD)))
         self.records = done.records
         self.were.append((self.at, done.records.snapshot))

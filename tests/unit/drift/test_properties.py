@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from monitor.drift.alert import Kind, Notice, Resolution, encode_body
 from monitor.drift.alerts import Report
+from monitor.drift.diff import diff
 from monitor.drift.episodes import Ended, Track
 from monitor.drift.policy import Records, Step, judge, step
 from tests.unit.drift.build import HOUR, OPENED, RESOLVED, SCOPE, UPDATED, key, restored, told
@@ -282,3 +283,25 @@ def test_life_never_wakes_late_and_settled_is_settled(events: list[Event], varia
     life = Restless()
     life.variant = variant
     life.live(events)
+
+
+class Compared(Life):
+    """A life whose every step is compared with the snapshots before and after it."""
+
+    def happen(self, what: Sync | Wait, after: timedelta) -> Step:
+        """Let it happen, then compare."""
+        before = self.records.snapshot
+        done = super().happen(what, after)
+        now = done.records.snapshot
+        assert done.changes == (diff(before, now) if now is not None else ())
+        known, found = (side.numbers if side is not None else {} for side in (before, now))
+        assert [number.key for number in done.came] == [each for each in found if each not in known]
+        assert [*done.went] == [each for each in known if each not in found]
+        return done
+
+
+@modest
+@given(histories())
+def test_life_finds_every_change_of_its_numbers(events: list[Event]) -> None:
+    """Whatever an answer leaves unsaid, a step's changes are those between the snapshots around it."""
+    Compared().live(events)
