@@ -159,7 +159,7 @@ class Gathering:
             known = self._words[text] = clean(text, NAME_LIMIT)
         return known
 
-    def _issues(self, codes: list[str]) -> tuple[str, ...]:
+    def _issues(self, codes: tuple[str, ...]) -> tuple[str, ...]:
         """Return the codes cleaned, each once; an issue stays one even if its code is blank."""
         if len(codes) == 1:
             return (self._word(codes[0]) or UNKNOWN,)

@@ -88,13 +88,13 @@ class WireReadiness(Struct, gc=False):
     key: Text = None
     phone_number: Text = None
     state: Text = None
-    issues: list[str] | None = None
+    issues: tuple[str, ...] | None = None
     remote_did: WireDid | None = None
     local_phone_number: WireLocalNumber | UnsetType | None = UNSET
     routing: WireRouting | UnsetType | None = UNSET
     bot: WireBot | UnsetType | None = UNSET
-    actions: list[str] | None = None
-    action_items: list[WireActionItem] | None = None
+    actions: tuple[str, ...] | None = None
+    action_items: tuple[WireActionItem, ...] | None = None
 
 
 class WireDrift(Struct, gc=False):
