@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Row, Select, func, or_, select, tuple_, union_all
+from sqlalchemy import CTE, ColumnElement, Row, Select, exists, func, or_, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import rfc3339
@@ -114,7 +114,8 @@ async def net_rows(
 
     Raises:
         BadCursor: `after` is not a valid cursor.
-        Refused: The journal does not reach so far back, or there is too much to look through.
+        Refused: No answer has been applied yet, the journal does not reach so far back, or there is too much
+            to look through.
     """
     name = identity = key = ""
     if after is not None:
@@ -181,7 +182,7 @@ def _known() -> CTE:
 async def _check_known(
     tx: AsyncConnection, known: CTE, wanted: Sequence[ColumnElement[bool]], since: datetime
 ) -> None:
-    """Refuse a first instant that is before the journal's beginning, for any connection.
+    """Refuse a first instant that is before the journal's beginning, for any connection; or any without one.
 
     Where a base is the oldest entry of a connection, what was before it has been deleted.
     """
@@ -195,6 +196,8 @@ async def _check_known(
     )
     found = [await tx.scalar(asked.where(*wanted)) for asked in (oldest, deleted)]
     first = max((at for at in found if at is not None), default=None)
+    if first is None and (not wanted or await tx.scalar(select(exists().select_from(known).where(*wanted)))):
+        raise Refused("nothing is known yet: no answer has been applied")
     if first is not None and since < first:
         whole = first.replace(microsecond=0) + timedelta(seconds=1)
         raise Refused(f"history is known only from {rfc3339(whole)} on: begin then or later")

@@ -257,6 +257,21 @@ async def test_net_from_before_what_is_kept_is_refused(database: Database) -> No
     assert [(row.change, row.moved) for row in page.rows] == [("reconfigured", "moved from bot 2 to bot 4")]
 
 
+async def test_net_of_what_had_no_answer_yet_is_refused(database: Database) -> None:
+    """That no number differs is not known: not without a connection, and not of one that never answered."""
+    asked = {"since": NOW, "until": NOW + DAY}
+    for name in (None, "new", "old"):
+        if name is not None:
+            await History(database, name).begin()
+        with pytest.raises(Refused, match="nothing is known yet"):
+            await told(database, **asked)
+    await History(database, "old").sync(ready(1))
+    with pytest.raises(Refused, match="nothing is known yet"):
+        await told(database, **asked, connection="*new")
+    for glob in (None, "*old", "nosuch"):
+        assert not (await told(database, **asked, connection=glob)).rows
+
+
 async def refused(database: Database, **asked: Any) -> str:
     """Return the instant that a refusal names."""
     with pytest.raises(Refused, match="begin then") as caught:
