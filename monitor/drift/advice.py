@@ -7,6 +7,7 @@ the place of words like "the mapped client" or "this DID".
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from shlex import quote
 
 from monitor.drift.alert import Kind, Resolution
 from monitor.drift.naming import in_common, named
@@ -91,7 +92,8 @@ def _repair(about: Subject) -> str:
 
 def _find_out(about: Subject) -> str:
     """Return how to tell an intended removal or change from an accident."""
-    accept = f"voicelink-monitor accept {about.connection or 'CONNECTION, for each of the connections'}"
+    connection = quote(about.connection) if about.connection else "CONNECTION, for each of the connections"
+    accept = f"voicelink-monitor accept {connection}"
     if about.kind is Kind.NUMBER_REMOVED:
         hidden = "; some entries of the answer cannot be read, look there first" if about.cause else ""
         who = _numbers(about)
@@ -121,6 +123,7 @@ def _look_into(about: Subject) -> str:
     return _OF_CAUSE.get((about.kind, cause), _FAILURES[about.kind]).format(
         which=which,
         group=about.group,
+        argument=quote(about.group),
         said=about.cause,
         exists="exists and is" if alone else "exist and are",
         ids="its id in the config is" if alone else "their ids in the config are",
@@ -147,7 +150,7 @@ _CREDENTIALS = "Renew the credentials of receiver {group} ({said}); queued messa
 _ADDRESS = "Correct the URL of receiver {group} ({said}); queued messages are then delivered."
 _GONE = (
     "Correct the URL of receiver {group} ({said}) and reload, or run: voicelink-monitor deliveries "
-    "--retry-now {group}; nothing is sent to it before."
+    "--retry-now {argument}; nothing is sent to it before."
 )
 _MESSAGES = "Find out why receiver {group} refuses the messages ({said}): their format, or their size."
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from shlex import quote
 from typing import Any
 
 from sqlalchemy import Row, and_, func, or_, select, true
@@ -103,7 +104,7 @@ async def reach(tx: AsyncConnection, body: AlertBody, routes: Sequence[Route]) -
 
 def not_tried(receiver: str, gone_since: datetime) -> str:
     """Return why a receiver that answered 410 Gone is told nothing, and what changes that."""
-    again = f"a reload or voicelink-monitor deliveries --retry-now {receiver}"
+    again = f"a reload or voicelink-monitor deliveries --retry-now {quote(receiver)}"
     return f"{receiver} answered 410 Gone at {when(gone_since)} and is not tried before {again}"
 
 

@@ -1,6 +1,7 @@
 """The templates' environment and the words they share; everything they print is escaped."""
 
 import glob
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 from urllib.parse import quote, urlencode
@@ -29,7 +30,7 @@ def build_templates() -> Environment:
         auto_reload=False,
     )
     templates.filters |= {"instant": instant, "iso": iso, "local": local}
-    templates.filters |= {"path": path, "glob": glob.escape}
+    templates.filters |= {"path": path, "glob": glob.escape, "argument": shlex.quote}
     templates.filters |= {"shared": shared, "moves": moves, "percent": percent}
     templates.globals |= {
         "age": age,

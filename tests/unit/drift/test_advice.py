@@ -96,6 +96,18 @@ def test_first_step_is_a_sentence_for_every_kind(
             id="reconfigured",
         ),
         pytest.param(
+            replace(ONE, kind=Kind.NUMBER_REMOVED, connection="acme's süd"),
+            "Find out why the provider no longer lists +918011223344 of client Acme Sales (415); if that is "
+            """intended, run: voicelink-monitor accept 'acme'"'"'s süd'""",
+            id="for-a-shell",
+        ),
+        pytest.param(
+            Subject(kind=Kind.RECEIVER_FAILING, many=1, group="the hook", cause="410 Gone"),
+            "Correct the URL of receiver the hook (410 Gone) and reload, or run: voicelink-monitor "
+            "deliveries --retry-now 'the hook'; nothing is sent to it before.",
+            id="gone",
+        ),
+        pytest.param(
             Subject(kind=Kind.CONNECTION_REJECTED, many=12, group="acme"),
             "Check that the 12 connections exist and are active at the provider, and that their ids in the "
             "config are correct.",
