@@ -18,7 +18,8 @@ class Delivery:
 
     `body` is the alert body as JSON, as this receiver is told it (its `change` equals `change` here).
     `attempts` counts the tries that failed before, `first_failed_at` is the first of them. `superseded`:
-    newer messages about the same alert wait behind it. Instants are aware UTC.
+    newer messages about the same alert wait behind it. `follows_dead`: an older one will not be tried again.
+    Instants are aware UTC.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Delivery:
     created_at: datetime
     first_failed_at: datetime | None
     superseded: bool
+    follows_dead: bool = False
 
 
 def body_of(delivery: Delivery) -> AlertBody:
@@ -98,6 +100,14 @@ class Postponed:
 Result = Sent | Failed | Dead | Postponed
 
 
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """Messages to try now, and when to ask again; None: nothing else is due soon."""
+
+    deliveries: list[Delivery]
+    next_due_at: datetime | None
+
+
 class Receiver(Protocol):
     """A channel that accepts one message at a time."""
 
@@ -126,11 +136,20 @@ class Receiver(Protocol):
 class Outbox(Protocol):
     """What the drain needs of the store. Any method may raise `StoreUnavailable`."""
 
-    async def lease_due(self, receiver: str, *, limit: int, lease_s: float) -> list[Delivery]:
-        """Return what is due now and not leased, and lease it to this process for `lease_s` seconds.
+    async def lease_due(
+        self,
+        receiver: str,
+        *,
+        limit: int,
+        lease_s: float,
+        ahead_s: float = 0.0,
+        ended: Sequence[Result] = (),
+    ) -> Leased:
+        """Settle what `ended`; return what is due then and not leased, and lease it for `lease_s` seconds.
 
-        At most the oldest undelivered message of each alert, the longest due first: a younger one must not
-        overtake it, not even while the oldest waits for its next try. Nothing for a receiver that is `GONE`.
+        All in one transaction. At most the oldest undelivered message of each alert, the longest due first: a
+        younger one must not overtake it, not even while the oldest waits for its next try. Nothing for a
+        receiver that is `GONE`. With what is due next, if that is in the next `ahead_s` seconds.
         """
         ...
 

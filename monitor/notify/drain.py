@@ -2,7 +2,7 @@
 
 Each receiver has a lane of its own, so that a slow or broken one delays no other. A lane turns:
 
-    settle the tries that ended -> lease what is due -> start to send it -> wait until something changes
+    settle the tries that ended, lease what is due -> start to send it -> wait until something changes
 
 While the store is busy with one batch, the tries that end meanwhile gather for the next. What is not settled
 is kept and settled before anything new is leased, so this process never sends a row twice for a store that
@@ -232,36 +232,46 @@ class _Lane(Turns):
         if tasks:
             await asyncio.wait(tasks)
 
-    async def turn(self, *, woken: bool) -> float:  # noqa: ARG002 - it looks at the outbox in any case
+    async def turn(self, *, woken: bool) -> float:
         """Settle what ended and send what is due."""
         try:
-            if batch := tuple(self._ended):
-                await self._outbox.settle(batch)
-                del self._ended[: len(batch)]
-            wait_s = await self._send_due()
+            wait_s = await self._exchange(woken=woken)
         except Exception as exc:  # noqa: BLE001 - a task root: no trouble with the store ends deliveries for good
             await self._store_failed(exc)
             return 0.0
         self._store_failures = 0
         return wait_s
 
-    async def _send_due(self) -> float:
-        """Lease and start to send what is due and fits; return the seconds after which to look again."""
+    async def _exchange(self, *, woken: bool) -> float:
+        """Settle what ended, start to send what is due; return the seconds after which to look again."""
+        receiver, batch = self._receiver, tuple(self._ended)
+        if batch and (self.stopping or self._store_failures):
+            # By itself: whatever may be wrong with what is due must not keep it from being settled.
+            await self._outbox.settle(batch)
+            del self._ended[: len(batch)]
+            return 0.0
         free = self._slots - len(self._sends)
         if self.stopping or free == 0:
             return POLL_S  # what ends wakes it
-        receiver = self._receiver
-        due_at = await self._outbox.next_due_at(receiver.name)
-        if due_at is None:
-            return POLL_S
-        due_in_s = (due_at - self._clock.now()).total_seconds()
-        if due_in_s > 0:
-            return min(max(due_in_s, SHORTEST_WAIT_S), POLL_S)
+        if not batch and not woken:
+            wait_s = self._until(await self._outbox.next_due_at(receiver.name))
+            if wait_s > 0:
+                return wait_s
         lease_s, asked_s = receiver.timeout_s + LEASE_MARGIN_S, self._clock.monotonic()
-        leased = await self._outbox.lease_due(receiver.name, limit=free, lease_s=lease_s)
+        leased = await self._outbox.lease_due(
+            receiver.name, limit=free, lease_s=lease_s, ahead_s=POLL_S, ended=batch
+        )
+        del self._ended[: len(batch)]
         if self._clock.monotonic() - asked_s > LEASE_MARGIN_S:
             # Suspended meanwhile: another process may have sent these, and newer ones about their alerts.
             return SHORTEST_WAIT_S
+        self._start_sending(leased.deliveries)
+        if wait_s := self._until(leased.next_due_at):
+            return wait_s
+        # Unless all that is due belongs to another process, or is to wait in line.
+        return 0.0 if leased.deliveries else SHORTEST_WAIT_S
+
+    def _start_sending(self, leased: Sequence[Delivery]) -> None:
         ours = self._sends.keys() | {result.delivery.id for result in self._ended}
         for delivery in leased:
             if delivery.id not in ours:  # a lease can run out under us when the process was suspended
@@ -269,8 +279,13 @@ class _Lane(Turns):
                     self._bring(self._receiver, delivery), name=f"deliver {delivery.id}"
                 )
                 self._sends[delivery.id] = (self._receiver, task)
-        # There may be more; unless all that is due belongs to another process, or is to wait in line.
-        return 0.0 if leased else SHORTEST_WAIT_S
+
+    def _until(self, due_at: datetime | None) -> float:
+        """Return the seconds to wait for what is due next; 0: it is due."""
+        if due_at is None:
+            return POLL_S
+        due_in_s = (due_at - self._clock.now()).total_seconds()
+        return min(max(due_in_s, SHORTEST_WAIT_S), POLL_S) if due_in_s > 0 else 0.0
 
     async def _store_failed(self, exc: Exception) -> None:
         """Report the first of a row of failures, and wait; a wake does not shorten that."""

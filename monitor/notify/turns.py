@@ -26,7 +26,8 @@ class Turns(ABC):
         self.stopping = False
         self._name = name
         self._clock = clock
-        self._changed = asyncio.Event()
+        self._woken = False
+        self._looks = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
     @abstractmethod
@@ -53,7 +54,8 @@ class Turns(ABC):
 
     def wake(self) -> None:
         """Have it look at once."""
-        self._changed.set()
+        self._woken = True
+        self._looks.set()
 
     def stop(self) -> None:
         """Have it end after the turn that is under way, or once it is done."""
@@ -64,22 +66,24 @@ class Turns(ABC):
         try:
             while not self.is_done:
                 self.turned_at_s = self._clock.monotonic()
-                woken = self._changed.is_set()
-                self._changed.clear()
+                woken, self._woken = self._woken, False
+                self._looks.clear()
                 wait_s = await self.turn(woken=woken)
                 if not self.is_done:
-                    await self._change_within(wait_s)
+                    await self._wait(wait_s)
         finally:
             await self.leave()
 
-    async def _change_within(self, seconds: float) -> None:
-        changed = asyncio.ensure_future(self._changed.wait())
-        timer = asyncio.ensure_future(self._clock.sleep(seconds))
+    async def _wait(self, seconds: float) -> None:
+        timer = asyncio.create_task(self._look_after(seconds))
         try:
-            await asyncio.wait((changed, timer), return_when=asyncio.FIRST_COMPLETED)
+            await self._looks.wait()
         finally:
-            changed.cancel()
             timer.cancel()
+
+    async def _look_after(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._looks.set()
 
 
 async def end(loops: Iterable[Turns], grace_s: float | None = 0.0) -> None:

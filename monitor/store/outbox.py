@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ from monitor.clock import Clock
 from monitor.drift.alert import Notice, Status, decode_body, encode_body, without_news
 from monitor.drift.failures import REFUSALS
 from monitor.errors import Refusal
-from monitor.notify.delivery import Dead, Delivery, Failed, Postponed, Result, Sent
+from monitor.notify.delivery import Dead, Delivery, Failed, Leased, Postponed, Result, Sent
 from monitor.notify.routing import sent_as
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries, leave_line
@@ -82,7 +83,7 @@ _other = deliveries.alias("other")
 _same_line = select(_other.c.seq).where(
     _other.c.receiver == deliveries.c.receiver, _other.c.alert_id == deliveries.c.alert_id
 )
-_waiting = _same_line.where(_other.c.status == PENDING)
+_waiting, _dead = (_same_line.where(_other.c.status == each) for each in (PENDING, DEAD))
 _older = (
     select(func.max(_other.c.seq))
     .where(_other.c.receiver == deliveries.c.receiver, _other.c.alert_id == deliveries.c.alert_id)
@@ -107,7 +108,6 @@ SUPERSEDED = _same_line.where(_other.c.seq > deliveries.c.seq).exists()
 _LOOK_PAST = 32
 """Messages of a turn that may turn out to wait behind others, beside those that are sent."""
 
-_now: BindParameter[datetime] = bindparam("now", type_=UtcDateTime())
 _seqs: BindParameter[Sequence[int]] = bindparam("seqs", expanding=True)
 _up_next = (
     (deliveries.c.receiver == bindparam("receiver"))
@@ -118,9 +118,16 @@ _up_next = (
     .exists()
 )
 _NEXT_DUE = select(deliveries.c.due_at).where(_up_next).order_by(deliveries.c.due_at).limit(1)
-_DUE = (
-    select(deliveries.c.seq, _older.label("older"))
-    .where(_up_next, deliveries.c.due_at <= _now)
+_UP_NEXT = (
+    select(
+        *(deliveries.c[name] for name in ("seq", "due_at", "change", "attempts")),
+        _older.label("older"),
+        _waiting.where(_other.c.seq > deliveries.c.seq).exists().label("superseded"),
+        _dead.where(_other.c.seq < deliveries.c.seq).exists().label("follows_dead"),
+        _told.label("told"),
+        _acknowledged.label("acknowledged"),
+    )
+    .where(_up_next, deliveries.c.due_at <= bindparam("soon", type_=UtcDateTime()))
     .order_by(deliveries.c.due_at, deliveries.c.seq)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
@@ -133,22 +140,13 @@ _LOCK = (
 _PUT_BEHIND = (
     update(deliveries).where(deliveries.c.seq == bindparam("which")).values(behind=bindparam("older"))
 )
-_MESSAGES = (
-    select(
-        deliveries,
-        _waiting.where(_other.c.seq > deliveries.c.seq).exists().label("superseded"),
-        _told.label("told"),
-        _acknowledged.label("acknowledged"),
-    )
-    .where(deliveries.c.seq.in_(_seqs))
-    .order_by(deliveries.c.due_at, deliveries.c.seq)
-)
-_MESSAGE = update(deliveries).where(deliveries.c.seq == bindparam("which"))
 _LEASE = (
     update(deliveries)
-    .where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
+    .where(deliveries.c.seq.in_(_seqs))
     .values(lease_until=bindparam("until"), due_at=bindparam("until"), holder=bindparam("by"))
+    .returning(deliveries)
 )
+_MESSAGE = update(deliveries).where(deliveries.c.seq == bindparam("which"))
 
 
 class StoredOutbox:
@@ -170,27 +168,45 @@ class StoredOutbox:
         self._clock = clock
         self._holder = holder
 
-    async def lease_due(self, receiver: str, *, limit: int, lease_s: float) -> list[Delivery]:
-        """Lease and return what is due and free now: the oldest undelivered message of each alert.
+    async def lease_due(
+        self,
+        receiver: str,
+        *,
+        limit: int,
+        lease_s: float,
+        ahead_s: float = 0.0,
+        ended: Sequence[Result] = (),
+    ) -> Leased:
+        """Settle what ended; lease what is due and free now: the oldest undelivered message of each alert.
 
         Here it is settled what each of them says: what was queued before it may have been refused.
         """
         now = self._clock.now()
         until = now + timedelta(seconds=lease_s)
+        asked = {"receiver": receiver, "soon": now + timedelta(seconds=ahead_s), "most": limit + _LOOK_PAST}
 
-        async def lease(tx: AsyncConnection) -> list[Delivery]:
-            asked = {"receiver": receiver, "now": now, "most": limit + _LOOK_PAST}
-            due = {row.seq: row.older for row in await tx.execute(_DUE, asked)}
-            await _put_behind(tx, due)
-            first = [seq for seq, older in due.items() if older is None][:limit]
-            rows = (await tx.execute(_MESSAGES, {"seqs": first})).all() if first else ()
-            leased = [made for row in rows if (made := await _settled(tx, row, now)) is not None]
-            if leased:
-                ids = [delivery.id for delivery in leased]
-                await tx.execute(_LEASE, {"ids": ids, "until": until, "by": self._holder})
-            return leased
+        async def take(tx: AsyncConnection) -> Leased:
+            await _settle(tx, ended)
+            found: Sequence[Any] = (await tx.execute(_UP_NEXT, asked)).all()
+            waiting = await _put_behind(tx, {row.seq: row.older for row in found if row.older is not None})
+            due = [row for row in found if row.due_at <= now]
+            first = [row for row in due if row.older is None][:limit]
+            unsent = [row for row in first if _says(row) is None]
+            await _close(tx, unsent, now)
+            leased = await self._lease(tx, [row for row in first if _says(row) is not None], until)
+            if unsent or len(due) == asked["most"]:
+                return Leased(leased, now)  # something has come up, or there is more
+            done = waiting | {row.seq for row in first}
+            return Leased(leased, next((row.due_at for row in found if row.seq not in done), None))
 
-        return await self._database.transact(lease, leases_until=until)
+        return await self._database.transact(take, leases_until=until)
+
+    async def _lease(self, tx: AsyncConnection, taken: Sequence[Row[Any]], until: datetime) -> list[Delivery]:
+        if not taken:
+            return []
+        lease = {"seqs": [row.seq for row in taken], "until": until, "by": self._holder}
+        messages = {message.seq: message for message in await tx.execute(_LEASE, lease)}
+        return [await _as_told(tx, row, messages[row.seq]) for row in taken]
 
     async def next_due_at(self, receiver: str) -> datetime | None:
         """Return when `lease_due` will next find something."""
@@ -203,71 +219,51 @@ class StoredOutbox:
 
     async def settle(self, results: Sequence[Result]) -> None:
         """Record how the tries ended, in one transaction."""
-        in_order = sorted(results, key=lambda result: result.delivery.id)  # as every transaction locks rows
-        accepted = [result for result in in_order if isinstance(result, Sent)]
-
-        async def write(tx: AsyncConnection) -> None:
-            left: list[int] = []
-            counted: set[str] = set()
-            for result in in_order:
-                written = (await tx.execute(_SETTLE[type(result)], _outcome(result))).scalars().all()
-                if isinstance(result, Sent | Dead):
-                    left += written
-                if written or isinstance(result, Sent):
-                    # What another replica has settled meanwhile says nothing about the receiver of now.
-                    counted.add(result.delivery.id)
-            await leave_line(tx, left)
-            if accepted:
-                await tx.execute(_TELL[tx.dialect.name], [_told_values(sent) for sent in accepted])
-                lines = [
-                    {"of_receiver": sent.delivery.receiver, "of_alert": sent.delivery.alert_id}
-                    for sent in accepted
-                ]
-                await tx.execute(_CLOSE_SUPERSEDED, lines)
-            for result in _since_success([each for each in results if each.delivery.id in counted]):
-                which, health = {"which": result.delivery.receiver}, _health(result)
-                if isinstance(result, Sent):
-                    await tx.execute(_RECEIVER, which | health)
-                else:
-                    await tx.execute(_RECEIVER.values(**health), which)
-
-        await self._database.transact(write)
+        await self._database.transact(partial(_settle, results=results))
 
 
-async def _put_behind(tx: AsyncConnection, older: Mapping[int, int | None]) -> None:
-    """Put each message behind the `older` one about its alert that goes before it, if any does.
+async def _put_behind(tx: AsyncConnection, older: Mapping[int, int]) -> set[int]:
+    """Put each message behind the `older` one about its alert that goes before it; return which wait now.
 
     Only behind one that this transaction has locked: one that another process is settling right now would not
     see who waits behind it. Such a message is met again.
     """
-    ahead = {each for each in older.values() if each is not None}
-    if not ahead:
-        return
-    locked = await tx.execute(_LOCK, {"seqs": list(ahead)})
+    if not older:
+        return set()
+    locked = await tx.execute(_LOCK, {"seqs": list(set(older.values()))})
     held = {row.seq for row in locked if row.status == PENDING}
-    waiting = [{"which": seq, "older": each} for seq, each in older.items() if each in held]
+    waiting = {seq for seq, each in older.items() if each in held}
     if waiting:
-        await tx.execute(_PUT_BEHIND, waiting)
+        await tx.execute(_PUT_BEHIND, [{"which": seq, "older": older[seq]} for seq in waiting])
+    return waiting
 
 
-async def _settled(tx: AsyncConnection, row: Row[Any], now: datetime) -> Delivery | None:
-    """Return a message as it is to be sent; None, and close it, if it need not be."""
-    notice = Notice(row.change)
-    says = sent_as(notice, told=row.told, acknowledged=row.acknowledged, tried=row.attempts > 0)
-    if says is None:
-        why = (
-            "the alert is acknowledged" if row.told else "the receiver has accepted nothing about this alert"
-        )
-        unsent = f"not sent: {why}"
-        closed = {"status": CLOSED, "finished_at": now, "answer": unsent}
-        await tx.execute(_MESSAGE, {"which": row.seq} | closed)
-        await leave_line(tx, [row.seq])
-        return None
-    if says is notice:
-        return from_row(Delivery, row)
-    body = encode_body(msgspec.structs.replace(decode_body(row.body), change=says))
-    await tx.execute(_MESSAGE, {"which": row.seq, "change": says, "body": body})
-    return from_row(Delivery, row, change=says, body=body)
+def _says(row: Row[Any]) -> Notice | None:
+    """Return what a message says when it is sent; None: it need not be."""
+    return sent_as(Notice(row.change), told=row.told, acknowledged=row.acknowledged, tried=row.attempts > 0)
+
+
+async def _close(tx: AsyncConnection, unsent: Sequence[Row[Any]], now: datetime) -> None:
+    """Close messages that need not be sent."""
+    if not unsent:
+        return
+    acknowledged, unheard = "the alert is acknowledged", "the receiver has accepted nothing about this alert"
+    closed = [
+        {"which": row.seq, "answer": f"not sent: {acknowledged if row.told else unheard}"} for row in unsent
+    ]
+    await tx.execute(_MESSAGE.values(status=CLOSED, finished_at=now, answer=bindparam("answer")), closed)
+    await leave_line(tx, [row.seq for row in unsent])
+
+
+async def _as_told(tx: AsyncConnection, row: Row[Any], message: Row[Any]) -> Delivery:
+    """Return a leased message as it is to be sent."""
+    says = _says(row)
+    given: dict[str, Any] = {"superseded": row.superseded, "follows_dead": row.follows_dead}
+    if says is not None and says != message.change:
+        given["change"] = says
+        given["body"] = encode_body(msgspec.structs.replace(decode_body(message.body), change=says))
+        await tx.execute(_MESSAGE, {"which": row.seq, "change": says, "body": given["body"]})
+    return from_row(Delivery, message, **given)
 
 
 _at: BindParameter[datetime] = bindparam("at", type_=UtcDateTime())
@@ -327,6 +323,31 @@ def _tell(insert_into: Callable[[Table], Any]) -> Any:
 
 _TELL = {"sqlite": _tell(sqlite.insert), "postgresql": _tell(postgresql.insert)}
 """Records that a receiver has accepted a message about an alert; also one that was closed meanwhile."""
+
+
+async def _settle(tx: AsyncConnection, results: Sequence[Result]) -> None:
+    in_order = sorted(results, key=lambda result: result.delivery.id)  # as every transaction locks rows
+    left: list[int] = []
+    counted: set[str] = set()
+    for result in in_order:
+        written = (await tx.execute(_SETTLE[type(result)], _outcome(result))).scalars().all()
+        if isinstance(result, Sent | Dead):
+            left += written
+        if written or isinstance(result, Sent):
+            # What another replica has settled meanwhile says nothing about the receiver of now.
+            counted.add(result.delivery.id)
+    await leave_line(tx, left)
+    if accepted := [result for result in in_order if isinstance(result, Sent)]:
+        await tx.execute(_TELL[tx.dialect.name], [_told_values(sent) for sent in accepted])
+    if ahead := [sent.delivery for sent in accepted if sent.delivery.follows_dead]:
+        lines = [{"of_receiver": each.receiver, "of_alert": each.alert_id} for each in ahead]
+        await tx.execute(_CLOSE_SUPERSEDED, lines)
+    for result in _since_success([each for each in results if each.delivery.id in counted]):
+        which, health = {"which": result.delivery.receiver}, _health(result)
+        if isinstance(result, Sent):
+            await tx.execute(_RECEIVER, which | health)
+        else:
+            await tx.execute(_RECEIVER.values(**health), which)
 
 
 _RECEIVER = update(receivers).where(receivers.c.name == bindparam("which"))

@@ -76,7 +76,7 @@ async def _turn(bench: Bench, many: int) -> float:
             now = datetime.now(UTC)
             tries = [
                 Failed(delivery=each, at=now, next_try_at=now, refusal=Refusal.RETRY, error="busy")
-                for each in await outbox.lease_due("hook", limit=8, lease_s=60)
+                for each in (await outbox.lease_due("hook", limit=8, lease_s=60)).deliveries
             ]
             await outbox.settle(tries)
             took_s.append(time.process_time() - began_s)

@@ -111,7 +111,7 @@ class Fleet:
         """Let every receiver accept all that is due."""
         outbox = StoredOutbox(self.database, self.clock)
         for receiver, accepted in self.told.items():
-            while leased := await outbox.lease_due(receiver, limit=100, lease_s=30):
+            while leased := (await outbox.lease_due(receiver, limit=100, lease_s=30)).deliveries:
                 if receiver in self.refusing:
                     await outbox.settle([Dead(delivery=each, at=self.at, error="400") for each in leased])
                     continue

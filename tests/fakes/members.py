@@ -216,7 +216,9 @@ class Member:
         outbox = StoredOutbox(self.database, self.clock, holder=self.me.id)
         for receiver in self.config.receivers:
             asked_at = self.clock.now()
-            leased = await outbox.lease_due(receiver, limit=2, lease_s=_TIMEOUT_S + LEASE_MARGIN_S)
+            leased = (
+                await outbox.lease_due(receiver, limit=2, lease_s=_TIMEOUT_S + LEASE_MARGIN_S)
+            ).deliveries
             now = self.clock.now()
             if now - asked_at > timedelta(seconds=LEASE_MARGIN_S):
                 continue

@@ -8,7 +8,7 @@ from enum import StrEnum
 from monitor.clock import Clock
 from monitor.drift.alert import Notice
 from monitor.errors import Refusal, StoreUnavailable
-from monitor.notify.delivery import Dead, Delivery, Failed, Postponed, Result, Sent
+from monitor.notify.delivery import Dead, Delivery, Failed, Leased, Postponed, Result, Sent
 
 
 class State(StrEnum):
@@ -80,14 +80,24 @@ class FakeOutbox:
         """Return the state of every row, in the order of their commits."""
         return [row.state for row in self.rows]
 
-    async def lease_due(self, receiver: str, *, limit: int, lease_s: float) -> list[Delivery]:
-        """Lease the oldest pending row of each alert, if it is due."""
-        self._answer()
+    async def lease_due(
+        self,
+        receiver: str,
+        *,
+        limit: int,
+        lease_s: float,
+        ahead_s: float = 0.0,
+        ended: Sequence[Result] = (),
+    ) -> Leased:
+        """Settle what ended; lease the oldest pending row of each alert, if it is due."""
+        await self.settle(ended) if ended else self._answer()
         now = self.clock.now()
         due = [row for row in self._oldest(receiver) if self._free_at(row) <= now][:limit]
         for row in due:
             row.leased_until = now + timedelta(seconds=lease_s)
-        return [self._delivery(row) for row in due]
+        next_at = min(map(self._free_at, self._oldest(receiver)), default=None)
+        is_soon = next_at is not None and next_at <= now + timedelta(seconds=ahead_s)
+        return Leased([self._delivery(row) for row in due], next_at if is_soon else None)
 
     async def next_due_at(self, receiver: str) -> datetime | None:
         """Return when the first of the oldest rows is due and free."""

@@ -45,7 +45,7 @@ class Post:
     async def lease(self) -> list[Delivery]:
         """Return what is due by now."""
         await self.clock.advance((self.story.at - self.clock.now()).total_seconds())
-        return await self.outbox.lease_due("hook", limit=10, lease_s=30)
+        return (await self.outbox.lease_due("hook", limit=10, lease_s=30)).deliveries
 
     async def take(self) -> list[Notice]:
         """Accept all that is due, and return what it says."""

@@ -209,7 +209,7 @@ async def test_delivery_that_lacks_resources_is_not_the_receivers_fault(
             log=log.logger,
             shortage=Shortage(clock=clock, log=log.logger, count=lambda: counted.append(1)),
         )
-        (delivery,) = await StoredOutbox(database, clock).lease_due("hook", limit=1, lease_s=30)
+        (delivery,) = (await StoredOutbox(database, clock).lease_due("hook", limit=1, lease_s=30)).deliveries
         result = await drain._courier.bring(receiver, delivery)
         await StoredOutbox(database, clock).settle([result])
         async with database.read() as tx:
@@ -221,7 +221,7 @@ async def test_delivery_that_lacks_resources_is_not_the_receivers_fault(
         assert (len(counted), log.events) == (1, ["resources.exhausted"])
         await clock.advance(POSTPONED_S)
         well = RECEIVERS[kind](httpx.AsyncClient(transport=httpx.MockTransport(accept)), clock)
-        (again,) = await StoredOutbox(database, clock).lease_due("hook", limit=1, lease_s=30)
+        (again,) = (await StoredOutbox(database, clock).lease_due("hook", limit=1, lease_s=30)).deliveries
         assert again == delivery
         await drain._courier.bring(well, again)
         assert len(accepted) == 1

@@ -166,7 +166,7 @@ async def drained(made: Rig) -> None:
     """Let every receiver accept all that waits for it."""
     outbox = StoredOutbox(made.database, made.clock)
     for name in made.active.receivers:
-        while leased := await outbox.lease_due(name, limit=100, lease_s=30):
+        while leased := (await outbox.lease_due(name, limit=100, lease_s=30)).deliveries:
             now = made.clock.now()
             await outbox.settle([Sent(delivery=each, at=now, answer="ok") for each in leased])
 

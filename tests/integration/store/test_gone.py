@@ -80,8 +80,8 @@ async def test_receiver_that_is_gone_is_left_alone_until_asked_for(
     assert await post.lease() == []
     for outbox in (post.outbox, another_replica):
         assert await outbox.next_due_at("hook") is None
-        assert await outbox.lease_due("hook", limit=10, lease_s=30) == []
-    assert len(await another_replica.lease_due("chat", limit=10, lease_s=30)) == 1
+        assert (await outbox.lease_due("hook", limit=10, lease_s=30)).deliveries == []
+    assert len((await another_replica.lease_due("chat", limit=10, lease_s=30)).deliveries) == 1
     row = await health(post)
     assert (row.gone_since, row.refused, row.troubled_since) == (gone_at, True, gone_at)
     async with post.database.read() as tx:

@@ -97,7 +97,7 @@ class Life:
         """Lease some for one receiver: no other than the oldest of each line, if it is due."""
         receiver, limit = self.rng.choice(RECEIVERS), self.rng.randint(1, 4)
         due = [row.id for row in await self.heads(receiver) if self.free_at[row.id] <= self.clock.now()]
-        leased = await self.outbox.lease_due(receiver, limit=limit, lease_s=LEASE_S)
+        leased = (await self.outbox.lease_due(receiver, limit=limit, lease_s=LEASE_S)).deliveries
         ids = [delivery.id for delivery in leased]
         assert set(ids) <= set(due)
         closed = set(due) - {row.id for row in await self.pending(receiver)}
@@ -189,7 +189,7 @@ class Life:
         for _ in range(100):
             await self.clock.advance(61)
             for receiver in RECEIVERS:
-                leased = await self.outbox.lease_due(receiver, limit=8, lease_s=LEASE_S)
+                leased = (await self.outbox.lease_due(receiver, limit=8, lease_s=LEASE_S)).deliveries
                 sent = [Sent(delivery=each, at=self.clock.now(), answer="ok") for each in leased]
                 await self.outbox.settle(sent)
             if not [row for receiver in RECEIVERS for row in await self.pending(receiver)]:
@@ -222,14 +222,14 @@ async def test_message_that_waits_behind_one_that_gives_way_comes_up(database: D
     """An `updated` that is replaced leaves its place in the line to what stood behind it."""
     outbox = StoredOutbox(database, FakeClock())
     await queue(database, Notice.OPENED)
-    first = await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)
+    first = (await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)).deliveries
     await outbox.settle(ends(first, START))
     await queue(database, Notice.OPENED, alert="a0")
     await queue(database, Notice.UPDATED, Notice.RESOLVED)
-    (other,) = await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)
+    (other,) = (await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)).deliveries
     assert other.alert_id == "a0", "so that the update is met, and not sent"
     await queue(database, Notice.UPDATED)
-    (leased,) = await outbox.lease_due("hook", limit=2, lease_s=LEASE_S)
+    (leased,) = (await outbox.lease_due("hook", limit=2, lease_s=LEASE_S)).deliveries
     assert leased.change is Notice.RESOLVED
 
 
@@ -239,10 +239,10 @@ async def test_start_brings_up_what_waits_behind_nothing(database: Database) -> 
     async with database.write() as tx:
         await tx.execute(update(deliveries).values(behind=7))
     outbox = StoredOutbox(database, FakeClock())
-    assert await outbox.lease_due("hook", limit=1, lease_s=LEASE_S) == []
+    assert (await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)).deliveries == []
     async with database.write() as tx:
         await know_receivers(tx, RECEIVERS, START)
-    (leased,) = await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)
+    (leased,) = (await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)).deliveries
     assert leased.change is Notice.OPENED
 
 
@@ -254,13 +254,13 @@ async def test_message_met_while_the_one_before_is_settled_elsewhere_is_not_lost
         first, second = StoredOutbox(one, clock), StoredOutbox(two, clock)
         for alert in map(str, range(40)):
             await queue(one, Notice.OPENED, alert=alert)
-            (head,) = await first.lease_due("hook", limit=1, lease_s=LEASE_S)
+            (head,) = (await first.lease_due("hook", limit=1, lease_s=LEASE_S)).deliveries
             await queue(one, Notice.RESOLVED, alert=alert)
             _, met = await asyncio.gather(
                 first.settle([Sent(delivery=head, at=START, answer="ok")]),
                 second.lease_due("hook", limit=1, lease_s=LEASE_S),
             )
-            (end,) = met or await second.lease_due("hook", limit=1, lease_s=LEASE_S)
+            (end,) = met.deliveries or (await second.lease_due("hook", limit=1, lease_s=LEASE_S)).deliveries
             assert (end.alert_id, end.change) == (alert, Notice.RESOLVED)
             await second.settle([Sent(delivery=end, at=START, answer="ok")])
 
@@ -370,7 +370,7 @@ async def test_turn_costs_the_same_whatever_waits(
             await tx.execute(text("ANALYZE"))
     async with meter.running():
         assert await outbox.next_due_at("hook") == START - timedelta(seconds=1)
-        leased = await outbox.lease_due("hook", limit=4, lease_s=LEASE_S)
+        leased = (await outbox.lease_due("hook", limit=4, lease_s=LEASE_S)).deliveries
         assert [delivery.alert_id for delivery in leased] == ["0", "1", "2", "3"]
         await outbox.settle(ends(leased, START))
     assert 20 < meter.work < MOST_WORK[database.is_sqlite]

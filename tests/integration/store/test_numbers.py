@@ -134,7 +134,7 @@ class World:
     async def settle(self, receiver: str, how: type[Any], **given: Any) -> None:
         """Let a receiver answer what is queued for it."""
         outbox = StoredOutbox(self.database, FakeClock(self.at))
-        leased = await outbox.lease_due(receiver, limit=10, lease_s=30)
+        leased = (await outbox.lease_due(receiver, limit=10, lease_s=30)).deliveries
         assert leased
         await outbox.settle([how(delivery=each, at=self.at, **given) for each in leased])
 

@@ -47,7 +47,7 @@ async def leased(outbox: StoredOutbox, receiver: str = "hook") -> list[tuple[str
     """Lease what is due; return alert and change of each."""
     return [
         (delivery.alert_id, delivery.change)
-        for delivery in await outbox.lease_due(receiver, limit=10, lease_s=LEASE_S)
+        for delivery in (await outbox.lease_due(receiver, limit=10, lease_s=LEASE_S)).deliveries
     ]
 
 
@@ -57,7 +57,7 @@ async def test_messages_of_an_alert_are_leased_in_order(database: Database) -> N
     outbox = StoredOutbox(database, clock)
     await tell(database, OPENED, RESOLVED)
     await tell(database, OPENED, alert="a2")
-    first, other = await outbox.lease_due("hook", limit=10, lease_s=LEASE_S)
+    first, other = (await outbox.lease_due("hook", limit=10, lease_s=LEASE_S)).deliveries
     assert (first.change, first.superseded, other.superseded) == (OPENED, True, False)
     failed = Failed(
         delivery=first, at=START, next_try_at=START + MINUTE, refusal=Refusal.RETRY, error="refused"
@@ -66,7 +66,7 @@ async def test_messages_of_an_alert_are_leased_in_order(database: Database) -> N
     assert await leased(outbox) == []
     assert await outbox.next_due_at("hook") == START + MINUTE
     await clock.advance(60)
-    (again,) = await outbox.lease_due("hook", limit=10, lease_s=LEASE_S)
+    (again,) = (await outbox.lease_due("hook", limit=10, lease_s=LEASE_S)).deliveries
     assert (again.id, again.attempts, again.first_failed_at) == (first.id, 1, START)
     await outbox.settle([Sent(delivery=again, at=clock.now(), answer="ok")])
     assert await leased(outbox) == [("a1", RESOLVED)]
@@ -142,10 +142,14 @@ async def test_update_tells_the_changes_of_those_it_replaces(database: Database)
         async with database.write() as tx:
             await add_deliveries(tx, body, [("hook", UPDATED), ("chat", UPDATED)], START, most_listed=5)
         if version == 2:  # chat is quicker
-            (first,) = await StoredOutbox(database, FakeClock()).lease_due("chat", limit=1, lease_s=LEASE_S)
+            (first,) = (
+                await StoredOutbox(database, FakeClock()).lease_due("chat", limit=1, lease_s=LEASE_S)
+            ).deliveries
             await StoredOutbox(database, FakeClock()).settle([Sent(delivery=first, at=START, answer="ok")])
     for receiver, keys, total, added in (("hook", "34520", 36, 6), ("chat", "3452", 24, 4)):
-        (last,) = await StoredOutbox(database, FakeClock()).lease_due(receiver, limit=9, lease_s=LEASE_S)
+        (last,) = (
+            await StoredOutbox(database, FakeClock()).lease_due(receiver, limit=9, lease_s=LEASE_S)
+        ).deliveries
         told = decode_body(last.body)
         assert "".join(each.key for each in told.changes) == keys
         assert (told.version, told.changes_total, told.numbers_added) == (4, total, added)
@@ -156,10 +160,10 @@ async def test_update_that_may_be_known_is_not_replaced(database: Database, trie
     """What the receiver may have seen keeps its id and body for the next try."""
     outbox = StoredOutbox(database, FakeClock())
     await tell(database, OPENED)
-    (first,) = await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)
+    (first,) = (await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)).deliveries
     await outbox.settle([Sent(delivery=first, at=START, answer="ok")])
     await tell(database, UPDATED)
-    (delivery,) = await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)
+    (delivery,) = (await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)).deliveries
     if tried:
         failed = Failed(
             delivery=delivery, at=START, next_try_at=START, refusal=Refusal.RETRY, error="no answer"
@@ -173,10 +177,10 @@ async def test_settling_twice_changes_nothing(database: Database) -> None:
     """After a commit whose answer was lost the same results come again."""
     outbox = StoredOutbox(database, FakeClock())
     await tell(database, OPENED)
-    (delivery,) = await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)
+    (delivery,) = (await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)).deliveries
     failed = Failed(delivery=delivery, at=START, next_try_at=START, refusal=Refusal.RETRY, error="refused")
     await outbox.settle([failed])
-    (again,) = await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)
+    (again,) = (await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)).deliveries
     await outbox.settle([failed])
     await outbox.settle([Sent(delivery=again, at=START, answer="ok")])
     await outbox.settle([Dead(delivery=again, at=START, error="late")])
@@ -245,7 +249,7 @@ async def test_receiver_row_says_how_it_does(
         await know_receivers(tx, ["hook"], START)
     for position in range(len(ends)):
         await tell(database, OPENED, alert=f"a{position}")
-    leased = await outbox.lease_due("hook", limit=10, lease_s=LEASE_S)
+    leased = (await outbox.lease_due("hook", limit=10, lease_s=LEASE_S)).deliveries
     results: list[Result] = []
     for end, delivery in zip(ends, leased, strict=True):
         match end:
@@ -283,9 +287,9 @@ async def test_failure_of_what_another_replica_has_delivered_says_nothing_of_the
     async with database.write() as tx:
         await know_receivers(tx, ["hook"], START)
     await tell(database, OPENED)
-    [held] = await paused.lease_due("hook", limit=1, lease_s=LEASE_S)
+    [held] = (await paused.lease_due("hook", limit=1, lease_s=LEASE_S)).deliveries
     await clock.advance(LEASE_S)
-    [again] = await other.lease_due("hook", limit=1, lease_s=LEASE_S)
+    [again] = (await other.lease_due("hook", limit=1, lease_s=LEASE_S)).deliveries
     await other.settle([Sent(delivery=again, at=clock.now(), answer="ok")])
     late = Failed(
         delivery=held,

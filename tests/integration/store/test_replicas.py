@@ -298,7 +298,7 @@ async def test_replicas_remind_once(shared: Database, postgres: str) -> None:
     await begin(shared, "a")
     await story.sync(broken(1))
     outbox = StoredOutbox(shared, FakeClock(NOW))
-    [opened] = await outbox.lease_due("hook", limit=1, lease_s=30)
+    [opened] = (await outbox.lease_due("hook", limit=1, lease_s=30)).deliveries
     await outbox.settle([Sent(delivery=opened, at=NOW, answer="ok")])
     later = NOW + timedelta(minutes=5)
 

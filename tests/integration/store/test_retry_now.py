@@ -53,7 +53,7 @@ async def test_message_that_waits_for_its_next_try_is_due_at_once(post: Post) ->
     await post.configure(*tell("hook", "chat"))
     await post.break_one()
     for receiver in ("hook", "chat"):
-        [delivery] = await post.outbox.lease_due(receiver, limit=10, lease_s=30)
+        [delivery] = (await post.outbox.lease_due(receiver, limit=10, lease_s=30)).deliveries
         await post.outbox.settle([refused(delivery, post.story.at)])
     done = await ask(post.database, "hook", post.story.at)
     assert (done.receiver, done.waiting, done.urls) == ("hook", 1, ())

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.drift.alert import Notice
 from monitor.drift.widespread import Spread
 from monitor.errors import Outcome
-from monitor.notify.delivery import Sent
+from monitor.notify.delivery import Leased, Sent
 from monitor.store.claims import claim_due, flush, next_due_at
 from monitor.store.codec import Codec
 from monitor.store.connections import begin_watching, mark_vanished
@@ -236,13 +236,15 @@ async def test_alert_takes_few_statements_however_many_receivers_it_has(
 
 
 async def test_delivery_takes_few_statements(database: Database) -> None:
-    """Three to lease it, five to settle it, and one to know that it is due."""
+    """Two to lease it; four to settle it, and one to know what is due next."""
     outbox = StoredOutbox(database, FakeClock())
     async with database.write() as tx:
         await know_receivers(tx, ["hook"], START)
         await add_deliveries(tx, BODY, [("hook", Notice.OPENED)], START)
     with recorded_everywhere() as said:
-        await outbox.next_due_at("hook")
-        leased = await outbox.lease_due("hook", limit=8, lease_s=30)
-        await outbox.settle([Sent(delivery=each, at=START, answer="ok") for each in leased])
-    assert len(said) <= 9
+        leased = await outbox.lease_due("hook", limit=8, lease_s=30, ahead_s=5)
+        ended = [Sent(delivery=each, at=START, answer="ok") for each in leased.deliveries]
+        idle = await outbox.lease_due("hook", limit=8, lease_s=30, ahead_s=5, ended=ended)
+    assert len(ended) == 1
+    assert idle == Leased([], None)
+    assert len(said) <= 7

@@ -151,7 +151,7 @@ async def test_receiver_that_comes_back_while_the_alert_fires_gets_an_update(pos
     assert await post.take() == [UPDATED]
     await post.configure()
     await post.configure(*tell("other"))
-    (opened,) = await post.outbox.lease_due("other", limit=10, lease_s=30)
+    (opened,) = (await post.outbox.lease_due("other", limit=10, lease_s=30)).deliveries
     assert opened.change is OPENED
 
 

@@ -90,16 +90,16 @@ async def test_set_back_makes_no_retry_wait(made: Rig) -> None:
     """The next try comes as soon as any retry could."""
     await break_numbers(made, 1)
     outbox = StoredOutbox(made.database, made.clock)
-    (delivery,) = await outbox.lease_due("hook", limit=1, lease_s=25)
+    (delivery,) = (await outbox.lease_due("hook", limit=1, lease_s=25)).deliveries
     now = made.clock.now()
     again_at = now + timedelta(minutes=5)
     await outbox.settle(
         [Failed(delivery=delivery, at=now, next_try_at=again_at, refusal=Refusal.FAILING, error="HTTP 500")]
     )
     await set_back(made)
-    assert await outbox.lease_due("hook", limit=1, lease_s=25) == []
+    assert (await outbox.lease_due("hook", limit=1, lease_s=25)).deliveries == []
     await made.clock.advance(331)
-    assert len(await outbox.lease_due("hook", limit=1, lease_s=25)) == 1
+    assert len((await outbox.lease_due("hook", limit=1, lease_s=25)).deliveries) == 1
 
 
 async def test_set_back_hides_no_staleness(made: Rig) -> None:

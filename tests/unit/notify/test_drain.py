@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from monitor.drift.alert import Notice
 from monitor.errors import DeliveryError, Refusal
-from monitor.notify.delivery import Delivery, Receiver
+from monitor.notify.delivery import Delivery, Leased, Receiver
 from monitor.notify.drain import LEASE_MARGIN_S, SHORTEST_WAIT_S, Drain
 from monitor.notify.turns import POLL_S
 from tests.fakes.clock import FakeClock
@@ -105,6 +106,16 @@ async def test_drain_delivers_what_was_committed() -> None:
             "answer": "200 OK",
         }
     ]
+
+
+async def test_drain_asks_the_outbox_twice_for_a_message() -> None:
+    """Woken, it leases at once; it settles and learns what is due next in one transaction."""
+    world = World([FakeReceiver("hook")])
+    async with world.running():
+        world.outbox.calls = 0
+        world.outbox.add("hook", "a1")
+        await world.deliver()
+        assert (world.outbox.states(), world.outbox.calls) == ([State.DELIVERED], 2)
 
 
 async def test_drain_finds_what_others_committed() -> None:
@@ -315,8 +326,8 @@ async def test_drain_suspended_while_it_leases_sends_nothing_that_others_may_hav
     """What is leased again is sent: by then the store knows whether someone else has."""
 
     class Suspended(FakeOutbox):
-        async def lease_due(self, receiver: str, *, limit: int, lease_s: float) -> list[Delivery]:
-            leased = await super().lease_due(receiver, limit=limit, lease_s=lease_s)
+        async def lease_due(self, receiver: str, *, lease_s: float, **asked: Any) -> Leased:
+            leased = await super().lease_due(receiver, lease_s=lease_s, **asked)
             if self.rows[0].state is State.PENDING:
                 await self.clock.sleep(lease_s + 1)
                 self.rows[0].state = State.DELIVERED
