@@ -5,6 +5,7 @@ import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from monitor.errors import StartError
 
@@ -98,6 +99,13 @@ class Secret:
         """Why what the file holds now is not in use, without what it holds; None if it is in use."""
         if file is not None:
             self._read(file)
+
+    @classmethod
+    def absent(cls, file: Path) -> "Secret":
+        """Return what stands in for the secret of a file that is not there: a URL, and no other's secret."""
+        found = cls(f"https://absent.invalid/{quote(str(file))}")
+        found._file = file
+        return found
 
     @property
     def file(self) -> Path | None:

@@ -60,13 +60,18 @@ def shell_of(ctx: typer.Context) -> Shell:
     return shell
 
 
-def config_of(shell: Shell) -> Config:
+def config_of(shell: Shell, *, secrets: bool = False) -> Config:
     """Return the config, and write its warnings to standard error.
+
+    Args:
+        shell: Of the command.
+        secrets: Whether it needs more of them than the store's URL: their files may be there for the daemon
+            alone, or only while it runs.
 
     Raises:
         ConfigError: It cannot be used.
     """
-    config = load_config(shell.config_file or find_config_file())
+    config = load_config(shell.config_file or find_config_file(), secrets=secrets)
     shell.terminal.redactor.learn(secrets_of(config))
     for warning in config.warnings:
         shell.terminal.warning(warning)

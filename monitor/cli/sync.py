@@ -42,7 +42,7 @@ def sync(
       voicelink-monitor sync --format json
     """
     shell = shell_of(ctx)
-    looks = asyncio.run(look_once(config_of(shell), network_of(shell), names or [], shell))
+    looks = asyncio.run(look_once(config_of(shell, secrets=True), network_of(shell), names or [], shell))
     if format is Format.JSON:
         shell.terminal.json([described(look) for look in looks])
     else:

@@ -52,7 +52,7 @@ def send_test_alert(
       voicelink-monitor test-alert --receiver pd
     """
     shell = shell_of(ctx)
-    config = config_of(shell)
+    config = config_of(shell, secrets=True)
     names = [each.name for each in config.receivers]
     if receiver is not None and receiver not in names:
         raise ConfigError([unknown_name("receiver", receiver, names)])

@@ -1,10 +1,11 @@
 """From a file and the environment to a `Config`, or to one error that says everything that is wrong."""
 
 import hashlib
+import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,9 +27,12 @@ from monitor.config.keys import at, explain
 from monitor.config.lists import AccountConfig
 from monitor.config.settings import Config, ScheduleConfig
 from monitor.errors import ConfigError
-from monitor.secret import text_of, trimmed
+from monitor.secret import Secret, text_of, trimmed
 
 M = TypeVar("M", bound=BaseModel)
+
+_OTHER_FILES = ("ca_file", "tls_cert_file", "tls_key_file")
+"""They hold no secret, or are read by the daemon alone."""
 
 SYSTEM_CONFIG_FILE = Path("/etc/voicelink-monitor/config.toml")
 
@@ -92,7 +96,11 @@ class Reading:
 
 
 def load_config(
-    path: Path | None, environ: Mapping[str, str] | None = None, *, now: datetime | None = None
+    path: Path | None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    now: datetime | None = None,
+    secrets: bool = True,
 ) -> Config:
     """Return the config of a file, if one is given, under the environment.
 
@@ -102,15 +110,21 @@ def load_config(
         path: A TOML file.
         environ: Variables; those of this process if None.
         now: For what depends on the date; the machine's clock if None.
+        secrets: Whether they are needed; if not, something stands in for those whose files are not there,
+            but for the store's URL.
 
     Raises:
         ConfigError: With every problem of every kind.
     """
-    return read_config(path, environ, now=now).valid()
+    return read_config(path, environ, now=now, secrets=secrets).valid()
 
 
 def read_config(
-    path: Path | None, environ: Mapping[str, str] | None = None, *, now: datetime | None = None
+    path: Path | None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    now: datetime | None = None,
+    secrets: bool = True,
 ) -> Reading:
     """Read what `load_config` loads, and raise nothing."""
     now = now or SystemClock().now()
@@ -134,6 +148,8 @@ def read_config(
         )
     file = without_rivals(found, file)
     with_sole_key(found, environ, file)
+    if not secrets:
+        file, found = _without_secrets(file), replace(found, values=_without_secrets(found.values))
     config, invalid, problems = _validated(file, found, now)
     warnings = found.warnings
     if config is not None and not problems:
@@ -171,6 +187,21 @@ def _parsed_toml(raw: bytes) -> dict[str, Any]:
         raise ValueError(f"{place}: not valid TOML{hint}") from None
     except (ValueError, RecursionError):
         raise ValueError("not valid TOML: a value is out of bounds, or nested too deeply") from None
+
+
+def _without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of the config in which something stands in for each secret whose file is not there."""
+
+    def instead(key: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return dict(value) if key == "store" else _without_secrets(value)
+        if isinstance(value, list):
+            return [instead(key, each) for each in value]
+        if not key.endswith("_file") or key in _OTHER_FILES or not isinstance(value, str):
+            return value
+        return Secret.absent(Path(value)) if value.isprintable() and not os.access(value, os.R_OK) else value
+
+    return {key: instead(key, value) for key, value in values.items()}
 
 
 def _validated(

@@ -178,3 +178,14 @@ def test_net_says_why_it_lists_nothing(
     out, err = io.StringIO(), io.StringIO()
     assert run(("-c", str(lived), "changes", "--net", *arguments), out, err, build_group) == code
     assert words in err.getvalue()
+
+
+def test_commands_about_the_store_do_without_secrets(lived: Path) -> None:
+    """They may be there for the daemon alone, as those that systemd passes on; the provider needs them."""
+    text = lived.read_text()
+    lived.write_text(text.replace('api_key = "', 'api_key_file = "/run/credentials/none/'))
+    rows, said = shown(lived, "drift")
+    assert ([row["phone_number"] for row in rows], "secret" in said) == ([f"+{ready(0).key}"], False)
+    out, err = io.StringIO(), io.StringIO()
+    assert run(("-c", str(lived), "sync"), out, err, build_group) == USAGE
+    assert "accounts[0].api_key_file: secret file" in err.getvalue()

@@ -55,6 +55,30 @@ def test_connection_ids_are_written_the_provider_s_way(given: str) -> None:
     assert load({"accounts": [account]}).accounts[0].connections[0].id == UUID
 
 
+def test_secrets_that_are_not_needed_need_no_files(tmp_path: Path) -> None:
+    """Two accounts, receivers and the heartbeat do without theirs, which are no secret of the config file."""
+    absent = {name: str(tmp_path / name) for name in "abcdef"}
+    am = {"name": "am", "type": "alertmanager", "urls": ["http://127.0.0.1:9"]}
+    given = {
+        "accounts": [{"name": name, "api_key_file": absent[name]} for name in "ab"],
+        "receivers": [
+            am | {"basic_auth": {"username": "u", "password_file": absent["c"]}},
+            {"name": "hook", "type": "webhook", "url_file": absent["d"], "secrets_file": absent["e"]},
+        ],
+    }
+    lists = {f"VOICELINK_MONITOR_{key.upper()}": json.dumps(value) for key, value in given.items()}
+    heartbeat = {"VOICELINK_MONITOR_HEARTBEAT__URL_FILE": absent["f"]}
+    config = load_config(None, lists | heartbeat, now=NOW, secrets=False)
+    assert [account.name for account in config.accounts] == ["a", "b"]
+    assert [receiver.name for receiver in config.receivers] == ["am", "hook"]
+    assert not config.warnings
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, lists | heartbeat, now=NOW)
+    assert len(caught.value.problems) == len(absent)
+    with pytest.raises(ConfigError, match=r"store\.url_file"):
+        load_config(None, KEY | {"VOICELINK_MONITOR_STORE__URL_FILE": absent["a"]}, now=NOW, secrets=False)
+
+
 def test_no_file_is_found_where_none_is(tmp_path: Path) -> None:
     """Without any file the environment stands alone."""
     assert find_config_file({}, tmp_path, tmp_path / "none.toml") is None
