@@ -66,7 +66,7 @@ def replay(
     Exit codes:
       0  replayed
       2  a config cannot be used, or there is no store yet
-      3  there is no history yet
+      3  there is no history yet, or none since then
 
     Examples:
       voicelink-monitor replay --since 30d

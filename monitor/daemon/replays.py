@@ -182,7 +182,7 @@ async def _result(code: int, said: bytes, wanted: Wanted) -> Replayed:
     if code == 0:
         return await asyncio.to_thread(msgspec.json.decode, said, type=Replayed)
     if code == _NO_HISTORY:
-        raise NoHistory("there is no history yet: the daemon records it with every sync")
+        raise NoHistory("there is no history since then: the daemon records it with every sync")
     if code < 0:
         raise Refused(f"the system ended the replay, probably for lack of memory; {_SMALLER}")
     if code != _UNUSABLE:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Row, Select, StaticPool, create_engine, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.clock import rfc3339
 from monitor.drift.alert import Kind
 from monitor.drift.failures import SCOPE
 from monitor.errors import NoHistory
@@ -53,7 +54,7 @@ async def replay(
         watch: Shows the progress.
 
     Raises:
-        NoHistory: The journal is empty.
+        NoHistory: The journal is empty, or ends before.
         StoreUnavailable: The store cannot be read.
     """
     async with database.read() as tx, database.read() as beside:
@@ -62,6 +63,10 @@ async def replay(
             raise NoHistory("the store has no history yet: the daemon writes it, sync by sync")
         # Not from a base that a clock, set back, has put at the beginning.
         asked, since = since, max(since, began_at)
+        ends = [await tx.scalar(select(func.max(each))) for each in (journal.c.at, connections.c.synced_at)]
+        until = max(at for at in ends if at is not None)
+        if until < since:
+            raise NoHistory(f"there is no history from {rfc3339(since)} on: it ends at {rfc3339(until)}")
         total, done = await count_entries(beside, asked), 0
         rulesets = await known_rules(tx)
         with _in_memory() as here, watch(total) as advance:
@@ -73,7 +78,6 @@ async def replay(
                 policies=policies,
                 stored=StoredAlerts(beside),
             )
-            until = since
             async for entry in entries(tx, asked):
                 done += 1
                 if done % _TELL_EVERY == 0:
@@ -81,7 +85,6 @@ async def replay(
                 if connection is None or entry.identity == SCOPE or fnmatchcase(entry.connection, connection):
                     await run.run(entry)
                 until = max(until, entry.at)
-            until = max(until, await tx.scalar(select(func.max(connections.c.synced_at))) or until)
             await run.until(until)
             rows = await here.execute(_during(since, until))
             replayed = [_raised(row, run.numbers.get(row.id, 0), until) for row in rows]

@@ -220,6 +220,13 @@ async def test_without_history_it_says_so(tmp_path: Path) -> None:
             await replay(one.database, one.codec, since=EARLY)
 
 
+async def test_end_of_history_is_said(made: Rig) -> None:
+    """Where none has been recorded since, nothing paged only because nothing was seen."""
+    await made.run()
+    with pytest.raises(NoHistory, match=r"no history from .* on: it ends at"):
+        await replay(made.database, made.codec, since=made.clock.now() + timedelta(days=8))
+
+
 async def test_unchanged_answers_are_counted_without_a_row(made: Rig) -> None:
     """The next entry tells how many there were, and until when."""
     async with made.database.read() as tx:
