@@ -1,18 +1,16 @@
 """The HTTP clients that requests go through: httpx over aiohttp, pooled, without memory of cookies."""
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
-from aiohttp import ClientSession, DummyCookieJar, TCPConnector
+from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from httpx_aiohttp import AiohttpTransport
-from httpx_aiohttp.transport import AiohttpResponseStream
 
 from monitor import __version__
 from monitor.http.certificates import Authorities
-from monitor.http.proxies import Proxies, Proxy, proxies_of
+from monitor.http.proxies import Proxies, proxies_of
 from monitor.http.redactor import Redactor
 from monitor.secret import Secret
 
@@ -21,8 +19,6 @@ USER_AGENT = f"voicelink-drift-monitor/{__version__}"
 _AUTHORIZATION = "Proxy-Authorization"
 _KEEPALIVE_S = 30.0
 """Spans a recheck interval; shorter than the minute after which load balancers hang up."""
-_CHUNK_BYTES = 120 * 1024
-"""So much of a body is taken at a time; for pieces of 128 KiB and more, malloc maps memory each time."""
 
 
 class Network:
@@ -75,44 +71,37 @@ class Network:
         Arguments and errors are those of `client`; close it with `aclose`.
         """
         limits = httpx.Limits(max_connections=max_connections, keepalive_expiry=_KEEPALIVE_S)
-        return self._transport or _Routed(self.proxies, self.authorities.context(ca_file), limits)
-
-
-class _Routed(httpx.AsyncBaseTransport):
-    """Sends each request directly or through the proxy that its address has."""
-
-    def __init__(self, proxies: Proxies, trusted: ssl.SSLContext, limits: httpx.Limits) -> None:
-        self._proxies = proxies
-        self._ways = {
-            proxy: _Transport(proxy=_for_httpx(proxy), verify=trusted, limits=limits)
-            for proxy in {None, proxies.http, proxies.https}
-        }
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send it."""
-        proxy = self._proxies.of(request.url)
-        if proxy is not None and proxy.authorization is not None and request.url.scheme == "http":
-            # aiohttp sends the proxy's own headers to open a tunnel only.
-            request.headers[_AUTHORIZATION] = proxy.authorization
-        return await self._ways[proxy].handle_async_request(request)
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        for way in self._ways.values():
-            await way.aclose()
+        return self._transport or _Transport(self.proxies, self.authorities.context(ca_file), limits)
 
 
 class _Transport(AiohttpTransport):
-    """aiohttp without cookies: accounts share this client, and one's cookie must not go with another."""
+    """Sends each request directly or through the proxy that its address has.
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(trust_env=False, **settings)
+    Without cookies: accounts share this client, and one's cookie must not go with another. What aiohttp
+    raises and reads is passed on as it is: `errors` knows both libraries, and a body need not be copied.
+    """
+
+    def __init__(self, proxies: Proxies, trusted: ssl.SSLContext, limits: httpx.Limits) -> None:
+        super().__init__(verify=trusted, trust_env=False, limits=limits)
+        self._proxies = proxies
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await super().handle_async_request(request)
-        if isinstance(response.stream, AiohttpResponseStream):
-            response.stream.CHUNK_SIZE = _CHUNK_BYTES
-        return response
+        if not isinstance(self.client, ClientSession):
+            self.client = self.get_client()
+        proxy = self._proxies.of(request.url)
+        login = {_AUTHORIZATION: proxy.authorization} if proxy and proxy.authorization else {}
+        if login and request.url.scheme == "http":
+            request.headers.update(login)  # aiohttp sends the proxy's own headers to open a tunnel only
+        response = await self.client.request(
+            request.method,
+            str(request.url),
+            headers=request.headers,
+            data=request.content or None,
+            allow_redirects=False,
+            proxy=proxy.url if proxy else None,
+            proxy_headers=login,
+        )
+        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response))
 
     def get_client(self) -> ClientSession:
         connector = TCPConnector(
@@ -120,12 +109,19 @@ class _Transport(AiohttpTransport):
             keepalive_timeout=self.limits.keepalive_expiry,
             ssl=self.ssl_context,
         )
-        return ClientSession(connector=connector, cookie_jar=DummyCookieJar(), trust_env=False)
+        return ClientSession(
+            connector=connector, cookie_jar=DummyCookieJar(), timeout=ClientTimeout(), auto_decompress=False
+        )
 
 
-def _for_httpx(proxy: Proxy | None) -> httpx.Proxy | None:
-    if proxy is None:
-        return None
-    return httpx.Proxy(
-        proxy.url, headers={_AUTHORIZATION: proxy.authorization} if proxy.authorization else None
-    )
+class _Body(httpx.AsyncByteStream):
+    """The body of an answer, in the pieces that the network brings."""
+
+    def __init__(self, response: ClientResponse) -> None:
+        self._response = response
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._response.content.iter_any()
+
+    async def aclose(self) -> None:
+        self._response.release()

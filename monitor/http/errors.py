@@ -1,7 +1,7 @@
 """Why a request got no answer: the exceptions of httpx, aiohttp, ssl and the system, translated once.
 
-By cause, not by class: httpx-aiohttp maps a refused connection, a failed name look-up and a server that hangs
-up to `ConnectTimeout`, and lets some of aiohttp's own errors through.
+By cause, not by class: httpx-aiohttp calls a refused connection, a failed name look-up and a lost connection
+`ConnectTimeout`. The monitor's own client raises what aiohttp does.
 """
 
 import os

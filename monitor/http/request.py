@@ -120,9 +120,11 @@ async def read_start(response: httpx.Response, limit_bytes: int) -> bytes:
         return b""
 
 
-async def raw_chunks(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Yield the body as sent. Not `aiter_raw`: it refuses a response that a test transport made of bytes."""
+def raw_chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Return the pieces of the body as sent.
+
+    Not `aiter_raw`: it refuses a response that a test transport made of bytes.
+    """
     if not isinstance(response.stream, httpx.AsyncByteStream):
         raise TypeError("the response of an async client streams asynchronously")
-    async for chunk in response.stream:
-        yield chunk
+    return aiter(response.stream)
