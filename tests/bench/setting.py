@@ -110,7 +110,7 @@ def config_text(
             if position % 10 == 0:
                 lines.append(
                     f'[[accounts]]\nname = "account-{name}"\napi_key = "rg_live_{name}"\n'
-                    "requests_per_minute = 6000"
+                    "requests_per_minute = 1000000"
                 )
             lines.append(
                 f'[[accounts.connections]]\nname = "{name}"\nid = "{fleet.identity(position)}"\n'
