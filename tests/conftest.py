@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pytest
 from hypothesis import settings
+from sqlalchemy.dialects import sqlite
 
 from tests.servers.chromium import require_chromium
 from tests.servers.postgres import PostgresServer, run_postgres
@@ -30,6 +31,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says something of the machine alone.
 settings.register_profile("untimed", parent=settings.default, deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_instant_is_text() -> Iterator[None]:
+    """Refuse instants without the store's type: SQLite would take a text as later than all integers."""
+
+    def refuse(*_: object) -> None:
+        raise TypeError("an instant is bound as text: give it the type of the store's instants")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite.DATETIME, "bind_processor", lambda *_: refuse)
+        yield
 
 
 class StartPrometheus(Protocol):

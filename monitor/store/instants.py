@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Table, case, or_, select, update
+from sqlalchemy import Column, Table, case, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.notify.retry import FAILING_JITTER_S, LONGEST_S
 from monitor.store.journal import pulled_in
 from monitor.store.tables import (
+    UtcDateTime,
     acceptances,
     actions,
     alerts,
@@ -134,7 +135,12 @@ async def pull_in(tx: AsyncConnection, now: datetime) -> None:
         done = await tx.execute(
             update(table)
             .where(or_(*(column > at for column, at in latest.items())))
-            .values({column: case((column > at, at), else_=column) for column, at in latest.items()})
+            .values(
+                {
+                    column: case((column > at, literal(at, UtcDateTime)), else_=column)
+                    for column, at in latest.items()
+                }
+            )
         )
         moved += done.rowcount
     if moved:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     or_,
     select,
     type_coerce,
@@ -32,7 +33,16 @@ from monitor.notify.alertmanager.level import LabelMoves, LabelSet, LevelState, 
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.packing import unpack
-from monitor.store.tables import alerts, connections, episodes, from_row, posted, posters, receivers
+from monitor.store.tables import (
+    UtcDateTime,
+    alerts,
+    connections,
+    episodes,
+    from_row,
+    posted,
+    posters,
+    receivers,
+)
 
 REPEAT_ENDS = timedelta(minutes=15)
 """How long an end is posted after it was accepted: Alertmanager may restart before it notifies anyone."""
@@ -290,11 +300,13 @@ class StoredLevel:
         if row is not None and row.troubled_since and all(getattr(row, name) == said[name] for name in said):
             return
 
+        since = literal(at, UtcDateTime)
+
         async def write(tx: AsyncConnection) -> None:
             await tx.execute(
                 update(posters)
                 .where(*_at(posters, target))
-                .values(troubled_since=func.coalesce(posters.c.troubled_since, at), **said)
+                .values(troubled_since=func.coalesce(posters.c.troubled_since, since), **said)
             )
             await _note_receiver(tx, target.receiver)
 

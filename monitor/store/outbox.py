@@ -380,14 +380,15 @@ def _health(result: Sent | Failed | Dead) -> dict[str, Any]:
         }
         return fine | {"delivered_at": result.at}
     refused_in_row = receivers.c.refused_in_row + int(result.answered)
-    since, error = func.coalesce(receivers.c.troubled_since, result.at), result.error[:_ANSWER_LENGTH]
+    at, error = literal(result.at, UtcDateTime), result.error[:_ANSWER_LENGTH]
+    since = func.coalesce(receivers.c.troubled_since, at)
     match result:
         case Failed():
             # What was still under way when it turned out to be gone does not bring it back.
             refused = result.refusal.needs_fixing or receivers.c.gone_since.is_not(None)
             health: dict[str, Any] = {"troubled_since": since, "refused": refused, "error": error}
             if result.refusal is Refusal.GONE:
-                health["gone_since"] = func.coalesce(receivers.c.gone_since, result.at)
+                health["gone_since"] = func.coalesce(receivers.c.gone_since, at)
         case Dead():
             in_trouble = refused_in_row >= REFUSALS
             health = {

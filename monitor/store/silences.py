@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, case, delete, or_, select, tuple_, update
+from sqlalchemy import Row, and_, bindparam, case, delete, literal, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.rules import Silence
 from monitor.store.connections import ConnectionName
 from monitor.store.rows import SilenceRow
 from monitor.store.tables import (
+    UtcDateTime,
     connections,
     from_row,
     silenced,
@@ -72,7 +73,7 @@ async def take_begun_and_ended(
     tx: AsyncConnection, now: datetime
 ) -> tuple[list[SilenceRow], list[SilenceRow]]:
     """Return the silences that have begun and ended since they were last taken, for this process to log."""
-    ended_at = case((silences.c.until_ready.is_(True), now), else_=silences.c.until)
+    ended_at = case((silences.c.until_ready.is_(True), literal(now, UtcDateTime)), else_=silences.c.until)
     await tx.execute(update(silences).where(_over(now)).values(ended_at=ended_at))
     begun = update(silences).where(silences.c.start_logged.is_(False)).values(start_logged=True)
     ended = update(silences).where(_END_UNLOGGED).values(end_logged=True)

@@ -4,7 +4,7 @@ A connection's snapshot with its streaks is one compressed blob (`snapshots.reco
 every sync updates. What users query has rows of its own: changes, episodes, alerts, deliveries.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,30 +25,39 @@ from sqlalchemy import (
     TypeDecorator,
     literal_column,
 )
+from sqlalchemy.types import TypeEngine
 
 from monitor.store.packing import pack, unpack
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An instant, aware and in UTC; SQLite's own type drops the offset."""
+    """An instant, aware and in UTC; on SQLite, which has no type for it, the microseconds since 1970."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the type that the database has for it."""
+        return dialect.type_descriptor(BigInteger() if dialect.name == "sqlite" else self.impl_instance)
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         """Convert to UTC, refusing naive instants."""
         if value is None:
             return None
         if value.tzinfo is None:
             raise ValueError("the store takes aware instants only")
-        return value.astimezone(UTC)
+        return (value - _EPOCH) // _MICROSECOND if dialect.name == "sqlite" else value.astimezone(UTC)
 
-    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        """Restore the offset."""
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Restore the instant."""
         if value is None:
             return None
         # PostgreSQL answers in the zone of its session.
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        at: datetime = _EPOCH + value * _MICROSECOND if dialect.name == "sqlite" else value.astimezone(UTC)
+        return at
 
 
 class Json(TypeDecorator[Any]):

@@ -41,6 +41,7 @@ PRUNED: dict[str, list[tuple[str, dict[str, Any], bool]]] = {
         ("a part", {"status": "resolved", "resolved_at": OLD, "part_of": "kept"}, False),
         ("a part of what is gone", {"status": "resolved", "resolved_at": OLD, "part_of": "gone"}, True),
         ("to be told yet", {"id": "untold", "status": "resolved", "resolved_at": OLD}, False),
+        ("its end was told lately", {"id": "told", "status": "resolved", "resolved_at": OLD}, False),
     ],
     "changes": [("old", {"at": OLD}, True), ("young", {"at": YOUNG}, False)],
     "deliveries": [
@@ -159,7 +160,8 @@ async def test_only_what_is_old_and_over_is_pruned(
     """Each kind of row goes once it ended before the limit, and stays while it is needed."""
     async with database.write() as tx:
         if table is alerts:
-            await add(tx, deliveries, alert_id="untold", status="pending", finished_at=None)
+            await add(tx, deliveries, id="1", alert_id="untold", status="pending", finished_at=None)
+            await add(tx, deliveries, id="2", alert_id="told", status="delivered", finished_at=YOUNG)
         if table in (journal, rulesets):
             await add(tx, journal, id=10, identity="based", kind="base", ruleset=2, at=LIMIT)
             await add(tx, journal, id=12, identity="based lately", kind="base", at=YOUNG + (YOUNG - OLD))
