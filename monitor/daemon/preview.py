@@ -211,7 +211,11 @@ async def _standing(database: Database) -> _Standing:
         for row in await tx.execute(_MEMBERS):
             for alert_id in {row.alert_id, row.part_of} - {None}:
                 members[alert_id].add(row.id)
-        quieted = [row.scope for row in await tx.execute(_QUIETED) if not codec.unpack_track(row.track).good]
+        quieted = [
+            row.scope
+            for row in await tx.execute(_QUIETED)
+            if not codec.unpack_track(row.track, row.id, row.alert_id).good
+        ]
     return _Standing(
         names={state.identity: state.name for state in states},
         ignored={state.identity: sum(state.counts.ignored.values()) for state in states if state.counts},
@@ -237,7 +241,7 @@ _MEMBERS = (
     .join(alerts, alerts.c.id == episodes.c.alert_id)
     .where(_open)
 )
-_QUIETED = select(episodes.c.scope, episodes.c.track).where(
+_QUIETED = select(episodes).where(
     episodes.c.kind == Kind.DRIFT, episodes.c.resolution.in_([Resolution.IGNORED, Resolution.SILENCED])
 )
 

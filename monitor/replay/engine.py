@@ -223,7 +223,7 @@ class Replay:
         if entry.kind is EntryKind.APPLIED or entry.seen_until is not None:
             connection.seen_until = entry.seen_until or entry.at
         connection.ruleset = self.rulesets[entry.ruleset or 0]
-        given = self.codec.expand(entry.body, self._given)
+        given = self.codec.unpack(entry.body, self._given)
         answer = answer_of(connection.then.snapshot, given.answer) if given.answer is not None else None
         made = _advance(entry.identity, connection.then, connection.ruleset, entry.at, answer, given)
         connection.then = made.records
@@ -295,7 +295,7 @@ class Replay:
     # Failures.
 
     async def _look_at_failures(self, entry: Entry) -> None:
-        failures, look = self._failures, self.codec.expand(entry.body, self._look)
+        failures, look = self._failures, self.codec.unpack(entry.body, self._look)
         if look.records is not None:
             if failures.ruleset is None:
                 failures.records = look.records

@@ -86,7 +86,7 @@ async def save_episodes(
             "severity": episode.severity,
             "since": track.since,
             "opened_at": episode.opened_at,
-            "track": codec.pack(track),
+            "track": codec.pack_track(track),
         }
         for track in opened
     ]
@@ -239,4 +239,4 @@ def _episode(track: Track) -> Episode:
 
 def _moved_values(track: Track, codec: Codec) -> dict[str, Any]:
     episode = _episode(track)
-    return {"which": episode.id, "severity": episode.severity, "track": codec.pack(track)}
+    return {"which": episode.id, "severity": episode.severity, "track": codec.pack_track(track)}

@@ -10,6 +10,7 @@ from monitor.drift.episodes import Track
 from monitor.drift.failures import FailureRecords
 from monitor.drift.policy import Records
 from monitor.drift.snapshot import Counts, Number
+from monitor.store.packing import pack, unpack
 
 T = TypeVar("T")
 
@@ -99,14 +100,33 @@ class Codec:
         """Return what `pack_failures` was given."""
         return self.expand(blob, self._failures)
 
-    def pack(self, value: Track | Counts) -> bytes:
-        """Return a small value, uncompressed."""
-        return self._pack.encode(value)
+    def pack(self, value: msgspec.Struct) -> bytes:
+        """Return a small value, compressed with a dictionary of what most of them say."""
+        return pack(self._pack.encode(value))
 
-    def unpack_track(self, blob: bytes) -> Track:
-        """Return the track that `pack` was given."""
-        return self._track.decode(blob)
+    def unpack(self, blob: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
+        """Return what `pack` was given."""
+        return decoder.decode(unpack(blob))
+
+    def pack_track(self, track: Track) -> bytes:
+        """Return a track as the row of its episode has it: without the ids that stand beside it."""
+        return self.pack(_with_ids(track, "", ""))
+
+    def unpack_track(self, blob: bytes, episode_id: str, alert_id: str) -> Track:
+        """Return the track that `pack_track` was given, with its ids."""
+        return _with_ids(self.unpack(blob, self._track), episode_id, alert_id)
+
+    def pack_counts(self, counts: Counts) -> bytes:
+        """Return counts, uncompressed: they are read often."""
+        return self._pack.encode(counts)
 
     def unpack_counts(self, blob: bytes) -> Counts:
-        """Return the counts that `pack` was given."""
+        """Return what `pack_counts` was given."""
         return self._counts.decode(blob)
+
+
+def _with_ids(track: Track, episode_id: str, alert_id: str) -> Track:
+    if track.episode is None:
+        return track
+    episode = msgspec.structs.replace(track.episode, id=episode_id, alert_id=alert_id)
+    return msgspec.structs.replace(track, episode=episode)

@@ -189,7 +189,7 @@ class Journal:
         """
         rules = await self._know(tx, ruleset, at)
         run = {"unchanged": claim.unchanged, "seen_until": claim.succeeded_at if claim.unchanged else None}
-        body = self._codec.compress(given)
+        body = self._codec.pack(given)
         await tx.execute(_ADD, _row(named, kind, at) | run | {"ruleset": rules, "body": body})
         return Written(identity=named.identity, based_at=based_at, rules=rules)
 
@@ -236,7 +236,7 @@ class Journal:
         else:
             kind, said = EntryKind.LOOKED, _news(last, saw)
         rules = await self._know(tx, ruleset, at)
-        body = self._codec.compress(said)
+        body = self._codec.pack(said)
         row = _row(_FAILURES, kind, at) | {"seen_until": since, "ruleset": rules, "body": body}
         entry = (await tx.execute(_ADD_LOOK, row)).scalar_one()
         return replace(saw, entry=entry, based_at=last.based_at if last is not None else at, rules=rules)

@@ -125,7 +125,7 @@ class Ledger:
             self._remembered.add(identity, packed, record.records)
         state = ConnectionUpdate(
             records=packed,
-            counts=self._codec.pack(record.counts) if record.counts is not None else None,
+            counts=self._codec.pack_counts(record.counts) if record.counts is not None else None,
             settled=step.settled if step is not None else False,
             held=hold.count if hold is not None else 0,
             held_reason=hold.reason if hold is not None else None,

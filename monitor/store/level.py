@@ -213,7 +213,7 @@ class StoredLevel:
         return from_row(
             Member,
             row,
-            track=self._codec.unpack_track(row.track),
+            track=self._codec.unpack_track(row.track, row.id, row.alert_id),
             alone=head.numbers_total == 1,
             common=head.common,
             common_names=head.common_names,

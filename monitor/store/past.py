@@ -94,7 +94,7 @@ def _followed(
         if row.kind == EntryKind.ENDED:
             last, numbers = None, {}
             continue
-        said = codec.expand(row.body, _GIVEN).answer
+        said = codec.unpack(row.body, _GIVEN).answer
         if said is None:
             continue
         # Only what the answer says otherwise: the rest is carried over as it is.

@@ -61,7 +61,7 @@ async def filled(
     verdict = judge(Records(), await decode_sync(body), Guard(), now)
     done = step(Records(), Rules(), now, scope="bench", verdict=verdict)
     codec = Codec()
-    blob, counts = codec.pack_records(done.records), codec.pack(done.counts or Counts())
+    blob, counts = codec.pack_records(done.records), codec.pack_counts(done.counts or Counts())
     applied: dict[str, Any] = {"digest": xxhash.xxh3_128_hexdigest(body), "counts": counts, "outcome": "ok"}
     applied |= {"applied_at": now, "synced_at": now, "succeeded_at": now, "due_at": now + due_in}
     async with _opened(bench, store) as database:
