@@ -278,7 +278,7 @@ _still_waits = (
 _tried = _still_waits.values(attempts=deliveries.c.attempts + 1, answer=bindparam("said"))
 _failed = _tried.values(first_failed_at=func.coalesce(deliveries.c.first_failed_at, _at))
 _SETTLE: Mapping[type[Result], Any] = {
-    Sent: _tried.values(status=DELIVERED, finished_at=_at),
+    Sent: _tried.values(status=DELIVERED, finished_at=_at, body=None),
     Failed: _failed.values(due_at=bindparam("next_try_at")),
     Postponed: _still_waits.values(due_at=bindparam("next_try_at")),
     Dead: _failed.values(status=DEAD, finished_at=_at),

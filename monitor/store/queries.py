@@ -45,6 +45,7 @@ from monitor.store.tables import (
     DELIVERED,
     PENDING,
     actions,
+    alerts,
     connections,
     deliveries,
     from_row,
@@ -305,7 +306,7 @@ async def delivery_rows(
     while kinds and len(found) <= limit:
         rows = await _latest_deliveries(tx, kinds, ids, before, limit + 1)
         for row in rows:
-            body = decode_body(row.body)
+            body = decode_body(row.says)
             about = _named(connection, body.connections) and _in_state(state, body.state or "")
             if about and (since is None or row.created_at >= since):
                 told = {"kind": body.kind, "connections": body.connections, "summary": body.summary}
@@ -337,7 +338,9 @@ async def _latest_deliveries(
             asked = asked.where(deliveries.c.alert_id.in_(alert_ids))
         each.append(select(asked.order_by(deliveries.c.seq.desc()).limit(many).subquery().c.seq))
     is_gone = (receivers.c.name == deliveries.c.receiver) & (deliveries.c.status == PENDING)
-    these = select(deliveries, receivers.c.gone_since).outerjoin(receivers, is_gone)
+    says = func.coalesce(deliveries.c.body, alerts.c.body).label("says")
+    these = select(deliveries, says, receivers.c.gone_since).outerjoin(receivers, is_gone)
+    these = these.outerjoin(alerts, alerts.c.id == deliveries.c.alert_id)
     these = these.where(deliveries.c.seq.in_(union_all(*each)))
     return list(await tx.execute(these.order_by(deliveries.c.seq.desc()).limit(many)))
 

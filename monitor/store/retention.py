@@ -31,7 +31,8 @@ BATCH = 1000
 
 async def prune(tx: AsyncConnection, before: datetime) -> int:
     """Delete up to `BATCH` rows of each table that ended before an instant; return how many went."""
-    undelivered = select(deliveries.c.alert_id).where(deliveries.c.status == PENDING)
+    # A message that was delivered is shown with what its alert says.
+    has_messages = select(deliveries.c.seq).where(deliveries.c.alert_id == alerts.c.id).exists()
     # Reminders go by the last message about an alert that still fires.
     still_firing = select(alerts.c.id).where(alerts.c.status == Status.FIRING)
     whole = alerts.alias()
@@ -61,7 +62,7 @@ async def prune(tx: AsyncConnection, before: datetime) -> int:
             alerts.c.id,
             (alerts.c.status == Status.RESOLVED)
             & (alerts.c.resolved_at < before)
-            & alerts.c.id.not_in(undelivered)
+            & ~has_messages
             # A part lives as long as its widespread alert.
             & (alerts.c.part_of.is_(None) | alerts.c.part_of.not_in(select(whole.c.id))),
         ),

@@ -377,7 +377,8 @@ deliveries = Table(
     Column("alert_id", Text, nullable=False),
     Column("change", Text, nullable=False),
     Column("version", Integer, nullable=False),
-    Column("body", Packed, nullable=False),
+    # Until it is delivered; from then on it is shown with what its alert says.
+    Column("body", Packed),
     Column("status", Text, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("created_at", UtcDateTime, nullable=False),

@@ -386,7 +386,8 @@ async def test_deliveries_are_latest_first(
     database: Database, filters: dict[str, Any], found: list[str]
 ) -> None:
     """Each filter keeps what it says."""
-    await queue(database, {}, {"receiver": "chat"}, {"status": "delivered", "alert_id": "a2"})
+    delivered = {"status": "delivered", "alert_id": "a2", "body": None}
+    await queue(database, {}, {"receiver": "chat"}, delivered)
     async with database.write() as tx:
         for alert_id in ("a1", "a2"):
             await save_alert(tx, alert_id, START)

@@ -87,6 +87,19 @@ async def test_leased_message_stays_with_its_holder_until_the_lease_ends(databas
     assert await leased(outbox) == [("a1", OPENED)]
 
 
+async def test_message_is_kept_without_its_body_once_delivered(database: Database) -> None:
+    """No one reads it again; what is refused keeps its own, to be sent again."""
+    outbox = StoredOutbox(database, FakeClock())
+    await tell(database, OPENED)
+    await tell(database, OPENED, alert="a2")
+    sent, dead = (await outbox.lease_due("hook", limit=10, lease_s=LEASE_S)).deliveries
+    refused = Dead(delivery=dead, at=START, error="400 Bad Request", answered=True)
+    await outbox.settle([Sent(delivery=sent, at=START, answer="ok"), refused])
+    async with database.read() as tx:
+        found = await tx.execute(select(deliveries.c.alert_id, deliveries.c.body))
+        assert {row.alert_id: row.body for row in found} == {"a1": None, "a2": dead.body}
+
+
 async def test_message_is_for_its_receiver_alone(database: Database) -> None:
     """No receiver is handed what is for another."""
     outbox = StoredOutbox(database, FakeClock())
