@@ -31,6 +31,7 @@ from monitor.store.tables import (
     deliveries,
     episodes,
     fleet,
+    has_status,
     posted,
     receivers,
     told,
@@ -230,7 +231,7 @@ _open = episodes.c.ended_at.is_(None)
 _is_known = select(receivers.c.name)
 _HEARING = union(
     select(told.c.alert_id, told.c.receiver).where(told.c.receiver.in_(_is_known)),
-    select(deliveries.c.alert_id, deliveries.c.receiver).where(deliveries.c.status == PENDING),
+    select(deliveries.c.alert_id, deliveries.c.receiver).where(has_status(deliveries, PENDING)),
     select(func.coalesce(alerts.c.part_of, alerts.c.id), posted.c.receiver)
     .join(episodes, episodes.c.id == posted.c.episode_id)
     .join(alerts, alerts.c.id == episodes.c.alert_id)

@@ -50,7 +50,7 @@ from monitor.store.instants import pull_in
 from monitor.store.journal import Acknowledged, Entry, EntryKind, Given, Look, Ruleset
 from monitor.store.outbox import remind
 from monitor.store.requests import acknowledge
-from monitor.store.tables import DELIVERED, PENDING, TO_REMIND, alerts, deliveries, told
+from monitor.store.tables import DELIVERED, PENDING, TO_REMIND, alerts, deliveries, has_status, told
 
 _LATE = timedelta(seconds=5)
 """What time makes due is left to an entry that follows it so soon: the daemon was as late."""
@@ -499,7 +499,7 @@ _STORED = (
 # Built once: building one takes longer than running it.
 _ACCEPT = (
     update(deliveries)
-    .where(deliveries.c.status == PENDING)
+    .where(has_status(deliveries, PENDING))
     .values(status=DELIVERED, finished_at=bindparam("at"))
     .returning(deliveries.c.receiver, deliveries.c.alert_id)
 )

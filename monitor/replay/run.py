@@ -21,7 +21,7 @@ from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.inline import inline
 from monitor.store.journal import count_entries, entries, known_rules
-from monitor.store.tables import PENDING, alerts, connections, deliveries, episodes, journal, metadata, told
+from monitor.store.tables import alerts, connections, deliveries, episodes, journal, metadata, told
 
 Watch = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 """Given how many entries there are; what it gives is told how many more are done."""
@@ -112,8 +112,6 @@ def _in_memory() -> Iterator[AsyncConnection]:
     try:
         metadata.create_all(engine)
         with engine.connect() as here:
-            # Few of very many messages are pending, and never for long.
-            here.exec_driver_sql(f"CREATE INDEX pending ON deliveries (seq) WHERE status = '{PENDING}'")
             yield inline(here)
     finally:
         engine.dispose()

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.drift.alert import AlertBody, Notice, Status, decode_body, encode_body, merged
 from monitor.drift.alerts import new_id
 from monitor.notify.routing import Route, plan
-from monitor.store.tables import PENDING, deliveries, told
+from monitor.store.tables import PENDING, deliveries, has_status, told
 
 
 async def heard(tx: AsyncConnection, alert_id: str) -> frozenset[str]:
@@ -116,7 +116,7 @@ _REPLACE = (
         deliveries.c.alert_id == bindparam("which"),
         deliveries.c.receiver.in_(bindparam("whose", expanding=True)),
         deliveries.c.change == Notice.UPDATED,
-        deliveries.c.status == PENDING,
+        has_status(deliveries, PENDING),
         deliveries.c.attempts == 0,
         deliveries.c.lease_until.is_(None),
     )
@@ -136,7 +136,7 @@ _STEP_UP = (
 _HEARD = union(
     select(told.c.receiver).where(told.c.alert_id == bindparam("which")),
     select(deliveries.c.receiver).where(
-        deliveries.c.alert_id == bindparam("which"), deliveries.c.status == PENDING
+        deliveries.c.alert_id == bindparam("which"), has_status(deliveries, PENDING)
     ),
 )
 """The receivers that accepted a message about an alert, or have one pending."""

@@ -42,6 +42,7 @@ from monitor.store.tables import (
     alerts,
     deliveries,
     from_row,
+    has_status,
     posted,
     posters,
     receivers,
@@ -83,11 +84,11 @@ _other = deliveries.alias("other")
 _same_line = select(_other.c.seq).where(
     _other.c.receiver == deliveries.c.receiver, _other.c.alert_id == deliveries.c.alert_id
 )
-_waiting, _dead = (_same_line.where(_other.c.status == each) for each in (PENDING, DEAD))
+_waiting, _dead = (_same_line.where(has_status(_other, each)) for each in (PENDING, DEAD))
 _older = (
     select(func.max(_other.c.seq))
     .where(_other.c.receiver == deliveries.c.receiver, _other.c.alert_id == deliveries.c.alert_id)
-    .where(_other.c.status == PENDING, _other.c.seq < deliveries.c.seq)
+    .where(has_status(_other, PENDING), _other.c.seq < deliveries.c.seq)
     .scalar_subquery()
 )
 _told = (
@@ -111,7 +112,7 @@ _LOOK_PAST = 32
 _seqs: BindParameter[Sequence[int]] = bindparam("seqs", expanding=True)
 _up_next = (
     (deliveries.c.receiver == bindparam("receiver"))
-    & (deliveries.c.status == PENDING)
+    & has_status(deliveries, PENDING)
     & deliveries.c.behind.is_(None)
     & ~select(receivers.c.name)
     .where(receivers.c.name == bindparam("receiver"), receivers.c.gone_since.is_not(None))
@@ -269,7 +270,7 @@ async def _as_told(tx: AsyncConnection, row: Row[Any], message: Row[Any]) -> Del
 _at: BindParameter[datetime] = bindparam("at", type_=UtcDateTime())
 _still_waits = (
     update(deliveries)
-    .where(deliveries.c.id == bindparam("which"), deliveries.c.status == PENDING)
+    .where(deliveries.c.id == bindparam("which"), has_status(deliveries, PENDING))
     # One that an earlier call settled, though its commit seemed to fail, stays as it is.
     .where(deliveries.c.attempts == bindparam("tried"))
     .values(lease_until=None)
@@ -284,11 +285,11 @@ _SETTLE: Mapping[type[Result], Any] = {
     Dead: _failed.values(status=DEAD, finished_at=_at),
 }
 
-_newer_delivered = _same_line.where(_other.c.status == DELIVERED, _other.c.seq > deliveries.c.seq).exists()
+_newer_delivered = _same_line.where(has_status(_other, DELIVERED), _other.c.seq > deliveries.c.seq).exists()
 _CLOSE_SUPERSEDED = (
     update(deliveries)
     .where(deliveries.c.receiver == bindparam("of_receiver"), deliveries.c.alert_id == bindparam("of_alert"))
-    .where(deliveries.c.status == DEAD, _newer_delivered)
+    .where(has_status(deliveries, DEAD), _newer_delivered)
     .values(status=CLOSED)
 )
 
@@ -457,13 +458,13 @@ async def try_again(tx: AsyncConnection, names: Collection[str]) -> None:
     gone = receivers.c.name.in_(names), receivers.c.gone_since.is_not(None)
     back = update(receivers).where(*gone).values(gone_since=None).returning(receivers.c.name)
     if them := (await tx.execute(back)).scalars().all():
-        waiting = deliveries.c.receiver.in_(them), deliveries.c.status == PENDING
+        waiting = deliveries.c.receiver.in_(them), has_status(deliveries, PENDING)
         await tx.execute(update(deliveries).where(*waiting).values(first_failed_at=None))
 
 
 async def free_delivery_leases(tx: AsyncConnection) -> None:
     """End all leases of deliveries and posters; only for a database that this daemon has to itself."""
-    leased = update(deliveries).where(deliveries.c.status == PENDING, deliveries.c.lease_until.is_not(None))
+    leased = update(deliveries).where(has_status(deliveries, PENDING), deliveries.c.lease_until.is_not(None))
     await tx.execute(leased.values(lease_until=None, due_at=deliveries.c.created_at))
     await tx.execute(update(posters).values(lease_until=None))
 

@@ -13,7 +13,7 @@ from sqlalchemy import Integer, bindparam, cast, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.notify.routing import Route
-from monitor.store.tables import CLOSED, PENDING, deliveries, receivers
+from monitor.store.tables import CLOSED, PENDING, deliveries, has_status, receivers
 
 _LOCK = 7466953
 """Tells this lock from others on the same database."""
@@ -60,7 +60,7 @@ async def know_receivers(
     if moved:
         await tx.execute(_MOVE, [{"which": name, "route": told.get(name)} for name in moved])
     if decides:
-        gone = update(deliveries).where(deliveries.c.status == PENDING, deliveries.c.receiver.not_in(wanted))
+        gone = update(deliveries).where(has_status(deliveries, PENDING), deliveries.c.receiver.not_in(wanted))
         await tx.execute(gone.values(status=CLOSED, finished_at=now, lease_until=None))
         await tx.execute(_LET_UP)
         await tx.execute(receivers.delete().where(receivers.c.name.not_in(wanted)))
@@ -84,7 +84,7 @@ _other = deliveries.alias()
 _LET_UP = (
     update(deliveries)
     .where(deliveries.c.behind.is_not(None))
-    .where(deliveries.c.behind.not_in(select(_other.c.seq).where(_other.c.status == PENDING)))
+    .where(deliveries.c.behind.not_in(select(_other.c.seq).where(has_status(_other, PENDING))))
     .values(behind=None)
 )
 """What `leave_line` does, for all lines."""

@@ -37,6 +37,7 @@ from monitor.store.tables import (
     connections,
     deliveries,
     from_row,
+    has_status,
     posters,
     receivers,
     snapshots,
@@ -223,7 +224,7 @@ async def retry_now(tx: AsyncConnection, receiver: str, now: datetime) -> Retrie
         raise UnknownName(unknown_name("receiver", receiver, known))
     await retry(tx, None, now, receiver=receiver)
     await try_again(tx, [receiver])
-    waiting = deliveries.c.receiver == receiver, deliveries.c.status == PENDING
+    waiting = deliveries.c.receiver == receiver, has_status(deliveries, PENDING)
     rests = deliveries.c.lease_until.is_(None), deliveries.c.due_at > now
     await tx.execute(update(deliveries).where(*waiting, *rests).values(due_at=now))
     asked = update(posters).where(posters.c.receiver == receiver).values(asked_at=now)
@@ -252,7 +253,7 @@ async def _dead(
         SUPERSEDED.label("superseded"),
         select(alerts.c.id).where(*of_alert).exists().label("has_ended"),
     )
-    which = deliveries.c.status == DEAD if delivery_id is None else deliveries.c.id == delivery_id
+    which = has_status(deliveries, DEAD) if delivery_id is None else deliveries.c.id == delivery_id
     asked = select(*columns).where(which).order_by(deliveries.c.seq)
     if receiver is not None:
         asked = asked.where(deliveries.c.receiver == receiver)
@@ -267,5 +268,5 @@ async def _dead(
 
 async def _set(tx: AsyncConnection, which: Sequence[str], values: Mapping[str, Any]) -> None:
     if which:
-        still_dead = deliveries.c.id.in_(which), deliveries.c.status == DEAD
+        still_dead = deliveries.c.id.in_(which), has_status(deliveries, DEAD)
         await tx.execute(update(deliveries).where(*still_dead).values(**values))

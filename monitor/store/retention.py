@@ -16,6 +16,7 @@ from monitor.store.tables import (
     deliveries,
     episodes,
     gaps,
+    has_status,
     inventory,
     journal,
     patterns,
@@ -53,7 +54,7 @@ async def prune(tx: AsyncConnection, before: datetime) -> int:
         (
             deliveries,
             deliveries.c.seq,
-            (deliveries.c.status != PENDING)
+            ~has_status(deliveries, PENDING)
             & (deliveries.c.finished_at < before)
             & deliveries.c.alert_id.not_in(still_firing),
         ),

@@ -22,6 +22,7 @@ from monitor.store.tables import (
     episodes,
     failures,
     fleet,
+    has_status,
     metadata,
     posted,
     posters,
@@ -73,7 +74,7 @@ def _open(since: datetime) -> Mapping[Table, Select[Any]]:
         alerts: select(alerts).where(is_open),
         episodes: select(episodes).where(episodes.c.ended_at.is_(None)),
         deliveries: select(deliveries).where(
-            or_(deliveries.c.status == PENDING, deliveries.c.alert_id.in_(its))
+            or_(has_status(deliveries, PENDING), deliveries.c.alert_id.in_(its))
         ),
         told: select(told).where(told.c.alert_id.in_(its)),
     }

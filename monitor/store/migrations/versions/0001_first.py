@@ -108,19 +108,15 @@ def upgrade() -> None:
         sqlite_where=sa.text("behind IS NOT NULL"),
         postgresql_where=sa.text("behind IS NOT NULL"),
     )
-    op.create_index(
-        "deliveries_due",
-        "deliveries",
-        ["receiver", "status", "due_at", "seq"],
-        unique=False,
-        sqlite_where=sa.text("behind IS NULL"),
-        postgresql_where=sa.text("behind IS NULL"),
-    )
+    up, its = sa.text("status = 'pending' AND behind IS NULL"), ["receiver", "status", "due_at", "seq"]
+    op.create_index("deliveries_due", "deliveries", its, sqlite_where=up, postgresql_where=up)
+    for name, status in (("deliveries_line", "pending"), ("deliveries_dead", "dead")):
+        those, its = sa.text(f"status = '{status}'"), ["receiver", "status", "alert_id", "seq"]
+        op.create_index(name, "deliveries", its, sqlite_where=those, postgresql_where=those)
     last, its = sa.text("remind_from IS NOT NULL AND status != 'pending'"), ["receiver", "remind_from"]
     op.create_index("deliveries_remind", "deliveries", its, sqlite_where=last, postgresql_where=last)
     op.create_index("deliveries_listed", "deliveries", ["receiver", "status", "seq"], unique=False)
-    op.create_index("deliveries_line", "deliveries", ["receiver", "status", "alert_id", "seq"], unique=False)
-    op.create_index("deliveries_finished", "deliveries", ["status", "finished_at"], unique=False)
+    op.create_index("deliveries_finished", "deliveries", ["finished_at"], unique=False)
     op.create_table(
         "discoveries",
         sa.Column("account", sa.Text(), nullable=False),
