@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 import xxhash
-from sqlalchemy import Row, Table, bindparam, func, insert, select
+from sqlalchemy import Row, Table, bindparam, func, insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.moves import depended
+from monitor.drift.naming import Value
 from monitor.drift.snapshot import Change, ChangeKind
 from monitor.store.claims import sync_id
 from monitor.store.connections import ConnectionName
@@ -47,7 +48,7 @@ async def add_changes(
         pattern = _pattern(named, change)
         made_of = xxhash.xxh3_64_intdigest(msgspec.json.encode(list(pattern.values()))) >> 1
         met.setdefault(made_of, {"id": made_of, **pattern, "words": words_of(change), "used_at": at})
-        rows.append({"pattern": made_of, "at": at, "epoch": epoch, **_details(change)})
+        rows.append({"pattern": made_of, "at": at, "epoch": epoch, **_own(change)})
     old = at - PATTERN_WRITTEN
     new = [row | {"old": old} for made_of, row in met.items() if made_of not in known or known[made_of] < old]
     if new:
@@ -80,16 +81,16 @@ def _pattern(named: ConnectionName, change: Change) -> dict[str, Any]:
     }
 
 
-def _details(change: Change) -> dict[str, Any]:
-    """Return what is of the change alone."""
+def _own(change: Change) -> dict[str, Any]:
+    """Return what is of the change alone, as its row has it."""
     was, now = depended(change)
+    number = change.number
     return {
         "key": change.key,
-        "phone_number": change.number.phone_number,
-        "did_id": change.number.did_id,
-        "client_id": change.number.dependencies.client_id,
-        "depended_on": was,
-        "depends_on": now,
+        "phone_number": number.phone_number if number.phone_number != f"+{change.key}" else None,
+        "did_id": number.did_id,
+        "client_id": number.dependencies.client_id,
+        "moved": {name: (was[name], now[name]) for name in was},
     }
 
 
@@ -114,11 +115,14 @@ _ADD = insert(changes)
 
 WITH_PATTERN = changes.join(patterns, patterns.c.id == changes.c.pattern)
 """Changes with all that is known of them."""
-_OWN = ("id", "at", "epoch", "key", "phone_number", "did_id", "client_id", "depended_on", "depends_on")
+PHONE_NUMBER = func.coalesce(changes.c.phone_number, literal("+") + changes.c.key).label("phone_number")
+"""The phone number of a change."""
+_OWN = ("id", "at", "epoch", "key", "did_id", "client_id", "moved")
 _SHARED = ("identity", "connection", "account", "change", "state", "previous_state")
 _LISTS = ("issues", "previous_issues", "action_items")
 RECORDED = (
     *(changes.c[name] for name in _OWN),
+    PHONE_NUMBER,
     *(patterns.c[name] for name in (*_SHARED, *_LISTS)),
 )
 """The columns of which `change_row` makes a row."""
@@ -134,14 +138,23 @@ async def patterns_of(
 
 def row_of(named: ConnectionName, change: Change, *, id: int, at: datetime, epoch: int) -> ChangeRow:  # noqa: A002 - the name of the field
     """Return a change as people see it, recorded or not."""
-    found = _pattern(named, change) | _details(change) | {"id": id, "at": at}
+    found = _pattern(named, change) | _own(change) | {"id": id, "at": at}
+    found["phone_number"] = change.number.phone_number
+    found["depended_on"], found["depends_on"] = depended(change)
     found["sync_id"] = sync_id(named.identity, epoch)
     return msgspec.convert({name: found[name] for name in ChangeRow.__annotations__}, ChangeRow)
 
 
 def change_row(row: Row[Any]) -> ChangeRow:
     """Return a change as people see it."""
-    return from_row(ChangeRow, row, sync_id=sync_id(row.identity, row.epoch))
+    was, now = sides(row.moved)
+    name = sync_id(row.identity, row.epoch)
+    return from_row(ChangeRow, row, sync_id=name, depended_on=was, depends_on=now)
+
+
+def sides(moved: Mapping[str, tuple[Value, Value]]) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Return what a number depended on and what it depends on, of what a row says of both."""
+    return {name: was for name, (was, _) in moved.items()}, {name: now for name, (_, now) in moved.items()}
 
 
 MOST_CHANGES = 50_000

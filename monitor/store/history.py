@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.clock import rfc3339
 from monitor.drift.naming import moved
 from monitor.errors import Refused
-from monitor.store.changes import RECORDED, WITH_PATTERN, change_row
+from monitor.store.changes import PHONE_NUMBER, RECORDED, WITH_PATTERN, change_row, sides
 from monitor.store.claims import sync_id
 from monitor.store.inventory import escaped
 from monitor.store.naming import named
@@ -251,14 +251,13 @@ async def _counted(
     tx: AsyncConnection, instants: Sequence[datetime], like_these: Conditions
 ) -> list[Happening]:
     """Return what happened at these instants, the newest first, without the numbers."""
-    texts = (changes.c.depended_on, changes.c.depends_on)
     together = changes.c.at, changes.c.epoch, changes.c.pattern
     counted = select(
         *together,
         func.count().label("many"),
         func.max(changes.c.id).label("last"),
-        *(func.min(text).label(f"least_{text.name}") for text in texts),
-        *(func.max(text).label(f"most_{text.name}") for text in texts),
+        func.min(changes.c.moved).label("least_moved"),
+        func.max(changes.c.moved).label("most_moved"),
     )
     counted = _at(counted, instants, like_these).group_by(*together)
     found = counted.subquery()
@@ -288,7 +287,7 @@ async def _members(
     """Return the first numbers of what happened at these instants."""
     together = changes.c.at, changes.c.epoch, changes.c.pattern
     place = func.row_number().over(partition_by=together, order_by=changes.c.key)
-    ranked = select(*together, changes.c.key, changes.c.phone_number, place.label("place"))
+    ranked = select(*together, changes.c.key, PHONE_NUMBER, place.label("place"))
     rows = _at(ranked, instants, like_these).subquery()
     asked = select(rows, patterns).join(patterns, patterns.c.id == rows.c.pattern)
     members: dict[tuple[Any, ...], list[tuple[str, str]]] = {}
@@ -299,11 +298,7 @@ async def _members(
 
 def _happening(rows: Sequence[Row[Any]]) -> Happening:
     first = rows[0]
-    alike = all(
-        row.least_depended_on == row.most_depended_on == first.least_depended_on
-        and row.least_depends_on == row.most_depends_on == first.least_depends_on
-        for row in rows
-    )
+    alike = all(row.least_moved == row.most_moved == first.least_moved for row in rows)
     items = first.action_items
     return Happening(
         id=max(row.last for row in rows),
@@ -315,6 +310,6 @@ def _happening(rows: Sequence[Row[Any]]) -> Happening:
         previous_state=first.previous_state,
         many=sum(row.many for row in rows),
         members=(),
-        moved=moved(first.least_depended_on, first.least_depends_on) if alike else "",
+        moved=moved(*sides(first.least_moved)) if alike else "",
         action=(items[0]["label"] or items[0]["code"]) if items else None,
     )

@@ -217,12 +217,12 @@ changes = Table(
     # Of the sync that found it.
     Column("epoch", BigInteger, nullable=False),
     Column("key", Text, nullable=False),
-    Column("phone_number", Text, nullable=False),
+    # Only where it is not a plus and the key.
+    Column("phone_number", Text),
     Column("did_id", Json),
     Column("client_id", Json),
-    # What the number depended on and depends on now, as far as the two differ.
-    Column("depended_on", Json, nullable=False),
-    Column("depends_on", Json, nullable=False),
+    # By name, what the number depended on and depends on now, where the two differ.
+    Column("moved", Json, nullable=False),
     Index("changes_at", "at"),
     Index("changes_pattern", "pattern", "at"),
     Index("changes_key", "key", "id"),

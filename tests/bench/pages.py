@@ -17,9 +17,9 @@ _FEWEST = 10_000
 _OLDER = text(
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :times) "
     "INSERT INTO changes"
-    " (pattern, at, epoch, key, phone_number, did_id, client_id, depended_on, depends_on) "
-    "SELECT pattern, datetime(at, '-' || (i * 400) || ' days') || '.000000',"
-    " epoch, key, phone_number, did_id, client_id, depended_on, depends_on FROM changes, n"
+    " (pattern, at, epoch, key, phone_number, did_id, client_id, moved) "
+    "SELECT pattern, at - i * 400 * 86400 * 1000000,"
+    " epoch, key, phone_number, did_id, client_id, moved FROM changes, n"
 )
 
 

@@ -352,11 +352,10 @@ def _history() -> None:
         sa.Column("at", UtcDateTime(), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("phone_number", sa.Text(), nullable=False),
+        sa.Column("phone_number", sa.Text(), nullable=True),
         sa.Column("did_id", sa.Text(), nullable=True),
         sa.Column("client_id", sa.Text(), nullable=True),
-        sa.Column("depended_on", sa.Text(), nullable=False),
-        sa.Column("depends_on", sa.Text(), nullable=False),
+        sa.Column("moved", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("changes_at", "changes", ["at"], unique=False)
