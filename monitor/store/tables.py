@@ -451,6 +451,7 @@ told = Table(
     # When it first accepted one; and when it accepted the end, or needed no end.
     Column("told_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
+    sqlite_with_rowid=False,
 )
 
 posted = Table(

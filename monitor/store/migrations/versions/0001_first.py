@@ -256,6 +256,7 @@ def upgrade() -> None:
         sa.Column("told_at", UtcDateTime(), nullable=False),
         sa.Column("ended_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("alert_id", "receiver"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "watchlists",
