@@ -94,7 +94,7 @@ async def save_episodes(
     closed = [
         _moved_values(end.track, codec) | {"ended_at": end.at, "resolution": end.resolution} for end in ended
     ]
-    for statement, rows in ((insert(episodes), begun), (_MOVE_EPISODE, changed), (_END_EPISODE, closed)):
+    for statement, rows in ((_BEGIN_EPISODE, begun), (_MOVE_EPISODE, changed), (_END_EPISODE, closed)):
         if rows:
             await tx.execute(statement, rows)
 
@@ -224,6 +224,7 @@ _OPEN = insert(alerts)
 _LOCK = select(alerts).where(alerts.c.id == bindparam("which")).with_for_update()
 _MOVE = update(alerts).where(alerts.c.id == bindparam("which"))
 
+_BEGIN_EPISODE = insert(episodes)
 _BY_ID = update(episodes).where(episodes.c.id == bindparam("which"))
 _MOVE_EPISODE = _BY_ID.values({name: bindparam(name) for name in ("severity", "track")})
 _END_EPISODE = _BY_ID.values(
