@@ -9,6 +9,7 @@ import typer
 from monitor.cli.shell import FormatOption, Shell, config_of, shell_of
 from monitor.cli.terminal import Format
 from monitor.errors import StartError, StoreUnavailable
+from monitor.postgres import PostgresUrl
 from monitor.secret import Secret
 from monitor.store.copy import TableCopy, copy_rows, count_rows, finish, prepare
 from monitor.store.database import Database
@@ -51,6 +52,10 @@ def copy(
         raise typer.BadParameter("give either --to or --to-file")
     url = Secret(to, file=to_file).reveal()
     try:
+        PostgresUrl.of(url)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc), param_hint="--to" if to_file is None else "--to-file") from None
+    try:
         tables = asyncio.run(_copy(shell, url))
     except StoreUnavailable as exc:
         shell.terminal.error(f"{exc}; run the same command again to resume")
@@ -67,7 +72,7 @@ def copy(
 async def _copy(shell: Shell, url: str) -> list[TableCopy]:
     config = config_of(shell)
     async with Database(config.store.secret.reveal()) as source, Database(url) as target:
-        if not source.is_sqlite or target.is_sqlite:
+        if not source.is_sqlite:
             raise StartError("a store is copied from SQLite (store.url) to PostgreSQL (--to)")
         await source.check()
         lock = source.lock()  # also against a daemon that would write meanwhile

@@ -116,6 +116,8 @@ def test_debug_shows_where_a_bug_is() -> None:
         (["accept"], "error: Missing argument 'connection'"),
         (["store", "bogus"], "error: No such command 'bogus'.\ntry: voicelink-monitor store --help\n"),
         (["store", "copy"], "error: Invalid value: give either --to or --to-file"),
+        (["store", "copy", "--to", "bogus"], "error: Invalid value for --to: write it like"),
+        (["store", "copy", "--to", "postgresql://h:0/x"], "error: Invalid value for --to: its port is not"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
