@@ -180,11 +180,22 @@ def run(
     return code
 
 
+def _is_text(argument: str) -> bool:
+    """Return whether an argument can be stored, looked for and shown."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _invoke(group: TyperGroup, arguments: Sequence[str], shell: Shell) -> int:
     if not arguments:
         _invoke(group, ["--help"], shell)
         return USAGE
     try:
+        if not all(_is_text(argument) for argument in arguments):
+            raise typer.BadParameter("arguments are text in UTF-8")
         code = group.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=shell)
     except TyperException as exc:
         context = getattr(exc, "ctx", None)

@@ -39,7 +39,12 @@ ListFormatOption = Annotated[
 ]
 LimitOption = Annotated[
     int | None,
-    typer.Option("--limit", min=1, help=f"Maximum number of rows (default: {DEFAULT_LIMIT}, in CSV all)."),
+    typer.Option(
+        "--limit",
+        min=1,
+        max=1_000_000_000,
+        help=f"Maximum number of rows (default: {DEFAULT_LIMIT}, in CSV all).",
+    ),
 ]
 
 

@@ -111,6 +111,8 @@ def test_debug_shows_where_a_bug_is() -> None:
         (["sync", "--nope"], "error: No such option: --nope\ntry: voicelink-monitor sync --help\n"),
         (["drift", "--since", "yesterday"], "error: Invalid value for --since"),
         (["drift", "--status", "odd"], "error: Invalid value for '--status'"),
+        (["silence", "list", "--limit", "9" * 20], "error: Invalid value for '--limit'"),
+        (["ack", "\udcff"], "error: Invalid value: arguments are text in UTF-8"),
         (["deliveries", "--status", "odd"], "error: Invalid value for --status"),
         (["demo", "--duration", "soon"], "error: Invalid value for --duration"),
         (["accept"], "error: Missing argument 'connection'"),
