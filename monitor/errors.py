@@ -8,7 +8,8 @@ MonitorError
 │   │   ├── Undone         a transaction was given up for another one's sake: run it again
 │   │   ├── InDoubt        whether it was committed is not known: free what it may have leased
 │   │   └── Superseded     a newer version of this program has changed it: do nothing any more
-│   └── LeaseLost          another process has taken over this work: drop the result
+│   ├── LeaseLost          another process has taken over this work: drop the result
+│   └── Outdated           what a step was made of is not so any more: load that, and make it again
 ├── UnknownName            a user asked for something that does not exist: say so
 ├── Refused                a user asked for something that is not possible now: say why
 ├── Busy                   a user asked for what is done once at a time: say that it is, try again
@@ -139,6 +140,10 @@ class Superseded(StoreUnavailable):
 
 class LeaseLost(StoreError):  # noqa: N818 - named for what happened
     """Another process has taken over this work; the result must be dropped."""
+
+
+class Outdated(StoreError):  # noqa: N818 - named for what happened
+    """What a step was made of is not so any more; nothing of it was kept."""
 
 
 class UnknownName(MonitorError):  # noqa: N818 - named for what happened

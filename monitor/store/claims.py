@@ -27,7 +27,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.failures import Streak
-from monitor.errors import LeaseLost, Outcome
+from monitor.errors import LeaseLost, Outcome, Outdated
 from monitor.store.gaps import END_GAP
 from monitor.store.tables import UtcDateTime, connections, from_row, snapshots
 
@@ -200,11 +200,21 @@ async def flush_singly(tx: AsyncConnection, results: Sequence[SyncResult]) -> li
     return refused
 
 
-async def save(tx: AsyncConnection, claim: Claim, state: ConnectionUpdate, result: SyncResult | None) -> None:
+async def save(
+    tx: AsyncConnection,
+    claim: Claim,
+    state: ConnectionUpdate,
+    result: SyncResult | None,
+    *,
+    as_claimed: bool = False,
+) -> None:
     """Record what a sync or a step left, and give the claim back.
+
+    `as_claimed`: only if nothing has made the policy due since the claim.
 
     Raises:
         LeaseLost: The epoch moved on; nothing must be recorded.
+        Outdated: That, or something has made the policy due; nothing must be recorded.
     """
     values = _claimed(claim) | {
         "lease_until": None,
@@ -222,7 +232,9 @@ async def save(tx: AsyncConnection, claim: Claim, state: ConnectionUpdate, resul
         values |= _sync_values(result)
         if result.ends_gap:
             await tx.execute(END_GAP, _gap_values(result))
-    done = await tx.execute(_setting(frozenset(values)), values)
+    done = await tx.execute(_setting(frozenset(values), as_claimed=as_claimed), values)
+    if done.rowcount != 1 and as_claimed:
+        raise Outdated(f"{claim.identity}: its policy was made due meanwhile")
     if done.rowcount != 1:
         raise LeaseLost(f"{claim.identity}: another process has taken this connection over")
     if state.records is None:
@@ -237,19 +249,17 @@ _BY_CLAIM = update(connections).where(
     connections.c.identity == bindparam("which"), connections.c.epoch == bindparam("held_epoch")
 )
 
+_MADE_DUE = connections.c.wakes_at.is_distinct_from(bindparam("claimed_wakes_at", type_=UtcDateTime()))
 _WAKES_AT = case(
     # A reload or a command that has made the policy due since the claim still needs it to run.
-    (
-        connections.c.wakes_at.is_distinct_from(bindparam("claimed_wakes_at", type_=UtcDateTime())),
-        connections.c.wakes_at,
-    ),
+    (_MADE_DUE, connections.c.wakes_at),
     else_=bindparam("new_wakes_at", type_=UtcDateTime()),
 )
 
 
 @functools.cache
-def _setting(values: frozenset[str]) -> Update:
-    """Return the statement that sets these columns of a claimed connection."""
+def _setting(values: frozenset[str], *, as_claimed: bool = False) -> Update:
+    """Return the statement that sets these columns of a claimed connection; see `save`."""
     columns: dict[str, Any] = {name: bindparam(name) for name in values if name in connections.c}
     if "one_more" in values:
         columns["unchanged"] = connections.c.unchanged + bindparam("one_more", type_=Integer)
@@ -257,7 +267,8 @@ def _setting(values: frozenset[str]) -> Update:
         name: func.coalesce(bindparam(f"new_{name}", type_=connections.c[name].type), connections.c[name])
         for name in _APPLIED
     }
-    return _BY_CLAIM.values(columns | {name: value for name, value in new.items() if f"new_{name}" in values})
+    which = _BY_CLAIM.where(~_MADE_DUE) if as_claimed else _BY_CLAIM
+    return which.values(columns | {name: value for name, value in new.items() if f"new_{name}" in values})
 
 
 _APPLIED = ("digest", "applied_at", "succeeded_at")

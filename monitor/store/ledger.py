@@ -20,7 +20,7 @@ from monitor.store.connections import ConnectionName
 from monitor.store.database import Database
 from monitor.store.inventory import take_stock
 from monitor.store.journal import EntryKind, Given, Journal, Ruleset, Written
-from monitor.store.remembered import Remembered
+from monitor.store.remembered import Known, Remembered
 from monitor.store.silences import ANY_ACTIVE, leave, silences_of
 from monitor.store.tables import acceptances, connections, snapshots
 
@@ -29,7 +29,8 @@ from monitor.store.tables import acceptances, connections, snapshots
 class StoredState:
     """A connection's records with their counts, its silences, and what users have accepted since.
 
-    `acceptances` are the rows that a step has to delete once it has acted on them.
+    `acceptances` are the rows that a step has to delete once it has acted on them. `remembered`: the store
+    was not asked; a step made of it holds if nothing has made the policy due since the claim.
     """
 
     records: Records
@@ -38,6 +39,7 @@ class StoredState:
     accept_all: bool = False
     acceptances: tuple[int, ...] = ()
     silences: tuple[Silence, ...] = ()
+    remembered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +48,8 @@ class StepRecord:
 
     For a held answer `step` and `counts` are None: it is not applied, so the stored counts stay. `result` is
     None where no sync was made. `given` and `ruleset` are what the step was made of beside the records before
-    it. `same`: the records are those that are stored already. `waited` are silences that need not wait for a
-    number any more, each with the number's key.
+    it. `same`: the records are those that are stored already. `as_claimed`: see `save`. `waited` are silences
+    that need not wait for a number any more, each with the number's key.
     """
 
     claim: Claim
@@ -62,6 +64,7 @@ class StepRecord:
     waited: Sequence[tuple[str, str]] = ()
     spread: Spread = field(default_factory=Spread)
     same: bool = False
+    as_claimed: bool = False
     given: Given = field(default_factory=Given)
     ruleset: Ruleset = field(default_factory=Ruleset)
 
@@ -87,8 +90,14 @@ class Ledger:
     async def load(self, claim: Claim) -> StoredState:
         """Return what is stored of a connection.
 
-        An acceptance makes the policy due: where it is not, no one has accepted anything.
+        An acceptance makes the policy due: where it is not, no one has accepted anything. So does a silence,
+        where there are records: if there was none, and no one else has claimed the connection since, the
+        store need not be asked.
         """
+        known = self._remembered.get(claim.identity, claim.epoch)
+        if known is not None and not claim.policy_due:
+            return StoredState(records=known.records, counts=known.counts, remembered=True)
+        self._remembered.pop(claim.identity)
         which = {"which": claim.identity}
 
         async def read(tx: AsyncConnection) -> tuple[Any, Sequence[Any], tuple[Silence, ...]]:
@@ -98,13 +107,13 @@ class Ledger:
             return row, accepted, await silences_of(tx, claim.identity) if silenced else ()
 
         row, accepted, silences = await self._database.query(read)
-        records = Records()
-        if row is not None:
-            known = self._remembered.get(claim.identity, row.records)
-            records = known or self._codec.unpack_records(row.records)
+        records = self._codec.unpack_records(row.records) if row is not None else Records()
+        counts = self._codec.unpack_counts(row.counts) if row is not None and row.counts else None
+        if row is not None and not silences:
+            self._remembered.add(claim.identity, Known(epoch=claim.epoch, records=records, counts=counts))
         return StoredState(
             records=records,
-            counts=self._codec.unpack_counts(row.counts) if row is not None and row.counts else None,
+            counts=counts,
             accepted=frozenset(each.key for each in accepted if each.key is not None),
             accept_all=any(each.key is None for each in accepted),
             acceptances=tuple(each.id for each in accepted),
@@ -116,15 +125,15 @@ class Ledger:
 
         Raises:
             LeaseLost: Another process has taken the connection over.
+            Outdated: The state that it was made of was remembered, and may not be that of the store.
             StoreUnavailable: The database did not accept it.
         """
         step, hold = record.step, record.records.hold
         identity = record.claim.identity
-        packed = None if record.same else self._codec.pack_records(record.records)
-        if packed is not None:
-            self._remembered.add(identity, packed, record.records)
+        # Until what it becomes is in the store.
+        known = self._remembered.pop(identity)
         state = ConnectionUpdate(
-            records=packed,
+            records=None if record.same else self._codec.pack_records(record.records),
             counts=self._codec.pack_counts(record.counts) if record.counts is not None else None,
             settled=step.settled if step is not None else False,
             held=hold.count if hold is not None else 0,
@@ -139,7 +148,7 @@ class Ledger:
         async def write(tx: AsyncConnection) -> Written:
             nonlocal patterns
             based_at = await self._journal.begin(tx, record.connection, record.at)
-            await save(tx, record.claim, state, record.result)
+            await save(tx, record.claim, state, record.result, as_claimed=record.as_claimed)
             if step is not None:
                 await take_stock(tx, identity, step.came, step.went, record.at)
                 patterns = await add_changes(
@@ -165,6 +174,10 @@ class Ledger:
             )
 
         written = await self._database.transact(write)
+        if known is not None:
+            counts = record.counts if record.counts is not None else known.counts
+            known = Known(epoch=record.claim.epoch, records=record.records, counts=counts)
+            self._remembered.add(identity, known)
         self._patterns |= patterns
         self._journal.remember(written, record.at)
 

@@ -9,6 +9,7 @@ which the schedule flushes in batches.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 import xxhash
@@ -18,8 +19,8 @@ from monitor.drift.plausibility import seen_again
 from monitor.drift.policy import Judgement, Step, judge, step
 from monitor.drift.rules import Rules
 from monitor.drift.silences import done_waiting
-from monitor.drift.snapshot import Counts
-from monitor.errors import LeaseLost, Outcome, StoreUnavailable, SyncError
+from monitor.drift.snapshot import Counts, Snapshot
+from monitor.errors import LeaseLost, Outcome, Outdated, StoreUnavailable, SyncError
 from monitor.store.alerts import messages_of
 from monitor.store.claims import Claim, SyncResult
 from monitor.store.journal import Given, Ruleset
@@ -113,13 +114,29 @@ class Cycle:
                 snapshot = seen_again(applied) if applied is not None else await decode_sync(answer.body)
         except SyncError as exc:
             return self._failed(connection, claim, exc, self.clock.monotonic() - started_s)
+        heard = partial(self._heard, watchlist, connection, claim, answer.duration_s, digest, snapshot)
+        try:
+            return await heard(stored)
+        except Outdated:
+            return await heard(await self.ledger.load(claim))
+
+    async def _heard(
+        self,
+        watchlist: Watchlist,
+        connection: Connection,
+        claim: Claim,
+        duration_s: float,
+        digest: str,
+        snapshot: Snapshot,
+        stored: StoredState,
+    ) -> Done:
         # One instant for all that an answer does: made again from the journal, it must come out the same.
         now = self.clock.now()
         answered = _Answered(
             stored=stored,
             judgement=judge(stored.records, snapshot, connection.guard, now),
             at=now,
-            duration_s=answer.duration_s,
+            duration_s=duration_s,
             digest=digest,
         )
         carry_out = self._hold if answered.judgement.reason is not None else self._apply
@@ -160,6 +177,7 @@ class Cycle:
             counts=None,
             at=result.at,
             result=result,
+            as_claimed=stored.remembered,
             given=_given(stored, judgement),
             ruleset=_ruleset(watchlist, connection, _rules(connection, stored, answered.at)),
         )
@@ -247,6 +265,7 @@ class Cycle:
             waited=done_waiting(stored.silences, done.records.tracks),
             spread=watchlist.spread,
             same=done.records == stored.records,
+            as_claimed=stored.remembered,
             given=_given(stored, judgement),
             ruleset=_ruleset(watchlist, connection, rules),
         )

@@ -1,10 +1,29 @@
 """What the cycle loads of a connection, and keeps."""
 
+from dataclasses import replace
+
+import pytest
+
 from monitor.drift.policy import Records
+from monitor.drift.silences import NewSilence
+from monitor.errors import Outdated
+from monitor.store.actions import COMMAND, Actor
 from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
-from tests.fakes.stored import MINUTE, NOW, Counting, begin, claim_all, number, stepped, work
+from monitor.store.silencing import set_silence
+from tests.fakes.stored import (
+    MINUTE,
+    NOW,
+    Counting,
+    begin,
+    claim_all,
+    look_again,
+    number,
+    recorded_everywhere,
+    stepped,
+    work,
+)
 
 FLEET = [f"c{place}" for place in range(30)]
 
@@ -26,9 +45,64 @@ async def test_ledger_unpacks_nothing_that_it_stored(database: Database) -> None
     codec = Counting()
     ledger = Ledger(database, codec)
     await begin(database, *FLEET)
-    for turn in range(3):
+    for turn in range(4):
         assert (await _change(database, ledger, turn)).keys() == set(FLEET)
-    assert codec.unpacked == 0
+    assert codec.unpacked == len(FLEET)
+
+
+async def test_ledger_asks_nothing_where_no_one_else_was(database: Database) -> None:
+    """A connection that changed in its last sync costs no statement to load; made due, it does."""
+    ledger = Ledger(database, Codec())
+    await begin(database, "a")
+    await _change(database, ledger, 0)
+    kept = await _change(database, ledger, 1)
+    asked = []
+    for at in (NOW + 2 * MINUTE, NOW + 3 * MINUTE):
+        claim = (await claim_all(database, at))["a"]
+        with recorded_everywhere() as statements:
+            stored = await ledger.load(claim)
+        asked.append(len(statements) > 0)
+        assert (stored.records, stored.remembered) == (kept["a"], not asked[-1])
+        done = stepped(stored.records, claim, number("1", "NO_BOT"), at=at)
+        await ledger.keep(work(claim, done, at=at))
+        async with database.write() as tx:
+            await look_again(tx, at)
+    assert asked == [False, True]
+
+
+async def test_ledger_keeps_no_step_that_a_silence_came_before(database: Database) -> None:
+    """What was remembered did not have it; loaded anew, it is there."""
+    ledger = Ledger(database, Codec())
+    await begin(database, "a")
+    for turn in (0, 2):
+        await _change(database, ledger, turn)
+    claim = (await claim_all(database, NOW + 3 * MINUTE))["a"]
+    stored = await ledger.load(claim)
+    assert stored.remembered
+    asked = NewSilence(connection="*", for_="1h", reason="known")
+    await set_silence(database, Codec(), asked, Actor(user="ops", address=COMMAND), NOW, logged=True)
+    done = stepped(stored.records, claim, number("1", "NO_BOT"), at=NOW + 3 * MINUTE)
+    with pytest.raises(Outdated):
+        await ledger.keep(replace(work(claim, done, at=NOW + 3 * MINUTE), as_claimed=stored.remembered))
+    again = await ledger.load(claim)
+    assert (again.records, again.remembered, len(again.silences)) == (stored.records, False, 1)
+    await ledger.keep(work(claim, done, at=NOW + 3 * MINUTE))
+    woken = (await claim_all(database, NOW + 3 * MINUTE))["a"]
+    assert woken.policy_due
+    assert len((await ledger.load(woken)).silences) == 1
+
+
+async def test_ledger_loads_a_silence_of_what_had_no_records(database: Database) -> None:
+    """Nothing is made due by one that is set during a first sync; the next one heeds it all the same."""
+    ledger = Ledger(database, Codec())
+    await begin(database, "a")
+    claim = (await claim_all(database, NOW))["a"]
+    stored = await ledger.load(claim)
+    asked = NewSilence(connection="*", for_="1h", reason="known")
+    await set_silence(database, Codec(), asked, Actor(user="ops", address=COMMAND), NOW, logged=True)
+    await ledger.keep(work(claim, stepped(stored.records, claim, number("1"))))
+    again = (await claim_all(database, NOW + MINUTE))["a"]
+    assert len((await ledger.load(again)).silences) == 1
 
 
 async def test_ledger_loads_what_another_process_stored(database: Database) -> None:

@@ -1,7 +1,7 @@
 """Silences from the request to the alerts: set in the store, obeyed by every step, ended on time."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from monitor.drift.silences import NewSilence
 from monitor.errors import Invalid, Refused, UnknownName
 from monitor.store.actions import COMMAND, Actor
 from monitor.store.alert_lists import alert_bodies
+from monitor.store.ledger import StepRecord
 from monitor.store.queries import problems
 from monitor.store.quiet import quiet_notices, silence_rows
 from monitor.store.rows import SilenceRow
@@ -20,7 +21,7 @@ from monitor.store.silences import any_to_log
 from monitor.store.silencing import set_silence, stop_silence
 from monitor.store.tables import silenced
 from tests.fakes.log import FakeLog
-from tests.fakes.rig import Rig, rig
+from tests.fakes.rig import CountingLedger, Rig, rig
 
 OPS = Actor(user="ops", address=COMMAND)
 RULE: dict[str, Any] = {"for_": "2h", "reason": "known"}
@@ -280,3 +281,33 @@ async def test_what_silences_do_is_logged_once(made: Rig) -> None:
     assert ended == {ends.id: None, waits.id: None}
     assert len(log.lines) == 4
     assert {row.id: row.ended_at == ends.until for row in await rows(made, ended=True)}[ends.id]
+
+
+class Overtaken(CountingLedger):
+    """A ledger that lets somebody else act just before a step is kept."""
+
+    act: Callable[[], Awaitable[object]] | None = None
+
+    async def keep(self, record: StepRecord) -> None:
+        """Let them act, once, and keep."""
+        act, self.act = self.act, None
+        if act is not None:
+            await act()
+        await super().keep(record)
+
+
+async def test_silence_set_while_an_answer_is_judged_is_heeded(tmp_path: Path) -> None:
+    """What it is about opens no alert any more, though the step had been made before."""
+    async with rig(tmp_path) as one:
+        ledger = one.ledger = one.cycle.ledger = Overtaken(one.database, one.codec)
+        await one.configure("hook")
+        await one.run()
+        one.simulator.do("remove_routing", numbers=3)
+        await one.run()
+        kept = ledger.kept
+        new = NewSilence(connection="*", **RULE)
+        ledger.act = lambda: set_silence(one.database, one.codec, new, OPS, one.clock.now(), logged=True)
+        await one.run()
+        assert ledger.kept > kept + 1
+        assert await one.alerts() == []
+        assert await statuses(one) == ["silenced"] * 3

@@ -1,35 +1,36 @@
-"""Records that are remembered, so that what was just stored need not be unpacked."""
+"""What is remembered of connections, so that it need not be read and unpacked again."""
 
 from monitor.drift.policy import Records
 from monitor.drift.snapshot import Snapshot
-from monitor.store.remembered import MOST_NUMBERS, Remembered
+from monitor.store.remembered import MOST_NUMBERS, Known, Remembered
 from tests.fakes.stored import number
 
 
-def _records(numbers: int) -> Records:
-    return Records(snapshot=Snapshot(numbers=dict.fromkeys(map(str, range(numbers)), number("1"))))
+def _known(numbers: int, epoch: int = 1) -> Known:
+    snapshot = Snapshot(numbers=dict.fromkeys(map(str, range(numbers)), number("1")))
+    return Known(epoch=epoch, records=Records(snapshot=snapshot), counts=None)
 
 
-def test_records_are_those_of_their_blob() -> None:
-    """What another process has stored since is not what is remembered."""
-    remembered, records = Remembered(), _records(3)
-    remembered.add("a", b"one", records)
-    assert remembered.get("a", b"one") is records
-    assert remembered.get("a", b"two") is None
-    assert remembered.get("b", b"one") is None
-    remembered.add("a", b"two", records)
-    assert remembered.get("a", b"one") is None
+def test_connection_is_remembered_for_the_next_claim_only() -> None:
+    """Whoever claimed it in between may have changed it."""
+    remembered, known = Remembered(), _known(3, epoch=7)
+    remembered.add("a", known)
+    assert remembered.get("a", 8) is known
+    assert [remembered.get("a", epoch) for epoch in (1, 7, 9)] == [None, None, None]
+    assert remembered.get("b", 8) is None
+    assert remembered.pop("a") is known
+    assert remembered.get("a", 8) is None
 
 
-def test_records_remembered_are_bounded_by_their_numbers() -> None:
+def test_connections_remembered_are_bounded_by_their_numbers() -> None:
     """A fleet takes no more memory than one large connection; those that changed last are kept."""
     remembered, size = Remembered(), MOST_NUMBERS // 100
     for _ in range(2):
         for place in range(200):
-            remembered.add(str(place), b"", _records(size))
-    known = [place for place in range(200) if remembered.get(str(place), b"") is not None]
-    assert known == list(range(200 - len(known), 200))
-    assert MOST_NUMBERS / 2 < len(known) * size <= MOST_NUMBERS
-    remembered.add("large", b"", _records(MOST_NUMBERS + 1))
-    assert remembered.get("large", b"") is None
-    assert remembered.get("199", b"") is not None
+            remembered.add(str(place), _known(size))
+    kept = [place for place in range(200) if remembered.get(str(place), 2) is not None]
+    assert kept == list(range(200 - len(kept), 200))
+    assert MOST_NUMBERS / 2 < len(kept) * size <= MOST_NUMBERS
+    remembered.add("large", _known(MOST_NUMBERS + 1))
+    assert remembered.get("large", 2) is None
+    assert remembered.get("199", 2) is not None
