@@ -107,6 +107,7 @@ async def _replay(shell: Shell, new: Path | None, since: str, connection: str | 
             since=at,
             connection=connection,
             policies=ConfiguredPolicies(asked, now) if asked is not None else None,
+            kept=config.store.retention,
             watch=partial(shell.terminal.progress, "replaying"),
         )
 

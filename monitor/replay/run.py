@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -41,6 +41,7 @@ async def replay(
     since: datetime,
     connection: str | None = None,
     policies: Policies | None = None,
+    kept: timedelta | None = None,
     watch: Watch = _unwatched,
 ) -> Replayed:
     """Run the journal again since an instant, and return what it came to beside what happened.
@@ -51,6 +52,8 @@ async def replay(
         since: From when on; earlier than the journal, from its beginning.
         connection: Only connections whose name matches this glob; failures are left out that are about none.
         policies: Other rules; None: those of then.
+        kept: How long the store keeps alerts that have ended; the journal may reach further back. None: as
+            long as the journal.
         watch: Shows the progress.
 
     Raises:
@@ -65,6 +68,7 @@ async def replay(
         asked, since = since, max(since, began_at)
         ends = [await tx.scalar(select(func.max(each))) for each in (journal.c.at, connections.c.synced_at)]
         until = max(at for at in ends if at is not None)
+        since = max(since, until - kept) if kept is not None else since
         if until < since:
             raise NoHistory(f"there is no history from {rfc3339(since)} on: it ends at {rfc3339(until)}")
         total, done = await count_entries(beside, asked), 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from monitor.daemon.policies import ConfiguredPolicies
 from monitor.drift.alert import Kind
@@ -16,7 +16,7 @@ from monitor.replay.run import replay
 from monitor.store.claims import claim_due
 from monitor.store.requests import accept, acknowledge
 from monitor.store.retention import prune
-from monitor.store.tables import alerts, journal, rulesets
+from monitor.store.tables import DELIVERED, alerts, deliveries, journal, rulesets
 from tests.fakes.clock import START
 from tests.fakes.rig import Rig, rig
 
@@ -211,6 +211,26 @@ async def test_pruned_journal_is_replayed_from_its_bases(made: Rig) -> None:
     found = await played_again(made)
     assert [alert.verdict for alert in found.alerts if alert.resolved_at is not None]
     assert {alert.verdict for alert in found.alerts} == {Verdict.SAME}
+
+
+async def test_alerts_that_are_kept_no_longer_are_not_replayed(made: Rig) -> None:
+    """What happened then is not known any more, though the journal still has what led to it."""
+    await trouble(made)
+    kept = timedelta(minutes=5)
+    for _ in range(12):
+        await made.run()
+    async with made.database.write() as tx:
+        sent = update(deliveries).values(status=DELIVERED, finished_at=deliveries.c.created_at)
+        await tx.execute(sent)
+        assert await prune(tx, made.clock.now() - kept)
+    made.simulator.do("remove_routing", numbers=3)
+    for _ in range(3):
+        await made.run()
+    found = await replay(made.database, made.codec, since=EARLY, kept=kept)
+    assert verdicts(found) == [(Kind.DRIFT, Verdict.SAME)]
+    assert found.since == found.until - kept
+    assert found.messages["hook"].recorded == found.messages["hook"].replayed == 1
+    assert Verdict.NEW in {alert.verdict for alert in (await played_again(made)).alerts}
 
 
 async def test_without_history_it_says_so(tmp_path: Path) -> None:
