@@ -27,6 +27,7 @@ from monitor.errors import ConfigError, NoHistory
 from monitor.replay.report import Replayed, ReplayedAlert, Verdict
 from monitor.replay.run import replay as run_again
 from monitor.store.codec import Codec
+from monitor.store.connections import watched
 
 NO_HISTORY = 3
 _SINCE = "7d"
@@ -101,7 +102,7 @@ async def _replay(shell: Shell, new: Path | None, since: str, connection: str | 
     named = shell.config_file or (None if asked is not None else find_config_file())
     config = asked if asked is not None and named is None else config_of(shell)
     async with store_of(config) as database:
-        return await run_again(
+        replayed = await run_again(
             database,
             Codec(),
             since=at,
@@ -110,6 +111,12 @@ async def _replay(shell: Shell, new: Path | None, since: str, connection: str | 
             kept=config.store.retention,
             watch=partial(shell.terminal.progress, "replaying"),
         )
+        if connection is not None and not replayed.alerts:
+            async with database.read() as tx:
+                known = await watched(tx, Codec(), connection=connection)
+            if not known:
+                shell.terminal.note(f'no connection matches "{connection}"')
+    return replayed
 
 
 def _read(shell: Shell, file: Path) -> Config:

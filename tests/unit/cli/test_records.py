@@ -189,3 +189,13 @@ def test_commands_about_the_store_do_without_secrets(lived: Path) -> None:
     out, err = io.StringIO(), io.StringIO()
     assert run(("-c", str(lived), "sync"), out, err, build_group) == USAGE
     assert "accounts[0].api_key_file: secret file" in err.getvalue()
+
+
+def test_replay_says_which_connections_are_unknown(lived: Path) -> None:
+    """Instead of no alerts alone, which looks as if nothing had paged."""
+    out, err = io.StringIO(), io.StringIO()
+    asked = ("replay", "--since", NOON, "--connection")
+    assert run(("-c", str(lived), *asked, "nosuch"), out, err, build_group) == 0
+    assert err.getvalue() == 'no connection matches "nosuch"\n'
+    assert run(("-c", str(lived), *asked, "name *"), out, err, build_group) == 0
+    assert err.getvalue() == 'no connection matches "nosuch"\n'
