@@ -30,7 +30,7 @@ async def site_filled(site: Site) -> AsyncIterator[Site]:
     """Return a web side whose store has more rows than are read at once, with its client at the API."""
     await fill(site, names=2, each=EACH)
     async with site.database.write() as tx:
-        await tx.execute(update(connections).values(counts=CODEC.pack(Counts(states={"READY": EACH}))))
+        await tx.execute(update(connections).values(counts=CODEC.pack_counts(Counts(states={"READY": EACH}))))
     async with site.serve():
         site.client.base_url = site.client.base_url.join("/api/v1/")
         yield site

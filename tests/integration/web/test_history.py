@@ -16,7 +16,7 @@ from tests.fakes.clock import START
 from tests.integration.web.site import CODEC, Site
 
 SYNCED = {
-    "counts": CODEC.pack(Counts(states={"READY": 9, "NO_BOT": 1}, drifting={"NO_BOT": 1})),
+    "counts": CODEC.pack_counts(Counts(states={"READY": 9, "NO_BOT": 1}, drifting={"NO_BOT": 1})),
     "outcome": "ok",
     "answers": 1,
     "synced_at": START,
