@@ -21,6 +21,7 @@ from monitor.store.codec import Codec
 from monitor.store.database import Database
 from monitor.store.inline import inline
 from monitor.store.journal import count_entries, entries, known_rules
+from monitor.store.statements import Statements
 from monitor.store.tables import alerts, connections, deliveries, episodes, journal, metadata, told
 
 Watch = Callable[[int], AbstractContextManager[Callable[[int], object]]]
@@ -116,7 +117,7 @@ def _in_memory() -> Iterator[AsyncConnection]:
     try:
         metadata.create_all(engine)
         with engine.connect() as here:
-            yield inline(here)
+            yield inline(here, Statements())
     finally:
         engine.dispose()
 

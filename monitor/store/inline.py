@@ -13,6 +13,8 @@ from typing import Any, Generic, TypeVar, cast
 from sqlalchemy import Connection, CursorResult, Dialect, Engine, Executable, Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.store.statements import Statements
+
 T = TypeVar("T")
 
 BEGIN = {True: "BEGIN IMMEDIATE", False: "BEGIN"}
@@ -29,9 +31,10 @@ class Courier:
 
     def __init__(self, engine: Engine, *, writes: bool) -> None:
         self._engine = engine
-        self._connected = engine.begin if writes else engine.connect
-        self._begin = BEGIN[writes]
+        self._connection: Connection | None = None
+        self._writes = writes
         self._thread = _thread()
+        self._statements = Statements()
 
     async def carry(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Return what work returns, done in a transaction of its own; it waits for nothing but the database.
@@ -44,21 +47,35 @@ class Courier:
 
     def _carry_out(self, trip: "_Trip[T]") -> T:
         async def call(connection: Connection) -> T:
-            return await trip.work(inline(connection))
+            return await trip.work(inline(connection, self._statements))
 
-        with self._connected() as connection:
-            # Not by an event: an engine that has any looks for some around every statement.
-            cast("Any", connection.connection.driver_connection).execute(self._begin)
-            done = at_once(call(connection))
-            if trip.result is not None and trip.result.cancelled():
-                raise asyncio.CancelledError
+        connection, self._connection = self._connection or self._engine.connect(), None
+        try:
+            with connection.begin() as transaction:
+                # Not by an event: an engine that has any looks for some around every statement.
+                cast("Any", connection.connection.driver_connection).execute(BEGIN[self._writes])
+                done = at_once(call(connection))
+                if trip.result is not None and trip.result.cancelled():
+                    raise asyncio.CancelledError
+                if not self._writes:
+                    transaction.rollback()
+            self._connection = connection
             return done
+        finally:
+            if self._connection is None:
+                connection.close()  # and roll back what could not be committed
 
     async def close(self) -> None:
         """Close the connection once nothing uses it any more; what is carried next opens another one."""
         thread, self._thread = self._thread, _thread()
-        await asyncio.get_running_loop().run_in_executor(thread, self._engine.dispose)
+        await asyncio.get_running_loop().run_in_executor(thread, self._hang_up)
         thread.shutdown(wait=False)
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._engine.dispose()
 
 
 @dataclass(eq=False)
@@ -88,26 +105,28 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("the work of a transaction must wait for nothing but the database")
 
 
-def inline(connection: Connection) -> AsyncConnection:
+def inline(connection: Connection, statements: Statements) -> AsyncConnection:
     """Return a connection that does what this one does, without anything to wait for."""
-    return cast("AsyncConnection", _Inline(connection))
+    return cast("AsyncConnection", _Inline(connection, statements))
 
 
 class _Inline:
     """What is used of an `AsyncConnection`, without anything to wait for."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, statements: Statements) -> None:
         self._connection = connection
+        self._statements = statements
 
     @property
     def dialect(self) -> Dialect:
         return self._connection.dialect
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
-        return self._connection.execute(statement, parameters)
+        done: CursorResult[Any] = self._statements.execute(self._connection, statement, parameters)
+        return done
 
     async def scalar(self, statement: Executable, parameters: Any = None) -> Any:
-        return self._connection.scalar(statement, parameters)
+        return (await self.execute(statement, parameters)).scalar()
 
     @asynccontextmanager
     async def stream(self, statement: Executable) -> AsyncIterator[AsyncIterator[Row[Any]]]:

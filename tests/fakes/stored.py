@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, event, select, update
+from sqlalchemy import event, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Notice
@@ -26,6 +26,7 @@ from monitor.store.ledger import Ledger, StepRecord
 from monitor.store.receivers import know_receivers
 from monitor.store.replicas import Replica
 from monitor.store.tables import alerts, connections, deliveries, episodes
+from tests.fakes.driver import executions
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -208,10 +209,5 @@ def recorded(tx: AsyncConnection) -> Iterator[list[tuple[str, Any]]]:
 def recorded_everywhere() -> Iterator[list[str]]:
     """Give the statements of all databases that are run meanwhile."""
     statements: list[str] = []
-
-    def record(*call: Any) -> None:
-        statements.append(call[2])
-
-    event.listen(Engine, "before_cursor_execute", record)
-    yield statements
-    event.remove(Engine, "before_cursor_execute", record)
+    with executions(lambda _, statement: statements.append(statement)):
+        yield statements

@@ -15,15 +15,15 @@ from typing import Any
 
 import aiosqlite
 import aiosqlite.core
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Dialect, Engine, event
 from sqlalchemy.exc import OperationalError
+
+from tests.fakes.driver import executions
 
 _WRITES = ("INSERT", "UPDATE", "DELETE", "CREATE", "COMMIT")
 
 _AT_ONCE = frozenset({"cursor", "close", "fetchone", "fetchall", "fetchmany"})
 """Calls that leave nothing behind, so that a death before or after them is the same."""
-
-_EXECUTIONS = ("do_execute", "do_executemany", "do_execute_no_params")
 
 Watch = Callable[[str], None]
 
@@ -52,9 +52,9 @@ class Disk:
         if isinstance(connection, sqlite3.Connection):
             self.opened(connection)
 
-    def executing(self, _cursor: Any, statement: str, *more: Any) -> None:
+    def executing(self, dialect: Dialect, statement: str) -> None:
         """Hear of a statement; what goes through the driver's queue is told there."""
-        if more[-1].dialect.driver == "pysqlite":
+        if dialect.driver == "pysqlite":
             self.told(statement)
 
     def committing(self, connection: Connection) -> None:
@@ -139,16 +139,18 @@ class _Calls:
 def one_thread(disk: Disk) -> Iterator[None]:
     """Have the driver work in the event loop, on this disk."""
     # A transaction that goes to a thread as a whole is carried out by the loop anyway.
-    listeners: list[tuple[str, Callable[..., None]]]
-    listeners = [("connect", disk.connected), ("commit", disk.committing)]
-    listeners += [(name, disk.executing) for name in _EXECUTIONS]
+    listeners: list[tuple[str, Callable[..., None]]] = [
+        ("connect", disk.connected),
+        ("commit", disk.committing),
+    ]
     core: Any = aiosqlite.core
     before = core.Thread, core.SimpleQueue
     core.Thread, core.SimpleQueue = _NoThread, type("Calls", (_Calls,), {"disk": disk})
     try:
         for name, listener in listeners:
             event.listen(Engine, name, listener)
-        yield
+        with executions(disk.executing):
+            yield
     finally:
         core.Thread, core.SimpleQueue = before
         for name, listener in listeners:

@@ -1,6 +1,7 @@
 """On SQLite, a transaction is carried out in a thread, whole, and ends as any other does."""
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
@@ -8,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Engine, event, func, insert, select
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.errors import StoreUnavailable
@@ -103,6 +104,22 @@ async def test_failed_transaction_leaves_nothing(database: Database) -> None:
         await database.transact(work)
     await database.transact(add)
     assert await kept(database) == 1
+
+
+async def test_commit_that_fails_leaves_nothing(database: Database) -> None:
+    """Not to be kept by the next one, which finds the connection free."""
+
+    def refuse(_: Connection) -> None:
+        raise OperationalError("COMMIT", None, sqlite3.OperationalError("disk I/O error"))
+
+    await database.transact(add)
+    event.listen(Engine, "commit", refuse)
+    with pytest.raises(StoreUnavailable, match="disk I/O"):
+        await database.transact(add)
+    event.remove(Engine, "commit", refuse)
+    assert await kept(database) == 1
+    await database.transact(add)
+    assert await kept(database) == 2
 
 
 async def test_refused_statement_is_told_as_ever(database: Database) -> None:
