@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import Connection, Engine, event, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Notice
@@ -248,3 +249,28 @@ async def test_delivery_takes_few_statements(database: Database) -> None:
     assert len(ended) == 1
     assert idle == Leased([], None)
     assert len(said) <= 7
+
+
+async def test_alert_and_its_delivery_build_no_statement(tmp_path: Path) -> None:
+    """From the second time on, all of them are ready for the driver; SQLAlchemy hears of none."""
+    built: list[str] = []
+
+    def note(connection: Connection, _: object, statement: str, *__: object) -> None:
+        if connection.dialect.driver == "pysqlite":
+            built.append(statement)
+
+    async with Database(f"sqlite:///{tmp_path}/store.db") as database:
+        await database.migrate()
+        await begin(database, "a")
+        story, outbox = Story(database), StoredOutbox(database, FakeClock(NOW + timedelta(hours=1)))
+        event.listen(Engine, "before_cursor_execute", note)
+        for issues in [["NO_BOT"], []] * 3:
+            if len(await story.sent()) == 4:
+                built.clear()
+            await story.sync(number("1", *issues), number("2"))
+            leased = await outbox.lease_due("hook", limit=8, lease_s=30, ahead_s=5)
+            ended = [Sent(delivery=each, at=NOW, answer="ok") for each in leased.deliveries]
+            await outbox.lease_due("hook", limit=8, lease_s=30, ahead_s=5, ended=ended)
+        event.remove(Engine, "before_cursor_execute", note)
+        assert len(await story.sent()) == 6
+    assert built == []
