@@ -115,6 +115,7 @@ class Cycle:
         except SyncError as exc:
             return self._failed(connection, claim, exc, self.clock.monotonic() - started_s)
         heard = partial(self._heard, watchlist, connection, claim, answer.duration_s, digest, snapshot)
+        del answer  # hundreds of them may be waiting for the store
         try:
             return await heard(stored)
         except Outdated:

@@ -1,5 +1,6 @@
 """Syncs, policy and failures from the answer to the store, and what a reload does to them."""
 
+import gc
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -11,9 +12,11 @@ from sqlalchemy import select
 from monitor.simulator import SimulatedConnection
 from monitor.store.claims import flush
 from monitor.store.failures import failing
+from monitor.store.ledger import StepRecord
 from monitor.store.requests import accept
 from monitor.store.tables import acceptances
-from tests.fakes.rig import Rig, rig
+from monitor.voicelink.client import SyncAnswer
+from tests.fakes.rig import CountingLedger, Rig, rig
 from tests.fakes.stored import claim_all, fresh, look_again
 
 
@@ -49,6 +52,26 @@ async def test_same_content_in_another_order_is_not_written(made: Rig) -> None:
     (done,) = await made.run()
     assert done.result is not None
     assert made.ledger.kept == kept
+
+
+class Watching(CountingLedger):
+    """A ledger that counts the answers that are still held when a step is to be kept."""
+
+    answers = 0
+
+    async def keep(self, record: StepRecord) -> None:
+        """Count, and keep."""
+        self.answers += sum(isinstance(each, SyncAnswer) for each in gc.get_objects())
+        await super().keep(record)
+
+
+async def test_answer_is_not_held_while_the_store_is_waited_for(tmp_path: Path) -> None:
+    """Where hundreds of syncs wait for the one writer, their bodies of megabytes do not."""
+    async with rig(tmp_path) as one:
+        ledger = one.ledger = one.cycle.ledger = Watching(one.database, one.codec)
+        await one.configure()
+        await one.run()
+        assert (ledger.kept, ledger.answers) == (1, 0)
 
 
 async def test_drift_is_confirmed_told_and_ended_by_the_timer_while_the_api_is_down(made: Rig) -> None:
