@@ -1,5 +1,6 @@
 """Metrics and log lines of what was committed."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
@@ -176,6 +177,8 @@ class Announcer:
         self, names: ConnectionName, result: SyncResult, changes: int, counts: Counts | None
     ) -> None:
         """Log a sync; at debug level when it found nothing new."""
+        if not changes and not self._log.is_enabled_for(logging.DEBUG):
+            return
         write = self._log.info if changes else self._log.debug
         write(
             "sync.completed",
