@@ -221,7 +221,10 @@ _FIRING_BY_KIND = (
 
 # Built once: building one takes longer than running it.
 _OPEN = insert(alerts)
-_LOCK = select(alerts).where(alerts.c.id == bindparam("which")).with_for_update()
+_KNOWN = ("severity", "account", "kind", "state", "part_of", "record", *NOBODY)
+_LOCK = (
+    select(*(alerts.c[name] for name in _KNOWN)).where(alerts.c.id == bindparam("which")).with_for_update()
+)
 _MOVE = update(alerts).where(alerts.c.id == bindparam("which"))
 
 _BEGIN_EPISODE = insert(episodes)
