@@ -152,9 +152,7 @@ def _show(terminal: Terminal, replayed: Replayed) -> None:
 
 
 def _row(alert: ReplayedAlert) -> tuple[object, ...]:
-    shift = None
-    if alert.verdict in (Verdict.EARLIER, Verdict.LATER) and alert.shift_s is not None:
-        shift = duration(timedelta(seconds=abs(alert.shift_s)))
+    shift = alert.apart if alert.verdict in (Verdict.EARLIER, Verdict.LATER) else None
     ended = "firing"
     if alert.resolved_at is not None:
         ended = f"{instant(alert.resolved_at)}, {alert.resolution}"

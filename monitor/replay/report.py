@@ -9,8 +9,11 @@ from statistics import median
 import msgspec
 
 from monitor.drift.alert import Kind
+from monitor.drift.text import duration
+from monitor.units import format_duration
 
-_SAME_S = 1.0
+_SAME_S = 0.05
+"""Less than two syncs are ever apart: by the same rules an alert opens at the same one."""
 _TOGETHER = timedelta(hours=1)
 """Alerts of one cause are taken for one another if they open no further apart, or fire at one time."""
 
@@ -71,6 +74,12 @@ class ReplayedAlert(msgspec.Struct, frozen=True, kw_only=True):
     numbers_max: int
     verdict: Verdict
     shift_s: float | None
+
+    @property
+    def apart(self) -> str:
+        """How far the two are apart, for people."""
+        shift = timedelta(milliseconds=round(abs(self.shift_s or 0) * 1000))
+        return duration(shift) if shift >= timedelta(seconds=1) else format_duration(shift)
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):

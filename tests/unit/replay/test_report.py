@@ -32,7 +32,8 @@ def raised(name: str, at_s: float = 0, *, lasts_s: float | None = 600, state: st
     ("now", "verdict", "shift_s"),
     [
         pytest.param(raised("a"), Verdict.SAME, 0, id="itself"),
-        pytest.param(raised("b", 0.4), Verdict.SAME, 0.4, id="a moment later"),
+        pytest.param(raised("b", 0.04), Verdict.SAME, 0.04, id="a moment later"),
+        pytest.param(raised("b", 0.1), Verdict.LATER, 0.1, id="at the soonest recheck"),
         pytest.param(raised("b", 60), Verdict.LATER, 60, id="later"),
         pytest.param(raised("b", -60), Verdict.EARLIER, -60, id="earlier"),
         pytest.param(raised("b", -7200, lasts_s=None), Verdict.EARLIER, -7200, id="it still fired then"),
@@ -43,6 +44,7 @@ def test_alert_with_the_same_cause_is_its_counterpart(now: Raised, verdict: Verd
     (found,) = compare([raised("a")], [now])
     assert found.verdict is verdict
     assert found.shift_s == pytest.approx(shift_s)
+    assert found.apart == {0.04: "40ms", 0.1: "100ms", 60: "1m", 7200: "2h"}.get(abs(shift_s), "0s")
     assert found.opened_at == now.opened_at
 
 
