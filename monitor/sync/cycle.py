@@ -7,6 +7,7 @@ which the schedule flushes in batches.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -94,32 +95,37 @@ class Cycle:
             return Done(lost=True, due_at=connection.next_due_at(self.clock.now(), recheck=True))
 
     async def _sync(self, watchlist: Watchlist, connection: Connection, claim: Claim) -> Done:
-        started_s = self.clock.monotonic()
-        try:
-            answer = await watchlist.client.sync(
-                key=connection.key.reveal(), connection_id=connection.connection_id, budget=connection.budget
-            )
-            digest = xxhash.xxh3_128_hexdigest(answer.sent)
-            if digest == claim.digest and _quiet(claim):
-                now = self.clock.now()
-                return self._unchanged(
-                    connection,
-                    self._result(connection, claim, Outcome.OK, now, answer.duration_s, digest=digest),
+        # What is kept makes room for the next request: the store may be slower than the provider.
+        with ExitStack() as until:
+            started_s = self.clock.monotonic()
+            try:
+                answer = await watchlist.client.sync(
+                    key=connection.key.reveal(),
+                    connection_id=connection.connection_id,
+                    budget=connection.budget,
+                    until=until,
                 )
-            # Decoded before anything else is fetched, while the body is in the processor's cache.
-            snapshot = await decode_sync(answer.body) if digest != claim.digest else None
-            stored = await self.ledger.load(claim)
-            if snapshot is None:
-                applied = stored.records.snapshot
-                snapshot = seen_again(applied) if applied is not None else await decode_sync(answer.body)
-        except SyncError as exc:
-            return self._failed(connection, claim, exc, self.clock.monotonic() - started_s)
-        heard = partial(self._heard, watchlist, connection, claim, answer.duration_s, digest, snapshot)
-        del answer  # hundreds of them may be waiting for the store
-        try:
-            return await heard(stored)
-        except Outdated:
-            return await heard(await self.ledger.load(claim))
+                digest = xxhash.xxh3_128_hexdigest(answer.sent)
+                if digest == claim.digest and _quiet(claim):
+                    now = self.clock.now()
+                    return self._unchanged(
+                        connection,
+                        self._result(connection, claim, Outcome.OK, now, answer.duration_s, digest=digest),
+                    )
+                # Decoded before anything else is fetched, while the body is in the processor's cache.
+                snapshot = await decode_sync(answer.body) if digest != claim.digest else None
+                stored = await self.ledger.load(claim)
+                if snapshot is None:
+                    applied = stored.records.snapshot
+                    snapshot = seen_again(applied) if applied is not None else await decode_sync(answer.body)
+            except SyncError as exc:
+                return self._failed(connection, claim, exc, self.clock.monotonic() - started_s)
+            heard = partial(self._heard, watchlist, connection, claim, answer.duration_s, digest, snapshot)
+            del answer  # of megabytes, and dozens may be waiting for the store
+            try:
+                return await heard(stored)
+            except Outdated:
+                return await heard(await self.ledger.load(claim))
 
     async def _heard(
         self,

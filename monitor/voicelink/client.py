@@ -11,6 +11,7 @@ One request, top to bottom:
 
 import asyncio
 import random
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import httpx
@@ -68,7 +69,8 @@ class VoiceLinkClient:
         clock: Measures requests, sleeps between tries.
         redactor: Hides secrets in answers.
         rng: The jitter of those sleeps.
-        max_concurrent: Requests in flight at the most; those that wait for a budget do not count.
+        max_concurrent: Requests in flight, and answers in use, at the most: each takes memory. Those that
+            wait for a budget do not count.
     """
 
     def __init__(
@@ -99,21 +101,31 @@ class VoiceLinkClient:
         self._clock = clock
         self._rng = rng
         self._slots = asyncio.Semaphore(max_concurrent)
+        self._max_concurrent = max_concurrent
+        self._begun = 0
 
-    async def sync(self, *, key: str, connection_id: str | None, budget: AccountBudget) -> SyncAnswer:
+    @property
+    def queued(self) -> int:
+        """How many requests wait for nothing but a slot."""
+        return max(self._begun - self._max_concurrent, 0)
+
+    async def sync(
+        self, *, key: str, connection_id: str | None, budget: AccountBudget, until: ExitStack | None = None
+    ) -> SyncAnswer:
         """Return the provider's answer about one connection.
 
         Args:
             key: The API key.
             connection_id: None for a key with one active connection.
             budget: Of the key's account.
+            until: Left when the answer has been used: until then it takes the place of another request.
 
         Raises:
             SyncError: With the outcome of the last try.
             OutOfResources: This process could not ask.
             StoreUnavailable: The budget is shared, and gave no slot.
         """
-        return await self._ask(self._sync_request(key, connection_id), key, budget)
+        return await self._ask(self._sync_request(key, connection_id), key, budget, until)
 
     async def list_connections(self, *, key: str, budget: AccountBudget) -> list[RemoteConnection]:
         """Return the VoiceLink connections of a key, inactive ones included.
@@ -153,14 +165,20 @@ class VoiceLinkClient:
         request.read()
         return request
 
-    async def _ask(self, request: httpx.Request, key: str, budget: AccountBudget) -> SyncAnswer:
+    async def _ask(
+        self, request: httpx.Request, key: str, budget: AccountBudget, until: ExitStack | None = None
+    ) -> SyncAnswer:
         """Return the answer of the first try that gets one; every try takes its slot of the budget."""
         retries = 0
         while True:
             await budget.acquire()
             try:
-                async with self._slots:
-                    return await self._try(request, key)
+                with ExitStack() as slot:
+                    await self._take(slot)
+                    answer = await self._try(request, key)
+                    if until is not None:
+                        until.push(slot.pop_all())
+                    return answer
             except SyncError as exc:
                 if exc.outcome is Outcome.RATE_LIMITED:
                     await budget.pause(exc.retry_after_s)
@@ -170,6 +188,16 @@ class VoiceLinkClient:
             backoff_s = _BACKOFF_S * _BACKOFF_FACTOR**retries * self._rng.uniform(0.5, 1.5)
             await self._clock.sleep(max(backoff_s, asked_s))
             retries += 1
+
+    async def _take(self, slot: ExitStack) -> None:
+        """Wait for one of the slots, which is given back when the stack is left."""
+        self._begun += 1
+        slot.callback(self._ended)
+        await self._slots.acquire()
+        slot.callback(self._slots.release)
+
+    def _ended(self) -> None:
+        self._begun -= 1
 
     async def _try(self, request: httpx.Request, key: str) -> SyncAnswer:
         """Make one request, within its deadline; every failure becomes a `SyncError`."""

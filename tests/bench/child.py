@@ -103,11 +103,13 @@ async def answer_commands(handlers: Mapping[str, Handler]) -> None:
 
 
 def _usage() -> dict[str, float | int]:
+    status = Path("/proc/self/status").read_text()
     return {
         "cpu_s": time.process_time(),
         "at_s": time.monotonic(),
         "rss_bytes": int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES,
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        # Not that of `getrusage`, which goes on from the process that started this one.
+        "peak_rss_bytes": int(status.partition("VmHWM:")[2].split()[0]) * 1024,
     }
 
 

@@ -395,8 +395,9 @@ class Recorder(httpx.AsyncBaseTransport):
         return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
 
-def _recorded(recorder: Recorder, clock: QuickClock) -> VoiceLinkClient:
+def _recorded(recorder: Recorder, clock: QuickClock, max_concurrent: int = 32) -> VoiceLinkClient:
     return VoiceLinkClient(
+        max_concurrent=max_concurrent,
         transport=recorder,
         base_url="https://api.test/api/v2/",
         timeout_s=5,
@@ -410,7 +411,7 @@ def _recorded(recorder: Recorder, clock: QuickClock) -> VoiceLinkClient:
 async def test_no_public_method_can_form_another_request() -> None:
     """Read-only is structural: all public methods together send two requests."""
     public = {name for name in dir(VoiceLinkClient) if not name.startswith("_")}
-    assert public == {"sync", "list_connections"}
+    assert public == {"sync", "list_connections", "queued"}
     listed = {"success": True, "data": [{"id": "c-1", "name": "Sales", "status": "ACTIVE"}]}
     recorder = Recorder(httpx.Response(200, json=listed))
     client = _recorded(recorder, QuickClock())
@@ -438,6 +439,28 @@ async def test_transient_failure_is_tried_again_out_of_the_same_budget() -> None
     assert len(recorder.requests) == 3
     assert len(waits) == 2
     assert 5.9 < sum(clock.slept) < 6.1  # two slots of 3 s hold both back-offs
+
+
+async def test_only_so_many_answers_are_in_use_at_once() -> None:
+    """One that waits for the store takes memory: until it has been used, the next is not asked for."""
+    recorder = Recorder(httpx.Response(200, content=BODY))
+    client = _recorded(recorder, QuickClock(), max_concurrent=2)
+    used = [asyncio.Event() for _ in range(5)]
+
+    async def use(until_used: asyncio.Event) -> None:
+        with contextlib.ExitStack() as until:
+            await client.sync(key=KEY, connection_id=None, budget=_budget(), until=until)
+            await until_used.wait()
+
+    async with asyncio.TaskGroup() as group:
+        for each in used:
+            group.create_task(use(each))
+        for many, each in enumerate(used):
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert (len(recorder.requests), client.queued) == (min(many + 2, 5), max(3 - many, 0))
+            each.set()
+    assert client.queued == 0
 
 
 @pytest.mark.parametrize(

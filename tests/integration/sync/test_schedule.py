@@ -89,6 +89,17 @@ class FakeCycle:
             self.running.remove(claim.identity)
 
 
+class BusyClient(VoiceLinkClient):
+    """A client with as many queued requests as told."""
+
+    waiting = 0
+
+    @property
+    def queued(self) -> int:
+        """How many there are."""
+        return self.waiting
+
+
 class House:
     """A schedule on a real store, ticked by hand."""
 
@@ -99,7 +110,7 @@ class House:
         self.cycle = FakeCycle(self.clock)
         metrics = Metrics(version="1")
         announcer = announcer_on(self.log, metrics)
-        client = VoiceLinkClient(
+        self.client = BusyClient(
             transport=httpx.AsyncBaseTransport(),
             base_url="http://x",
             timeout_s=1,
@@ -110,7 +121,7 @@ class House:
         )
         watchlist = Watchlist(
             connections={},
-            client=client,
+            client=self.client,
             failure_rules=FailureRules(),
             wording=Wording(),
             routes=(),
@@ -186,6 +197,17 @@ async def test_one_transaction_claims_a_second_and_each_begins_on_time(house: Ho
     assert [begun[at] for at in (4, 6, 8, 18, 21)] == [[], ["c"], ["c", "d"], ["c", "d"], ["c", "d", "e"]]
     assert house.database.writes == written
     assert await house.tick() == ["f"]
+
+
+async def test_what_cannot_be_done_yet_is_left_to_other_replicas(house: House) -> None:
+    """A queue of requests that wait for each other takes the place of new claims; what has ended is kept."""
+    house.schedule.batch, house.client.waiting = 3, 2
+    assert await house.tick() == ["a"]
+    house.client.waiting = 5
+    assert await house.tick(1) == []
+    assert await house.synced() == {"a": 1, "b": 0}
+    house.client.waiting = 0
+    assert await house.tick(1) == ["b"]
 
 
 async def test_syncs_that_change_nothing_are_no_reason_to_read_the_gauges(house: House) -> None:
