@@ -44,7 +44,7 @@ def explain(
     Examples:
       voicelink-monitor explain +918011223344
       voicelink-monitor explain 1122 3344
-      voicelink-monitor explain 96edfa28c29aeadcd3fffdf1 --format json
+      voicelink-monitor explain ef3e9ee6b3b824c9 --format json
     """
     shell = shell_of(ctx)
     asked = " ".join(subject)

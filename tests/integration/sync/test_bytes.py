@@ -39,7 +39,7 @@ def stored_bytes(folder: Path) -> int:
     return int(size_bytes)
 
 
-@pytest.mark.parametrize(("together", "most_bytes"), [(1, 1500), (10, 700)], ids=["alone", "one of ten"])
+@pytest.mark.parametrize(("together", "most_bytes"), [(1, 1100), (10, 470)], ids=["alone", "one of ten"])
 async def test_change_leaves_few_bytes(tmp_path: Path, together: int, most_bytes: int) -> None:
     """Its row, its part of an alert, of a message and of an entry in the journal, and what finds them."""
     async with rig(tmp_path, numbers=20) as made:
