@@ -75,6 +75,7 @@ async def run_daemon(
     with contextlib.ExitStack() as stack:
         log, dropped_lines, end_log = stack.enter_context(_log(config, log_stream, network.redactor))
         stack.callback(gc.unfreeze)
+        gc.freeze()  # What was imported stays, too: a start need not look through it for garbage.
         raise_limit()
         _share_one_heap()
         # Nothing else has the event loop yet.
@@ -109,7 +110,7 @@ async def run_daemon(
         try:
             async with starting, daemon.running() as address:
                 interrupt.cancel()
-                # What was built so far stays. A full collection through it all holds the event loop for
+                # What was built so far stays. A full collection through it all would hold the event loop for
                 # 100 ms, and with large answers coming and going there is one every few seconds.
                 gc.collect()
                 gc.freeze()

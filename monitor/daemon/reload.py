@@ -58,6 +58,8 @@ class _Made:
     """What one config makes."""
 
     config: Config
+    digest: str
+    """Of all of the config that is no secret."""
     secrets: tuple[Secret, ...]
     budgets: dict[str, AccountBudget]
     trusted: FileStamp | None
@@ -116,7 +118,7 @@ class ActiveConfig:
         self._log_receiver = LogReceiver(self.log)
         self.network.redactor.learn(secrets_of(first))
         self._made = self._make(first, None)
-        self.state = ActiveState(watchlist=self._watchlist(self._made, {}), replica=self._replica(first))
+        self.state = ActiveState(watchlist=self._watchlist(self._made, {}), replica=self._replica(self._made))
 
     @property
     def config(self) -> Config:
@@ -164,7 +166,7 @@ class ActiveConfig:
         """
         async with self._turn:
             await self._pull_in()
-            replica = self._replica(self.config)
+            replica = self._replica(self._made)
             self._swap(self._made, replica, *await self._store(self._made, replica, ask_again=True))
 
     async def follow_clock(self) -> None:
@@ -190,7 +192,7 @@ class ActiveConfig:
             secrets = [*self.secrets, *secrets_of(config)]
             await asyncio.to_thread(self.network.redactor.learn, secrets)
             made = self._make(config, self._made)
-            replica = self._replica(config)
+            replica = self._replica(made)
             try:
                 stored = await self._store(made, replica, ask_again=True)
             except BaseException:
@@ -256,6 +258,7 @@ class ActiveConfig:
         )
         return _Made(
             config=config,
+            digest=xxhash.xxh3_128_hexdigest(msgspec.json.encode(config.public(), order="deterministic")),
             secrets=tuple(secrets_of(config)),
             budgets=budgets,
             trusted=trusted,
@@ -276,10 +279,9 @@ class ActiveConfig:
             now=self.clock.now(),
         )
 
-    def _replica(self, config: Config) -> Replica:
+    def _replica(self, made: _Made) -> Replica:
         """Return this process with a config that is active from now on."""
-        digest = xxhash.xxh3_128_hexdigest(msgspec.json.encode(config.public(), order="deterministic"))
-        return Replica(id=self.replica_id, digest=digest, config_at=self.clock.now())
+        return Replica(id=self.replica_id, digest=made.digest, config_at=self.clock.now())
 
     async def _store(
         self,
@@ -329,12 +331,13 @@ class ActiveConfig:
             spread=watchlist.spread,
             now=now,
         )
-        # The store has accepted the config and tells receivers by it: its going away now is no failure.
-        try:
-            async with self.database.read() as tx:
-                states = await watched(tx, self.codec)
-        except StoreUnavailable as exc:
-            self.announcer.store.failed(exc, "reading the connections to show")
+        if enrolled.moved:
+            # The store has accepted the config and tells receivers by it: its going away now is no failure.
+            try:
+                async with self.database.read() as tx:
+                    states = await watched(tx, self.codec)
+            except StoreUnavailable as exc:
+                self.announcer.store.failed(exc, "reading the connections to show")
         states = [each for each in states if each.identity in connections]
         self.presence = enrolled.presence
         self.state.former |= enrolled.removed

@@ -1,6 +1,6 @@
 """From the config to the watchlist: connections with their times and rules, and the receivers' routes.
 
-A new rule is one argument in `rules_of`; receivers are built in `receivers.py`.
+A new rule is one argument in `general_rules`; receivers are built in `receivers.py`.
 """
 
 import random
@@ -119,9 +119,9 @@ def build_watchlist(
         discovered: By account, the connections that are watched without being configured.
         now: The instant from which the gaps of crons are measured.
     """
-    windows = windows_of(config)
+    windows, general = windows_of(config), general_rules(config)
     connections = [
-        _connection(config, account, connection, timing, budgets[account.name], windows, now)
+        _connection(config, general, account, connection, timing, budgets[account.name], windows, now)
         for account in config.accounts
         for connection, timing in _timings(config, account, discovered.get(account.name, ()), now)
     ]
@@ -165,6 +165,7 @@ def _timings(
 
 def _connection(
     config: Config,
+    general: Rules,
     account: AccountConfig,
     connection: ConnectionConfig,
     timing: Timing,
@@ -173,7 +174,7 @@ def _connection(
     now: datetime,
 ) -> Connection:
     shortest, longest = timing.gaps(now)
-    rules = rules_of(config, connection.name)
+    rules = general.of(connection.name)
     guard = guard_of(config, shortest)
     covering = tuple(window for window in windows if window.covers(connection.name))
     return Connection(
@@ -243,6 +244,11 @@ def failure_rules_of(config: Config) -> FailureRules:
 
 def rules_of(config: Config, connection: str) -> Rules:
     """Return the rules of the connection of this name, maintenance aside."""
+    return general_rules(config).of(connection)
+
+
+def general_rules(config: Config) -> Rules:
+    """Return the rules of all connections, maintenance aside."""
     alerting = {Kind.DRIFT}
     if config.drift.removed == "alert":
         alerting.add(Kind.NUMBER_REMOVED)
@@ -255,7 +261,7 @@ def rules_of(config: Config, connection: str) -> Rules:
         update_interval=config.alerts.update_interval,
         alerting=frozenset(alerting),
         any_reconfiguration=config.drift.reconfigured == "alert",
-        ignores=tuple(rule for rule in ignores_of(config) if rule.applies_to(connection)),
+        ignores=ignores_of(config),
         severities=_severities(config),
     )
 

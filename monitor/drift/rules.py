@@ -122,6 +122,11 @@ class Rules:
         """All that keeps numbers quiet: the rules of the config, then the silences."""
         return (*self.ignores, *self.silences)
 
+    def of(self, connection: str) -> "Rules":
+        """Return these rules with the ignore rules that are about a connection of this name."""
+        ignores = tuple(rule for rule in self.ignores if rule.applies_to(connection))
+        return replace(self, ignores=ignores) if ignores != self.ignores else self
+
     def with_silences(self, silences: tuple[Silence, ...]) -> "Rules":
         """Return these rules with the silences that are active now."""
         return replace(self, silences=silences) if silences != self.silences else self

@@ -50,11 +50,13 @@ class Enrolled:
     """What the store holds afterwards.
 
     `foreign`: connections, by identity, that only other replicas want. `removed`: those that are no longer
-    watched. `presence`: of all replicas; None on SQLite, and where one has changed meanwhile what is watched.
+    watched. `moved`: whether what is watched has changed. `presence`: of all replicas; None on SQLite, and
+    where one has changed meanwhile what is watched.
     """
 
     foreign: frozenset[str]
     removed: Mapping[str, Watched]
+    moved: bool
     presence: Presence | None
 
 
@@ -151,7 +153,7 @@ async def enrol(
             moved_to = await watch_moved(tx)
             presence = replace(presence, version=moved_to) if presence is not None else None
         left = frozenset(row.identity for row in not_mine if row.identity not in removed)
-        return Enrolled(foreign=left, removed=removed, presence=presence)
+        return Enrolled(foreign=left, removed=removed, moved=moved, presence=presence)
 
     return await database.transact(write)
 

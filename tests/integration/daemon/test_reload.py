@@ -230,3 +230,28 @@ async def test_secrets_of_every_config_that_was_in_force_are_hidden(site: Site, 
     # Looked for once, not whenever they are read again.
     assert [secret.reveal() for secret in site.active.secrets] == ["rg_live_second_2"]
     assert site.active.secrets is site.active.secrets
+
+
+class Counting(Database):
+    """A database that counts its long reads."""
+
+    reads = 0
+
+    @asynccontextmanager
+    async def read(self, *, looks: bool = False) -> AsyncIterator[AsyncConnection]:
+        """Count, and read."""
+        self.reads += 1
+        async with super().read(looks=looks) as tx:
+            yield tx
+
+
+async def test_start_reads_the_connections_again_only_where_it_has_moved_some(tmp_path: Path) -> None:
+    """Those of a large fleet take long to read, and mostly a restart changes nothing."""
+    async with Counting(f"sqlite:///{tmp_path}/store.db") as database:
+        await database.migrate()
+        for reads in (2, 1):
+            site, before = Site(database, "http://nowhere"), database.reads
+            await site.active.start()
+            assert database.reads - before == reads
+            assert await site.shown_interval_s() == 60
+            await site.active.close()

@@ -95,6 +95,13 @@ def test_severities_take_the_worst(state: str, issues: tuple[str, ...], severity
     assert SEVERITIES.number(state, issues) is severity
 
 
+def test_rules_of_connections_are_one_value_where_no_rule_tells_them_apart() -> None:
+    """Of 10,000 connections there are not as many."""
+    acme, every = Ignore(connection="acme-*"), Ignore()
+    rules = Rules(ignores=(acme, every))
+    assert (rules.of("acme-1") is rules, rules.of("other").ignores) == (True, (every,))
+
+
 def test_severities_of_kinds() -> None:
     """A blind monitor is critical; a removal is a warning; the config may say otherwise by kind."""
     assert SEVERITIES.kind(Kind.API_UNAVAILABLE) is Severity.CRITICAL
