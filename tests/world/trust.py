@@ -26,6 +26,8 @@ from tests.world.receivers import Message
 
 PARTIAL = frozenset({"empty", "most_lacking", "quarter_lacking"})
 WHOLE = frozenset({"good", "unreadable_entry", "all_ready"})
+BELIEVED = 3
+"""What so many partial answers in a row say is believed."""
 _REPEATED_S = 8.0
 """A request that fails is repeated by the same sync so soon; what fails is synced again after ten seconds."""
 
@@ -137,7 +139,7 @@ class Trust(Evidence):
         if missing < CONFIRM:
             return f"be gone, but was missing {missing} times"
         excused = not self.promises.warned_answers_held and (missing > CONFIRM or "quarter_lacking" in lately)
-        if lately <= PARTIAL and not excused:
+        if lately <= PARTIAL and missing < BELIEVED and not excused:
             return f"be gone: {missing} answers were partial"
         return None
 

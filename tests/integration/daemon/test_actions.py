@@ -263,7 +263,7 @@ DONE: dict[Action, tuple[Callable[[DaemonLifecycle], Awaitable[object]], str]] =
     Action.DISMISS: (lambda lifecycle: lifecycle.dismiss("d1", OPS), "d1"),
     Action.SILENCE: (
         lambda lifecycle: lifecycle.add_silence(WEEKEND, OPS),
-        "silence c7c95fc678 (state NO_BOT)",
+        "silence 2655a6a9e6 (state NO_BOT)",
     ),
     Action.END_SILENCE: (lambda lifecycle: lifecycle.end_silence("s1", OPS), "silence s1 (state NO_BOT)"),
 }
