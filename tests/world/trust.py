@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from tests.world.events import FullDisk, Kill, Refuse, Suspend, Without
 from tests.world.evidence import (
@@ -26,8 +26,9 @@ from tests.world.receivers import Message
 
 PARTIAL = frozenset({"empty", "most_lacking", "quarter_lacking"})
 WHOLE = frozenset({"good", "unreadable_entry", "all_ready"})
+HELD = PARTIAL | {"all_ready"}
 BELIEVED = 3
-"""What so many partial answers in a row say is believed."""
+"""Of so many answers in a row that would be held, the last is believed."""
 _REPEATED_S = 8.0
 """A request that fails is repeated by the same sync so soon; what fails is synced again after ten seconds."""
 
@@ -139,7 +140,8 @@ class Trust(Evidence):
         if missing < CONFIRM:
             return f"be gone, but was missing {missing} times"
         excused = not self.promises.warned_answers_held and (missing > CONFIRM or "quarter_lacking" in lately)
-        if lately <= PARTIAL and missing < BELIEVED and not excused:
+        in_a_row = len(list(takewhile(lambda answer: answer.how in HELD, reversed(answers))))
+        if lately <= PARTIAL and in_a_row < BELIEVED and not excused:
             return f"be gone: {missing} answers were partial"
         return None
 
