@@ -140,7 +140,7 @@ def row_of(named: ConnectionName, change: Change, *, id: int, at: datetime, epoc
     """Return a change as people see it, recorded or not."""
     found = _pattern(named, change) | _own(change) | {"id": id, "at": at}
     found["phone_number"] = change.number.phone_number
-    found["depended_on"], found["depends_on"] = depended(change)
+    found["depended_on"], found["depends_on"] = sides(found["moved"])
     found["sync_id"] = sync_id(named.identity, epoch)
     return msgspec.convert({name: found[name] for name in ChangeRow.__annotations__}, ChangeRow)
 

@@ -191,10 +191,11 @@ class StoredOutbox:
             found: Sequence[Any] = (await tx.execute(_UP_NEXT, asked)).all()
             waiting = await _put_behind(tx, {row.seq: row.older for row in found if row.older is not None})
             due = [row for row in found if row.due_at <= now]
-            first = [row for row in due if row.older is None][:limit]
-            unsent = [row for row in first if _says(row) is None]
+            oldest = [row for row in due if row.older is None]
+            first = {row: _says(row) for row in oldest[:limit]}
+            unsent = [row for row, says in first.items() if says is None]
             await _close(tx, unsent, now)
-            leased = await self._lease(tx, [row for row in first if _says(row) is not None], until)
+            leased = await self._lease(tx, {row: says for row, says in first.items() if says}, until)
             if unsent or len(due) == asked["most"]:
                 return Leased(leased, now)  # something has come up, or there is more
             done = waiting | {row.seq for row in first}
@@ -202,12 +203,14 @@ class StoredOutbox:
 
         return await self._database.transact(take, leases_until=until)
 
-    async def _lease(self, tx: AsyncConnection, taken: Sequence[Row[Any]], until: datetime) -> list[Delivery]:
+    async def _lease(
+        self, tx: AsyncConnection, taken: Mapping[Row[Any], Notice], until: datetime
+    ) -> list[Delivery]:
         if not taken:
             return []
         lease = {"seqs": [row.seq for row in taken], "until": until, "by": self._holder}
         messages = {message.seq: message for message in await tx.execute(_LEASE, lease)}
-        return [await _as_told(tx, row, messages[row.seq]) for row in taken]
+        return [await _as_told(tx, row, says, messages[row.seq]) for row, says in taken.items()]
 
     async def next_due_at(self, receiver: str) -> datetime | None:
         """Return when `lease_due` will next find something."""
@@ -256,11 +259,10 @@ async def _close(tx: AsyncConnection, unsent: Sequence[Row[Any]], now: datetime)
     await leave_line(tx, [row.seq for row in unsent])
 
 
-async def _as_told(tx: AsyncConnection, row: Row[Any], message: Row[Any]) -> Delivery:
+async def _as_told(tx: AsyncConnection, row: Row[Any], says: Notice, message: Row[Any]) -> Delivery:
     """Return a leased message as it is to be sent."""
-    says = _says(row)
     given: dict[str, Any] = {"superseded": row.superseded, "follows_dead": row.follows_dead}
-    if says is not None and says != message.change:
+    if says != message.change:
         given["change"] = says
         given["body"] = encode_body(msgspec.structs.replace(decode_body(message.body), change=says))
         await tx.execute(_MESSAGE, {"which": row.seq, "change": says, "body": given["body"]})
