@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.drift.alert import Notice
-from monitor.errors import DeliveryError, Refusal
-from monitor.notify.delivery import Delivery, Leased, Receiver
-from monitor.notify.drain import LEASE_MARGIN_S, SHORTEST_WAIT_S, Drain
+from monitor.errors import DeliveryError, Refusal, StoreUnavailable
+from monitor.notify.delivery import Delivery, Leased, Receiver, Result
+from monitor.notify.drain import LEASE_MARGIN_S, SHORTEST_WAIT_S, STORE_BACKOFF_S, Drain
 from monitor.notify.turns import POLL_S
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import FakeLog
@@ -116,6 +116,24 @@ async def test_drain_asks_the_outbox_twice_for_a_message() -> None:
         world.outbox.add("hook", "a1")
         await world.deliver()
         assert (world.outbox.states(), world.outbox.calls) == ([State.DELIVERED], 2)
+
+
+async def test_drain_settles_what_ended_though_what_is_due_cannot_be_leased() -> None:
+    """A message that cannot be read is no reason to send the others again."""
+
+    class Unreadable(FakeOutbox):
+        async def lease_due(self, receiver: str, *, ended: Sequence[Result] = (), **asked: Any) -> Leased:
+            if ended:
+                raise StoreUnavailable("a message that is due cannot be read")
+            return await super().lease_due(receiver, **asked)
+
+    world = World([FakeReceiver("hook")], outbox=Unreadable)
+    async with world.running():
+        world.outbox.add("hook", "a1")
+        await world.deliver()
+        assert world.outbox.states() == [State.PENDING]
+        await world.clock.advance(STORE_BACKOFF_S[0])
+    assert world.outbox.states() == [State.DELIVERED]
 
 
 async def test_drain_finds_what_others_committed() -> None:
