@@ -15,10 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.cli import records
 from monitor.cli.terminal import instant
 from monitor.drift.alert import Kind, Notice, Status, encode_body
-from monitor.drift.episodes import Track
 from monitor.drift.policy import Records
 from monitor.drift.rules import Ignore, Rules
-from monitor.drift.snapshot import Change, ChangeKind
+from monitor.drift.snapshot import Change, ChangeKind, Snapshot
 from monitor.store import alert_lists, history, queries
 from monitor.store.actions import (
     Action,
@@ -48,6 +47,7 @@ from monitor.store.rows import Problem, ProblemStatus, SyncStatus
 from monitor.store.tables import acceptances, alerts, connections, deliveries, snapshots
 from tests.fakes.alerts import BODY
 from tests.fakes.stored import recorded
+from tests.fakes.yields import Yields
 from tests.unit.drift.build import EVERY_KIND, START, broken, fleet, key, ready
 from tests.unit.drift.build import Watch as Watching
 
@@ -183,35 +183,19 @@ async def test_numbers_are_listed_with_what_they_hang_on(database: Database) -> 
     assert [row.state for row in drifting] == ["NO_BOT", "EXPIRED"]
 
 
-class Counting(Codec):
-    """Notes how many turns the event loop had made at each snapshot."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.turns = 0
-        self.seen: list[int] = []
-
-    def unpack_tracks(self, blob: bytes) -> dict[str, Track]:
-        """Note the turns."""
-        self.seen.append(self.turns)
-        return super().unpack_tracks(blob)
-
-    async def count(self) -> None:
-        """Count the turns of the event loop."""
-        while True:
-            self.turns += 1
-            await asyncio.sleep(0)
-
-
 async def test_long_answers_let_others_run(database: Database) -> None:
-    """Between any two snapshots the event loop turns."""
+    """Between any two snapshots the event loop turns, and often while the numbers of one are passed over."""
     await watch(database, **{f"c{index:02}": troubled() for index in range(10)})
-    codec = Counting()
     async with database.read() as tx:
-        counting = asyncio.create_task(codec.count())
-        await problems(tx, codec, lambda _: None, START)
-        counting.cancel()
-    assert len(set(codec.seen)) == 10
+        asking = Yields(problems(tx, CODEC, lambda _: None, START))
+        await asking
+    assert asking.many == 10
+    many = {one.key: one for one in fleet(10_000)}
+    await watch(database, large=Records(snapshot=Snapshot(numbers=many)))
+    async with database.read() as tx:
+        asking = Yields(numbers(tx, CODEC, connection="large", state="NOTHING"))
+        await asking
+    assert asking.many >= 10_000 / 500
 
 
 async def record_changes(database: Database) -> None:

@@ -352,26 +352,6 @@ async def test_store_that_is_away_is_said(site: Site) -> None:
             assert (await site.client.get("/api/v1/status")).status_code == 200
 
 
-async def test_long_search_gives_others_their_turns(site: Site) -> None:
-    """10,000 numbers that a filter passes over do not hold up the loop in one piece."""
-    await fill(site, names=1, each=10_000)
-    turns = 0
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
-    async with site.serve():
-        await site.client.get("/api/v1/status")
-        counting = asyncio.create_task(count())
-        answer = await site.client.get("/api/v1/numbers", params={"state": "NOTHING"})
-        counting.cancel()
-    assert answer.json() == {"items": [], "next_cursor": None}
-    assert turns >= 10_000 / 500
-
-
 async def test_third_reader_of_the_store_waits_for_its_turn(site: Site) -> None:
     """Two requests read the store at once, whichever they are; what needs no store is answered meanwhile."""
     async with site.serve():
