@@ -72,9 +72,8 @@ def build_logger(
     def verbose() -> bool:
         return bool(wrapper.is_enabled_for(None, logging.DEBUG))
 
-    render: Processor = (
-        _render_json if format == "json" else cast("Processor", structlog.dev.ConsoleRenderer(colors=False))
-    )
+    console = structlog.dev.ConsoleRenderer(colors=False, sort_keys=False)
+    render: Processor = _render_json if format == "json" else cast("Processor", console)
     if redactor is not None:
         render = _without_secrets(render, redactor)
     head = _head(clock or SystemClock())

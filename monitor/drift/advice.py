@@ -18,7 +18,8 @@ class Subject:
     """What an alert is about, as far as the first step needs it.
 
     `many` counts its numbers or connections; `one` is the only one. `action` is the provider's, `code` the
-    issue it is for, or the state. `moved` is what all members lost or gained, if that is the same.
+    issue it is for, or the state. `moved` is what all members lost or gained, if that is the same. `back`:
+    all are as they should be again, but not for long enough yet.
     """
 
     kind: Kind
@@ -32,6 +33,7 @@ class Subject:
     group: str = ""
     cause: str = ""
     moved: str = ""
+    back: bool = False
 
 
 _KNOWN = {
@@ -57,10 +59,21 @@ _OVER: Mapping[Resolution, str] = {
 }
 
 
+_WAIT = "Nothing for now"
+_BACK: Mapping[Kind, str] = {
+    Kind.DRIFT: "ready again",
+    Kind.NUMBER_REMOVED: "back",
+    Kind.RECONFIGURED: "configured as before",
+}
+
+
 def first_step(about: Subject, resolution: Resolution | None = None) -> str:
     """Return what to do first; never empty, even when the alert is over."""
     if resolution is not None:
         return _OVER[resolution]
+    if about.back and about.kind in _BACK:
+        who = "it is" if about.many == 1 else f"all {about.many:,} numbers are"
+        return f"{_WAIT}: {who} {_BACK[about.kind]}, and the alert ends if that lasts."
     if about.kind is Kind.DRIFT:
         return _repair(about)
     if about.kind.about_numbers:
@@ -68,9 +81,24 @@ def first_step(about: Subject, resolution: Resolution | None = None) -> str:
     return _look_into(about)
 
 
+def waits(step: str) -> bool:
+    """Return whether a first step says that all numbers are as they should be again."""
+    return step.startswith(_WAIT)
+
+
+def says(step: str, action: str) -> bool:
+    """Return whether a first step is this action of the provider, with what it is about put in."""
+    open_ended = _THE_CLIENT.sub("\0", _THIS_NUMBER.sub("\0", _bare(action)))
+    return all(part in step for part in open_ended.split("\0"))
+
+
+def _bare(action: str) -> str:
+    return action.strip().rstrip(".!:; ")
+
+
 def _repair(about: Subject) -> str:
     """Return the provider's action with what it is about."""
-    action = about.action.strip().rstrip(".!:; ")
+    action = _bare(about.action)
     if not action or action == about.code:
         action = _KNOWN.get(about.code.upper(), "")
     if not action:

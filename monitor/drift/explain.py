@@ -34,10 +34,10 @@ from monitor.drift.facts import (
 from monitor.drift.foresight import in_hold, moves_at
 from monitor.drift.moves import was_is
 from monitor.drift.naming import NO_NAMES, listed, moved
-from monitor.drift.phrases import WORDS, about_end, about_receivers, about_syncs, due, span, times, when
+from monitor.drift.phrases import WORDS, about_end, about_receivers, about_syncs, due, span, when
 from monitor.drift.rules import Rules, Silence
 from monitor.drift.snapshot import ActionItem
-from monitor.drift.text import counted, ending
+from monitor.drift.text import counted, ending, times
 
 
 class Verdict(StrEnum):

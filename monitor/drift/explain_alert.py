@@ -10,9 +10,9 @@ from monitor.drift.explain import Explanation, Verdict, routed
 from monitor.drift.facts import UNKNOWN, AlertFacts, Failing, Members
 from monitor.drift.failures import FailureRules, ends_at
 from monitor.drift.foresight import moves_at, tracks_of
-from monitor.drift.phrases import WORDS, about_end, about_receivers, about_syncs, due, span, times, when
+from monitor.drift.phrases import WORDS, about_end, about_receivers, about_syncs, due, span, when
 from monitor.drift.rules import Rules
-from monitor.drift.text import counted, ending
+from monitor.drift.text import counted, ending, times
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _MOST_WATCHED = 200

@@ -62,18 +62,27 @@ def listed(parts: Iterable[str]) -> str:
     return " and ".join(filter(None, [", ".join(found[:-1]), *found[-1:]]))
 
 
-def moved(was: Mapping[str, Value], now: Mapping[str, Value], names: Mapping[str, str] = NO_NAMES) -> str:
+def moved(
+    was: Mapping[str, Value],
+    now: Mapping[str, Value],
+    names: Mapping[str, str] = NO_NAMES,
+    *,
+    many: bool = False,
+) -> str:
     """Return what a number has lost, gained or had switched off since; empty if nothing.
 
     Args:
         was: What it depended on, only what differs.
         now: The same fields as they are now.
         names: What the answer calls clients, bots and agents.
+        many: Several numbers did so alike.
     """
-    return listed(_moves(was, now, names))
+    return listed(_moves(was, now, names, "their" if many else "its"))
 
 
-def _moves(was: Mapping[str, Value], now: Mapping[str, Value], names: Mapping[str, str]) -> Iterator[str]:
+def _moves(
+    was: Mapping[str, Value], now: Mapping[str, Value], names: Mapping[str, str], its: str
+) -> Iterator[str]:
     for field in ("client_id", "bot_id", "agent_id"):
         before, after = was.get(field), now.get(field)
         if before == after:
@@ -85,16 +94,18 @@ def _moves(was: Mapping[str, Value], now: Mapping[str, Value], names: Mapping[st
             yield f"gained {named(word, after, names)}"
         else:
             yield f"moved from {named(word, before, names)} to {named(word, after, names)}"
-    yield from _rerouted(was, now, names)
+    yield from _rerouted(was, now, names, its)
     for field, word in _SWITCHES.items():
         if field in now and was.get(field) != now[field] and now[field] is not None:
-            yield f"had its {word} switched {'on' if now[field] else 'off'}"
+            yield f"had {its} {word} switched {'on' if now[field] else 'off'}"
 
 
-def _rerouted(was: Mapping[str, Value], now: Mapping[str, Value], names: Mapping[str, str]) -> Iterator[str]:
+def _rerouted(
+    was: Mapping[str, Value], now: Mapping[str, Value], names: Mapping[str, str], its: str
+) -> Iterator[str]:
     """Yield how calls are routed otherwise, except where that follows from the bot."""
     if was.get("routing_target") and now.get("routing_target") is None:
-        yield "lost its routing"
+        yield f"lost {its} routing"
         return
     before, after = (_sides(str(side.get("routing_target") or "")) for side in (was, now))
     bots = (f"bot:{was.get('bot_id')}", f"bot:{now.get('bot_id')}")
@@ -104,11 +115,11 @@ def _rerouted(was: Mapping[str, Value], now: Mapping[str, Value], names: Mapping
         if old == new or (old, new) == bots:
             continue
         if not new:
-            yield f"lost the routing of its {calls} to {_destination(old, names)}"
+            yield f"lost the routing of {its} {calls} to {_destination(old, names)}"
         elif not old:
-            yield f"had its {calls} routed to {_destination(new, names)}"
+            yield f"had {its} {calls} routed to {_destination(new, names)}"
         else:
-            yield f"had its {calls} rerouted from {_destination(old, names)} to {_destination(new, names)}"
+            yield f"had {its} {calls} rerouted from {_destination(old, names)} to {_destination(new, names)}"
 
 
 def _sides(target: str) -> dict[str, str]:

@@ -36,11 +36,6 @@ def due(syncs: Syncs, now: datetime) -> str:
     return f"due in {span(-late)}" if late <= -timedelta(seconds=1) else "due now"
 
 
-def times(count: int) -> str:
-    """Return how often: `once`, `3 times`."""
-    return "once" if count == 1 else f"{count:,} times"
-
-
 @dataclass(frozen=True, slots=True)
 class Words:
     """What a sync sees of a kind of problem, what it sees when that is over, and that it is back."""

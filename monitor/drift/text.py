@@ -71,7 +71,8 @@ def body(
     numbers.sort(key=lambda track: track.since, reverse=True)
     common = _common(numbers)
     shown = numbers[: wording.max_listed_numbers]
-    actions = _actions([track for track in numbers if not track.back] or numbers)
+    firing = report.status is Status.FIRING
+    actions = _actions([track for track in numbers if not (track.back and firing)])
     connection = _connection(report, scope, watched)
     if kind.about_numbers:
         connections = [connection.name] if connection else []
@@ -93,11 +94,11 @@ def body(
         state=alert.group if kind in (Kind.DRIFT, Kind.RECEIVER_FAILING) else None,
         started_at=instant(alert.started_at),
         updated_at=instant(alert.updated_at if report.notice is None else now),
-        resolved_at=None if report.status is Status.FIRING else instant(now),
+        resolved_at=None if firing else instant(now),
         version=alert.version,
         numbers_total=len(numbers),
         numbers_listed=len(shown),
-        numbers=[_number(track, firing=report.status is Status.FIRING) for track in shown],
+        numbers=[_number(track, firing=firing) for track in shown],
         numbers_added=report.added if kind.about_numbers else 0,
         numbers_ended=len(report.ended) if kind.about_numbers else 0,
         connections=connections,
@@ -134,7 +135,7 @@ def headline(kind: Kind, *, where: str, subject: str = "", group: str = "", caus
         Kind.NUMBER_REMOVED: f"{where}: {subject} gone from the inventory",
         Kind.RECONFIGURED: f"{where}: {subject} reconfigured",
         Kind.API_UNAVAILABLE: f"VoiceLink API unavailable for {where}",
-        Kind.ACCOUNT_REJECTED: f"account {group}: API key rejected for {where}",
+        Kind.ACCOUNT_REJECTED: f"account {group}: the API denies access to {where}",
         Kind.CONNECTION_REJECTED: f"{where}: the API rejects {subject or 'this connection'}",
         Kind.ANSWER_UNREADABLE: f"{where}: the API's answer{subject and f' for {subject}'} is unreadable",
         Kind.SYNC_STALE: f"no recent snapshot of {where}",
@@ -244,7 +245,12 @@ def _moved_alike(tracks: Sequence[Track], names: Mapping[str, str]) -> str:
         for name in was
         if all(name in old and (old[name], new[name]) == (was[name], now[name]) for old, new in others)
     ]
-    return moved({name: was[name] for name in alike}, {name: now[name] for name in alike}, names)
+    return moved(
+        {name: was[name] for name in alike},
+        {name: now[name] for name in alike},
+        names,
+        many=len(tracks) > 1,
+    )
 
 
 _ENDINGS: Mapping[Resolution, str] = {
@@ -270,6 +276,11 @@ def ending(kind: Kind, resolution: Resolution, lasted: str) -> str:
 def counted(count: int, noun: str) -> str:
     """Return how many there are: `1 number`, `1,234 numbers`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def times(count: int) -> str:
+    """Return how often: `once`, `3 times`."""
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _subject(
@@ -299,6 +310,7 @@ def _subject(
         group=_account(report) or alert.group,
         cause=_cause(tracks),
         moved=_moved_alike(tracks, names) if alert.kind is Kind.RECONFIGURED else "",
+        back=all(track.back for track in tracks),
     )
 
 

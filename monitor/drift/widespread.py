@@ -24,7 +24,7 @@ from typing import TypeVar
 import msgspec
 import xxhash
 
-from monitor.drift.advice import Subject, first_step
+from monitor.drift.advice import Subject, first_step, waits
 from monitor.drift.alert import (
     Acknowledgement,
     Action,
@@ -285,6 +285,7 @@ def _body(
         common=common,
         names=names,
         group=cause.account,
+        back=all(waits(part.first_step) for part in last),
     )
     return AlertBody(
         alert_id=alert.id,

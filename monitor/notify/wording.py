@@ -21,7 +21,7 @@ from monitor.drift.alert import (
     Resolution,
 )
 from monitor.drift.naming import in_common, moved, names_of
-from monitor.drift.text import counted, duration
+from monitor.drift.text import counted, duration, times
 from monitor.http.text import clean
 
 MAX_ITEMS = 15
@@ -296,7 +296,7 @@ def _moved_alike(body: AlertBody) -> str:
     if body.change is not Notice.OPENED or not 1 < body.numbers_total == len(body.changes):
         return ""
     names = _names(body)
-    moves = {_moved(change, names) for change in body.changes}
+    moves = {_moved(change, names, many=True) for change in body.changes}
     return moves.pop() if len(moves) == 1 else ""
 
 
@@ -319,7 +319,8 @@ def _changed(body: AlertBody) -> str | None:
 def _moved_on(body: AlertBody) -> str:
     """Return in short what is new about the members."""
     if not body.kind.about_numbers:
-        return "other connections or other causes."
+        connections = f"the connections (now {len(body.connections):,}) or " if body.connections else ""
+        return f"{connections}the severity (now {body.severity}) changed."
     moves = []
     if body.numbers_added:
         moves.append(f"{body.numbers_added:,} joined")
@@ -341,14 +342,17 @@ def shared(body: AlertBody) -> str:
 def moves(body: AlertBody) -> Iterator[str]:
     """Yield how numbers moved since the last message; those that moved alike are on one line."""
     names = _names(body)
-    alike: dict[str, list[str]] = {}
+    alike: dict[str, list[AlertChange]] = {}
     for change in body.changes:
-        alike.setdefault(_move(change, names), []).append(one_line(change.phone_number, MAX_NAME))
+        alike.setdefault(_move(change, names), []).append(change)
     shown = 0
-    for move, numbers in list(alike.items())[:MAX_CHANGES]:
+    for changes in list(alike.values())[:MAX_CHANGES]:
+        # One that flapped has moved like this several times.
+        numbers = list(dict.fromkeys(one_line(change.phone_number, MAX_NAME) for change in changes))
         more = f" and {len(numbers) - _ON_A_LINE:,} more" if len(numbers) > _ON_A_LINE else ""
+        move = _move(changes[0], names, many=len(numbers) > 1)
         yield clip(f"{', '.join(numbers[:_ON_A_LINE])}{more}: {move}", 2 * MAX_LINE)
-        shown += len(numbers)
+        shown += len(changes)
     if body.changes_total > shown:
         yield f"and {counted(body.changes_total - shown, 'more change')}"
 
@@ -356,7 +360,7 @@ def moves(body: AlertBody) -> Iterator[str]:
 _ON_A_LINE = 3
 
 
-def _move(change: AlertChange, names: Mapping[str, str]) -> str:
+def _move(change: AlertChange, names: Mapping[str, str], *, many: bool = False) -> str:
     """Return a move in words: `NO_BOT → ROUTING_MISSING; lost bot Greeter (93)`."""
     before = one_line(change.previous_state or "", MAX_NAME)
     after = one_line(change.state or "", MAX_NAME) or "gone"
@@ -366,7 +370,7 @@ def _move(change: AlertChange, names: Mapping[str, str]) -> str:
     elif change.issues != change.previous_issues:
         parts.append(f"issues {_codes(change.previous_issues)} → {_codes(change.issues)}")
     if change.state is not None:
-        parts.append(_moved(change, names))
+        parts.append(_moved(change, names, many=many))
     return "; ".join(filter(None, parts)) or change.change.value
 
 
@@ -374,12 +378,12 @@ def _codes(codes: Sequence[str]) -> str:
     return ", ".join(one_line(code, MAX_NAME) for code in codes[:MAX_ACTIONS]) or "none"
 
 
-def _moved(change: AlertChange, names: Mapping[str, str]) -> str:
+def _moved(change: AlertChange, names: Mapping[str, str], *, many: bool = False) -> str:
     was, now = (
         {name: one_line(value, MAX_NAME) if isinstance(value, str) else value for name, value in side.items()}
         for side in (change.was, change.is_)
     )
-    return clip(moved(was, now, names), MAX_LINE)
+    return clip(moved(was, now, names, many=many), MAX_LINE)
 
 
 _RECOVERED: Mapping[Kind, str] = {
@@ -475,7 +479,7 @@ def _number_line(number: AlertNumber, body: AlertBody, shared: _Shared) -> str:
     if not shared.since and abs(since - datetime.fromisoformat(body.started_at)) >= _NOTEWORTHY:
         parts.append(f"since {instant(since)}")
     if number.flaps:
-        parts.append(f"flapped {counted(number.flaps, 'time')}")
+        parts.append(f"flapped {times(number.flaps)}")
     return ": ".join(filter(None, [one_line(number.phone_number, MAX_NAME), "; ".join(parts)]))
 
 

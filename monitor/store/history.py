@@ -299,7 +299,7 @@ async def _members(
 def _happening(rows: Sequence[Row[Any]]) -> Happening:
     first = rows[0]
     alike = all(row.least_moved == row.most_moved == first.least_moved for row in rows)
-    items = first.action_items
+    items, many = first.action_items, sum(row.many for row in rows)
     return Happening(
         id=max(row.last for row in rows),
         at=first.at,
@@ -308,8 +308,8 @@ def _happening(rows: Sequence[Row[Any]]) -> Happening:
         change=first.change,
         state=first.state,
         previous_state=first.previous_state,
-        many=sum(row.many for row in rows),
+        many=many,
         members=(),
-        moved=moved(*sides(first.least_moved)) if alike else "",
+        moved=moved(*sides(first.least_moved), many=many > 1) if alike else "",
         action=(items[0]["label"] or items[0]["code"]) if items else None,
     )

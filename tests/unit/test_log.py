@@ -192,10 +192,11 @@ def test_exception_can_be_given_as_a_value() -> None:
 def test_console_line_is_for_people() -> None:
     """The console format shows event and fields, without colours unless asked."""
     stream = io.StringIO()
-    build_logger("console", "info", stream, clock=FakeClock()).warning("drift.appeared", connection="acme")
+    log = build_logger("console", "info", stream, clock=FakeClock())
+    log.warning("drift.appeared", connection="acme", account="a")
     line = stream.getvalue()
     assert "drift.appeared" in line
-    assert "connection=acme" in line
+    assert "connection=acme account=a" in line, "in the order in which the event says them"
     assert "\x1b" not in line
 
 

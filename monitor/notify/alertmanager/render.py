@@ -10,12 +10,13 @@ from types import MappingProxyType
 import msgspec
 
 from monitor.clock import rfc3339
+from monitor.drift.advice import says
 from monitor.drift.alert import AlertBody, Kind
 from monitor.drift.episodes import Track
 from monitor.drift.moves import was_is
 from monitor.drift.naming import in_common, moved, names_of
 from monitor.drift.snapshot import Number
-from monitor.drift.text import Wording, counted, headline
+from monitor.drift.text import Wording, headline, times
 from monitor.notify.alertmanager.labels import ALERT_NAMES, by_member, clean
 from monitor.notify.alertmanager.level import LabelSet, LevelState, Member
 from monitor.notify.wording import acknowledged, ending, instant, one_line, taken_on
@@ -228,7 +229,7 @@ def _sentences(posted: LabelSet, member: Member) -> Iterator[str]:
     names = names_of(member.common, member.common_names)
     if number is not None:
         yield from _findings(member.track, number, names)
-    if not over and posted.ended_at is None:
+    if not over and posted.ended_at is None and track.good_since is None:
         yield from _to_do(member, names)
 
 
@@ -247,24 +248,25 @@ def _findings(track: Track, number: Number, names: Mapping[str, str]) -> Iterato
         yield f"It {_line(change)}." if change else ""
     flaps = track.episode.flaps if track.episode is not None else 0
     if flaps:
-        yield f"Flapped {counted(flaps, 'time')}."
+        yield f"Flapped {times(flaps)}."
     if number.issues:
         yield f"Issues: {', '.join(map(_line, number.issues[:_MAX_ACTIONS]))}."
 
 
 def _to_do(member: Member, names: Mapping[str, str]) -> Iterator[str]:
-    """Yield the alert's first step, what else the number needs, and what its alert's numbers share."""
-    step = one_line(member.first_step, _MAX_STEP)
-    if step:
-        yield f"To do first: {step}"
-    items = member.track.number.action_items if member.track.number is not None else ()
-    labels = dict.fromkeys(_line(item.label or item.code) for item in items)
-    left = [label for label in labels if label.rstrip(".") not in step]
-    if left:
-        yield f"To do: {'; '.join(left[:_MAX_ACTIONS])}."
+    """Yield what its alert's numbers share, the alert's first step, and what else the number needs."""
     shared = "" if member.alone else _line(in_common(member.common, names))
     if shared:
         yield f"All numbers of this alert share {shared}; start there."
+    # Nothing may follow a step that ends in a command, to be copied as it stands.
+    step = one_line(member.first_step, _MAX_STEP)
+    if step:
+        yield f"To do first: {step}"
+    number = member.track.number if member.kind is Kind.DRIFT else None
+    labels = dict.fromkeys(item.label or item.code for item in (number.action_items if number else ()))
+    left = [_line(label).rstrip(".") for label in labels if not says(member.first_step, label)]
+    if left:
+        yield f"To do: {'; '.join(left[:_MAX_ACTIONS])}."
 
 
 def _line(text: str) -> str:

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from monitor.drift.advice import Subject, first_step
+from monitor.drift.advice import Subject, first_step, says, waits
 from monitor.drift.alert import Kind, Resolution
 from monitor.drift.naming import Value, in_common, moved, names_of
 from monitor.errors import Outcome
@@ -156,6 +156,42 @@ def test_first_step_names_what_it_is_about(about: Subject, step: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Kind.DRIFT, "ready again"),
+        (Kind.NUMBER_REMOVED, "back"),
+        (Kind.RECONFIGURED, "configured as before"),
+    ],
+)
+def test_first_step_of_what_is_good_again_is_to_wait(kind: Kind, words: str) -> None:
+    """No one repairs what works: the alert only waits until it is sure."""
+    one = Subject(kind=kind, many=1, one="+918011223344", action="Assign a bot", back=True)
+    assert first_step(one) == f"Nothing for now: it is {words}, and the alert ends if that lasts."
+    many = replace(one, many=1200, one="")
+    assert first_step(many) == (
+        f"Nothing for now: all 1,200 numbers are {words}, and the alert ends if that lasts."
+    )
+    assert waits(first_step(one))
+    assert not waits(first_step(replace(one, back=False)))
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "Assign an active bot to the routing.",
+        "Create an active VoiceLink WebSocket bot for the mapped client",
+        "Create VoiceLink call routing for this DID",
+    ],
+)
+@pytest.mark.parametrize("about", [DRIFT, ONE])
+def test_first_step_says_the_action_that_it_was_made_of(about: Subject, action: str) -> None:
+    """Whatever took the place of its words, so that no message says it twice."""
+    step = first_step(replace(about, action=action))
+    assert says(step, action)
+    assert not says(step, "Renew this DID")
+
+
+@pytest.mark.parametrize(
     ("was", "now", "words"),
     [
         ({}, {}, ""),
@@ -202,6 +238,7 @@ def test_moves_read_as_what_happened_to_the_number(
 ) -> None:
     """What it depended on before, and what it depends on now."""
     assert moved(was, now, NAMES) == words
+    assert moved(was, now, NAMES, many=True) == words.replace("its", "their")
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,7 @@ def summary_of(made: Report) -> str:
         ),
         pytest.param(
             report_of(member("id-1", detail="unauthorized"), kind=Kind.ACCOUNT_REJECTED, group="acme"),
-            "account acme: API key rejected for acme-sales (unauthorized)",
+            "account acme: the API denies access to acme-sales (unauthorized)",
             id="account",
         ),
         pytest.param(
@@ -336,6 +336,19 @@ def test_summary_says_how_long_it_took(lasted: timedelta, words: str) -> None:
         ended=(member("1", number=broken(1)),), resolutions=(Resolution.RECOVERED,), lasted=lasted
     )
     assert summary_of(made).endswith(f"recovered after {words}")
+
+
+def test_body_of_numbers_that_are_good_again_asks_for_nothing() -> None:
+    """Until it is sure that they stay so; where one still drifts, it is about that one."""
+    back = msgspec.structs.replace(member("1", number=broken(1)), back=ready(1))
+    made = told(report_of(back), START)
+    assert made.actions == []
+    assert made.first_step == "Nothing for now: it is ready again, and the alert ends if that lasts."
+    bad = told(report_of(back, member("2", number=broken(2))), START)
+    assert [action.numbers for action in bad.actions] == [1]
+    assert bad.first_step == "Fix NO_BOT: client 415."
+    over = told(report_of(ended=(back,), resolutions=(Resolution.RECOVERED,)), START)
+    assert [action.numbers for action in over.actions] == [1]
 
 
 def test_body_of_a_failure_lists_connections_and_no_numbers() -> None:

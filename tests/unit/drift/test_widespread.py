@@ -217,6 +217,14 @@ def test_a_body_adds_up_its_parts() -> None:
     assert body.labels == {"a": "b"}
 
 
+def test_a_body_whose_numbers_are_all_good_again_asks_for_nothing() -> None:
+    """As its parts do, once none of them is in trouble."""
+    wait = "Nothing for now: it is ready again, and the alert ends if that lasts."
+    good = part("acme-1", "1", "2", actions=[], first_step=wait)
+    assert opened(good, good).body.first_step.startswith("Nothing for now: all 4 numbers are ready again")
+    assert "Assign" in opened(good, B).body.first_step
+
+
 def test_numbers_are_listed_newest_first_up_to_the_limit() -> None:
     """As in any alert, whichever part they are in."""
     late, early = "2026-03-01T12:05:00.000Z", "2026-03-01T11:00:00.000Z"

@@ -17,6 +17,7 @@ import pytest
 
 from monitor.clock import rfc3339
 from monitor.drift.alert import Kind, Resolution, Severity
+from monitor.drift.snapshot import ActionItem
 from monitor.drift.text import Wording
 from monitor.errors import DeliveryError, Refusal
 from monitor.http.address import Address
@@ -337,6 +338,47 @@ def test_description_tells_flaps_and_the_likely_cause() -> None:
     text = annotations(state.sets[0], each, WORDING)["description"]
     assert "Flapped 2 times." in text
     assert "All numbers of this alert share client 415 and bot 93; start there." in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "end"),
+    [
+        (
+            Kind.DRIFT,
+            "Create an active VoiceLink WebSocket bot for client 415.",
+            "for client 415. To do: Assign a Vocobase agent.",
+        ),
+        (
+            Kind.NUMBER_REMOVED,
+            "Find out why; if that is intended, run: voicelink-monitor accept acme",
+            "run: voicelink-monitor accept acme",
+        ),
+    ],
+)
+def test_description_says_no_action_twice_and_ends_with_the_command(kind: Kind, step: str, end: str) -> None:
+    """The first step is the provider's action with names put in; a command is copied up to the end."""
+    items = (
+        ActionItem("NO_BOT", "Create an active VoiceLink WebSocket bot for the mapped client"),
+        ActionItem("NO_VOCOBASE_AGENT", "Assign a Vocobase agent."),
+    )
+    one = member(kind=kind)
+    assert one.track.number is not None
+    track = msgspec.structs.replace(
+        one.track, number=msgspec.structs.replace(one.track.number, action_items=items)
+    )
+    each = replace(one, track=track, first_step=step, common={"client_id": 415})
+    text = annotations(settle(state_of(each)).sets[0], each, WORDING)["description"]
+    assert text.endswith(end)
+    assert "share client 415; start there. To do first:" in text
+
+
+def test_description_of_what_is_good_again_asks_for_nothing() -> None:
+    """It only waits for its end."""
+    each = replace(member(), first_step="Assign a bot.")
+    good = replace(each, track=msgspec.structs.replace(each.track, good=2, good_since=START))
+    text = annotations(settle(state_of(good)).sets[0], good, WORDING)["description"]
+    assert "Ready again since 2026-03-01 12:00 UTC." in text
+    assert "To do" not in text
 
 
 def test_batches_of_a_big_fleet_are_bearable_and_complete() -> None:

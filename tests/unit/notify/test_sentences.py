@@ -31,7 +31,7 @@ HEADLINES: Mapping[Kind, str] = {
     Kind.NUMBER_REMOVED: "acme-sales: 1 number gone from the inventory",
     Kind.RECONFIGURED: "acme-sales: 1 number reconfigured",
     Kind.API_UNAVAILABLE: "VoiceLink API unavailable for acme-sales (cause)",
-    Kind.ACCOUNT_REJECTED: "account acme: API key rejected for acme-sales (cause)",
+    Kind.ACCOUNT_REJECTED: "account acme: the API denies access to acme-sales (cause)",
     Kind.CONNECTION_REJECTED: "acme-sales: the API rejects this connection (cause)",
     Kind.ANSWER_UNREADABLE: "acme-sales: the API's answer is unreadable (cause)",
     Kind.SYNC_STALE: "no recent snapshot of acme-sales (cause)",

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitor.drift.alert import Action, AlertBody, Kind, Notice, Resolution, Status
+from monitor.drift.alert import Action, AlertBody, AlertChange, Kind, Notice, Resolution, Status
+from monitor.drift.snapshot import ChangeKind
 from monitor.notify.wording import (
     MAX_CHANGES,
     MAX_HEADLINE,
@@ -179,6 +180,28 @@ def test_changed_since_the_last_message(added: int, ended: int, words: str) -> N
     assert compose(body).changed == words
 
 
+def test_a_move_of_many_is_in_the_plural_and_a_flap_is_one_number() -> None:
+    """`their routing`, and no number twice on a line."""
+    first = AlertChange(
+        key="1",
+        phone_number="+1",
+        change=ChangeKind.CHANGED,
+        previous_state="NO_BOT",
+        state="ROUTING_MISSING",
+        previous_issues=["NO_BOT"],
+        issues=["ROUTING_MISSING"],
+        was={"routing_target": "inbound:bot:93"},
+        is_={"routing_target": None},
+    )
+    second = msgspec.structs.replace(first, key="2", phone_number="+2")
+    once = changed(change=Notice.UPDATED, changes=[first, first], changes_total=2)
+    assert compose(once).changes == ("+1: NO_BOT → ROUTING_MISSING; lost its routing",)
+    both = changed(change=Notice.UPDATED, changes=[first, second], changes_total=2)
+    assert compose(both).changes == ("+1, +2: NO_BOT → ROUTING_MISSING; lost their routing",)
+    opened = changed(changes=[first, second], changes_total=2, numbers_total=2, common={"client_id": 415})
+    assert str(compose(opened).cause).endswith("They all lost their routing.")
+
+
 def test_changed_is_for_updates_only() -> None:
     """To the reader of a first message everything is new."""
     assert compose(changed(numbers_added=3)).changed is None
@@ -195,7 +218,7 @@ def test_changed_is_for_updates_only() -> None:
         pytest.param(
             {"state": "EXPIRED", "issues": []}, "+918011223344: EXPIRED; was READY", id="another-state"
         ),
-        pytest.param({"flaps": 1}, "+918011223344: was READY; flapped 1 time", id="flapped-once"),
+        pytest.param({"flaps": 1}, "+918011223344: was READY; flapped once", id="flapped-once"),
         pytest.param({"flaps": 12}, "+918011223344: was READY; flapped 12 times", id="flapped"),
     ],
 )
