@@ -341,6 +341,7 @@ class ActiveConfig:
         states = [each for each in states if each.identity in connections]
         self.presence = enrolled.presence
         self.state.former |= enrolled.removed
+        self.announcer.episodes_ended(enrolled.ended)
         for identity in self.announcer.shown() - connections.keys():
             self.announcer.forget(identity)
             self.state.fresh_s.pop(identity, None)

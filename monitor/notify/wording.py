@@ -288,7 +288,8 @@ def _cause(body: AlertBody) -> str | None:
             return f"{who} shared {common}; start there."
         case _:
             move = _moved_alike(body)
-            return f"{who} share {common}; start there.{f' They all {move}.' if move else ''}"
+            they = "They both" if two else "They all"
+            return f"{who} share {common}; start there.{f' {they} {move}.' if move else ''}"
 
 
 def _moved_alike(body: AlertBody) -> str:

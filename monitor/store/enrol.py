@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import Notice, Status, decode_body
+from monitor.drift.episodes import Ended
 from monitor.drift.policy import step
 from monitor.drift.rules import Rules
 from monitor.drift.text import Watched
@@ -50,12 +51,13 @@ class Enrolled:
     """What the store holds afterwards.
 
     `foreign`: connections, by identity, that only other replicas want. `removed`: those that are no longer
-    watched. `moved`: whether what is watched has changed. `presence`: of all replicas; None on SQLite, and
-    where one has changed meanwhile what is watched.
+    watched, `ended` the episodes that ended with them. `moved`: whether what is watched has changed.
+    `presence`: of all replicas; None on SQLite, and where one has changed meanwhile what is watched.
     """
 
     foreign: frozenset[str]
     removed: Mapping[str, Watched]
+    ended: Sequence[Ended]
     moved: bool
     presence: Presence | None
 
@@ -144,8 +146,7 @@ async def enrol(
         )
         if ask_again:
             await try_again(tx, receivers)
-        if removed:
-            await _remove(tx, removed, codec, spread, now)
+        over = await _remove(tx, removed, codec, spread, now) if removed else []
         if new_routes := [route for route in routes if route.receiver in new]:
             await _tell_missed_ends(tx, new_routes, now)
             await tell_firing(tx, new_routes, now)
@@ -153,24 +154,34 @@ async def enrol(
             moved_to = await watch_moved(tx)
             presence = replace(presence, version=moved_to) if presence is not None else None
         left = frozenset(row.identity for row in not_mine if row.identity not in removed)
-        return Enrolled(foreign=left, removed=removed, moved=moved, presence=presence)
+        return Enrolled(foreign=left, removed=removed, ended=over, moved=moved, presence=presence)
 
     return await database.transact(write)
 
 
 async def _remove(
     tx: AsyncConnection, removed: Mapping[str, Watched], codec: Codec, spread: Spread, now: datetime
-) -> None:
-    """End everything that is open of these connections, and forget their snapshots."""
+) -> list[Ended]:
+    """End everything that is open of these connections, and forget their snapshots; return what ended."""
     await lock_firing_causes(tx)
+    over: list[Ended] = []
     for identity, whose in removed.items():
         records = await load_records(tx, identity, codec)
         done = step(records, Rules(), now, scope=identity, unconfigured=True)
-        messages = messages_of(done.reports, scope=identity, watched=removed, wording=spread.wording, now=now)
+        messages = messages_of(
+            done.reports,
+            scope=identity,
+            watched=removed,
+            wording=spread.wording,
+            now=now,
+            names=done.names,
+        )
         await save_episodes(tx, identity, opened=(), moved=(), ended=done.ended, codec=codec)
         await save_alerts(tx, identity, messages, spread=spread, now=now)
         await ended(tx, ConnectionName(identity=identity, name=whose.name, account=whose.account), now)
         await stop_watching(tx, [identity], now)
+        over += done.ended
+    return over
 
 
 async def _tell_missed_ends(tx: AsyncConnection, routes: Sequence[Route], now: datetime) -> None:

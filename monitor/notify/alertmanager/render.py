@@ -214,23 +214,30 @@ def _sentences(posted: LabelSet, member: Member) -> Iterator[str]:
         yield ending(member.kind, member.resolution)
     elif posted.ended_at is not None:
         yield f"Continues with other labels (severity {member.severity.value})."
-    since = instant(member.track.since.astimezone(UTC))
-    number = member.track.number
-    if number is None:
-        yield f"{'Had been failing' if over else 'Failing'} since {since}."
-    elif member.kind is Kind.NUMBER_REMOVED:
-        missing = "Had been missing" if over else "Missing"
-        yield f"{missing} since {since}; its last state was {_line(number.state)}."
-    else:
-        was = f" (was {_line(member.track.previous_state)})" if member.track.previous_state else ""
-        yield f"{'Had been' if over else 'State'} {_line(number.state)}{was} since {since}."
+    yield _trouble(track, over=over)
     if track.good_since is not None and not over:
         yield f"{_GOOD.get(member.kind, 'Answering')} since {instant(track.good_since.astimezone(UTC))}."
     names = names_of(member.common, member.common_names)
-    if number is not None:
-        yield from _findings(member.track, number, names)
+    if track.number is not None:
+        yield from _findings(track, track.number, names)
     if not over and posted.ended_at is None and track.good_since is None:
         yield from _to_do(member, names)
+
+
+def _trouble(track: Track, *, over: bool) -> str:
+    """Return what is, or was, the matter, and since when."""
+    since, number = instant(track.since.astimezone(UTC)), track.number
+    if number is None:
+        return f"{'Had been failing' if over else 'Failing'} since {since}."
+    state = _line(number.state)
+    match track.kind:
+        case Kind.NUMBER_REMOVED:
+            return f"{'Had been missing' if over else 'Missing'} since {since}; its last state was {state}."
+        case Kind.RECONFIGURED:
+            return f"{'Had been reconfigured' if over else 'Reconfigured'} since {since}, in state {state}."
+        case _:
+            was = f" (was {_line(track.previous_state)})" if track.previous_state else ""
+            return f"{'Had been' if over else 'State'} {state}{was} since {since}."
 
 
 _GOOD: Mapping[Kind, str] = {

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from monitor.drift.alert import decode_body
 from monitor.simulator import SimulatedConnection
 from monitor.store.claims import flush
 from monitor.store.failures import failing
 from monitor.store.ledger import StepRecord
 from monitor.store.requests import accept
-from monitor.store.tables import acceptances
+from monitor.store.tables import acceptances, alerts
 from monitor.voicelink.client import SyncAnswer
 from tests.fakes.rig import CountingLedger, Rig, rig
 from tests.fakes.stored import claim_all, fresh, look_again
@@ -238,7 +239,7 @@ async def test_receiver_of_an_older_config_is_told_no_more(made: Rig, tmp_path: 
 
 
 async def test_connection_that_is_no_longer_configured(made: Rig) -> None:
-    """Its alerts end as unconfigured, its row and its series are gone."""
+    """Its alerts end as unconfigured, told by name and counted; its row and its series are gone."""
     made.simulator.do("remove_routing", numbers=1)
     await made.run()
     await made.run()
@@ -247,6 +248,11 @@ async def test_connection_that_is_no_longer_configured(made: Rig) -> None:
     assert await made.alerts() == [("drift", "resolved", "unconfigured")]
     assert (await made.standing()).name == "another"
     assert [view.name for view in made.announcer.views()] == ["another"]
+    async with made.database.read() as tx:
+        [body] = await tx.scalars(select(alerts.c.body))
+    assert decode_body(body).common_names
+    _, pieces = await made.metrics.render(accept="")
+    assert b'voicelink_episode_duration_seconds_count{kind="drift"} 1.0' in b"".join(pieces)
 
 
 async def test_gauges_are_restored_at_a_start(made: Rig, tmp_path: Path) -> None:

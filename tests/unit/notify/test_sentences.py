@@ -225,6 +225,13 @@ def assert_tone(message: Message, text: str, resolution: Resolution) -> None:
     assert not (message.tag == "RESOLVED" and not recovered)
 
 
+OPENINGS = dict.fromkeys(Kind, "Failing since") | {
+    Kind.DRIFT: "State NO_BOT since",
+    Kind.NUMBER_REMOVED: "Missing since",
+    Kind.RECONFIGURED: "Reconfigured since",
+}
+
+
 @pytest.mark.parametrize(("kind", "resolution"), [*product(Kind, [None, *Resolution])])
 def test_alertmanager_description_says_the_state_and_the_end(
     kind: Kind, resolution: Resolution | None
@@ -234,7 +241,7 @@ def test_alertmanager_description_says_the_state_and_the_end(
     assert texts.get("resolution") == (resolution.value if resolution else None)
     text = texts["description"]
     assert "since 2026-03-01 12:00 UTC" in text
-    assert text.startswith(ending(kind, resolution) if resolution else ("State", "Missing", "Failing"))
+    assert text.startswith(ending(kind, resolution) if resolution else OPENINGS[kind])
     assert ("Had been" in text) is (resolution is not None)
     assert ("To do:" in text) is (resolution is None and kind is Kind.DRIFT)
     assert_says(text, kind, resolution)

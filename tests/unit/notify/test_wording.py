@@ -199,7 +199,7 @@ def test_a_move_of_many_is_in_the_plural_and_a_flap_is_one_number() -> None:
     both = changed(change=Notice.UPDATED, changes=[first, second], changes_total=2)
     assert compose(both).changes == ("+1, +2: NO_BOT → ROUTING_MISSING; lost their routing",)
     opened = changed(changes=[first, second], changes_total=2, numbers_total=2, common={"client_id": 415})
-    assert str(compose(opened).cause).endswith("They all lost their routing.")
+    assert str(compose(opened).cause).endswith("They both lost their routing.")
 
 
 def test_changed_is_for_updates_only() -> None:
