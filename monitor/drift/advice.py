@@ -70,7 +70,7 @@ _BACK: Mapping[Kind, str] = {
 def first_step(about: Subject, resolution: Resolution | None = None) -> str:
     """Return what to do first; never empty, even when the alert is over."""
     if resolution is not None:
-        return _OVER[resolution]
+        return "Nothing: the test is over." if about.kind is Kind.TEST else _OVER[resolution]
     if about.back and about.kind in _BACK:
         who = "it is" if about.many == 1 else f"all {about.many:,} numbers are"
         return f"{_WAIT}: {who} {_BACK[about.kind]}, and the alert ends if that lasts."

@@ -181,6 +181,19 @@ async def test_message_stays_short_enough_for_its_channel(
         assert await shipped.failed() == 0
 
 
+async def test_message_says_who_has_taken_an_alert_on(
+    shipped: ShippedAlertmanager, channels: Channels
+) -> None:
+    """In the sentence that the monitor sends, as it stands."""
+    shipped.give(channels.secrets)
+    said = "Acknowledged by asha at 2026-03-01 12:05 UTC."
+    texts = {"summary": "acme-sales: +1 NO_BOT", "acknowledged": said, "runbook_url": "https://r.example"}
+    async with running(shipped):
+        await shipped.post(alert("critical") | {"annotations": texts})
+        expected = f"• acme-sales: +1 NO_BOT. {said}\n<https://r.example|Runbook>"
+        await wait_until(lambda: expected in [each["text"] for each in channels.posts()], what="Slack")
+
+
 @pytest.mark.parametrize(
     ("secrets", "said"),
     [

@@ -155,6 +155,11 @@ def test_first_step_names_what_it_is_about(about: Subject, step: str) -> None:
     assert first_step(about) == step
 
 
+def test_first_step_of_a_test_that_is_over_is_none() -> None:
+    """A test does not recover."""
+    assert first_step(Subject(kind=Kind.TEST, many=1), Resolution.RECOVERED) == "Nothing: the test is over."
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
