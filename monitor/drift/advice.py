@@ -143,12 +143,13 @@ def _numbers(about: Subject) -> str:
 
 
 def _look_into(about: Subject) -> str:
-    """Return where to look for why syncs or messages fail."""
+    """Return where to look for why syncs or messages fail, and what that means for drift."""
     alone = about.many == 1
-    which = f"connection {about.one}" if alone and about.one else f"the {about.many:,} connections"
+    one = f"connection {about.one}" if about.one else "the connection"
+    which = one if alone else f"the {about.many:,} connections"
     # A receiver's cause is its answer, which begins with the code: `401 Unauthorized`.
     cause = about.cause[:3] if about.kind is Kind.RECEIVER_FAILING else about.cause
-    return _OF_CAUSE.get((about.kind, cause), _FAILURES[about.kind]).format(
+    step = _OF_CAUSE.get((about.kind, cause), _FAILURES[about.kind]).format(
         which=which,
         group=about.group,
         argument=quote(about.group),
@@ -158,6 +159,15 @@ def _look_into(about: Subject) -> str:
         it="it" if alone else "them",
         was="was" if alone else "were",
     )
+    is_seen = about.kind in _SEEN or cause == UNLISTED
+    return step if is_seen else f"{step} Until this is fixed, drift goes undetected."
+
+
+_SEEN = (Kind.RECEIVER_FAILING, Kind.TEST)
+"""Of the alerts that are not about numbers, those in which numbers are still checked."""
+
+UNLISTED = "unlisted"
+"""The cause of a connection's alert that answers, but that discovery no longer lists."""
 
 
 _FAILURES: Mapping[Kind, str] = {
@@ -191,8 +201,8 @@ _OF_CAUSE: Mapping[tuple[Kind, str], str] = {
     "accepts it.",
     (Kind.ACCOUNT_REJECTED, "forbidden"): "Ask the provider whether account {group} is suspended, out of "
     "balance or not approved; the API key itself is known.",
-    (Kind.CONNECTION_REJECTED, "unlisted"): "Check at the provider whether {which} {was} deleted or switched "
-    "off: discovery no longer lists {it}.",
+    (Kind.CONNECTION_REJECTED, UNLISTED): "Check at the provider whether {which} {was} deleted or switched "
+    "off: discovery no longer lists {it}, and 24 hours later the monitor stops checking {it}.",
     (Kind.CONNECTION_REJECTED, "rejected"): "Look in the monitor's log for what the API answers for {which}, "
     "and ask the provider.",
     (Kind.ANSWER_UNREADABLE, "too_large"): "Raise api.max_response_size: the answer for {which} is larger.",

@@ -27,6 +27,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from monitor.drift.advice import UNLISTED
 from monitor.drift.alert import Kind, Resolution
 from monitor.drift.alerts import Alert, Report, confirm, report, update_due_at
 from monitor.drift.episodes import Ended, Track, track_id
@@ -314,7 +315,7 @@ def _begun(
 def _cause(health: Health) -> str:
     outcome = health.streak.outcome
     if health.vanished:
-        return "unlisted"
+        return UNLISTED
     return "" if outcome in (None, Outcome.OK) else outcome.value
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from monitor.drift.advice import Subject, first_step
+from monitor.drift.advice import UNLISTED, Subject, first_step
 from monitor.drift.alert import (
     GONE,
     Action,
@@ -142,6 +142,8 @@ def headline(kind: Kind, *, where: str, subject: str = "", group: str = "", caus
         Kind.RECEIVER_FAILING: f"receiver {group} is not accepting alerts",
         Kind.TEST: "test alert: nothing is wrong",
     }
+    if kind is Kind.CONNECTION_REJECTED and cause == UNLISTED:
+        return f"{where}: discovery no longer lists {subject or 'this connection'}"
     return f"{phrases[kind]} ({cause})" if cause else phrases[kind]
 
 

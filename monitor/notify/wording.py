@@ -245,20 +245,12 @@ def _tag(body: AlertBody) -> str:
             return "RESOLVED" if _tone(body) is Tone.RECOVERED else "CLOSED"
 
 
-_UNSEEN = "Until this is fixed, drift goes undetected."
-
-_SEEN = (Kind.RECEIVER_FAILING, Kind.TEST)
-"""Of the alerts that are not about numbers, those in which numbers are still checked."""
-
-
 def _to_do(body: AlertBody) -> Iterator[str]:
     """Yield the first step, and what else is to be done for how many numbers."""
     actions: Sequence[Action] = body.actions if body.kind is Kind.DRIFT else ()
     step = one_line(body.first_step, MAX_STEP) or "Look into this alert."
     if actions and actions[0].numbers < body.numbers_total:
         step = f"{step.removesuffix('.')}{_share(actions[0].numbers, body.numbers_total)}"
-    if not body.kind.about_numbers and body.kind not in _SEEN:
-        step = f"{step} {_UNSEEN}"
     yield step
     for action in actions[1:MAX_ACTIONS]:
         code, label = one_line(action.code, MAX_NAME), one_line(action.label, MAX_LINE)

@@ -14,6 +14,7 @@ from monitor.errors import Outcome
 NAMES = {"client:415": "Acme Sales", "bot:93": "Greeter", "bot:94": "Sales bot"}
 DRIFT = Subject(kind=Kind.DRIFT, many=3, code="NO_BOT", common={"client_id": 415}, names=NAMES)
 ONE = replace(DRIFT, many=1, one="+918011223344")
+UNSEEN = "Until this is fixed, drift goes undetected."
 
 
 CAUSES = ("", "unlisted", "held", *Outcome, "401 Unauthorized", "{x} % %s", "network, timeout")
@@ -110,30 +111,30 @@ def test_first_step_is_a_sentence_for_every_kind(
         pytest.param(
             Subject(kind=Kind.CONNECTION_REJECTED, many=12, group="acme"),
             "Check that the 12 connections exist and are active at the provider, and that their ids in the "
-            "config are correct.",
+            f"config are correct. {UNSEEN}",
             id="connections",
         ),
         pytest.param(
             Subject(kind=Kind.ANSWER_UNREADABLE, many=1, one="acme-sales", cause="too_large"),
-            "Raise api.max_response_size: the answer for connection acme-sales is larger.",
+            f"Raise api.max_response_size: the answer for connection acme-sales is larger. {UNSEEN}",
             id="too-large",
         ),
         pytest.param(
             Subject(kind=Kind.CONNECTION_REJECTED, many=2, group="acme", cause="unlisted"),
             "Check at the provider whether the 2 connections were deleted or switched off: discovery no "
-            "longer lists them.",
+            "longer lists them, and 24 hours later the monitor stops checking them.",
             id="unlisted",
         ),
         pytest.param(
             Subject(kind=Kind.ACCOUNT_REJECTED, many=2, group="acme", cause="forbidden"),
             "Ask the provider whether account acme is suspended, out of balance or not approved; the API key "
-            "itself is known.",
+            f"itself is known. {UNSEEN}",
             id="forbidden",
         ),
         pytest.param(
             Subject(kind=Kind.ACCOUNT_REJECTED, many=2, group="acme", cause="forbidden, unauthorized"),
             "Check the API key of account acme in the config, and ask the provider whether the account is "
-            "suspended or out of balance.",
+            f"suspended or out of balance. {UNSEEN}",
             id="several-causes",
         ),
         pytest.param(

@@ -249,7 +249,7 @@ def summary_of(made: Report) -> str:
             report_of(
                 member("id-2", detail="unlisted"), kind=Kind.CONNECTION_REJECTED, group="acme/unlisted"
             ),
-            "acme-care: the API rejects this connection (unlisted)",
+            "acme-care: discovery no longer lists this connection",
             id="connection",
         ),
         pytest.param(
