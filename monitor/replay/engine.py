@@ -48,9 +48,10 @@ from monitor.store.connections import ConnectionName
 from monitor.store.enrol import tell_firing
 from monitor.store.instants import pull_in
 from monitor.store.journal import Acknowledged, Entry, EntryKind, Given, Look, Ruleset
-from monitor.store.outbox import remind
+from monitor.store.outbox import next_reminder_at, remind
+from monitor.store.receivers import know_receivers
 from monitor.store.requests import acknowledge
-from monitor.store.tables import DELIVERED, PENDING, TO_REMIND, alerts, deliveries, has_status, told
+from monitor.store.tables import DELIVERED, PENDING, alerts, deliveries, has_status, told
 
 _LATE = timedelta(seconds=5)
 """What time makes due is left to an entry that follows it so soon: the daemon was as late."""
@@ -417,10 +418,8 @@ class Replay:
         if at >= self.since:
             self.messages.update((row.alert_id, row.receiver) for row in sent)
         self._tells_at = await self.tx.scalar(_NEXT_LOOK)
-        if repeats := self._routes.repeats:
-            last = await self.tx.execute(_LAST_TOLD)
-            due = [row.at + repeats[row.receiver] for row in last if row.receiver in repeats]
-            self._reminds_at = min(due, default=None)
+        repeats = self._routes.repeats
+        self._reminds_at = await next_reminder_at(self.tx, repeats) if repeats else None
 
     async def _follow_up(self, at: datetime) -> None:
         """Tell of widespread alerts, and remind of those that fire, as far as that is due by an instant."""
@@ -444,6 +443,7 @@ class Replay:
             found = select(alerts.c.id).where(alerts.c.resolved_at.is_(None), *alike)
             here = list((await self.tx.execute(found.order_by(alerts.c.started_at))).scalars())
             meant = meant if meant in here or not here else here[0]
+        await know_receivers(self.tx, [route.receiver for route in self._routes.routes], entry.at)
         try:
             await acknowledge(self.tx, meant, by=said.by, note=None, now=entry.at)
         except (UnknownName, Refused):
@@ -506,11 +506,6 @@ _ACCEPT = (
 _HEARD = sqlite.insert(told).on_conflict_do_nothing()
 _NUMBERS = select(alerts.c.numbers).where(alerts.c.id == bindparam("which"))
 _NEXT_LOOK = select(func.min(alerts.c.tells_at))
-_LAST_TOLD = (
-    select(deliveries.c.receiver, func.min(deliveries.c.remind_from).label("at"))
-    .where(TO_REMIND)
-    .group_by(deliveries.c.receiver)
-)
 
 
 def _names(entry: Entry) -> ConnectionName:

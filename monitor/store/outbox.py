@@ -502,11 +502,24 @@ async def due_reminders(
     return due
 
 
+async def next_reminder_at(tx: AsyncConnection, repeats: Mapping[str, timedelta]) -> datetime | None:
+    """Return when `remind` will next queue something if nothing happens until then."""
+    rows = await tx.execute(_REMIND_NEXT)
+    instants = [row.told_at + repeats[row.receiver] for row in rows if row.receiver in repeats]
+    return min(instants, default=None)
+
+
+_reminding = deliveries.join(alerts, alerts.c.id == deliveries.c.alert_id)
+_is_to_remind = TO_REMIND & (alerts.c.status == Status.FIRING) & alerts.c.acknowledged_at.is_(None)
 _TO_REMIND = (
     select(alerts.c.body)
-    .select_from(deliveries)
-    .join(alerts, alerts.c.id == deliveries.c.alert_id)
-    .where(deliveries.c.receiver == bindparam("receiver"), TO_REMIND)
+    .select_from(_reminding)
+    .where(deliveries.c.receiver == bindparam("receiver"), _is_to_remind)
     .where(deliveries.c.remind_from <= bindparam("told_until"))
-    .where(alerts.c.status == Status.FIRING, alerts.c.acknowledged_at.is_(None))
+)
+_REMIND_NEXT = (
+    select(deliveries.c.receiver, func.min(deliveries.c.remind_from).label("told_at"))
+    .select_from(_reminding)
+    .where(_is_to_remind)
+    .group_by(deliveries.c.receiver)
 )

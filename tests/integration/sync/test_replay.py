@@ -114,6 +114,45 @@ async def test_what_people_did_happens_again(made: Rig) -> None:
     assert {"accepted", "unconfigured"} <= {alert.resolution for alert in found.alerts}
 
 
+@pytest.mark.timeout(30)
+async def test_acknowledged_alert_reminds_nobody_when_it_is_replayed(made: Rig) -> None:
+    """Who was told of it hears that somebody sees to it, then no more, however long it goes on."""
+    hook = {"name": "hook", "type": "webhook", "url": "http://x", "repeat_interval": "5m"}
+    await made.configure(receivers=[hook, hook | {"name": "away"}])
+    made.simulator.do("remove_routing", numbers=2)
+    for _ in range(3):
+        await made.run()
+    await made.configure(receivers=[hook])
+    made.simulator.do("restore_routing", numbers=1)
+    await made.run()
+    async with made.database.read() as tx:
+        alert_id = (await tx.scalars(select(alerts.c.id))).one()
+    async with made.database.write() as tx:
+        await acknowledge(tx, alert_id, by="kim", note=None, now=made.clock.now())
+    await made.configure(receivers=[hook, hook | {"name": "away"}])
+    for _ in range(10):
+        await made.run()
+    found = await replay(made.database, made.codec, since=EARLY)
+    told = {name: (count.recorded, count.replayed) for name, count in found.messages.items()}
+    assert told == {"away": (3, 3), "hook": (3, 3), "log": (3, 3)}
+
+
+@pytest.mark.timeout(30)
+async def test_reminders_that_a_reload_took_away_are_not_replayed(made: Rig) -> None:
+    """Those that were due under the config before are not waited for."""
+    hook = {"name": "hook", "type": "webhook", "url": "http://x"}
+    await made.configure(receivers=[hook | {"repeat_interval": "5m"}])
+    made.simulator.do("remove_routing", numbers=2)
+    for _ in range(3):
+        await made.run()
+    await made.configure(receivers=[hook])
+    made.simulator.do("restore_routing", numbers=1)
+    for _ in range(10):
+        await made.run()
+    found = await replay(made.database, made.codec, since=EARLY)
+    assert found.messages["hook"].recorded == found.messages["hook"].replayed
+
+
 @pytest.mark.parametrize(
     ("values", "wanted"),
     [
