@@ -124,9 +124,8 @@ class Narrator(io.StringIO):
         self.open += (change == "opened") - over
         word = "alert over" if over else f"alert {change}, {severity}"
         self._tell("monitor", f"{word}: {body.get('summary')}", _GOOD if over else _STYLES.get(severity, ""))
-        actions = body.get("actions")
-        if change == "opened" and actions:
-            self._tell("", f"to do: {actions[0].get('label')}", "")
+        if change == "opened":
+            self._tell("", f"to do: {body.get('first_step')}", "")
 
     def _tell(self, who: str, text: str, style: str) -> None:
         line = f"{self._clock.monotonic() - self._began_s:5.1f}s  {who:<8}  {text}"

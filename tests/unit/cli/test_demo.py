@@ -35,7 +35,7 @@ async def test_narrator_tells_alerts_from_the_daemons_log() -> None:
     assert teller.said == [
         "  8.0s  provider  A bot goes away.",
         "  8.0s  monitor   alert opened, critical: acme-sales: 1 number NO_BOT",
-        "  8.0s            to do: Assign a bot",
+        "  8.0s            to do: Assign a bot.",
         " 12.0s  monitor   alert acknowledged, critical: acme-sales: 1 number NO_BOT",
         " 12.0s  monitor   alert over: acme-sales: 1 number NO_BOT",
     ]
