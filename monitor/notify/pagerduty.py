@@ -31,7 +31,18 @@ from monitor.http.address import Address
 from monitor.http.redactor import Redactor
 from monitor.notify.delivery import Delivery, body_of
 from monitor.notify.http import post, require_taken
-from monitor.notify.wording import Message, acknowledged, clip, compose, labels, links, one_line, units, when
+from monitor.notify.wording import (
+    Message,
+    acknowledged,
+    clip,
+    compose,
+    labels,
+    links,
+    lists_numbers,
+    one_line,
+    units,
+    when,
+)
 from monitor.secret import Secret
 
 MAX_SUMMARY = 1024
@@ -156,7 +167,7 @@ def _details(body: AlertBody, message: Message) -> dict[str, Any]:
         "likely_cause": message.cause,
         "since_the_last_message": message.changed,
         "changes": list(message.changes),
-        "numbers" if body.kind.about_numbers else "connections": members,
+        "numbers" if lists_numbers(body) else "connections": members,
         "numbers_total": body.numbers_total or None,
         "when": when(message),
         "kind": body.kind.value,

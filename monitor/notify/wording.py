@@ -119,7 +119,7 @@ def compose(body: AlertBody, *, max_items: int = MAX_ITEMS) -> Message:
         changes=tuple(moves(body)) if body.change is Notice.UPDATED else (),
         ending=ending(body.kind, body.resolution) if body.resolution else None,
         members_title=("Numbers" if body.numbers_total > 1 else "Number")
-        if _lists_numbers(body)
+        if lists_numbers(body)
         else "Connections",
         members=shown,
         more=0 if brief else _total(body) - len(shown),
@@ -413,13 +413,13 @@ def ending(kind: Kind, resolution: Resolution) -> str:
     return _NOT_RECOVERED[resolution]
 
 
-def _lists_numbers(body: AlertBody) -> bool:
-    """Whether the members to list are numbers; of a widespread alert they are connections."""
-    return body.kind.about_numbers and not body.widespread
+def lists_numbers(body: AlertBody) -> bool:
+    """Whether the members to list are numbers; of an alert about several connections they are these."""
+    return body.kind.about_numbers and not (body.widespread and len(body.connections) > 1)
 
 
 def _member_lines(body: AlertBody, most: int) -> Iterator[str]:
-    if _lists_numbers(body):
+    if lists_numbers(body):
         shared = _Shared.of(body)
         yield from (_number_line(number, body, shared) for number in body.numbers[:most])
     elif len(body.connections) > 1:  # a single one is in the summary
@@ -427,7 +427,7 @@ def _member_lines(body: AlertBody, most: int) -> Iterator[str]:
 
 
 def _total(body: AlertBody) -> int:
-    if _lists_numbers(body):
+    if lists_numbers(body):
         return max(body.numbers_total, len(body.numbers))
     return len(body.connections) if len(body.connections) > 1 else 0
 

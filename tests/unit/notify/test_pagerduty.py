@@ -175,3 +175,20 @@ def test_double_of_pagerduty_refuses_what_pagerduty_refuses(
     assert list(problems_of(event)) == []
     spoil(event)
     assert any(problem in found for found in problems_of(event))
+
+
+@pytest.mark.parametrize(
+    ("connections", "listed"),
+    [
+        (["acme-01"], {"numbers": [NUMBER.phone_number]}),
+        (["acme-01", "acme-02"], {"connections": ["acme-01", "acme-02"]}),
+    ],
+)
+def test_members_of_a_widespread_alert_are_listed_as_what_they_are(
+    connections: list[str], listed: dict[str, list[str]]
+) -> None:
+    """Its connections; while it has only one, which the summary names, the numbers of that."""
+    body = msgspec.structs.replace(BODY, widespread=True, connection=None, connections=connections)
+    details = render(body)["payload"]["custom_details"]
+    shown = {name: details[name] for name in ("numbers", "connections") if name in details}
+    assert {name: [line.partition(":")[0] for line in lines] for name, lines in shown.items()} == listed
