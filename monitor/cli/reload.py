@@ -1,14 +1,17 @@
 """`reload`: a daemon reloads its config, and says how that went."""
 
+import errno
 import os
 import signal
 import socket
 import struct
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
+from monitor.cli.catalog import PROGRAM
 from monitor.cli.shell import FormatOption, shell_of
 from monitor.cli.terminal import Format
 from monitor.clock import SystemClock
@@ -38,6 +41,8 @@ def reload(
       voicelink-monitor reload 1
     """
     clock = SystemClock()
+    if not _runs_daemon(pid):
+        raise Refused(f"process {pid} is no `{PROGRAM} run`, so it was not signalled")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -63,6 +68,15 @@ def reload(
                 terminal.line("reloaded")
             return
     raise Refused(f"process {pid} did not say within {_WAIT_S:g} s whether it has reloaded: see its log")
+
+
+def _runs_daemon(pid: int) -> bool:
+    """Return whether a process may be a daemon; most others would be ended by the signal."""
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError as exc:
+        raise Refused(f"cannot signal process {pid}: {os.strerror(errno.ESRCH)}") from exc
+    return b"run" in arguments
 
 
 def _received(sock: socket.socket, pid: int, within_s: float) -> Reloaded | None:

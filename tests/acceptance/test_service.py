@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -88,6 +89,20 @@ async def test_daemon_tells_systemd_how_it_is(
     await wait_until(lambda: systemd.heard(*refused), what="the refusal")
     await daemon.stop()
     await wait_until(lambda: systemd.heard("STOPPING=1"), what="the stop")
+
+
+async def test_reload_of_another_process_leaves_it_alone() -> None:
+    """A wrong process id would end what does not expect the signal: only a daemon is sent it."""
+    other = await asyncio.create_subprocess_exec("sleep", "60")
+    try:
+        reload = [sys.executable, "-m", "monitor", "reload", str(other.pid)]
+        process = await asyncio.create_subprocess_exec(*reload, stderr=asyncio.subprocess.PIPE)
+        _, err = await process.communicate()
+        assert (process.returncode, "not signalled" in err.decode()) == (2, True)
+        assert other.returncode is None
+    finally:
+        other.terminate()
+        assert await other.wait() == -signal.SIGTERM
 
 
 async def test_reload_of_no_daemon_fails(tmp_path: Path) -> None:
