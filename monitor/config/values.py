@@ -460,7 +460,7 @@ _HTTP = "^https?://"
 Text = Annotated[str, BeforeValidator(text), _schema("string", minLength=1)]
 Name = Annotated[str, BeforeValidator(name), _schema("string", minLength=1, maxLength=_NAME_LENGTH)]
 Flag = Annotated[bool, Strict()]
-Number = Annotated[int, Strict()]
+Number = Annotated[int, Strict(), Field(le=1_000_000_000)]
 Fraction = Annotated[float, Strict()]
 SeverityWord = Literal["critical", "warning", "info"]
 Duration = Annotated[timedelta, duration(), _DURATION]

@@ -332,6 +332,7 @@ CASES = {
         "web.basic_auth_users: a user's name must not be empty, and holds no colon",
     ),
     "too long": ('[schedule]\ninterval = "3651d"', "schedule.interval: must be at most 3650d"),
+    "too many": (f"[drift]\nconfirm_syncs = {2**64}", "drift.confirm_syncs: must be at most 1000000000"),
     "line break in a key": ('[api]\n"a\\nb" = 1', "api.'a\\nb': unknown key"),
     "host with port": (
         '[web]\nallowed_hosts = ["monitor.example.com:8790"]',
