@@ -168,6 +168,8 @@ def demo(
             length_s = parse_duration(duration).total_seconds()
         except ValueError as exc:
             raise typer.BadParameter(str(exc), param_hint="--duration") from None
+        if not length_s:
+            raise typer.BadParameter('must be longer than zero, like "1m"', param_hint="--duration")
     terminal = shell_of(ctx).terminal
     if port is None and not _free(_PORT):
         terminal.note(f"port {_PORT} is taken, so the page uses another one; --port chooses")

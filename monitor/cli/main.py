@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.exceptions import TyperException
 
 from monitor import __version__
@@ -32,6 +32,9 @@ USAGE = 2
 INTERRUPTED = 130
 BUG = 70
 """EX_SOFTWARE of sysexits.h."""
+
+_MAY_BE_EMPTY = {"note", "by", "url"}
+"""Options that mean the same when left out, and that of `healthcheck`, which only knows unhealthy."""
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 
@@ -77,7 +80,15 @@ class LazyCommand(TyperCommand):
         """Parse the arguments as the command itself does."""
         if self._entry.name != "run":  # which takes them itself
             let_through()
-        return self.load().make_context(info_name, args, parent, **extra)
+        context = self.load().make_context(info_name, args, parent, **extra)
+        for param in context.command.params:
+            if not isinstance(param, TyperOption | TyperArgument):
+                continue
+            given = context.params.get(param.name)
+            is_empty = "" in (given if isinstance(given, list | tuple) else [given])
+            if is_empty and param.envvar is None and param.name not in _MAY_BE_EMPTY:
+                raise typer.BadParameter("must not be empty: is a variable unset?", ctx=context, param=param)
+        return context
 
 
 def build_group() -> TyperGroup:
@@ -199,7 +210,7 @@ def _invoke(group: TyperGroup, arguments: Sequence[str], shell: Shell) -> int:
         code = group.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=shell)
     except TyperException as exc:
         context = getattr(exc, "ctx", None)
-        shell.terminal.error(exc.format_message())
+        shell.terminal.error(exc.format_message().replace(" Value error,", ""))
         shell.terminal.note(f"try: {context.command_path if context else PROGRAM} --help")
         return exc.exit_code
     return code if isinstance(code, int) else 0

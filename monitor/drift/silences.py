@@ -9,7 +9,7 @@ Otherwise it goes by the names and numbers as they are, also those that are yet 
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import msgspec
 
@@ -23,6 +23,7 @@ from monitor.units import parse_duration
 ENDS_SOON = timedelta(days=1)
 """What ends within this time is said to."""
 
+_MATCHERS = ("connection", "number", "state", "issue", "alert")
 _LONGEST = 200
 _UNWRITABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _SEPARATORS = str.maketrans("", "", " \t()-./\u00a0\u2011")
@@ -92,17 +93,18 @@ def planned(asked: NewSilence, now: datetime) -> SilencePlan:
     Raises:
         Invalid: Something is missing, contradicts the rest, or cannot be used.
     """
-    given = {name: _text(name, getattr(asked, name)) for name in ("connection", "state", "issue", "alert")}
-    number = _text("number", asked.number)
-    if number is not None:
-        number = glob_of(number)
-    if number is None and not any(given.values()):
+    given = {name: _text(name, getattr(asked, name)) for name in _MATCHERS}
+    for name in _MATCHERS:
+        if given[name] is None and getattr(asked, name) is not None:
+            raise Invalid("must not be empty", name)  # left out, it would match more than meant
+    if given["number"] is not None:
+        given["number"] = glob_of(given["number"])
+    if not any(given.values()):
         raise Invalid("give at least one of connection, number, state, issue and alert", "connection")
     reason = _text("reason", asked.reason)
     if reason is None:
         raise Invalid("say why: give a reason", "reason")
     return SilencePlan(
-        number=number,
         **given,
         until=_until(asked, now),
         until_ready=bool(asked.until_ready),
@@ -211,8 +213,10 @@ def _instant(text: str) -> datetime:
         raise wrong
     try:
         at = datetime.fromisoformat(text)
-        if at.time() == time(0) and len(text) <= len("2026-01-31"):
-            at += timedelta(days=1)  # that day is included
+        if at.time() == time(0) and len(text) <= len("2026-01-31"):  # that day is included
+            if at.date() == date.max:
+                return datetime.max.replace(tzinfo=UTC)
+            at += timedelta(days=1)
         return at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise wrong from None
