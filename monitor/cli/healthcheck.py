@@ -84,7 +84,7 @@ def _web(file: Path | None) -> dict[str, str]:
     """Return the texts of the config's [web]; none if it cannot be read: the daemon reports that itself."""
     try:
         web = tomllib.loads(read_text(file)).get("web") if file else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     texts = web.items() if isinstance(web, dict) else ()
     return {key: value for key, value in texts if isinstance(value, str)}

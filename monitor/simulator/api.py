@@ -207,11 +207,12 @@ class SimulatedApi:
         try:
             toml = "toml" in content_type
             data: Any = tomllib.loads(body.decode("utf-8")) if toml else msgspec.json.decode(body)
-            if not isinstance(data, dict):
-                return failure(400, "send one step as an object")
-            step = self.control.do(data)
-        except (tomllib.TOMLDecodeError, msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, ValueError, RecursionError):
             return failure(400, "the body is neither JSON nor TOML")
+        if not isinstance(data, dict):
+            return failure(400, "send one step as an object")
+        try:
+            step = self.control.do(data)
         except ScenarioError as exc:
             return failure(400, str(exc))
         return Reply(msgspec.json.encode({"success": True, "data": {"done": step.do}}))
@@ -245,6 +246,6 @@ def _object(body: bytes) -> dict[str, Any]:
     """Return a body's JSON object; an empty one if it is none."""
     try:
         value = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

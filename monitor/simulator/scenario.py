@@ -114,6 +114,9 @@ def parse_scenario(text: str, source: str | None = None) -> Scenario:
         length_s = _length(shape, steps)
     except tomllib.TOMLDecodeError as exc:
         raise ScenarioError([f"it is not TOML: {exc}"], source) from exc
+    except (ValueError, RecursionError) as exc:
+        bounds = "it is not TOML: a value is out of bounds, or nested too deeply"
+        raise ScenarioError([bounds], source) from exc
     except ScenarioError as exc:
         raise ScenarioError(exc.problems, source) from exc
     return Scenario(shape=shape, steps=steps, repeat=shape.repeat, length_s=length_s)

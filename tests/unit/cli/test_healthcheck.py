@@ -66,6 +66,14 @@ def test_address_is_read_as_the_daemon_reads_it(tmp_path: Path) -> None:
     assert own_url(file, "127.0.0.1:4321\r\n", "\n") == "http://127.0.0.1:4321/-/healthy"
 
 
+def test_file_that_cannot_be_read_leaves_the_default_address(tmp_path: Path) -> None:
+    """The daemon goes on with the config that it has, and says itself what is wrong with the file."""
+    file = tmp_path / "c.toml"
+    for text in ("[web", "a = " + "[" * 5000, "a = " + "9" * 5000):
+        file.write_text(text)
+        assert own_url(file, None, None) == "http://127.0.0.1:8790/-/healthy"
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
 def test_healthy_where_the_config_says(host: str, tmp_path: Path) -> None:
     """The address is that of web.listen; any address is loopback here."""

@@ -262,7 +262,12 @@ async def test_step_from_outside_as_json_and_toml(partner: Partner) -> None:
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"{", "neither JSON nor TOML"), (b"[]", "one step"), (b'{"do":"sai"}', 'did you mean \\"say\\"')],
+    [
+        (b"{", "neither JSON nor TOML"),
+        (b"[" * 10_000, "neither JSON nor TOML"),
+        (b"[]", "one step"),
+        (b'{"do":"sai"}', 'did you mean \\"say\\"'),
+    ],
 )
 async def test_wrong_step_from_outside_is_refused(partner: Partner, content: bytes, says: str) -> None:
     """400 with the reason; nothing happens."""

@@ -56,6 +56,8 @@ def test_repeated_story_begins_again_after_its_length() -> None:
     ("text", "says"),
     [
         pytest.param("accounts = [", "it is not TOML", id="no toml"),
+        pytest.param("a = " + "9" * 5000, "it is not TOML: a value is out of bounds", id="huge"),
+        pytest.param("a = " + "[" * 5000, "it is not TOML: a value is out of bounds", id="deep"),
         pytest.param("", "it lacks the key `accounts`", id="no accounts"),
         pytest.param(HEAD + "numbrs = 3", "accounts[0].connections[0]: there is no key `numbrs`", id="key"),
         pytest.param(HEAD + "numbrs = 3", 'did you mean "numbers"?', id="nearest key"),
