@@ -39,8 +39,8 @@ class Claim:
     `sync_due`, `policy_due`: whether its next sync is due, and whether its policy has something to do even
     without one, as of `wakes_at`. `digest` is that of the applied body. `settled`: the same answer once more
     would change nothing. `unchanged`: how many answers have changed nothing since the last one that did.
-    `succeeded_at` is when its last answer was applied. `rules_digest` is that of the rules that the newest
-    config has for it; None: nobody knows.
+    `watched_since`: when it came into the config. `succeeded_at` is when its last answer was applied.
+    `rules_digest` is that of the rules that the newest config has for it; None: nobody knows.
     """
 
     identity: str
@@ -53,6 +53,7 @@ class Claim:
     settled: bool
     held: int
     unchanged: int
+    watched_since: datetime
     succeeded_at: datetime | None
     streak: Streak
     rules_digest: str | None = None
@@ -282,7 +283,7 @@ _KEEP_RECORDS = (
 _CLAIM_COLUMNS = [
     *(connections.c[name] for name in ("identity", "epoch", "due_at", "wakes_at")),
     *(connections.c[name] for name in ("digest", "settled", "held", "unchanged")),
-    *(connections.c[name] for name in ("succeeded_at", "rules_digest")),
+    *(connections.c[name] for name in ("watched_since", "succeeded_at", "rules_digest")),
     *(connections.c[name] for name in ("outcome", "failures", "same_kind", "answers")),
 ]
 

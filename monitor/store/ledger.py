@@ -90,11 +90,11 @@ class Ledger:
     async def load(self, claim: Claim) -> StoredState:
         """Return what is stored of a connection.
 
-        An acceptance makes the policy due: where it is not, no one has accepted anything. So does a silence,
-        where there are records: if there was none, and no one else has claimed the connection since, the
+        Whoever accepts something, or sets a silence where there are records, changes when the policy is due:
+        if there was no silence, and neither that has changed nor anyone else has claimed the connection, the
         store need not be asked.
         """
-        known = self._remembered.get(claim.identity, claim.epoch)
+        known = self._remembered.get(claim)
         if known is not None and not claim.policy_due:
             return StoredState(records=known.records, counts=known.counts, remembered=True)
         self._remembered.pop(claim.identity)
@@ -102,7 +102,9 @@ class Ledger:
 
         async def read(tx: AsyncConnection) -> tuple[Any, Sequence[Any], tuple[Silence, ...]]:
             row = (await tx.execute(_STATE, which)).first()
-            accepted = (await tx.execute(_ACCEPTED, which)).all() if claim.policy_due else ()
+            # Whoever accepts something has the policy look at once, but maybe by a clock that is ahead.
+            asked = claim.policy_due or (row is not None and row.any_accepted)
+            accepted = (await tx.execute(_ACCEPTED, which)).all() if asked else ()
             silenced = row is None or row.any_silence
             return row, accepted, await silences_of(tx, claim.identity) if silenced else ()
 
@@ -110,7 +112,7 @@ class Ledger:
         records = self._codec.unpack_records(row.records) if row is not None else Records()
         counts = self._codec.unpack_counts(row.counts) if row is not None and row.counts else None
         if row is not None and not silences:
-            self._remembered.add(claim.identity, Known(epoch=claim.epoch, records=records, counts=counts))
+            self._remembered.add(claim.identity, _known(claim, claim.wakes_at, records, counts))
         return StoredState(
             records=records,
             counts=counts,
@@ -176,15 +178,28 @@ class Ledger:
         written = await self._database.transact(write)
         if known is not None:
             counts = record.counts if record.counts is not None else known.counts
-            known = Known(epoch=record.claim.epoch, records=record.records, counts=counts)
-            self._remembered.add(identity, known)
+            self._remembered.add(identity, _known(record.claim, state.wakes_at, record.records, counts))
         self._patterns |= patterns
         self._journal.remember(written, record.at)
 
 
+def _known(claim: Claim, wakes_at: datetime | None, records: Records, counts: Counts | None) -> Known:
+    return Known(
+        epoch=claim.epoch,
+        wakes_at=wakes_at,
+        watched_since=claim.watched_since,
+        records=records,
+        counts=counts,
+    )
+
+
 # Statements of every sync are built once: building one takes longer than running it.
 _STATE = (
-    select(snapshots.c.records, connections.c.counts, ANY_ACTIVE.label("any_silence"))
+    select(
+        *(snapshots.c.records, connections.c.counts),
+        ANY_ACTIVE.label("any_silence"),
+        select(acceptances.c.id).exists().label("any_accepted"),
+    )
     .join(connections, connections.c.identity == snapshots.c.identity)
     .where(snapshots.c.identity == bindparam("which"))
 )

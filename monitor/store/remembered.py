@@ -2,9 +2,11 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from datetime import datetime
 
 from monitor.drift.policy import Records
 from monitor.drift.snapshot import Counts
+from monitor.store.claims import Claim
 
 MOST_NUMBERS = 20_000
 """Of all connections together: ten megabytes."""
@@ -12,16 +14,31 @@ MOST_NUMBERS = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What the store held of a connection, without silences, while a claim with this epoch was held."""
+    """What the store held of a connection, without silences, while a claim with this epoch was held.
+
+    `wakes_at` and `watched_since` are what the next claim finds unless something else has written since.
+    """
 
     epoch: int
+    wakes_at: datetime | None
+    watched_since: datetime
     records: Records
     counts: Counts | None
 
     @property
     def size(self) -> int:
         """How much it takes, in numbers: what there is beside those is worth ten."""
-        return 10 + (len(self.records.snapshot.numbers) if self.records.snapshot is not None else 0)
+        snapshot = self.records.snapshot
+        return 10 + len(self.records.tracks) + (len(snapshot.numbers) if snapshot is not None else 0)
+
+    def holds_for(self, claim: Claim) -> bool:
+        """Whether nothing else has written since: no claim came between, and nobody made the policy due.
+
+        Not by what is due: who made it so may go by a clock that is ahead. Nor by the epoch alone: one that
+        is watched again counts anew.
+        """
+        expected = self.epoch + 1, self.wakes_at, self.watched_since
+        return (claim.epoch, claim.wakes_at, claim.watched_since) == expected
 
 
 class Remembered:
@@ -41,10 +58,10 @@ class Remembered:
         while self._numbers > MOST_NUMBERS:
             self.pop(next(iter(self._known)))
 
-    def get(self, identity: str, epoch: int) -> Known | None:
-        """Return what is known of a connection as of the claim with this epoch."""
-        known = self._known.get(identity)
-        return known if known is not None and known.epoch + 1 == epoch else None
+    def get(self, claim: Claim) -> Known | None:
+        """Return what is known of a connection as of this claim."""
+        known = self._known.get(claim.identity)
+        return known if known is not None and known.holds_for(claim) else None
 
     def pop(self, identity: str) -> Known | None:
         """Forget a connection; return what was known."""

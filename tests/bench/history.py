@@ -108,6 +108,7 @@ async def _write(entries: Sequence[_Entry], tx: AsyncConnection) -> None:
             settled=True,
             held=0,
             unchanged=unchanged,
+            watched_since=at - _MINUTE,
             succeeded_at=at - _MINUTE,
             streak=Streak(),
         )

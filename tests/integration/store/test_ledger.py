@@ -6,11 +6,14 @@ import pytest
 
 from monitor.drift.policy import Records
 from monitor.drift.silences import NewSilence
-from monitor.errors import Outdated
+from monitor.errors import Outcome, Outdated
 from monitor.store.actions import COMMAND, Actor
+from monitor.store.claims import flush
 from monitor.store.codec import Codec
+from monitor.store.connections import stop_watching
 from monitor.store.database import Database
 from monitor.store.ledger import Ledger
+from monitor.store.requests import accept
 from monitor.store.silencing import set_silence
 from tests.fakes.stored import (
     MINUTE,
@@ -18,6 +21,7 @@ from tests.fakes.stored import (
     Counting,
     begin,
     claim_all,
+    fresh,
     look_again,
     number,
     recorded_everywhere,
@@ -103,6 +107,42 @@ async def test_ledger_loads_a_silence_of_what_had_no_records(database: Database)
     await ledger.keep(work(claim, stepped(stored.records, claim, number("1"))))
     again = (await claim_all(database, NOW + MINUTE))["a"]
     assert len((await ledger.load(again)).silences) == 1
+
+
+async def test_ledger_loads_what_was_asked_for_by_a_clock_that_is_ahead(database: Database) -> None:
+    """The policy is not due yet, but a silence and an acceptance are heeded by the next sync all the same."""
+    ledger, ahead = Ledger(database, Codec()), NOW + 10 * MINUTE
+    await begin(database, "a")
+    for turn in range(3):
+        await _change(database, ledger, turn)
+    asked = NewSilence(connection="*", for_="1h", reason="known")
+    await set_silence(database, Codec(), asked, Actor(user="ops", address=COMMAND), ahead, logged=True)
+    async with database.write() as tx:
+        await accept(tx, "a", None, ahead)
+    claim = (await claim_all(database, NOW + 3 * MINUTE))["a"]
+    assert not claim.policy_due
+    stored = await ledger.load(claim)
+    assert (stored.remembered, len(stored.silences), stored.accept_all) == (False, 1, True)
+
+
+async def test_ledger_forgets_what_a_connection_was_before_it_left_the_config(database: Database) -> None:
+    """Watched again, it counts its epochs anew: none of them is taken for one of before."""
+    ledger = Ledger(database, Codec())
+    await begin(database, "a")
+    for turn in range(2):
+        await _change(database, ledger, turn)
+    async with database.write() as tx:
+        await stop_watching(tx, ["a"], NOW + 2 * MINUTE)
+    at = NOW + 3 * MINUTE
+    await begin(database, "a", due_at=at, now=at)
+    for _ in range(2):
+        failed = fresh((await claim_all(database, at))["a"], at=at, outcome=Outcome.TIMEOUT, digest=None)
+        async with database.write() as tx:
+            await flush(tx, [failed])
+        at += MINUTE
+    claim = (await claim_all(database, at))["a"]
+    stored = await ledger.load(claim)
+    assert (claim.epoch, stored.remembered, stored.records) == (3, False, Records())
 
 
 async def test_ledger_loads_what_another_process_stored(database: Database) -> None:

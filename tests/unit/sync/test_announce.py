@@ -44,6 +44,7 @@ def _result() -> SyncResult:
         settled=True,
         held=0,
         unchanged=6,
+        watched_since=START,
         succeeded_at=START,
         streak=streak,
     )
