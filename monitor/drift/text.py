@@ -1,7 +1,7 @@
 """Writes the alert body and its one-line summary from an alert's members."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -180,7 +180,7 @@ def _summary(
     if alert.kind.about_numbers:
         subject, back = counted(len(tracks), "number"), sum(1 for track in report.members if track.back)
         if alert.kind is Kind.DRIFT:
-            subject = _in_states_now(subject, tracks, back)
+            subject = _in_states_now(subject, report)
         where = connection.name if connection else "unknown connection"
         line = headline(alert.kind, where=where, subject=subject, cause=_cause(tracks))
         line += _alike(tracks, common, names)
@@ -213,13 +213,29 @@ _BACK: Mapping[Kind, str] = {
 }
 
 
-def _in_states_now(subject: str, tracks: Sequence[Track], back: int) -> str:
-    """Return how many drift in which state, and how many are ready again but not for long enough yet."""
-    states = Counter(track.number.state for track in tracks if track.number)
-    if back in (0, len(tracks)):
-        return in_states(subject, states) + (", ready again" if back else "")
-    drifting = Counter(track.number.state for track in tracks if track.number and not track.back)
-    return in_states(subject, drifting | {"ready again": back})
+def states_now(report: Report) -> dict[str, int]:
+    """Return how many members are in which state now; of a resolved alert, how many were last."""
+    firing = report.status is Status.FIRING
+    return Counter(
+        _READY if firing and track.back else track.number.state
+        for track in _last_members(report)
+        if track.number
+    )
+
+
+_READY = "ready again"
+"""Instead of a state, of members that are ready, but not for long enough yet."""
+
+
+def _in_states_now(subject: str, report: Report) -> str:
+    states = states_now(report)
+    if states.keys() == {_READY}:
+        return f"{in_states(subject, _states(report.members))}, {_READY}"
+    return in_states(subject, states)
+
+
+def _states(tracks: Iterable[Track]) -> Counter[str]:
+    return Counter(track.number.state for track in tracks if track.number)
 
 
 def _some(part: int, total: int) -> str:
@@ -297,7 +313,7 @@ def _subject(
     alert, tracks = report.alert, _last_members(report)
     numbers = [track.number for track in tracks if track.number is not None]
     known = [watched[track.key].name for track in tracks if track.key in watched]
-    states = Counter(number.state for number in numbers).most_common(1)
+    states = _states(tracks).most_common(1)
     base = actions[0] if actions else Action(code=states[0][0] if states else "", label="", numbers=0)
     ones = [number.phone_number for number in numbers] if alert.kind.about_numbers else known
     return Subject(

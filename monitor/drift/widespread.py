@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
@@ -46,6 +47,7 @@ Value = TypeVar("Value")
 REFRESH = timedelta(seconds=5)
 """How soon the body that the page shows follows a change of a part."""
 
+_NO_STATES: Mapping[str, int] = MappingProxyType({})
 _MOVES = 50
 """The changes of a part that are kept for the next message."""
 
@@ -82,7 +84,7 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
 
     `added`, `ended` and `moved` count members that joined, members that ended, and changes, since it opened;
     `moves` are the newest changes. `seen` is what its body said of the three: since its last own message.
-    `digest` is the fingerprint of its members and their states.
+    `digest` is the fingerprint of its members and their states, `states` how many are in which state.
     """
 
     added: int = 0
@@ -91,13 +93,16 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
     moves: tuple[AlertChange, ...] = ()
     seen: tuple[int, int, int] = (0, 0, 0)
     digest: int = 0
+    states: dict[str, int] = {}
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """What has joined, ended and changed."""
         return self.added, self.ended, self.moved
 
-    def after(self, body: AlertBody, digest: int, *, told: bool) -> "Tally":
+    def after(
+        self, body: AlertBody, digest: int, *, told: bool, states: Mapping[str, int] = _NO_STATES
+    ) -> "Tally":
         """Return the tally with what a body says anew; `told`: the part's next body begins to count again."""
         said = (body.numbers_added, body.numbers_ended, body.changes_total)
         added, ended, moved = (max(now - before, 0) for now, before in zip(said, self.seen, strict=True))
@@ -108,6 +113,7 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
             moves=(*body.changes[:moved], *self.moves)[:_MOVES],
             seen=(0, 0, 0) if told else said,
             digest=digest,
+            states=dict(states),
         )
 
 
@@ -265,7 +271,8 @@ def _body(
 ) -> AlertBody:
     """Return the body, made of those of the parts that fire; of a resolved alert, of the last ones."""
     cause, over = alert.cause, notice is Notice.RESOLVED
-    last = [part.body for part in parts if part.firing or over]
+    left = [part for part in parts if part.firing or over]
+    last = [part.body for part in left]
     resolution = None
     if over:
         resolution = ways[0] if len(set(ways)) == 1 else Resolution.MIXED
@@ -294,7 +301,7 @@ def _body(
         status=Status.RESOLVED if over else Status.FIRING,
         resolution=resolution,
         severity=alert.severity,
-        summary=_summary(alert, last, common, names, resolution, now, alone),
+        summary=_summary(alert, left, common, names, resolution, now, alone),
         instance=wording.instance,
         connection=None,
         account=cause.account,
@@ -352,18 +359,18 @@ def _since(told: Told | None, parts: Sequence[Part]) -> Tally:
 
 def _summary(
     alert: Widespread,
-    last: Sequence[AlertBody],
+    left: Sequence[Part],
     common: Mapping[str, int | str],
     names: Mapping[str, str],
     resolution: Resolution | None,
     now: datetime,
     alone: int,
 ) -> str:
-    cause, total = alert.cause, sum(body.numbers_total for body in last)
-    subject, states = counted(total, "number"), {cause.state: total}
-    if total == sum(len(body.numbers) for body in last):
-        states = Counter(number.state for body in last for number in body.numbers)
-    connections = _connections(last)
+    cause, total = alert.cause, sum(part.body.numbers_total for part in left)
+    subject, states = counted(total, "number"), Counter[str]()
+    for part in left:
+        states.update(part.tally.states)
+    connections = _connections(part.body for part in left)
     line = headline(
         cause.kind,
         where=connections[0]

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.alert import AlertBody, Kind, Notice, Severity, Status, decode_body, encode_body
 from monitor.drift.alerts import Report, new_id
+from monitor.drift.text import states_now
 from monitor.drift.widespread import (
     REFRESH,
     Cause,
@@ -132,7 +133,9 @@ async def place(
         part_of = await _joinable(tx, cause, body.alert_id, spread, now)
     if part_of is None:
         return None
-    tally = tally.after(body, report.alert.shown_digest, told=report.notice is not None)
+    tally = tally.after(
+        body, report.alert.shown_digest, told=report.notice is not None, states=states_now(report)
+    )
     return Place(part_of=part_of, tally=tally, joined=known is None)
 
 

@@ -389,7 +389,8 @@ def parts_of(body: AlertBody, connections: int) -> list[Part]:
     for place in range(1, connections + 1):
         name = f"acme-{place:02d}"
         one = msgspec.structs.replace(body, alert_id=f"part {place}", connection=name, connections=[name])
-        parts.append(Part(body=one, tally=Tally().after(one, place, told=True)))
+        states = {str(one.state): one.numbers_total}
+        parts.append(Part(body=one, tally=Tally().after(one, place, told=True, states=states)))
     return parts
 
 

@@ -18,7 +18,7 @@ from monitor.drift.alert import (
 from monitor.drift.alerts import Report
 from monitor.drift.rules import Rules
 from monitor.drift.snapshot import ActionItem, Dependencies
-from monitor.drift.text import Watched, Wording
+from monitor.drift.text import Watched, Wording, states_now
 from tests.unit.drift.build import (
     EVERY_KIND,
     HOUR,
@@ -349,6 +349,8 @@ def test_body_of_numbers_that_are_good_again_asks_for_nothing() -> None:
     assert bad.first_step == "Fix NO_BOT: client 415."
     over = told(report_of(ended=(back,), resolutions=(Resolution.RECOVERED,)), START)
     assert [action.numbers for action in over.actions] == [1]
+    assert states_now(report_of(back, member("2", number=broken(2)))) == {"NO_BOT": 1, "ready again": 1}
+    assert states_now(report_of(ended=(back,), resolutions=(Resolution.RECOVERED,))) == {"NO_BOT": 1}
 
 
 def test_body_of_a_failure_lists_connections_and_no_numbers() -> None:

@@ -65,7 +65,8 @@ def moves(*keys: str) -> list[AlertChange]:
 def part(name: str, *keys: str, **also: Any) -> Part:
     """Return the part of a connection, with these numbers and as many tallied."""
     digest = also.pop("digest", hash(keys) >> 1)
-    tally = also.pop("tally", Tally(added=len(keys), digest=digest))
+    states = also.pop("states", {"NO_BOT": len(keys)})
+    tally = also.pop("tally", Tally(added=len(keys), digest=digest, states=states))
     values = {
         "alert_id": f"of {name}",
         "connection": name,
@@ -215,6 +216,16 @@ def test_a_body_adds_up_its_parts() -> None:
     assert body.first_step == "Assign a bot; all 3 numbers are on bot Greeter (93)."
     assert (body.instance, body.url, body.runbook_url) == ("prod", "https://m/alerts/w", "https://r/drift")
     assert body.labels == {"a": "b"}
+
+
+def test_the_summary_speaks_of_the_present_however_few_numbers_are_listed() -> None:
+    """Of more numbers than a body lists, those that changed their state or are ready again count as that."""
+    many = {"numbers_total": 100, "numbers": numbers("1"), "connection": "acme-1"}
+    half = part("acme-1", "1", states={"NO_BOT": 60, "ready again": 40}, **many)
+    body = opened(half, part("acme-2", "3", states={"ROUTING_MISSING": 1})).body
+    assert body.summary.startswith(
+        "2 connections of acme: 101 numbers, 60 NO_BOT, 40 ready again and 1 ROUTING_MISSING"
+    )
 
 
 def test_a_body_whose_numbers_are_all_good_again_asks_for_nothing() -> None:
