@@ -12,7 +12,7 @@ from sqlalchemy.dialects import sqlite
 
 from tests.servers.chromium import require_chromium
 from tests.servers.postgres import PostgresServer, run_postgres
-from tests.servers.process import running
+from tests.servers.process import give_ports_back, running
 from tests.servers.prometheus import Alertmanager, Config, Prometheus
 from tests.servers.webhook import WebhookSink
 
@@ -43,6 +43,13 @@ def _no_instant_is_text() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sqlite.DATETIME, "bind_processor", lambda *_: refuse)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _ports_end_with_the_test() -> Iterator[None]:
+    """Give back the ports that the test has reserved."""
+    yield
+    give_ports_back()
 
 
 class StartPrometheus(Protocol):

@@ -12,7 +12,7 @@ from standardwebhooks.webhooks import Webhook
 
 from monitor.simulator import Simulator, World
 from tests.acceptance.daemon import Daemon
-from tests.servers.process import wait_until
+from tests.servers.process import free_port, wait_until
 from tests.servers.webhook import Received, WebhookSink
 
 API_KEY = "rg_live_account_1"
@@ -42,12 +42,12 @@ class Provider:
         self.simulator = simulator
         self.do = simulator.do
         self.url = ""
+        self._port = free_port()
         self._stack = AsyncExitStack()
 
     async def up(self) -> None:
         """Listen."""
-        port = int(self.url.split(":")[2].split("/")[0]) if self.url else 0
-        self.url = await self._stack.enter_async_context(self.simulator.serve(port=port))
+        self.url = await self._stack.enter_async_context(self.simulator.serve(port=self._port))
 
     async def down(self) -> None:
         """Refuse connections."""

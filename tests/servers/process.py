@@ -21,12 +21,27 @@ T = TypeVar("T")
 _POLL_S = 0.05
 
 
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nothing listens on; for servers that cannot be given port 0."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+_RESERVED: list[socket.socket] = []
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port that nothing listens on, for servers that cannot be given port 0, or that come back.
+
+    Until the end of the test it stays bound, so that the kernel gives it to nobody who asks for any port;
+    whoever asks for this one, with SO_REUSEADDR as servers do, can listen there.
+    """
+    held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    _RESERVED.append(held)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind((host, 0))
+    port: int = held.getsockname()[1]
+    return port
+
+
+def give_ports_back() -> None:
+    """End what `free_port` has reserved."""
+    while _RESERVED:
+        _RESERVED.pop().close()
 
 
 @overload

@@ -13,7 +13,7 @@ from typing import Any, Self
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from tests.servers.process import wait_until
+from tests.servers.process import free_port, wait_until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +93,10 @@ class WebhookSink:
         """Listen; again on the same port after `close`."""
         app = web.Application(client_max_size=64 * 1024**2)
         app.router.add_route("*", "/{path:.*}", self._handle)
+        self._port = self._port or free_port(self._host)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port, ssl_context=self._tls).start()
-        self._port = self._runner.addresses[0][1]
 
     async def close(self) -> None:
         """Stop listening, as a receiver that is down: connections are refused."""

@@ -29,7 +29,7 @@ from monitor.store.file import DaemonLock, require_file
 from monitor.store.migrations import COPYING
 from monitor.store.obstacle import obstacle
 from monitor.web.server import bind, check_address
-from tests.servers.process import wait_until
+from tests.servers.process import free_port, wait_until
 from tests.servers.require import require_root
 from tests.unit.config.test_mistakes import toml
 
@@ -357,8 +357,7 @@ def test_running_daemon_does_not_spoil_the_check(place: Place) -> None:
             stop.set()
             await daemon
 
-    with closing(taken(place)):  # type: ignore[type-var]  # a socket
-        pass
+    place.values["web"]["listen"] = f"127.0.0.1:{free_port()}"
     place.write()
     code, found, _ = asyncio.run(check_beside())
     assert (code, found["problems"]) == (0, [])
