@@ -54,7 +54,7 @@ async def one_of(bench: Bench, pending: int, together: Together) -> float:
             before, early = await child.usage(), len(await source.ask("alerts"))
             await until(lambda: _received(source, pending), f"{pending} deliveries")
             after = await child.usage()
-    return cpu_s(before, after) * 1000 / (pending - early)
+    return cpu_s(before, after) * 1000 / max(pending - early, 1)
 
 
 async def turn(bench: Bench) -> Sequence[Measured]:

@@ -102,8 +102,10 @@ async def compare(
         for one in running:
             await synced(source, one.job.fleet, _WARM_POLLS)
         before = [await _used(source, one) for one in running]
-        await asyncio.sleep(seconds)
-        after = [await _used(source, one) for one in running]
+        after = before
+        while any(last[1] == first[1] for first, last in zip(before, after, strict=True)):
+            await asyncio.sleep(seconds)
+            after = [await _used(source, one) for one in running]
         may_look.set()
         changed_at_s = await _change(source, running, seconds)
         await until(lambda: _all_seen(source, running, changed_at_s), "what changed to show")

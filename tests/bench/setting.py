@@ -165,6 +165,9 @@ async def costs_ms(bench: Bench, *counted: Counted) -> list[float]:
     before = await seen()
     await watch(bench, bench.pick(20.0, 1.0), "measuring")
     after = await seen()
+    while any(more == done for (_, done), (_, more) in zip(before, after, strict=True)):  # a busy machine
+        await asyncio.sleep(_POLL_S)
+        after = await seen()
     return [
         cpu_s(first, last) * 1000 / (more - done)
         for (first, done), (last, more) in zip(before, after, strict=True)

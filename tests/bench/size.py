@@ -97,8 +97,10 @@ async def _a_change(bench: Bench, together: int) -> Sequence[Measured]:
         async with daemon(bench, url, fleet, store=store, extra=AT_ONCE, log=log):
             await watch(bench, bench.pick(10.0, 1.0), "settling")
             before = await asyncio.to_thread(_written, file, log)
-            await watch(bench, bench.pick(30.0, 2.0), "measuring")
-            after = await asyncio.to_thread(_written, file, log)
+            after = before
+            while after[0] == before[0]:
+                await watch(bench, bench.pick(30.0, 2.0), "measuring")
+                after = await asyncio.to_thread(_written, file, log)
     changes, *sizes_bytes = [last - first for first, last in zip(before, after, strict=True)]
     return [Measured(value=size_bytes / changes, detail=f"{changes} changes") for size_bytes in sizes_bytes]
 

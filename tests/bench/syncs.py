@@ -68,8 +68,10 @@ async def _compare(
     """Return the CPU of a sync / of a fetch: in the same pattern of requests, and evenly spread."""
     await synced(source, fleet, _WARM_SYNCS)
     cycle_s = bench.count(5, 1)
-    await watch(bench, cycle_s, "seeing when requests begin")
-    bunches = await source.ask("bunches", prefix=fleet.prefix, cycle_s=cycle_s)
+    bunches: list[tuple[float, int]] = []
+    while not bunches:
+        await watch(bench, cycle_s, "seeing when requests begin")
+        bunches = await source.ask("bunches", prefix=fleet.prefix, cycle_s=cycle_s)
     spread = [(each / fleet.connections, 1) for each in range(fleet.connections)]
     async with (
         started("fetcher", url, "5ec0", *arguments) as same,
