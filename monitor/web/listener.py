@@ -69,6 +69,9 @@ class _Step(Enum):
     CLOSING = auto()
 
 
+_READING = {_Step.UNREAD, _Step.CLOSING}
+
+
 class Visit(H11Protocol):
     """One connection: uvicorn's protocol, with deadlines.
 
@@ -193,11 +196,12 @@ class Visit(H11Protocol):
     def _expire(self) -> None:
         before, unread_bytes = self._at, self._unread_bytes
         self._look()  # the application may have ended the connection without a word to its protocol
-        if self._at is None or self._at != before:
+        if before is None or self._at != before:
             return
-        reads_on = _unsent_bytes(self.transport) < unread_bytes
+        # Other steps wait for what the client sends, whatever it reads: over TLS, the end of the handshake.
+        reads_on = before[0] in _READING and _unsent_bytes(self.transport) < unread_bytes
         if reads_on and self.loop.time() < self._asked_s + self._limits.answer_s:
-            self._begin(self._at[0])
+            self._begin(before[0])
         else:
             self.transport.abort()
 

@@ -1,12 +1,19 @@
 """Fixtures of the tests of the web side."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from monitor.store.database import Database
+from tests.fakes.loop import AheadLoop
 from tests.integration.web.site import Site
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Let tests pass the time that clients let the web port wait."""
+    return {"ahead": AheadLoop}
 
 
 @pytest.fixture
