@@ -137,7 +137,7 @@ class Daemon:
 
     async def get(self, path: str) -> httpx.Response:
         """Return what its page answers."""
-        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
             answer = await client.get(self.page + path)
         self.shown.append(answer.text)
         return answer

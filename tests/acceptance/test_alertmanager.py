@@ -205,7 +205,7 @@ async def test_silence_for_one_number_holds(
     daemon = run_daemon(settings(api, receivers=[to(manager.url)]))
     await daemon.start()
     quiet, loud = (f"+{key}" for key in api.keys(2))
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
         silence = {
             "matchers": [{"name": "phone_number", "value": quiet, "isRegex": False}],
             "startsAt": "2020-01-01T00:00:00Z",

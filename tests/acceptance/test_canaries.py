@@ -266,7 +266,9 @@ async def _pages(daemon: Daemon) -> dict[str, str]:
         "/-/ready",
         "/none",
     ]
-    async with httpx.AsyncClient(base_url=daemon.page, auth=("ann", PASSWORD), trust_env=False) as client:
+    async with httpx.AsyncClient(
+        timeout=60, base_url=daemon.page, auth=("ann", PASSWORD), trust_env=False
+    ) as client:
         shown = {
             path: (await client.get(path)).text for path in [*paths, *(f"/api/v1/{name}" for name in api)]
         }

@@ -133,7 +133,7 @@ async def test_process_without_descriptors_blames_no_one(
     await daemon.start()
     api.do("remove_routing", numbers=2, connection="conn-0001")
     await webhook_sink.wait_for(1)
-    async with httpx.AsyncClient(base_url=daemon.page, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=60, base_url=daemon.page, trust_env=False) as client:
         assert (await client.get("/-/ready")).is_success
         with starved(daemon) as starve:
             written = len(daemon.output)

@@ -23,7 +23,7 @@ class Secured:
 
     def __init__(self, daemon: Daemon, config: dict[str, Any], ca: trustme.CA) -> None:
         self.daemon, self.config, self.ca = daemon, config, ca
-        self.client = httpx.AsyncClient()
+        self.client = httpx.AsyncClient(timeout=60)
 
     def renew(self) -> None:
         """Put another certificate into the files."""
@@ -37,7 +37,9 @@ class Secured:
         page = (await self.daemon.wait_for("daemon.started"))[0]["page"]
         context = ssl.create_default_context()
         self.ca.configure_trust(context)
-        self.client = httpx.AsyncClient(base_url=page, verify=context, auth=LOGIN, trust_env=False)
+        self.client = httpx.AsyncClient(
+            timeout=60, base_url=page, verify=context, auth=LOGIN, trust_env=False
+        )
 
         async def ready() -> bool:
             return (await self.client.get("/-/ready", auth=None)).is_success

@@ -29,7 +29,7 @@ def to_webhook(url: str) -> dict[str, object]:
 
 def client() -> httpx.AsyncClient:
     """Return a client that talks to loopback whatever proxies the machine has."""
-    return httpx.AsyncClient(trust_env=False)
+    return httpx.AsyncClient(timeout=60, trust_env=False)
 
 
 def test_require_absent_command_fails_under_ci(monkeypatch: pytest.MonkeyPatch) -> None:

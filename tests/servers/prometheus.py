@@ -43,14 +43,14 @@ def check(tool: str, *arguments: str | Path, text: str | None = None) -> str:
 
 async def _get(url: str, **params: str) -> Any:
     # Without loading the system's certificates, which takes longer than the answer.
-    async with httpx.AsyncClient(timeout=10, trust_env=False, verify=False) as client:
+    async with httpx.AsyncClient(timeout=60, trust_env=False, verify=False) as client:
         answer = await client.get(url, params=params)
         answer.raise_for_status()
         return answer.json()
 
 
 async def _reload(url: str) -> None:
-    async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
         (await client.post(f"{url}/-/reload")).raise_for_status()
 
 

@@ -65,7 +65,7 @@ async def test_daemon_answers_hosts_by_its_listener(
         url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
         async with (
             Daemon(build(config, sock=sock, log=FakeLog().logger)).running(),
-            httpx.AsyncClient(base_url=url, trust_env=False) as client,
+            httpx.AsyncClient(timeout=60, base_url=url, trust_env=False) as client,
         ):
             found = {
                 host

@@ -237,7 +237,7 @@ async def test_every_replica_says_which_live_since_when_and_with_what(group: Gro
     before = datetime.now(UTC)
     first, second = await group.join(), await group.join(group.config(instance="other"))
     ids = [each.parts.active.replica_id for each in (first, second)]
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
 
         async def seen() -> bool:
             shown = [await member.metric("voicelink_monitor_replicas") for member in (first, second)]

@@ -126,12 +126,12 @@ class ShippedAlertmanager(Alertmanager):
 
     async def post(self, *alerts: Mapping[str, Any]) -> None:
         """Post alerts, as Prometheus does."""
-        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
             (await client.post(f"{self.url}/api/v2/alerts", json=alerts)).raise_for_status()
 
     async def failed(self) -> float:
         """Return how many notifications failed."""
-        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
             text = (await client.get(f"{self.url}/metrics")).text
         counts = re.findall(r"^alertmanager_notifications_failed_total\{.*\} (\S+)$", text, re.MULTILINE)
         return sum(map(float, counts))

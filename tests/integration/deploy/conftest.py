@@ -35,7 +35,7 @@ class Served:
 
     async def text(self) -> str:
         """Return what it exports now."""
-        async with httpx.AsyncClient(trust_env=False, verify=False) as client:
+        async with httpx.AsyncClient(timeout=60, trust_env=False, verify=False) as client:
             return (await client.get(f"http://127.0.0.1:{self.port}/metrics")).text
 
 

@@ -342,7 +342,7 @@ class Site:
         )
         await server.start()
         try:
-            async with httpx.AsyncClient(base_url=url, trust_env=False) as self.client:
+            async with httpx.AsyncClient(timeout=60, base_url=url, trust_env=False) as self.client:
                 yield server
         finally:
             await server.stop()

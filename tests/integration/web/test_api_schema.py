@@ -104,7 +104,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonThread]:
 
 async def has_items(daemon: DaemonThread, name: str) -> bool:
     """Return whether there is something in a list of the API."""
-    async with httpx.AsyncClient(auth=LOGIN, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=60, auth=LOGIN, trust_env=False) as client:
         answer = await client.get(f"{daemon.page}/api/v1/{name}")
     return bool(answer.json()["items"])
 
@@ -172,7 +172,7 @@ def test_api_answers_as_its_document_says(
 
 def test_document_is_served_as_it_is_built(daemon: DaemonThread) -> None:
     """What the daemon serves is what its parts describe, with its version."""
-    answer = httpx.get(f"{daemon.page}/api/v1/openapi.json", auth=LOGIN, trust_env=False)
+    answer = httpx.get(f"{daemon.page}/api/v1/openapi.json", auth=LOGIN, timeout=60, trust_env=False)
     assert answer.json() == built(__version__)
 
 

@@ -202,7 +202,7 @@ async def test_flood_of_guesses_does_not_queue(site: Site) -> None:
         assert (await site.client.get("/metrics", auth=("scraper", "known"))).status_code == 200
         site.work = Held(released=False)
         logins = [(f"user-{n}", "x") for n in range(60)]
-        async with httpx.AsyncClient(base_url=site.client.base_url, trust_env=False) as crowd:
+        async with httpx.AsyncClient(timeout=60, base_url=site.client.base_url, trust_env=False) as crowd:
             asked = [asyncio.create_task(crowd.get("/", auth=login)) for login in logins]
             await wait_until(lambda: sum(task.done() for task in asked) == 60 - 16, what="answers")
             refused = [task.result() for task in asked if task.done()]

@@ -86,7 +86,7 @@ async def serve(*routers: APIRouter, stop_timeout_s: int = 3) -> AsyncIterator[W
     port = sock.getsockname()[1]
     server = WebServer(app, sock, metrics=metrics, on_error=unexpected, stop_timeout_s=stop_timeout_s)
     await server.start()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=60, base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
         yield Web(server=server, daemon=daemon, client=client, port=port)
         await server.stop()
 
@@ -245,7 +245,7 @@ async def test_stop_frees_the_port() -> None:
     app = create_app(metrics=metrics, readiness=daemon)
     server = WebServer(app, sock, metrics=metrics, on_error=unexpected)
     await server.start()
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
         assert (await client.get(f"http://127.0.0.1:{port}/-/healthy")).text == "ok\n"
     await server.stop()
     assert sock.fileno() == -1

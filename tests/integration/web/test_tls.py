@@ -88,7 +88,7 @@ async def tls(site: Site, tmp_path: Path) -> AsyncIterator[Tls]:
 
 async def test_page_is_served_over_tls(tls: Tls) -> None:
     """A client that trusts the issuer gets the page; one that speaks plain HTTP gets nothing."""
-    async with httpx.AsyncClient(verify=tls.files.context(), trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=60, verify=tls.files.context(), trust_env=False) as client:
         assert (await client.get(f"https://localhost:{tls.port}/-/healthy")).text == "ok\n"
         with pytest.raises(httpx.TransportError):
             await client.get(f"http://localhost:{tls.port}/-/healthy")
