@@ -20,8 +20,8 @@ from monitor.drift.alert import Kind, Notice, Resolution, Severity, Status
 from monitor.drift.episodes import Ended, Episode, Track
 from monitor.drift.snapshot import Change
 
-KEPT_CHANGES = 50
-"""The most changes that an alert remembers until its next message; the rest are counted."""
+KEPT_CHANGES = 1000
+"""The most changes that an alert remembers until its next message, which may list so many. All are counted."""
 
 
 class Alert(msgspec.Struct, frozen=True, array_like=True):

@@ -49,7 +49,7 @@ REFRESH = timedelta(seconds=5)
 
 _NO_STATES: Mapping[str, int] = MappingProxyType({})
 _MOVES = 50
-"""The changes of a part that are kept for the next message."""
+"""The changes of a part that are kept for the next message, unless its body lists more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
             added=self.added + added,
             ended=self.ended + ended,
             moved=self.moved + moved,
-            moves=(*body.changes[:moved], *self.moves)[:_MOVES],
+            moves=(*body.changes[:moved], *self.moves)[: max(_MOVES, len(body.changes))],
             seen=(0, 0, 0) if told else said,
             digest=digest,
             states=dict(states),
@@ -277,7 +277,7 @@ def _body(
     if over:
         resolution = ways[0] if len(set(ways)) == 1 else Resolution.MIXED
     listed = _newest(last, wording.max_listed_numbers)
-    news = _since(alert.told, parts)
+    news = _since(alert.told, parts, wording.max_listed_numbers)
     actions, common = _actions(last), _shared(body.common for body in last)
     common_names = {
         name: value for name, value in _shared(body.common_names for body in last).items() if name in common
@@ -319,7 +319,7 @@ def _body(
         common=common,
         common_names=common_names,
         changes_total=news.moved,
-        changes=list(news.moves[: wording.max_listed_numbers]),
+        changes=list(news.moves),
         first_step=first_step(about, resolution),
         widespread=True,
         part_of=None,
@@ -342,8 +342,8 @@ def _newest(bodies: Iterable[AlertBody], most: int) -> list[AlertNumber]:
     return list(islice(merge(*(body.numbers for body in bodies), key=order), most))
 
 
-def _since(told: Told | None, parts: Sequence[Part]) -> Tally:
-    """Return what has happened in all parts since the last message."""
+def _since(told: Told | None, parts: Sequence[Part], most: int) -> Tally:
+    """Return what has happened in all parts since the last message, with at most so many moves."""
     before = told.tallies if told is not None else {}
     total = Tally()
     for part in sorted(parts, key=lambda part: (part.body.updated_at, part.body.alert_id), reverse=True):
@@ -352,7 +352,7 @@ def _since(told: Told | None, parts: Sequence[Part]) -> Tally:
             added=total.added + tally.added - added,
             ended=total.ended + tally.ended - ended,
             moved=total.moved + tally.moved - moved,
-            moves=(*total.moves, *tally.moves[: tally.moved - moved])[:_MOVES],
+            moves=(*total.moves, *tally.moves[: tally.moved - moved])[:most],
         )
     return total
 

@@ -298,6 +298,16 @@ def test_changes_are_those_since_the_last_message() -> None:
     assert (body.changes_total, [move.key for move in body.changes]) == (3, ["d", "c", "b"])
 
 
+def test_as_many_changes_are_told_as_may_be_listed() -> None:
+    """Of more than fifty numbers, too."""
+    keys = [str(index) for index in range(60)]
+    body = msgspec.structs.replace(BODY, changes_total=60, changes=moves(*keys))
+    tally = Tally().after(body, 1, told=True)
+    spread = replace(SPREAD, wording=Wording(max_listed_numbers=70))
+    made = look(alert(), [part("acme-1", "1", tally=tally), part("acme-2", "2", tally=tally)], spread, START)
+    assert (made.body.changes_total, len(made.body.changes)) == (120, 70)
+
+
 def test_one_that_hears_late_gets_a_version_of_its_own() -> None:
     """Nothing else changes: what the others were told, and when, stays."""
     first = opened(A, B)
