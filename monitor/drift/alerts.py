@@ -21,7 +21,7 @@ from monitor.drift.episodes import Ended, Episode, Track
 from monitor.drift.snapshot import Change
 
 KEPT_CHANGES = 1000
-"""The most changes that an alert remembers until its next message, which may list so many. All are counted."""
+"""The most changes that an alert remembers until its next message, which may list all of these."""
 
 
 class Alert(msgspec.Struct, frozen=True, array_like=True):
