@@ -72,7 +72,7 @@ def first_step(about: Subject, resolution: Resolution | None = None) -> str:
     if resolution is not None:
         return "Nothing: the test is over." if about.kind is Kind.TEST else _OVER[resolution]
     if about.back and about.kind in _BACK:
-        who = "it is" if about.many == 1 else f"all {about.many:,} numbers are"
+        who = {1: "it is", 2: "both numbers are"}.get(about.many, f"all {about.many:,} numbers are")
         return f"{_WAIT}: {who} {_BACK[about.kind]}, and the alert ends if that lasts."
     if about.kind is Kind.DRIFT:
         return _repair(about)

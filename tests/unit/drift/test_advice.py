@@ -173,6 +173,8 @@ def test_first_step_of_what_is_good_again_is_to_wait(kind: Kind, words: str) -> 
     """No one repairs what works: the alert only waits until it is sure."""
     one = Subject(kind=kind, many=1, one="+918011223344", action="Assign a bot", back=True)
     assert first_step(one) == f"Nothing for now: it is {words}, and the alert ends if that lasts."
+    two = replace(one, many=2, one="")
+    assert first_step(two) == f"Nothing for now: both numbers are {words}, and the alert ends if that lasts."
     many = replace(one, many=1200, one="")
     assert first_step(many) == (
         f"Nothing for now: all 1,200 numbers are {words}, and the alert ends if that lasts."
