@@ -5,8 +5,9 @@ import random
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -30,15 +31,15 @@ from sqlalchemy.util import await_only
 from monitor.clock import SystemClock
 from monitor.drift.alert import Notice, encode_body
 from monitor.errors import DeliveryError, Refusal
-from monitor.notify.delivery import Dead, Delivery, Failed, Postponed, Result, Sent
+from monitor.notify.delivery import Dead, Delivery, Failed, Leased, Postponed, Result, Sent
 from monitor.notify.drain import Drain
 from monitor.store.database import Database
 from monitor.store.deliveries import add_deliveries
-from monitor.store.outbox import StoredOutbox, due_reminders, free_delivery_leases
+from monitor.store.outbox import StoredOutbox, due_reminders, free_delivery_leases, try_again
 from monitor.store.receivers import know_receivers
 from monitor.store.requests import dismiss, retry
 from monitor.store.retention import prune
-from monitor.store.tables import DELIVERED, PENDING, UtcDateTime, alerts, deliveries
+from monitor.store.tables import DELIVERED, PENDING, UtcDateTime, alerts, deliveries, receivers, told
 from tests.fakes.alerts import BODY
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.log import FakeLog
@@ -47,6 +48,7 @@ from tests.fakes.shortage import no_shortage
 from tests.unit.notify.test_drain import Counts
 
 LEASE_S = 30.0
+SECOND = timedelta(seconds=1)
 RECEIVERS = ("hook", "chat")
 
 
@@ -120,6 +122,28 @@ class Life:
             ):
                 self.free_at[each.delivery.id] = later
 
+    async def turn(self, *, at_once: bool) -> tuple[Leased, list[Any]]:
+        """Take a lane's turn, in one transaction or in two; return what that leases, and what is stored."""
+        ended, self.in_flight = self.in_flight[::2], self.in_flight[1::2]
+        now, receiver, limit = self.clock.now(), self.rng.choice(RECEIVERS), self.rng.randint(1, 4)
+        results = ends(ended, now, now + self.rng.randint(0, 60) * SECOND, first=self.rng.randint(0, 3))
+        if self.rng.random() < 0.1:
+            results = [
+                replace(each, refusal=Refusal.GONE, next_try_at=None) if isinstance(each, Failed) else each
+                for each in results
+            ]
+        if not at_once:
+            await self.outbox.settle(results)
+            results = []
+        leased = await self.outbox.lease_due(
+            receiver, limit=limit, lease_s=LEASE_S, ahead_s=5.0, ended=results
+        )
+        self.in_flight += leased.deliveries
+        async with self.database.read() as tx:
+            return leased, [
+                (await tx.execute(select(table))).all() for table in (deliveries, told, receivers)
+            ]
+
     async def wait(self) -> None:
         """Let time pass."""
         await self.clock.advance(self.rng.choice((0.1, 5, 40)))
@@ -147,6 +171,11 @@ class Life:
             else:
                 retried = (await retry(tx, None, self.clock.now())).retried
                 self.free_at |= dict.fromkeys(retried, self.clock.now())
+
+    async def try_again(self) -> None:
+        """Try receivers again that are gone."""
+        async with self.database.write() as tx:
+            await try_again(tx, RECEIVERS)
 
     async def clean(self) -> None:
         """Delete what is old."""
@@ -208,6 +237,29 @@ async def test_nothing_overtakes_and_nothing_is_stuck(database: Database, url: s
             await life.step()
             await life.check()
         await life.finish()
+
+
+async def test_turn_is_to_settle_and_then_to_lease(tmp_path: Path) -> None:
+    """In one transaction too, what ended counts for what is leased with it."""
+    async with (
+        Database(f"sqlite:///{tmp_path / '1.db'}") as one,
+        Database(f"sqlite:///{tmp_path / '2.db'}") as two,
+    ):
+        for database in (one, two):
+            await database.migrate()
+        for seed in range(6):
+            lives = [Life(database, random.Random(seed)) for database in (one, two)]
+            for life in lives:
+                async with life.database.write() as tx:
+                    for table in (deliveries, told, receivers):
+                        await tx.execute(delete(table))
+                await life.reload()
+            for _ in range(60):
+                whole, parts = [await life.turn(at_once=life is lives[0]) for life in lives]
+                assert whole == parts
+                for life in lives:
+                    steps = (life.queue, life.queue, life.queue, life.wait, life.ask, life.clean)
+                    await life.rng.choice((*steps, life.reload, life.restart, life.try_again))()
 
 
 async def queue(database: Database, *notices: Notice, alert: str = "a1") -> None:
