@@ -119,6 +119,7 @@ async def claim_due(
     now: datetime,
     *,
     limit: int,
+    policies: int | None = None,
     lease: timedelta,
     ahead: timedelta = timedelta(0),
     holder: str = "",
@@ -126,13 +127,14 @@ async def claim_due(
 ) -> list[Claim]:
     """Take connections whose sync is due, or so soon `ahead`, and whose policy is, but for `leaving`.
 
-    Up to `limit` of each, the earliest first.
+    Up to `limit` of the former and `policies` (None: as many) of the latter, the earliest first.
     """
     asked = {
         "now": now,
         "due_by": now + ahead,
         "until": now + lease,
-        "most": limit,
+        "most_syncs": limit,
+        "most_policies": limit if policies is None else policies,
         "by": holder,
         "leaving": list(leaving),
     }
@@ -291,20 +293,20 @@ _CLAIM_COLUMNS = [
 _MINE = connections.c.identity.not_in(bindparam("leaving", expanding=True))
 
 
-def _due_by(instant: Column[datetime]) -> Select[str]:
+def _due_by(instant: Column[datetime], most: str) -> Select[str]:
     """Return the query for those that an instant makes due, found by its index."""
     claimable = (
         select(connections.c.identity)
         .where(instant <= bindparam("due_by"), _MINE)
         .where(or_(connections.c.lease_until.is_(None), connections.c.lease_until <= bindparam("now")))
         .order_by(instant)
-        .limit(bindparam("most", type_=Integer))
+        .limit(bindparam(most, type_=Integer))
         .with_for_update(skip_locked=True)
     )
     return select(claimable.subquery().c.identity)
 
 
-_DUE = union(_due_by(connections.c.due_at), _due_by(connections.c.wakes_at))
+_DUE = union(_due_by(connections.c.due_at, "most_syncs"), _due_by(connections.c.wakes_at, "most_policies"))
 _CLAIM = (
     update(connections)
     .values(lease_until=bindparam("until"), holder=bindparam("by"), epoch=connections.c.epoch + 1)

@@ -75,8 +75,8 @@ class Schedule:
         metrics: For the delay between due and claimed.
         announcer: Says when the store fails.
         wake_drain: Called when there are messages to deliver.
-        batch: How many connections one tick claims at most, less the requests that are queued: what this
-            process cannot do yet, another one may.
+        batch: How many syncs and policies one tick claims at most; of syncs, less the requests that are
+            queued: what this process cannot do yet, another one may.
     """
 
     scheduler: BaseScheduler
@@ -260,12 +260,13 @@ class Schedule:
             if renewing:
                 await renew(tx, held, now + LEASE, holder=self.active.replica.id)
             claims: Sequence[Claim] = ()
-            if not self._closing and (room := self.batch - self.active.watchlist.client.queued) > 0:
+            if not self._closing:
                 claims = await claim_due(
                     tx,
                     now,
                     ahead=_AHEAD,
-                    limit=room,
+                    limit=max(self.batch - self.active.watchlist.client.queued, 0),
+                    policies=self.batch,
                     lease=LEASE,
                     holder=self.active.replica.id,
                     leaving=self.active.foreign,

@@ -34,7 +34,7 @@ from monitor.watch.watchlist import ActiveState, Watchlist
 from tests.fakes.announcer import announcer_on
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.log import FakeLog
-from tests.fakes.stored import ME, begin, fresh
+from tests.fakes.stored import ME, begin, fresh, look_again
 
 T = TypeVar("T")
 
@@ -208,6 +208,17 @@ async def test_what_cannot_be_done_yet_is_left_to_other_replicas(house: House) -
     assert await house.synced() == {"a": 1, "b": 0}
     house.client.waiting = 0
     assert await house.tick(1) == ["b"]
+
+
+async def test_policy_waits_for_no_request(house: House) -> None:
+    """What is accepted or silenced while the provider hangs, or is to end by then, needs no answer of it."""
+    await house.tick()
+    await house.tick(1)
+    house.schedule.batch, house.client.waiting = 3, 5
+    async with house.database.write() as tx:
+        await look_again(tx, house.clock.now())
+    assert await house.tick(1) == ["a", "b"]
+    assert [claim.sync_due for claim in house.cycle.claims[-2:]] == [False, False]
 
 
 async def test_syncs_that_change_nothing_are_no_reason_to_read_the_gauges(house: House) -> None:

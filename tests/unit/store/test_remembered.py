@@ -1,7 +1,10 @@
 """What is remembered of connections, so that it need not be read and unpacked again."""
 
+from dataclasses import replace
 from typing import Any
 
+from monitor.drift.alert import Kind
+from monitor.drift.episodes import Track
 from monitor.drift.failures import Streak
 from monitor.drift.policy import Records
 from monitor.drift.snapshot import Snapshot
@@ -57,3 +60,11 @@ def test_connections_remembered_are_bounded_by_their_numbers() -> None:
     remembered.add("large", _known(MOST_NUMBERS + 1))
     assert remembered.get(_claim("large")) is None
     assert remembered.get(_claim("199")) is not None
+
+
+def test_numbers_that_are_gone_take_room_too() -> None:
+    """A connection that lost all its numbers is as large as it was."""
+    remembered, track = Remembered(), Track(kind=Kind.NUMBER_REMOVED, key="1", since=NOW)
+    gone = Records(tracks=dict.fromkeys(map(str, range(MOST_NUMBERS)), track))
+    remembered.add("a", replace(_known(0), records=gone))
+    assert remembered.get(_claim("a")) is None
