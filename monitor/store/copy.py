@@ -189,4 +189,5 @@ async def _digest(database: Database, table: Table, *, until: tuple[Any, ...] | 
         rows += len(batch)
         for row in batch:
             seen.update(msgspec.msgpack.encode(list(row.values())))
-    return TableCopy(table=table.name, rows=rows, digest=seen.hexdigest())
+    # A plain text: what SQLAlchemy quotes is of a class of its own, which JSON does not know.
+    return TableCopy(table=str(table.name), rows=rows, digest=seen.hexdigest())

@@ -1,5 +1,6 @@
 """Moving to PostgreSQL with what is open, as a user does it."""
 
+import json
 import sys
 
 from monitor.simulator import build_world
@@ -12,7 +13,10 @@ from tests.servers.webhook import WebhookSink
 async def copy(daemon: Daemon, url: str) -> tuple[int, str]:
     """Run the command with the daemon's config; return its exit code and what it said."""
     process = Process(
-        argv=[sys.executable, "-m", "monitor", "--config", daemon.config_file, "store", "copy", "--to", url],
+        argv=[
+            *(sys.executable, "-m", "monitor", "--config", daemon.config_file),
+            *("store", "copy", "--to", url, "--format", "json"),
+        ],
         log_file=daemon.folder / "copy.out",
         error_file=daemon.folder / "copy.err",
         cwd=daemon.folder,
@@ -40,6 +44,8 @@ async def test_alerts_go_on_under_their_ids_in_the_copy(
     await daemon.stop()
     code, said = await copy(daemon, postgres)
     assert code == 0, said
+    tables = json.loads((daemon.folder / "copy.out").read_text())
+    assert {each["table"]: each["rows"] for each in tables}["connections"] == 2
     code, said = await copy(daemon, postgres)
     assert code == 2
     assert "already holds a store" in said
