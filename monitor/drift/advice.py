@@ -86,19 +86,9 @@ def waits(step: str) -> bool:
     return step.startswith(_WAIT)
 
 
-def says(step: str, action: str) -> bool:
-    """Return whether a first step is this action of the provider, with what it is about put in."""
-    open_ended = _THE_CLIENT.sub("\0", _THIS_NUMBER.sub("\0", _bare(action)))
-    return all(part in step for part in open_ended.split("\0"))
-
-
-def _bare(action: str) -> str:
-    return action.strip().rstrip(".!:; ")
-
-
 def _repair(about: Subject) -> str:
     """Return the provider's action with what it is about."""
-    action = _bare(about.action)
+    action = about.action.strip().rstrip(".!:; ")
     if not action or action == about.code:
         action = _KNOWN.get(about.code.upper(), "")
     if not action:

@@ -26,7 +26,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock
-from monitor.drift.alert import Acknowledgement, Status
+from monitor.drift.alert import Acknowledgement, Action, Status
 from monitor.drift.failures import REFUSALS, SCOPE
 from monitor.errors import DeliveryError
 from monitor.notify.alertmanager.level import LabelMoves, LabelSet, LevelState, Member, PostTarget
@@ -63,6 +63,7 @@ class _Head(msgspec.Struct, frozen=True):
     common: dict[str, int | str] = {}
     common_names: dict[str, str] = {}
     first_step: str = ""
+    actions: list[Action] = []
     acknowledged: Acknowledgement | None = None
 
 
@@ -218,6 +219,7 @@ class StoredLevel:
             common=head.common,
             common_names=head.common_names,
             first_step=head.first_step,
+            first_action=next((action.label or action.code for action in head.actions), ""),
             acknowledged=told.acknowledged,
         )
 

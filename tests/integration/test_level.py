@@ -272,7 +272,8 @@ async def test_only_what_moved_is_read_anew(database: Database) -> None:
     assert [name for name, each in moved.members.items() if each is not first.members[name]] == ["e2"]
     assert moved.members["e2"].ended_at == START + MINUTE
     await put_alert(database, msgspec.structs.replace(BODY, first_step="Call someone."))
-    assert (await level.read(ONE)).members["e1"].first_step == "Call someone."
+    told = (await level.read(ONE)).members["e1"]
+    assert (told.first_step, told.first_action) == ("Call someone.", "Assign a bot")
     assert await level_of(database).read(ONE) == await level.read(ONE)
 
 

@@ -26,7 +26,8 @@ class Member:
     """One episode. `connection` and `account` are as they are named now; None where there is none.
 
     `told_as` is the alert that people are told of: the widespread one, if the episode's own is a part of it.
-    `common`, `common_names` and `first_step` are its alert's while that fires; `alone`: it has one number.
+    `common`, `common_names` and `first_step` are its alert's while that fires; `first_action` is the action
+    that the step is made of. `alone`: it has one number.
     `acknowledged` is who has taken on what people are told of.
     """
 
@@ -46,6 +47,7 @@ class Member:
     common: Mapping[str, int | str] = field(default_factory=dict)
     common_names: Mapping[str, str] = field(default_factory=dict)
     first_step: str = ""
+    first_action: str = ""
     acknowledged: Acknowledgement | None = None
 
 

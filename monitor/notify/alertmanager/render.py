@@ -10,7 +10,6 @@ from types import MappingProxyType
 import msgspec
 
 from monitor.clock import rfc3339
-from monitor.drift.advice import says
 from monitor.drift.alert import AlertBody, Kind
 from monitor.drift.episodes import Track
 from monitor.drift.moves import was_is
@@ -271,7 +270,7 @@ def _to_do(member: Member, names: Mapping[str, str]) -> Iterator[str]:
         yield f"To do first: {step}"
     number = member.track.number if member.kind is Kind.DRIFT else None
     labels = dict.fromkeys(item.label or item.code for item in (number.action_items if number else ()))
-    left = [_line(label).rstrip(".") for label in labels if not says(member.first_step, label)]
+    left = [_line(label).rstrip(".") for label in labels if label != member.first_action]
     if left:
         yield f"To do: {'; '.join(left[:_MAX_ACTIONS])}."
 

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from monitor.drift.advice import Subject, first_step, says, waits
+from monitor.drift.advice import Subject, first_step, waits
 from monitor.drift.alert import Kind, Resolution
 from monitor.drift.naming import Value, in_common, moved, names_of
 from monitor.errors import Outcome
@@ -181,22 +181,6 @@ def test_first_step_of_what_is_good_again_is_to_wait(kind: Kind, words: str) -> 
     )
     assert waits(first_step(one))
     assert not waits(first_step(replace(one, back=False)))
-
-
-@pytest.mark.parametrize(
-    "action",
-    [
-        "Assign an active bot to the routing.",
-        "Create an active VoiceLink WebSocket bot for the mapped client",
-        "Create VoiceLink call routing for this DID",
-    ],
-)
-@pytest.mark.parametrize("about", [DRIFT, ONE])
-def test_first_step_says_the_action_that_it_was_made_of(about: Subject, action: str) -> None:
-    """Whatever took the place of its words, so that no message says it twice."""
-    step = first_step(replace(about, action=action))
-    assert says(step, action)
-    assert not says(step, "Renew this DID")
 
 
 @pytest.mark.parametrize(

@@ -366,7 +366,7 @@ def test_description_says_no_action_twice_and_ends_with_the_command(kind: Kind, 
     track = msgspec.structs.replace(
         one.track, number=msgspec.structs.replace(one.track.number, action_items=items)
     )
-    each = replace(one, track=track, first_step=step, common={"client_id": 415})
+    each = replace(one, track=track, first_step=step, first_action=items[0].label, common={"client_id": 415})
     text = annotations(settle(state_of(each)).sets[0], each, WORDING)["description"]
     assert text.endswith(end)
     assert "share client 415; start there. To do first:" in text
