@@ -67,6 +67,7 @@ async def test_ledger_asks_nothing_where_no_one_else_was(database: Database) -> 
             stored = await ledger.load(claim)
         asked.append(len(statements) > 0)
         assert (stored.records, stored.remembered) == (kept["a"], not asked[-1])
+        assert not (await ledger.load(replace(claim, policy_due=True))).remembered
         done = stepped(stored.records, claim, number("1", "NO_BOT"), at=at)
         await ledger.keep(work(claim, done, at=at))
         async with database.write() as tx:
@@ -93,7 +94,12 @@ async def test_ledger_keeps_no_step_that_a_silence_came_before(database: Databas
     await ledger.keep(work(claim, done, at=NOW + 3 * MINUTE))
     woken = (await claim_all(database, NOW + 3 * MINUTE))["a"]
     assert woken.policy_due
-    assert len((await ledger.load(woken)).silences) == 1
+    stored = await ledger.load(woken)
+    assert len(stored.silences) == 1
+    await ledger.keep(work(woken, stepped(stored.records, woken, at=NOW + 3 * MINUTE), at=NOW + 3 * MINUTE))
+    later = (await claim_all(database, NOW + 4 * MINUTE))["a"]
+    assert not later.policy_due
+    assert len((await ledger.load(later)).silences) == 1
 
 
 async def test_ledger_loads_a_silence_of_what_had_no_records(database: Database) -> None:

@@ -273,6 +273,12 @@ class World:
 
     async def fails(self, at: int) -> None:
         """Have the disk fail at a statement that writes, and at all that follow in what it is part of."""
+        self.ledger.fails_at = at
+        await self.run(15)
+        self.ledger.fails_at = None
+
+    async def restarts(self) -> None:
+        """Kill the process, and start another one."""
         self.restart()
 
     def restart(self) -> None:
