@@ -16,7 +16,8 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from monitor.clock import Clock
+from monitor.clock import Clock, rfc3339
+from monitor.drift.alert import Notice
 from monitor.errors import DeliveryError, Refusal
 from monitor.http.redactor import Redactor
 from monitor.notify.delivery import Delivery, body_of
@@ -95,7 +96,8 @@ def render(delivery: Delivery) -> bytes:
         "source": source_of(body.instance),
         "type": f"voicelink.alert.{delivery.change}",
         "subject": delivery.alert_id,
-        "time": body.updated_at,
+        # A reminder tells what has long been so: its event is that it is sent.
+        "time": rfc3339(delivery.created_at) if delivery.change is Notice.REMINDER else body.updated_at,
         "datacontenttype": "application/json",
         "data": msgspec.Raw(delivery.body),
     }

@@ -45,6 +45,15 @@ def receiver(*secrets: Secret, sent: list[httpx.Request] | None = None) -> Webho
     )
 
 
+def test_time_of_a_reminder_is_its_own() -> None:
+    """Nothing has happened to the alert since: all its reminders would be as old as its last update."""
+    sent = replace(
+        delivery_of(msgspec.structs.replace(BODY, change=Notice.REMINDER)),
+        created_at=datetime(2026, 3, 1, 16, tzinfo=UTC),
+    )
+    assert json.loads(render(sent))["time"] == "2026-03-01T16:00:00.000Z"
+
+
 def test_render_is_a_cloudevent() -> None:
     """The event names the delivery, the instance, the change, and holds the body unchanged."""
     assert json.loads(render(delivery_of(resolved()))) == {
