@@ -16,6 +16,7 @@ from monitor.cli.shell import (
     FormatOption,
     LimitOption,
     ListFormatOption,
+    ListLimitOption,
     Shell,
     SinceOption,
     StateOption,
@@ -77,7 +78,7 @@ def drift(
     state: StateOption = None,
     status: Annotated[ProblemStatus | None, typer.Option("--status", help="Only this status.")] = None,
     since: SinceOption = None,
-    limit: LimitOption = None,
+    limit: ListLimitOption = None,
     format: ListFormatOption = ListFormat.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
     """List the numbers that are in trouble now, as of the last syncs.
@@ -121,7 +122,7 @@ def changes(
     net: Annotated[
         bool, typer.Option("--net", help="The difference between --from and --to, or now.")
     ] = False,
-    limit: LimitOption = None,
+    limit: ListLimitOption = None,
     format: ListFormatOption = ListFormat.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
     """List the changes that syncs found, newest first.
@@ -166,7 +167,7 @@ def alerts(
     kind: Annotated[Kind | None, typer.Option("--kind", help="Only alerts of this kind.")] = None,
     status: Annotated[Status | None, typer.Option("--status", help="Only this status.")] = None,
     since: SinceOption = None,
-    limit: LimitOption = None,
+    limit: ListLimitOption = None,
     format: ListFormatOption = ListFormat.TABLE,  # noqa: A002 - the name of the option
 ) -> None:
     """List alerts, most recently started first; --since keeps those that were firing at any time since then.

@@ -37,14 +37,10 @@ SinceOption = Annotated[
 ListFormatOption = Annotated[
     ListFormat, typer.Option("--format", help="A table for people, JSON only, or all rows as CSV.")
 ]
-LimitOption = Annotated[
-    int | None,
-    typer.Option(
-        "--limit",
-        min=1,
-        max=1_000_000_000,
-        help=f"Maximum number of rows (default: {DEFAULT_LIMIT}, in CSV all).",
-    ),
+_ROWS = f"Maximum number of rows (default: {DEFAULT_LIMIT}"
+LimitOption = Annotated[int | None, typer.Option("--limit", min=1, max=1_000_000_000, help=f"{_ROWS}).")]
+ListLimitOption = Annotated[
+    int | None, typer.Option("--limit", min=1, max=1_000_000_000, help=f"{_ROWS}, in CSV all).")
 ]
 
 
