@@ -15,7 +15,7 @@ from monitor.config.keys import Path, dotted
 from monitor.config.lists import AccountConfig
 from monitor.config.receivers import AlertmanagerConfig, ReceiverConfig
 from monitor.config.settings import Config, ScheduleConfig, WebConfig
-from monitor.cron import means_either_day
+from monitor.cron import gaps, means_either_day
 
 _HIGHEST_COST = 14
 """Of a bcrypt hash that is checked within about a second; each further one takes twice as long."""
@@ -130,6 +130,11 @@ def questions(config: Config, now: datetime) -> Iterator[str]:
     for place, window in enumerate(config.maintenance):
         if window.end is not None and window.end <= now:
             yield f"maintenance[{place}]: the window has ended, so it has no effect: remove it"
+        if window.cron and window.duration and gaps(window.cron, window.timezone, now)[1] <= window.duration:
+            yield (
+                f"maintenance[{place}].duration: each window opens before the last one has closed, so that "
+                "nothing it is for ever alerts: make it shorter"
+            )
     yield from _either_day_crons(config)
     for place, receiver in enumerate(config.receivers):
         yield from _whole_addresses(("receivers", place), receiver)

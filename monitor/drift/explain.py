@@ -231,8 +231,9 @@ def _about_quiet(facts: NumberFacts, terms: Terms, rules: Rules, now: datetime) 
         yield f"The config only records this ({kind}): no alert opens."
     if rules.muted:
         until = window(terms.rules_at, now).until
-        end = f" until {when(until)}" if until is not None else ""
-        yield f"A maintenance window is open{end}: no alert opens before it ends."
+        followed = ", and the next one opens before it closes: no alert opens."
+        end = followed if until is None else f" until {when(until)}: no alert opens before it ends."
+        yield f"A maintenance window is open{end}"
 
 
 def _left(track: Track, rules: Rules, now: datetime) -> tuple[str, ...]:

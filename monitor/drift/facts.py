@@ -202,11 +202,13 @@ def quiet_of(rule: Ignore) -> Quiet:
 
 
 def window(rules_at: RulesAt, now: datetime) -> Quiet:
-    """Return the maintenance that is open, to the end of the last window that follows without a gap."""
+    """Return the maintenance that is open, and when the last window of those without a gap ends, if one does."""
     until: datetime | None = now
     for _ in range(_MOST_WINDOWS):
         rules = rules_at(until or now)
         if not rules.muted or until is None:
             break
         until = rules.changes_at
+    else:
+        until = None
     return Quiet(kind=QuietKind.MAINTENANCE, reason="maintenance window", until=until, by=None)

@@ -96,6 +96,26 @@ def test_operators_that_match_no_user_are_questioned(
     assert found == ["web.operators: it matches no user of web.basic_auth_users, so no one can act"] * warned
 
 
+@pytest.mark.parametrize(
+    ("cron", "duration", "warned"),
+    [
+        ("* * * * *", "1m", True),
+        ("*/30 * * * *", "29m", False),
+        ("0 0 * * *", "1d", True),
+        ("0 0 * * *", "23h", False),
+        ("0 2 * * sun", "8d", True),
+        ("0 9-17 * * mon-fri", "2h", False),
+    ],
+)
+def test_maintenance_that_never_closes_is_questioned(cron: str, duration: str, warned: bool) -> None:
+    """With each window open until the next one, the monitor would be silent for good."""
+    accounts = [{"name": "a", "api_key": "rg_live_1"}]
+    window = {"cron": cron, "duration": duration}
+    config = Config.model_validate({"accounts": accounts, "maintenance": [window]})
+    found = [each for each in questions(config, NOW) if each.startswith("maintenance[0].duration: ")]
+    assert len(found) == warned
+
+
 @pytest.mark.parametrize(("cost", "warned"), [(4, False), (14, False), (15, True), (31, True)])
 def test_hash_that_takes_seconds_is_questioned(cost: int, warned: bool) -> None:
     """One costly hash slows every login down, as all are checked at the same cost."""

@@ -365,6 +365,21 @@ def test_maintenance_says_when_the_last_window_ends() -> None:
     assert (quiet.kind, quiet.until) == (QuietKind.MAINTENANCE, ends[-1])
 
 
+def test_maintenance_that_never_ends_names_no_end() -> None:
+    """Where each window opens before the last one closes, no instant is the one to wait for."""
+
+    def rules(at: datetime) -> Rules:
+        return Rules(muted=True, changes_at=at + 60 * MINUTE)
+
+    watch = drifting(syncs=2, rules=rules(START))
+    facts = facts_of(watch, terms=Terms(rules_at=rules, guard=watch.guard))
+    told = "A maintenance window is open, and the next one opens before it closes: no alert opens."
+    assert told in said(facts, watch.now)
+    quiet = quieted_by(facts, watch.now)
+    assert quiet is not None
+    assert (quiet.kind, quiet.until) == (QuietKind.MAINTENANCE, None)
+
+
 def test_failing_connection_says_since_when_its_numbers_are_not_known() -> None:
     """How many failed in a row, of how many for an alert; or the alert that is open already."""
     watch = drifting(syncs=1)
