@@ -176,9 +176,11 @@ class Ledger:
             )
 
         written = await self._database.transact(write)
-        if known is not None:
-            counts = record.counts if record.counts is not None else known.counts
-            self._remembered.add(identity, _known(record.claim, state.wakes_at, record.records, counts))
+        # What is held has no counts; its policy is due at once, for which the store is asked.
+        if known is not None and record.counts is not None:
+            self._remembered.add(
+                identity, _known(record.claim, state.wakes_at, record.records, record.counts)
+            )
         self._patterns |= patterns
         self._journal.remember(written, record.at)
 
