@@ -125,10 +125,14 @@ async def test_ledger_loads_what_was_asked_for_by_a_clock_that_is_ahead(database
     await set_silence(database, Codec(), asked, Actor(user="ops", address=COMMAND), ahead, logged=True)
     async with database.write() as tx:
         await accept(tx, "a", None, ahead)
-    claim = (await claim_all(database, NOW + 3 * MINUTE))["a"]
+    at = NOW + 3 * MINUTE
+    claim = (await claim_all(database, at))["a"]
     assert not claim.policy_due
     stored = await ledger.load(claim)
     assert (stored.remembered, len(stored.silences), stored.accept_all) == (False, 1, True)
+    await ledger.keep(work(claim, stepped(stored.records, claim, number("1"), at=at), at=at))
+    again = (await claim_all(database, at + MINUTE))["a"]
+    assert len((await ledger.load(again)).silences) == 1
 
 
 async def test_ledger_forgets_what_a_connection_was_before_it_left_the_config(database: Database) -> None:

@@ -13,13 +13,14 @@ from monitor.drift.silences import NewSilence
 from monitor.errors import Invalid, Refused, UnknownName
 from monitor.store.actions import COMMAND, Actor
 from monitor.store.alert_lists import alert_bodies
+from monitor.store.journal import EntryKind, known_rules
 from monitor.store.ledger import StepRecord
 from monitor.store.queries import problems
 from monitor.store.quiet import quiet_notices, silence_rows
 from monitor.store.rows import SilenceRow
 from monitor.store.silences import any_to_log
 from monitor.store.silencing import set_silence, stop_silence
-from monitor.store.tables import silenced
+from monitor.store.tables import journal, silenced
 from tests.fakes.log import FakeLog
 from tests.fakes.rig import CountingLedger, Rig, rig
 
@@ -311,3 +312,22 @@ async def test_silence_set_while_an_answer_is_judged_is_heeded(tmp_path: Path) -
         assert ledger.kept > kept + 1
         assert await one.alerts() == []
         assert await statuses(one) == ["silenced"] * 3
+
+
+async def test_silence_set_while_an_answer_is_held_is_in_the_journal(tmp_path: Path) -> None:
+    """A replay goes by the rules of then, also where nothing is applied."""
+    async with rig(tmp_path) as one:
+        ledger = one.ledger = one.cycle.ledger = Overtaken(one.database, one.codec)
+        await one.configure("hook")
+        await one.run()
+        one.simulator.do("remove_routing", numbers=3)
+        await one.run()
+        one.simulator.do("fault", kind="empty")
+        new = NewSilence(connection="*", **RULE)
+        ledger.act = lambda: set_silence(one.database, one.codec, new, OPS, one.clock.now(), logged=True)
+        await one.run()
+        async with one.database.read() as tx:
+            held = await tx.scalar(select(journal.c.ruleset).where(journal.c.kind == EntryKind.HELD))
+            rules = (await known_rules(tx))[held or 0].rules
+        assert rules is not None
+        assert [silence.reason for silence in rules.silences] == ["known"]
