@@ -202,7 +202,7 @@ def quiet_of(rule: Ignore) -> Quiet:
 
 
 def window(rules_at: RulesAt, now: datetime) -> Quiet:
-    """Return the maintenance that is open, and when the last window of those without a gap ends, if one does."""
+    """Return the maintenance that is open, to the end of the last window without a gap; None: it has none."""
     until: datetime | None = now
     for _ in range(_MOST_WINDOWS):
         rules = rules_at(until or now)

@@ -17,6 +17,7 @@ from monitor.notify.test_alert import ReceiverTest
 from monitor.store.actions import Actor
 from monitor.store.requests import Acknowledged, RetriedNow
 from monitor.store.rows import SilenceRow
+from monitor.units import format_size
 from monitor.web.auth import user_of
 from monitor.web.problems import BadRequest
 from monitor.web.settings import Settings
@@ -213,7 +214,8 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
     async for piece in request.stream():
         body += piece
         if len(body) > most_bytes:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            most = f"the body is larger than {format_size(most_bytes)}"
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, most)
     return bytes(body)
 
 

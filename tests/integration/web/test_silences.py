@@ -105,3 +105,4 @@ async def test_body_that_is_no_json_of_a_silence_is_refused(
         answer = await site.client.post(PATH, content=content, headers={"content-type": kind})
     assert answer.status_code == code
     assert answer.headers["content-type"] == "application/problem+json"
+    assert (code == 413) == (answer.json()["detail"] == "the body is larger than 64KiB")
