@@ -1,7 +1,10 @@
 """Fixtures of real servers; see tests/servers for what they can do."""
 
+import asyncio
+import shutil
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +13,7 @@ import pytest
 from hypothesis import settings
 from sqlalchemy.dialects import sqlite
 
+from monitor.store.database import Database
 from tests.servers.chromium import require_chromium
 from tests.servers.postgres import PostgresServer, run_postgres
 from tests.servers.process import give_ports_back, running
@@ -107,6 +111,38 @@ def postgres_server() -> Iterator[PostgresServer]:
 def postgres(postgres_server: PostgresServer) -> Iterator[str]:
     """Return the URL of an empty database of the test's own."""
     name = postgres_server.create_database()
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+def _migrate(url: str) -> None:
+    async def migrate() -> None:
+        async with Database(url) as database:
+            await database.migrate()
+
+    # In a thread, as it may be an asynchronous fixture that asks for it.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, migrate()).result()
+
+
+@pytest.fixture(scope="session")
+def sqlite_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file with this program's schema, to be copied: making it anew takes long."""
+    file = tmp_path_factory.mktemp("schema") / "store.db"
+    _migrate(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def sqlite_store(sqlite_schema: Path, tmp_path: Path) -> str:
+    """Return the URL of a file of the test's own with this program's schema."""
+    return f"sqlite:///{shutil.copy(sqlite_schema, tmp_path / 'store.db')}"
+
+
+@pytest.fixture
+def postgresql_store(postgres_server: PostgresServer) -> Iterator[str]:
+    """Return the URL of a database of the test's own with this program's schema."""
+    name = postgres_server.create_database(postgres_server.template("schema", _migrate))
     yield postgres_server.url(name)
     postgres_server.drop_database(name)
 

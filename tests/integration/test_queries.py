@@ -4,7 +4,6 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -56,12 +55,10 @@ MINUTE = timedelta(minutes=1)
 ACME, BETA = "id-acme", "id-beta"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
     """Return an empty store."""
-    url = f"sqlite:///{tmp_path}/s.db" if request.param == "sqlite" else request.getfixturevalue("postgres")
-    async with Database(url) as opened:
-        await opened.migrate()
+    async with Database(request.getfixturevalue(f"{request.param}_store")) as opened:
         yield opened
 
 

@@ -13,7 +13,10 @@ from tests.fakes.stored import begin, tell
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return the URL of an empty database."""
+    """Return the URL of an empty database; for `database`, of one with the schema."""
+    if "database" in request.fixturenames:
+        made: str = request.getfixturevalue(f"{request.param}_store")
+        return made
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'store.db'}"
     found: str = request.getfixturevalue("postgres")
@@ -24,7 +27,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def database(url: str) -> AsyncIterator[Database]:
     """Return a database with this program's schema."""
     async with Database(url) as opened:
-        await opened.migrate()
         yield opened
 
 

@@ -5,7 +5,6 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,10 +21,9 @@ ROW = {"identity": "i", "key": "k", "asked_at": NOW}
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
+async def database(sqlite_store: str) -> AsyncIterator[Database]:
     """Return an empty store."""
-    async with Database(f"sqlite:///{tmp_path}/store.db") as opened:
-        await opened.migrate()
+    async with Database(sqlite_store) as opened:
         yield opened
 
 

@@ -43,10 +43,9 @@ WANTS = {Wanted.CONNECTION: ["x"], Wanted.RECEIVER: ["hook"]}
 
 
 @pytest.fixture
-async def shared(postgres: str) -> AsyncIterator[Database]:
+async def shared(postgresql_store: str) -> AsyncIterator[Database]:
     """Return a database that replicas can share."""
-    async with Database(postgres) as opened:
-        await opened.migrate()
+    async with Database(postgresql_store) as opened:
         yield opened
 
 

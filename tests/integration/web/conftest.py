@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
 
 import pytest
 
@@ -17,8 +16,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
+async def site(sqlite_store: str) -> AsyncIterator[Site]:
     """Return a web side that is not serving yet, with an empty store."""
-    async with Database(f"sqlite:///{tmp_path}/store.db") as database:
-        await database.migrate()
+    async with Database(sqlite_store) as database:
         yield Site(database=database)
