@@ -143,6 +143,6 @@ async def told_ends(sink: WebhookSink, count: int) -> list[list[dict[str, Any]]]
         found = list(stories(sink.requests).values())
         return found if sum(changes(story)[-1] == "resolved" for story in found) >= count else []
 
-    found = await wait_until(ended, timeout_s=60, what=f"{count} alerts resolved")
+    found = await wait_until(ended, what=f"{count} alerts resolved")
     assert len(found) == count
     return found

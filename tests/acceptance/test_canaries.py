@@ -219,7 +219,7 @@ async def test_no_output_shows_a_secret(tmp_path: Path, files: bool) -> None:
         try:
             await daemon.start()
             await wait_until(
-                lambda: _failing(witness) >= set(REFUSING), 60, f"all to fail: {_failing(witness)}"
+                lambda: _failing(witness) >= set(REFUSING), what=f"all to fail: {_failing(witness)}"
             )
             await daemon.wait_for("heartbeat.failed")
             await daemon.wait_for("delivery.failed", receiver="other")

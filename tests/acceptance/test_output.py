@@ -19,7 +19,6 @@ from tests.acceptance.daemon import Daemon
 from tests.acceptance.scene import RunDaemon, RunProvider, settings
 from tests.servers.process import answers, free_port, wait_until
 
-_STOPS_WITHIN_S = 10
 _PIPE_BYTES = 4096
 """The least that a pipe can hold."""
 
@@ -79,7 +78,7 @@ async def _redirected(run_daemon: RunDaemon, given: dict[str, Any], redirect: st
     daemon = run_daemon(given | {"web": {"listen": f"127.0.0.1:{port}"}}, redirect=redirect)
     daemon.page = f"http://127.0.0.1:{port}"
     await daemon.launch()
-    await wait_until(lambda: answers(f"{daemon.page}/-/ready"), 60, "readiness")
+    await wait_until(lambda: answers(f"{daemon.page}/-/ready"), what="readiness")
     return daemon
 
 
@@ -114,7 +113,7 @@ async def test_log_that_nobody_reads_stops_nothing_and_loses_no_alert(
     async with fifo.read() as lines:
         await daemon.until("voicelink_monitor_deliveries_pending", 0, receiver="log")
         dropped = await _dropped(daemon)
-        assert await daemon.process.stop(_STOPS_WITHIN_S) == 0
+        assert await daemon.process.stop() == 0
     alerts = [line for line in lines if line["event"].startswith("alert.")]
     assert [(line["event"], line["numbers_total"]) for line in alerts] == [
         ("alert.opened", count),
@@ -147,7 +146,7 @@ async def test_stop_with_a_log_that_nobody_reads_leaves_the_alert_to_the_next_st
     daemon = await _redirected(run_daemon, given, f">{fifo.path}")
     api.do("remove_routing", numbers=2, connection="conn-0001")
     await daemon.until("voicelink_monitor_deliveries_pending", 1, receiver="log")
-    assert await daemon.process.stop(_STOPS_WITHIN_S) == 0
+    assert await daemon.process.stop() == 0
     daemon = run_daemon(given, daemon.folder)
     await daemon.start()
     [opened] = await daemon.wait_for("alert.opened")
@@ -180,6 +179,6 @@ async def test_log_that_cannot_be_written_keeps_its_alerts_for_later(
         # Neither the store nor a socket took the place of a stream, where log lines would have gone into it.
         descriptors = Path(f"/proc/{daemon.process.pid}/fd")
         assert [(descriptors / each).readlink() for each in "012"] == [Path(os.devnull)] * 3
-    assert await daemon.process.stop(_STOPS_WITHIN_S) == 0
+    assert await daemon.process.stop() == 0
     with contextlib.closing(sqlite3.connect(daemon.folder / "store.db")) as store:
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

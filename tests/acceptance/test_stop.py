@@ -77,7 +77,7 @@ async def test_stop_amid_slow_work_ends_in_time_and_loses_nothing(
     await wait_until(lambda: len(api.simulator.requests) >= asked + 2, what="two requests that hang")
 
     daemon.process.signal(number)
-    assert await daemon.process.wait(_STOPS_WITHIN_S) == 0
+    assert await daemon.process.wait_in_time(_STOPS_WITHIN_S) == 0
     assert daemon.lines()[-1]["event"] == "daemon.stopped"
     assert not daemon.stderr
 
@@ -146,7 +146,7 @@ async def _hang_everything(
             store.execute("BEGIN IMMEDIATE")
         daemon.process.signal(signal.SIGTERM)
         daemon.process.signal(signal.SIGTERM)
-        assert await daemon.process.wait(_STOPS_WITHIN_S) == 0
+        assert await daemon.process.wait_in_time(_STOPS_WITHIN_S) == 0
         assert not daemon.stderr
 
 
@@ -156,7 +156,8 @@ async def test_stop_early_in_the_start_is_not_lost(run_daemon: RunDaemon, tmp_pa
     daemon = run_daemon(MINIMAL | {"web": {"listen": f"{_UNRESOLVED}:0"}}, env=environ)
     await daemon.launch()
     await wait_until(resolving.exists, what="the name to be looked up")
-    assert await daemon.process.stop(_STOPS_WITHIN_S) == 0
+    daemon.process.signal(signal.SIGTERM)
+    assert await daemon.process.wait_in_time(_STOPS_WITHIN_S) == 0
     assert not daemon.stderr
 
 
@@ -167,5 +168,6 @@ async def test_stop_while_the_store_is_opened_ends_in_time(run_daemon: RunDaemon
         daemon = run_daemon(MINIMAL | {"store": {"url": url}})
         await daemon.launch()
         await wait_until(lambda: wire.accepted, what="the daemon to ask its database")
-        assert await daemon.process.stop(_STOPS_WITHIN_S) == 0
+        daemon.process.signal(signal.SIGTERM)
+        assert await daemon.process.wait_in_time(_STOPS_WITHIN_S) == 0
         assert not daemon.stderr

@@ -1,6 +1,7 @@
 """Processes that tests start, wait for, kill and start again."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -46,15 +47,15 @@ def give_ports_back() -> None:
 
 @overload
 async def wait_until(
-    predicate: Callable[[], Awaitable[T]], timeout_s: float = 60.0, what: str = "it"
+    predicate: Callable[[], Awaitable[T]], timeout_s: float = 120.0, what: str = "it"
 ) -> T: ...
 
 
 @overload
-async def wait_until(predicate: Callable[[], T], timeout_s: float = 60.0, what: str = "it") -> T: ...
+async def wait_until(predicate: Callable[[], T], timeout_s: float = 120.0, what: str = "it") -> T: ...
 
 
-async def wait_until(predicate: Callable[[], Any], timeout_s: float = 60.0, what: str = "it") -> Any:
+async def wait_until(predicate: Callable[[], Any], timeout_s: float = 120.0, what: str = "it") -> Any:
     """Return the first true value of a predicate, which may be a coroutine function.
 
     For processes of their own, whose time no test can move: what is asserted is that it happens, not when.
@@ -123,7 +124,7 @@ class Process:
         """What it has written so far."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
-    async def start(self, timeout_s: float = 90.0) -> None:
+    async def start(self, timeout_s: float = 120.0) -> None:
         """Start it and wait until it is ready.
 
         Raises:
@@ -151,14 +152,34 @@ class Process:
         """Send it a signal: SIGSTOP freezes it, SIGCONT lets it go on."""
         os.kill(self.pid, number)
 
-    async def wait(self, timeout_s: float = 60.0) -> int:
+    async def wait(self, timeout_s: float = 120.0) -> int:
         """Return its exit code once it has ended by itself."""
         assert self._running is not None, "not started"
         code = await asyncio.to_thread(self._running.wait, timeout_s)
         self._running = None
         return code
 
-    async def stop(self, timeout_s: float = 60.0) -> int:
+    async def wait_in_time(self, seconds: float) -> int:
+        """Return its exit code once it has ended by itself, in time.
+
+        Raises:
+            AssertionError: It took longer, not counting for how long it waited for a free core.
+        """
+        began_s, coreless_s = time.monotonic(), 0.0
+        before_s = self._coreless_s()
+        while self.running:
+            with contextlib.suppress(OSError):  # it has ended since
+                coreless_s = self._coreless_s() - before_s
+            took_s = time.monotonic() - began_s - coreless_s
+            assert took_s < seconds, f"still running after {took_s:.1f} s"
+            await asyncio.sleep(_POLL_S)
+        return await self.wait()
+
+    def _coreless_s(self) -> float:
+        """Return for how long others had the core that its main thread wanted."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+
+    async def stop(self, timeout_s: float = 120.0) -> int:
         """Ask it to end (SIGTERM) and return its exit code."""
         self.signal(signal.SIGTERM)
         return await self.wait(timeout_s)

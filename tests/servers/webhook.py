@@ -104,7 +104,7 @@ class WebhookSink:
             await self._runner.cleanup()
             self._runner = None
 
-    async def wait_for(self, count: int, timeout_s: float = 60.0) -> list[Received]:
+    async def wait_for(self, count: int, timeout_s: float = 120.0) -> list[Received]:
         """Return all requests once there are at least `count`."""
         return await wait_until(
             lambda: self.requests if len(self.requests) >= count else [],

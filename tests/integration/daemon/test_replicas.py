@@ -169,7 +169,7 @@ class Group:
             found = await tx.execute(select(table).filter_by(**values))
             return list(found)
 
-    async def synced(self, *, within_s: float = 30) -> None:
+    async def synced(self, *, within_s: float = 120) -> None:
         """Wait until every connection was synced once more."""
         async with self.database.read() as tx:
             now = (await tx.execute(select(func.clock_timestamp()))).scalar_one()
@@ -269,12 +269,12 @@ async def test_replica_with_a_wrong_clock_leaves_nothing_that_waits(group: Group
     """It syncs at the interval as any other, and the next goes on where it ended."""
     wrong = await group.join(ahead_s=ahead_s)
     for _ in range(2):
-        await group.synced(within_s=10)
+        await group.synced()
     [offset] = await wrong.metric("voicelink_monitor_clock_offset_seconds")
     assert offset == pytest.approx(ahead_s, abs=5)
     await wrong.die()
     await group.join()
-    await group.synced(within_s=20)
+    await group.synced()
 
 
 async def test_replica_goes_on_with_a_newer_schema_that_allows_it(group: Group) -> None:
@@ -431,7 +431,7 @@ async def test_staleness_goes_on_while_a_replica_starts(group: Group) -> None:
     async def stale() -> bool:
         return bool(await group.firing("sync_stale"))
 
-    await wait_until(stale, what="the alert", timeout_s=60)
+    await wait_until(stale, what="the alert")
     [before] = await group.firing("sync_stale")
     second = await group.join()
     async with asyncio.timeout(30):
@@ -479,7 +479,7 @@ async def test_what_only_one_of_two_configs_has_stays_as_it_is(
     async def alert() -> list[Any]:
         return await group.firing("drift")
 
-    await wait_until(alert, what="the alert", timeout_s=60)
+    await wait_until(alert, what="the alert")
     account = group.simulator.world.accounts[0]
     fewer = {
         "name": account.name,
@@ -500,7 +500,7 @@ async def test_what_only_one_of_two_configs_has_stays_as_it_is(
         async def ended() -> bool:
             return [row.resolution for row in await group.rows(alerts, kind="drift")] == ["unconfigured"]
 
-        await wait_until(ended, what="the end", timeout_s=60)
+        await wait_until(ended, what="the end")
         assert {row.status for row in await group.rows(deliveries, receiver="hook")} == {"closed"}
         await group_of_new.database.close()
     assert old.log.of("internal.error") + new.log.of("internal.error") == []
@@ -607,14 +607,17 @@ async def test_gauges_of_all_replicas_follow_a_step_of_the_policy_alone(group: G
 
     A silence that a command sets and ends is logged by one of them.
     """
-    ends_at = datetime.now(UTC) + timedelta(seconds=15)
-    config = group.config(
-        schedule={"interval": "1h", "recheck_interval": "1h"},
-        drift={"confirm_syncs": 1, "keep_firing_for": "0s"},
-        ignore=[{"connection": "conn-0002", "reason": "spare", "until": ends_at}],
-    )
+
+    def config(ignored_until: datetime) -> Config:
+        return group.config(
+            schedule={"interval": "1h", "recheck_interval": "1h"},
+            drift={"confirm_syncs": 1, "keep_firing_for": "0s"},
+            ignore=[{"connection": "conn-0002", "reason": "spare", "until": ignored_until}],
+        )
+
+    long = config(datetime.now(UTC) + timedelta(hours=1))
     group.simulator.do("remove_routing", numbers=2, connection="conn-0002")
-    members = [await group.join(config) for _ in range(2)]
+    members = [await group.join(long) for _ in range(2)]
     for identity in members[0].parts.active.state.watchlist.connections:
         await members[0].parts.schedule.sync_now(identity)
 
@@ -631,16 +634,19 @@ async def test_gauges_of_all_replicas_follow_a_step_of_the_policy_alone(group: G
                 return False
         return True
 
-    await wait_until(lambda: shown(2), what="what is ignored, everywhere", timeout_s=14)
+    await wait_until(lambda: shown(2), what="what is ignored, everywhere")
     synced = {row.identity: row.synced_at for row in await group.rows(connections)}
-    await wait_until(lambda: shown(0), what="the end of it, everywhere", timeout_s=60)
+    short = config(datetime.now(UTC) + timedelta(seconds=1))
+    for member in members:
+        await member.parts.active.install(short)
+    await wait_until(lambda: shown(0), what="the end of it, everywhere")
 
     new = NewSilence(connection="conn-0002", for_="2h", reason="known")
     ops, now = Actor(user="ops", address=COMMAND), SystemClock().now
     set_ = await set_silence(group.database, Codec(), new, ops, now(), logged=False)
-    await wait_until(lambda: shown(2), what="what is silenced, everywhere", timeout_s=60)
+    await wait_until(lambda: shown(2), what="what is silenced, everywhere")
     await stop_silence(group.database, set_.silence.id, ops, now(), logged=False)
-    await wait_until(lambda: shown(0), what="the end of the silence, everywhere", timeout_s=60)
+    await wait_until(lambda: shown(0), what="the end of the silence, everywhere")
     assert {row.identity: row.synced_at for row in await group.rows(connections)} == synced
 
     def logged() -> list[int]:
