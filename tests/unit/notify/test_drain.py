@@ -136,6 +136,56 @@ async def test_drain_settles_what_ended_though_what_is_due_cannot_be_leased() ->
     assert world.outbox.states() == [State.DELIVERED]
 
 
+@pytest.mark.parametrize("by_itself", [False, True])
+async def test_drain_keeps_what_ends_while_it_settles(by_itself: bool) -> None:
+    """What ended meanwhile is settled next, whether or not something is leased along with that."""
+    answers = asyncio.Event()
+
+    class Slow(FakeOutbox):
+        async def lease_due(self, receiver: str, *, ended: Sequence[Result] = (), **asked: Any) -> Leased:
+            if ended and by_itself:
+                raise StoreUnavailable("a message that is due cannot be read")
+            return await super().lease_due(receiver, ended=ended, **asked)
+
+        async def settle(self, results: Sequence[Result]) -> None:
+            await super().settle(results)
+            answers.set()
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+    world = World([FakeReceiver("hook", lambda each: answers if each.id == "d2" else "200 OK")], outbox=Slow)
+    world.outbox.add("hook", "a1")
+    world.outbox.add("hook", "a2")
+    async with world.running():
+        await world.clock.advance(1)
+    assert world.outbox.states() == [State.DELIVERED, State.DELIVERED]
+
+
+@pytest.mark.parametrize("ends_meanwhile", [False, True])
+async def test_drain_sends_nothing_twice_whose_lease_ran_out_under_way(ends_meanwhile: bool) -> None:
+    """A process that was suspended leases what it is still sending, or what ends just then, anew."""
+    answers = asyncio.Event()
+
+    class Patient(FakeOutbox):
+        async def lease_due(self, receiver: str, **asked: Any) -> Leased:
+            leased = await super().lease_due(receiver, **asked)
+            if leased.deliveries and ends_meanwhile and hook.tried:
+                answers.set()
+                for _ in range(20):
+                    await asyncio.sleep(0)
+            return leased
+
+    hook = FakeReceiver("hook", lambda _: answers)
+    world = World([hook], outbox=Patient)
+    world.outbox.add("hook", "a1")
+    async with world.running():
+        await world.clock.advance(hook.timeout_s + LEASE_MARGIN_S + POLL_S)
+        answers.set()
+        await world.clock.advance(POLL_S)
+    assert hook.tried == ["d1"]
+    assert world.outbox.states() == [State.DELIVERED]
+
+
 async def test_drain_finds_what_others_committed() -> None:
     """Without a wake, a message is found when the outbox is looked at again."""
     hook = FakeReceiver("hook")
