@@ -1,5 +1,6 @@
 """Syncs, policy and failures from the answer to the store, and what a reload does to them."""
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -12,6 +13,8 @@ from sqlalchemy import select
 from monitor.drift.alert import decode_body
 from monitor.simulator import SimulatedConnection
 from monitor.store.claims import flush
+from monitor.store.codec import Codec
+from monitor.store.database import Database
 from monitor.store.failures import failing
 from monitor.store.ledger import StepRecord
 from monitor.store.requests import accept
@@ -73,6 +76,40 @@ async def test_answer_is_not_held_while_the_store_is_waited_for(tmp_path: Path) 
         await one.configure()
         await one.run()
         assert (ledger.kept, ledger.answers) == (1, 0)
+
+
+class Waiting(CountingLedger):
+    """A ledger whose store is slow."""
+
+    def __init__(self, database: Database, codec: Codec) -> None:
+        super().__init__(database, codec)
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+
+    async def keep(self, record: StepRecord) -> None:
+        """Wait, and keep."""
+        self.asked.set()
+        await self.answers.wait()
+        await super().keep(record)
+
+
+async def test_answer_takes_the_place_of_the_next_request_until_it_is_kept(tmp_path: Path) -> None:
+    """A store that is slower than the provider has no more answers waiting for it than may be in flight."""
+    async with rig(tmp_path, connections=2) as one:
+        ledger = one.ledger = one.cycle.ledger = Waiting(one.database, one.codec)
+        listed = [{"name": each.name, "id": each.id} for each in one.simulator.world.connections()]
+        account = {"name": "account-1", "api_key": "rg_live_account_1", "requests_per_minute": 6000}
+        await one.configure(accounts=[account | {"connections": listed}], schedule__max_concurrent_syncs=1)
+        await one.clock.advance(60)
+        claims = await claim_all(one.database, one.clock.now())
+        async with asyncio.TaskGroup() as group:
+            for claim in claims.values():
+                group.create_task(one.cycle.run(claim))
+            await ledger.asked.wait()
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert len(one.simulator.requests) == 1
+            ledger.answers.set()
+        assert (len(claims), len(one.simulator.requests), ledger.kept) == (2, 2, 2)
 
 
 async def test_drift_is_confirmed_told_and_ended_by_the_timer_while_the_api_is_down(made: Rig) -> None:
