@@ -321,9 +321,13 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return by_folded[close[0]] if close else None
 
 
+_MOST_KNOWN = 20
+
+
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     """Return the message for a name that no connection or receiver has."""
     names = sorted(known)
     close = nearest(name, names)
-    hint = f"did you mean {close}?" if close else f"known: {', '.join(names) or 'none'}"
+    more = f" and {len(names) - _MOST_KNOWN} more" if len(names) > _MOST_KNOWN else ""
+    hint = f"did you mean {close}?" if close else f"known: {', '.join(names[:_MOST_KNOWN]) or 'none'}{more}"
     return f"no {what} is called {name}; {hint}"

@@ -1,4 +1,4 @@
-"""A lack of resources told from everything else."""
+"""A lack of resources told from everything else; names that nothing has."""
 
 import errno
 import socket
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.errors import Resource, out_of_resources
+from monitor.errors import Resource, out_of_resources, unknown_name
 from tests.descriptors import LACKS, no_descriptors
 
 OTHERS: dict[str, Exception] = {
@@ -98,3 +98,12 @@ def test_words_of_a_refused_thread_are_cpythons() -> None:
     found = out_of_resources(caught.value)
     assert found is not None
     assert found.resource is Resource.THREADS
+
+
+def test_unknown_name_lists_no_more_names_than_people_read() -> None:
+    """The nearest one; else all of a few, or the first of many and how many more there are."""
+    many = [f"conn-{place:04}" for place in range(1000)]
+    assert unknown_name("connection", "conn-01", many[:2]).endswith("; did you mean conn-0001?")
+    assert unknown_name("connection", "x", many[:2]).endswith("; known: conn-0000, conn-0001")
+    assert unknown_name("connection", "x", many).endswith(", conn-0019 and 980 more")
+    assert unknown_name("receiver", "x", []).endswith("; known: none")
