@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -417,7 +417,7 @@ class Replay:
             await self.tx.execute(_HEARD, rows)
         if at >= self.since:
             self.messages.update((row.alert_id, row.receiver) for row in sent)
-        self._tells_at = await self.tx.scalar(_NEXT_LOOK)
+        self._tells_at = await widespread.next_look_at(self.tx)
         repeats = self._routes.repeats
         self._reminds_at = await next_reminder_at(self.tx, repeats) if repeats else None
 
@@ -505,7 +505,6 @@ _ACCEPT = (
 )
 _HEARD = sqlite.insert(told).on_conflict_do_nothing()
 _NUMBERS = select(alerts.c.numbers).where(alerts.c.id == bindparam("which"))
-_NEXT_LOOK = select(func.min(alerts.c.tells_at))
 
 
 def _names(entry: Entry) -> ConnectionName:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, case, delete, literal, or_, select, tuple_, update
+from sqlalchemy import BindParameter, Row, and_, bindparam, case, delete, literal, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.drift.rules import Silence
@@ -65,8 +65,7 @@ async def leave(tx: AsyncConnection, identity: str, done: Sequence[tuple[str, st
 
 async def any_to_log(tx: AsyncConnection, now: datetime) -> bool:
     """Return whether a silence has begun or ended that no daemon has logged yet."""
-    unlogged = or_(silences.c.start_logged.is_(False), _over(now), _END_UNLOGGED)
-    return await tx.scalar(select(silences.c.id).where(unlogged).limit(1)) is not None
+    return await tx.scalar(_ANY_TO_LOG, {"now": now}) is not None
 
 
 async def take_begun_and_ended(
@@ -85,7 +84,7 @@ async def take_begun_and_ended(
     return first, last
 
 
-def _over(now: datetime) -> Any:
+def _over(now: datetime | BindParameter[datetime]) -> Any:
     """Whether a silence has come to its end, and nobody has written it down yet."""
     its = select(silenced.c.key).where(silenced.c.silence_id == silences.c.id)
     done = or_(silences.c.until <= now, and_(silences.c.until_ready.is_(True), ~its.exists()))
@@ -93,6 +92,8 @@ def _over(now: datetime) -> Any:
 
 
 _END_UNLOGGED = and_(silences.c.ended_at.is_not(None), silences.c.end_logged.is_(False))
+_to_log = or_(silences.c.start_logged.is_(False), _over(bindparam("now", type_=UtcDateTime())), _END_UNLOGGED)
+_ANY_TO_LOG = select(silences.c.id).where(_to_log).limit(1)  # built once: it is asked every second
 
 ANY_ACTIVE = select(silences.c.id).where(silences.c.ended_at.is_(None)).exists()
 """Whether there is any silence that has not ended."""

@@ -205,16 +205,19 @@ async def locked(tx: AsyncConnection, alert_id: str) -> Row[Any] | None:
     return (await tx.execute(this.with_for_update())).first()
 
 
+_NEXT_LOOK = select(func.min(alerts.c.tells_at))
+_DUE = select(alerts.c.id).where(alerts.c.tells_at <= bindparam("now")).order_by(alerts.c.tells_at)
+
+
 async def next_look_at(tx: AsyncConnection) -> datetime | None:
     """Return when the next widespread alert is due for a look."""
-    found: datetime | None = await tx.scalar(select(func.min(alerts.c.tells_at)))
+    found: datetime | None = await tx.scalar(_NEXT_LOOK)
     return found
 
 
 async def due(tx: AsyncConnection, now: datetime) -> list[str]:
     """Return the widespread alerts that are due for a look."""
-    asked = select(alerts.c.id).where(alerts.c.tells_at <= now).order_by(alerts.c.tells_at)
-    return list((await tx.execute(asked)).scalars())
+    return list((await tx.execute(_DUE, {"now": now})).scalars())
 
 
 async def look_at(
