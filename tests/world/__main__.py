@@ -22,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.world", description=__doc__)
     parser.add_argument("--seeds", type=int, default=1, help="how many worlds")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
-    parser.add_argument("--hours", type=float, default=6.0, help="how long each world lasts")
+    parser.add_argument("--hours", type=float, default=4.0, help="how long each world lasts")
     parser.add_argument(
         "--replicas", type=int, default=0, help="how many share a PostgreSQL; none: one daemon on SQLite"
     )

@@ -101,6 +101,22 @@ class Maintenance(Event, frozen=True, kw_only=True):
     connection: int
 
 
+class Silence(Event, frozen=True, kw_only=True):
+    """Somebody silences an issue, or all numbers, of a connection for a while.
+
+    `until_ready`: only those that drift when it is set, each until it is ready.
+    """
+
+    lasts_s: float
+    connection: int
+    issue: str = ""
+    until_ready: bool = False
+
+
+class Acknowledge(Event, frozen=True, kw_only=True):
+    """Somebody acknowledges what has been firing for longest."""
+
+
 class BadConfig(Event, frozen=True, kw_only=True):
     """Somebody reloads a config that cannot be used."""
 
@@ -128,6 +144,8 @@ AnyEvent = (
     | Without
     | Ignore
     | Maintenance
+    | Silence
+    | Acknowledge
     | BadConfig
     | Jump
     | FullDisk

@@ -9,15 +9,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.world.events import Ignore, Jump, Maintenance, Without
+from tests.world.events import Ignore, Jump, Maintenance, Silence, Without
 from tests.world.play import Played
 from tests.world.promises import Promises
 from tests.world.provider import Condition, Served, connection_of
 from tests.world.receivers import Inbox, Message
 
+REMIND_S = 900.0
 CONFIRM, RESOLVE, FAILING_AFTER = 2, 2, 3
 KEEP_FIRING_S, UPDATE_S, STALE_S, EXPIRE_S = 180.0, 120.0, 300.0, 1800.0
 SLACK_S = 60.0
+BELIEVED = 3
+"""Of so many answers in a row that would be held, the last is believed."""
 WIDESPREAD = 2
 """`widespread_connections` of these worlds."""
 
@@ -81,6 +84,7 @@ class Evidence:
             *self.spans(Without, connection=index, by_s=420),
             *self.spans(Ignore, connection=index, by_s=420),
             *self.spans(Maintenance, connection=index, by_s=420),
+            *self.spans(Silence, connection=index, by_s=420),
         ]
 
     def jumps(self) -> list[tuple[float, float]]:

@@ -1,6 +1,6 @@
 """In quiet times everybody believes what is true: receivers, Alertmanager, gauges."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator
 
 from tests.world.events import Garble, Without
@@ -16,8 +16,9 @@ from tests.world.evidence import (
     listed,
     numbers_of,
 )
+from tests.world.plan import RECEIVERS
 from tests.world.play import Look, Truth
-from tests.world.provider import Condition
+from tests.world.provider import Condition, connection_of
 from tests.world.receivers import Inbox, Message
 
 
@@ -68,6 +69,9 @@ class Levels(Evidence):
                 )
         for number in sorted(numbers_of(surely.values(), "drift") - may.keys()):
             yield Problem("left_open", truth.at_s, f"{name} believes that {number} drifts")
+        for message in firing.values():
+            if message.body["kind"] == "drift" and not self.refused_last(inbox, message.alert_id, truth.at_s):
+                yield from _outdated(name, message, may, truth.at_s)
         for message in surely.values():
             if message.body["kind"] in (*FAILURES, "receiver_failing"):
                 yield Problem("left_open", truth.at_s, f"{name}: {message.body['summary']}")
@@ -189,24 +193,56 @@ class Levels(Evidence):
                 if unreadable and not self.promises.unknown_ends:
                     continue
                 yield from self._gauges(connection, numbers, truth.at_s, look.metrics)
+            yield from self._own_gauges(truth.at_s, look.metrics)
+
+    def _own_gauges(self, at_s: float, metrics: dict[str, float]) -> Iterator[Problem]:
+        firing = self.firing(self.inboxes["log"], at_s).values()
+        wanted = Counter((message.body["kind"], message.body["severity"]) for message in firing)
+        family = "voicelink_alerts_firing"
+        series = {f'{family}{{kind="{kind}",severity="{how}"}}': n for (kind, how), n in wanted.items()}
+        shown = {name: value for name, value in metrics.items() if name.startswith(family) and value}
+        if shown != series:
+            yield Problem("gauge", at_s, f"shows {shown}, not {series}")
+        for name in ("log", *RECEIVERS):
+            waiting = metrics.get(f'voicelink_monitor_deliveries_pending{{receiver="{name}"}}')
+            if waiting != 0:
+                yield Problem("gauge", at_s, f"{waiting} messages to {name} are pending")
 
     def _gauges(
         self, connection: str, numbers: dict[str, Condition], at_s: float, metrics: dict[str, float]
     ) -> Iterator[Problem]:
-        for family, counted in (
-            ("voicelink_numbers", list(numbers.values())),
-            ("voicelink_drift_numbers", [each for each in numbers.values() if each.drifting]),
+        drifting = [each for each in numbers.values() if each.drifting]
+        for family, label, counted in (
+            ("voicelink_numbers", "state", [each.state for each in numbers.values()]),
+            ("voicelink_drift_numbers", "state", [each.state for each in drifting]),
+            ("voicelink_issue_numbers", "issue", [issue for each in drifting for issue in each.issues]),
         ):
-            wanted: dict[str, int] = defaultdict(int)
-            for condition in counted:
-                wanted[condition.state] += 1
-            head = f'{family}{{connection="{connection}",state="'
+            wanted = Counter(counted)
+            head = f'{family}{{connection="{connection}",{label}="'
             shown = {
                 series.removeprefix(head).removesuffix('"}'): value
                 for series, value in metrics.items()
                 if series.startswith(head) and value
             }
-            if shown != dict(wanted):
+            if shown != wanted:
                 yield Problem("gauge", at_s, f"{family} of {connection} shows {shown}, not {dict(wanted)}")
-        if metrics.get(f'voicelink_up{{connection="{connection}"}}') != 1:
-            yield Problem("gauge", at_s, f"voicelink_up of {connection} is not 1")
+        for family, value in (
+            ("voicelink_up", 1),
+            ("voicelink_sync_held", 0),
+            ("voicelink_sync_consecutive_failures", 0),
+            ("voicelink_sync_warnings", 0),
+            ("voicelink_sync_skipped_entries", 0),
+            ("voicelink_maintenance", 0),
+        ):
+            series = [each for each in metrics if each.startswith(f'{family}{{connection="{connection}"')]
+            if not series or any(metrics[name] != value for name in series):
+                yield Problem("gauge", at_s, f"{family} of {connection} is not {value}")
+
+
+def _outdated(name: str, message: Message, may: dict[Key, Condition], at_s: float) -> Iterator[Problem]:
+    """Yield what a receiver was told of numbers that still drift, if it is not so any more."""
+    for number in message.body["numbers"]:
+        condition = may.get((connection_of(number["key"]), number["key"]))
+        told = number["state"], tuple(sorted(number["issues"]))
+        if condition is not None and told != (condition.state, condition.issues):
+            yield Problem("outdated", at_s, f"{name} takes {number['key']} for {told}, not {condition}")

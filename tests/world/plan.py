@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 
 from tests.world.events import (
+    Acknowledge,
     AnyEvent,
     BadConfig,
     Break,
@@ -16,14 +17,15 @@ from tests.world.events import (
     Refuse,
     Remove,
     Restart,
+    Silence,
     Suspend,
     Without,
     World,
 )
 from tests.world.provider import AGENTS, CLIENTS
 
-STORM_S, QUIET_S = 75 * 60.0, 25 * 60.0
-SHORT_STORM_S, SHORT_QUIET_S = 25 * 60.0, 15 * 60.0
+STORM_S, SHORT_STORM_S = 50 * 60.0, 25 * 60.0
+QUIET_S = 15 * 60.0
 FIRST_STORM_S = 5 * 60.0
 RECEIVERS = ("hook", "picky", "pd", "am")
 STATES = ("KYC_PENDING", "SIM_SWAPPED")
@@ -34,12 +36,12 @@ _AWAY = ("500", "503", "refused", "reset", "late", "slow")
 _PARTIAL = ("empty", "most_lacking", "quarter_lacking", "all_ready")
 
 
-def plan(seed: int, *, hours: float = 6.0, replicas: int = 0) -> World:
+def plan(seed: int, *, hours: float = 4.0, replicas: int = 0) -> World:
     """Return the world of a seed: storms with quiet spans between them, and a long one at the end."""
     rng = random.Random(seed)
     apart = (0.0, -300.0, 40.0, 3600.0)
     ahead_s = tuple(rng.choice(apart) for _ in range(replicas))
-    storm_s, quiet_s = (SHORT_STORM_S, SHORT_QUIET_S) if replicas else (STORM_S, QUIET_S)
+    storm_s = SHORT_STORM_S if replicas else STORM_S
     sizes = tuple(rng.choice((3, 6, 12, 20, 30)) for _ in range(rng.randint(2, 6)))
     accounts = tuple(rng.randrange(2) for _ in sizes)
     quiet: list[tuple[float, float]] = []
@@ -48,8 +50,8 @@ def plan(seed: int, *, hours: float = 6.0, replicas: int = 0) -> World:
     while not quiet or quiet[-1][1] < hours * 3600:
         storm_ends_s = storm_begins_s + storm_s
         events += _storm(rng, sizes, storm_begins_s, storm_ends_s, replicas)
-        quiet.append((storm_ends_s, storm_ends_s + quiet_s))
-        storm_begins_s = storm_ends_s + quiet_s
+        quiet.append((storm_ends_s, storm_ends_s + QUIET_S))
+        storm_begins_s = storm_ends_s + QUIET_S
     return World(
         seed=seed,
         connections=sizes,
@@ -188,6 +190,23 @@ class _Storm:
             case _:
                 return BadConfig(at_s=at_s)
 
+    def silences(self) -> AnyEvent:
+        """Keep a connection quiet."""
+        rng = self.rng
+        at_s, lasts_s = self.span(60, 2400)
+        issue = rng.choice(("", "", "NO_BOT", "NO_VOCOBASE_AGENT"))
+        return Silence(
+            at_s=at_s,
+            lasts_s=lasts_s,
+            connection=rng.randrange(len(self.sizes)),
+            issue=issue,
+            until_ready=rng.random() < 0.4,
+        )
+
+    def acknowledges(self) -> AnyEvent:
+        """Acknowledge an alert."""
+        return Acknowledge(at_s=self.span(1, 60)[0])
+
     def jumps(self) -> AnyEvent:
         """Set the wall clock."""
         at_s, _ = self.span(1, 60)
@@ -212,6 +231,8 @@ def _storm(
         (storm.restarts, 0, 1),
         (storm.suspends, 0, 1),
         (storm.reconfigures, 0, 3),
+        (storm.silences, 0, 2),
+        (storm.acknowledges, 0, 2),
         *([] if replicas else [(storm.jumps, 0, 1), (storm.fills, 0, 1)]),
     ]
     return [draw() for draw, least, most in draws for _ in range(rng.randint(least, most))]

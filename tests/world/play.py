@@ -13,14 +13,17 @@ from typing import Any
 from monitor.errors import MonitorError, StartError
 from monitor.replay.report import Replayed
 from tests.world.clock import WorldClock, scheduled_by_its_own
+from tests.world.commands import Command, Work, begun, ended
 from tests.world.disk import Disk, one_thread
 from tests.world.events import (
+    Acknowledge,
     AnyEvent,
     FullDisk,
     Jump,
     Kill,
     Refuse,
     Restart,
+    Silence,
     Suspend,
     World,
     describe,
@@ -48,7 +51,7 @@ _TOLD = frozenset(
         "store.failed",
     }
 )
-_ALERTS = ("alert.opened", "alert.updated", "alert.resolved")
+_ALERTS = ("alert.opened", "alert.updated", "alert.acknowledged", "alert.resolved")
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class Played:
     story: list[tuple[float, str]] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     truths: list[Truth] = field(default_factory=list)
-    lives: list[tuple[float, float]] = field(default_factory=list)
+    down: list[tuple[float, float]] = field(default_factory=list)
+    """When a process died or ended, and when the next one took its place."""
     troubles: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     statements: int = 0
@@ -109,6 +113,7 @@ class Stage:
         self._armed: list[Kill] = []
         self._dying: Kill | None = None
         self._broken: dict[tuple[str, str], float] = {}
+        self._commands: list[Command] = []
         self.disk.watch = self._statement
 
     # What happens
@@ -207,7 +212,7 @@ class Stage:
         """Note that the process is no more, and when the next one starts."""
         if self.process is None:
             return
-        self.played.lives.append((self.process.started_s, self.elapsed.s))
+        self.played.down.append((self.elapsed.s, back_s))
         self.process.cut()
         self._dead.append(self.process)
         self.process, self._starts_s, self._dying = None, back_s, None
@@ -236,6 +241,8 @@ class Stage:
                 self.clock.ahead_s += event.by_s
             case FullDisk():
                 self.disk.full = True
+            case Silence() | Acknowledge():
+                self._command(begun(event, self.receivers.inbox("log")))
             case _:
                 self._set(event)
 
@@ -250,6 +257,8 @@ class Stage:
             self.receivers.refusing = [each for each in self.receivers.refusing if each[0] is not event]
         elif isinstance(event, FullDisk):
             self.disk.full = False
+        elif isinstance(event, Silence):
+            self._command(ended(event))
         elif self.settings.over(event):
             self._reload()
 
@@ -303,6 +312,23 @@ class Stage:
         elif task.done() and not isinstance(task.exception(), MonitorError):
             self._problem(f"a reload failed: {task.exception()!r}")
 
+    def _command(self, work: Work | None) -> None:
+        if work is not None:
+            self._commands.append(Command(work))
+            self._see_to_commands()
+
+    def _see_to_commands(self) -> None:
+        """Do what people ask of the store; what it could not keep is asked again."""
+        self._commands = [command for command in self._commands if not command.is_done]
+        up = [process for process in self._processes() if process.is_up]
+        for command in self._commands:
+            if up and not command.is_under_way:
+                command.run_in(up[0])
+
+    def _processes(self) -> list[Process]:
+        """Return the processes that run now."""
+        return [self.process] if self.process is not None else []
+
     # What is seen
 
     def _line(self, line: MutableMapping[str, Any]) -> None:
@@ -325,6 +351,7 @@ class Stage:
     def _look(self, *, closely: bool = False) -> None:
         if self._stale_config:
             self._try_reload()
+        self._see_to_commands()
         process = self.process
         if process is None or not process.is_up:
             self.played.looks.append(Look(self.elapsed.s, None))

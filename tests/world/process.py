@@ -142,7 +142,8 @@ class Process:
             raise structlog.DropEvent
 
         first = config()
-        self._store = _Store(first.store.secret.reveal())
+        self.clock = clock
+        self.store = _Store(first.store.secret.reveal())
         self.parts = build.build(
             first,
             sock=None,  # type: ignore[arg-type]
@@ -153,7 +154,7 @@ class Process:
             clock=clock,
             rng=random.Random(seed),
             network=client.Network(transport=network),
-            database=self._store,
+            database=self.store,
         )
         self._stop = asyncio.Event()
         self.running = self.loop.create_task(self._run())
@@ -192,9 +193,9 @@ class Process:
         """Let it die, here and now: nothing of it runs any more, and what it held is free."""
         self.dead = True
         self._cut(self.loop)
-        if self._store.taken is not None:
+        if self.store.taken is not None:
             with contextlib.suppress(OSError):
-                self._store.taken.close()
+                self.store.taken.close()
 
     def metrics(self) -> dict[str, float]:
         """Return what `/metrics` shows, by series."""

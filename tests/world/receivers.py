@@ -13,6 +13,7 @@ from tests.world.events import Refuse
 from tests.world.loop import Elapsed
 
 _PATIENCE_S = 60.0
+_PAGED = {"trigger": "opened", "acknowledge": "acknowledged", "resolve": "resolved"}
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Receivers(httpx.AsyncBaseTransport):
     ) -> None:
         body: Mapping[str, Any]
         if name == "pd":
-            change = "resolved" if event["event_action"] == "resolve" else "opened"
+            change = _PAGED[event["event_action"]]
             body = {"alert_id": event["dedup_key"], "change": change, **event["payload"]}
             delivery_id = ""
         else:

@@ -153,13 +153,13 @@ class ReplicaStage(Stage):
         process = seat.process
         if process is None:
             return
+        self.played.down.append((self.elapsed.s, back_s))
         process.cut()
         self._dead.append(process)
         seat.process, seat.starts_s = None, back_s
         seat.wakes_s = seat.dying = seat.ending = seat.reload = None
 
     def _bury(self) -> None:
-        self.played.lives.append((0.0, self.world.ends_s))
         for seat in self.seats:
             self._empty(seat, math.inf)
         super()._bury()
@@ -191,8 +191,11 @@ class ReplicaStage(Stage):
         for seat in self.seats:
             seat.reloads_s = self.elapsed.s + seat.index * _ROLLS_S
 
+    def _processes(self) -> list[Process]:
+        return [seat.process for seat in self.seats if seat.process and seat.runs]
+
     def _look(self, *, closely: bool = False) -> None:
-        there = [seat.process for seat in self.seats if seat.process and seat.runs and seat.process.is_up]
+        there = [process for process in self._processes() if process.is_up]
         # Another one each time: all of them must show the same.
         self.process = there[len(self.played.truths) % len(there)] if there else None
         super()._look(closely=closely)

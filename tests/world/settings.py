@@ -102,7 +102,7 @@ class Settings:
     def _receivers(self) -> list[dict[str, Any]]:
         gone = {event.receiver for event in self._without}
         every: list[dict[str, Any]] = [
-            {"name": "hook", "type": "webhook", "url": "http://hook/"},
+            {"name": "hook", "type": "webhook", "url": "http://hook/", "repeat_interval": "15m"},
             {
                 "name": "picky",
                 "type": "webhook",

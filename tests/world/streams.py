@@ -231,7 +231,9 @@ def _order(stream: list[Message], *, again: bool) -> str | None:
         return "is opened twice"
     if "resolved" in changes[:-1]:
         return f"goes on after its end: {changes[changes.index('resolved') + 1]}"
-    versions = [message.body["version"] for message in once if message.change != "reminder"]
+    versions = [
+        message.body["version"] for message in once if message.change in ("opened", "updated", "resolved")
+    ]
     if versions != sorted(versions) or (len(set(versions)) < len(versions) and not again):
         return f"has the versions {versions}"
     # Not its beginning: where the wall clock was set back, that is pulled into the past.

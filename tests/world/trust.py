@@ -4,8 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise, takewhile
 
-from tests.world.events import FullDisk, Kill, Refuse, Suspend, Without
+from tests.world.events import FullDisk, Ignore, Jump, Kill, Maintenance, Refuse, Silence, Suspend, Without
 from tests.world.evidence import (
+    BELIEVED,
     CONFIRM,
     FAILING_AFTER,
     FAILURES,
@@ -27,8 +28,6 @@ from tests.world.receivers import Message
 PARTIAL = frozenset({"empty", "most_lacking", "quarter_lacking"})
 WHOLE = frozenset({"good", "unreadable_entry", "all_ready"})
 HELD = PARTIAL | {"all_ready"}
-BELIEVED = 3
-"""Of so many answers in a row that would be held, the last is believed."""
 _REPEATED_S = 8.0
 """A request that fails is repeated by the same sync so soon; what fails is synced again after ten seconds."""
 
@@ -42,6 +41,7 @@ class Trust(Evidence):
         yield from self.false()
         yield from self.ends()
         yield from self.blind()
+        yield from self.quieted()
 
     def lost(self) -> Iterator[Problem]:
         """Whatever was broken for long enough, and seen so, was told to everybody who wants to know."""
@@ -165,10 +165,9 @@ class Trust(Evidence):
         suspended = self.disturbed(at_s - 900, at_s, self.spans(Suspend))
         if suspended and not self.promises.grace_after_suspension:
             return
-        stopped = [(first, last) for (_, first), (last, _) in pairwise(self.played.lives)]
         # While one replica is stopped, others go on.
-        slept = [] if self.played.world.ahead_s else self.spans(Suspend)
-        awake_since_s = max((last for _, last in [*stopped, *slept] if last <= at_s), default=0.0)
+        away = [] if self.played.world.ahead_s else [*self.played.down, *self.spans(Suspend)]
+        awake_since_s = max((last for _, last in away if last <= at_s), default=0.0)
         last_good_s = max((answer.at_s for answer in answers if answer.how in WHOLE), default=0.0)
         # Held answers were not applied, so only the time since the monitor began to look is certain.
         if at_s - awake_since_s < STALE_S - 15:
@@ -249,6 +248,25 @@ class Trust(Evidence):
                     yield Problem(
                         "false_end", at_s, f"{number} recovered, but is served as {condition.state}"
                     )
+                    return
+        yield from self._ended_early(number, at_s)
+
+    def _ended_early(self, number: Key, at_s: float) -> Iterator[Problem]:
+        connection, key = number
+        ready: list[Served] = []
+        answers = [each for each in self.before(connection, at_s) if each.numbers is not None]
+        for index, answer in reversed(list(enumerate(answers))):
+            condition = (answer.numbers or {}).get(key)
+            if condition is not None and condition.drifting:
+                since_s = at_s - answer.at_s
+                # A clock that is set ahead makes it so long.
+                short = since_s < KEEP_FIRING_S and not self.disturbed(answer.at_s, at_s, self.spans(Jump))
+                early = short or len(ready) < RESOLVE
+                if early and not self._suspect(answers[max(index - 3, 0) :]):
+                    text = f"{number} recovered {since_s:.0f} s after it drifted, ready {len(ready)} times"
+                    yield Problem("false_end", at_s, text)
+                return
+            ready += [answer] if condition is not None and answer.how in WHOLE else []
 
     def _failure_recovered(
         self, kind: str, connection: str, first: Message, message: Message
@@ -306,6 +324,44 @@ class Trust(Evidence):
             )
             if seen_s < since_s:
                 yield Problem("blind", at_s, f"{name} is not seen, and nobody is told")
+
+    def quieted(self) -> Iterator[Problem]:
+        """Nothing begins that the config ignores, nor in a maintenance window."""
+        known: dict[str, set[Key]] = defaultdict(set)
+        about: dict[str, set[str]] = defaultdict(set)
+        for message in self.inboxes["log"].messages:
+            body = message.body
+            if message.change == "resolved":
+                continue
+            new = listed(body) - known[message.alert_id]
+            known[message.alert_id] |= new
+            failing = set(body["connections"]) - about[message.alert_id] if not body["numbers"] else set()
+            about[message.alert_id] |= failing
+            for event in self.events:
+                if not isinstance(event, Ignore | Maintenance | Silence):
+                    continue
+                begins_s, ends_s = event.at_s + 420, event.at_s + event.lasts_s
+                name = f"c{event.connection}"
+                if not begins_s < message.at_s < ends_s or self.disturbed(
+                    begins_s - 420,
+                    message.at_s,
+                    self.played.down,
+                    self.spans(Suspend, FullDisk, Jump, Without),
+                ):
+                    continue
+                quiet = {each for each in new if each[0] == name and self._is_quiet(event, each, message)}
+                if quiet or (name in failing and isinstance(event, Maintenance)):
+                    yield Problem(
+                        "quieted", message.at_s, f"{body['kind']} of {name} is told: {sorted(quiet)}"
+                    )
+
+    def _is_quiet(self, event: Ignore | Maintenance | Silence, number: Key, message: Message) -> bool:
+        if isinstance(event, Silence) and event.until_ready:
+            return False  # only some of them
+        if isinstance(event, Maintenance) or not event.issue:
+            return True
+        issues = [each["issues"] for each in message.body["numbers"] if each["key"] == number[1]]
+        return message.body["kind"] == "drift" and issues == [[event.issue]]
 
 
 def _never_drifted(answers: list[Served], key: str) -> str | None:
