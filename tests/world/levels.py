@@ -231,7 +231,6 @@ class Levels(Evidence):
             ("voicelink_sync_held", 0),
             ("voicelink_sync_consecutive_failures", 0),
             ("voicelink_sync_warnings", 0),
-            ("voicelink_sync_skipped_entries", 0),
             ("voicelink_maintenance", 0),
         ):
             series = [each for each in metrics if each.startswith(f'{family}{{connection="{connection}"')]
