@@ -176,7 +176,7 @@ def report(
         if track.episode is not None:
             members[track.episode.alert_id].append(track)
     gone: dict[str, list[Ended]] = {alert.id: [] for alert in alerts}
-    for end in ended:
+    for end in sorted(ended, key=lambda end: end.track.key):  # not as the answer happens to list them
         if end.track.episode is not None:
             gone[end.track.episode.alert_id].append(end)
     still_open: list[Alert] = []

@@ -71,6 +71,19 @@ def test_join_window_is_the_update_interval_after_opening(later: timedelta, noti
     assert watch.notices == notices
 
 
+def test_what_an_alert_remembers_of_its_ends_is_in_no_order_of_an_answer() -> None:
+    """A replay, which reads the same numbers in another order, comes to the same records."""
+    kept = []
+    for order in (1, -1):
+        watch = Watch(AT_ONCE)
+        watch.sync(*fleet(9))
+        watch.sync(*fleet(9, *(broken(index) for index in (1, 2, 3)))[::order])
+        watch.sync(*fleet(9, broken(3))[::order])
+        kept.append(watch.records.alerts)
+    assert [end.track.key for end in kept[0][0].ended] == [key(1), key(2)]
+    assert kept[0] == kept[1]
+
+
 def test_joined_numbers_are_told_in_one_update() -> None:
     """Between opening and end, one `updated` at most per interval, with what came and went."""
     watch = Watch(Rules(confirm_syncs=1))
