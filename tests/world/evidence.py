@@ -19,6 +19,8 @@ REMIND_S = 900.0
 CONFIRM, RESOLVE, FAILING_AFTER = 2, 2, 3
 KEEP_FIRING_S, UPDATE_S, STALE_S, EXPIRE_S = 180.0, 120.0, 300.0, 1800.0
 SLACK_S = 60.0
+UNNOTICED_S = 20.0
+"""A receiver that takes a message so soon after it did not is not seen to have failed in between."""
 BELIEVED = 3
 """Of so many answers in a row that would be held, the last is believed."""
 WIDESPREAD = 2

@@ -11,6 +11,7 @@ from tests.world.evidence import (
     KEEP_FIRING_S,
     LISTING,
     SLACK_S,
+    UNNOTICED_S,
     UPDATE_S,
     WIDESPREAD,
     Evidence,
@@ -200,10 +201,14 @@ class Streams(Evidence):
             if message.change != "resolved" or message.body["resolution"] != "recovered":
                 continue
             since_s = message.at_s - KEEP_FIRING_S + 20
+            attempts = self.inboxes[name].attempts
+            taken = [each.at_s for each in attempts if each.how == "taken"]
             lately = [
                 each.at_s
-                for each in self.inboxes[name].attempts
-                if each.how != "taken" and since_s < each.at_s <= message.at_s
+                for each in attempts
+                if each.how != "taken"
+                and since_s < each.at_s <= message.at_s
+                and not any(0 < at_s - each.at_s < UNNOTICED_S for at_s in taken)
             ]
             if lately:
                 text = f"{name} recovered {message.at_s - lately[-1]:.0f} s after it refused"
