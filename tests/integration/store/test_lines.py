@@ -139,6 +139,10 @@ class Life:
             receiver, limit=limit, lease_s=LEASE_S, ahead_s=5.0, ended=results
         )
         self.in_flight += leased.deliveries
+        soonest = await self.outbox.next_due_at(receiver)
+        if soonest is not None and soonest <= now + 5 * SECOND:
+            assert leased.next_due_at is not None, "it would oversleep"
+            assert leased.next_due_at <= max(soonest, now), "it would oversleep"
         async with self.database.read() as tx:
             return leased, [
                 (await tx.execute(select(table))).all() for table in (deliveries, told, receivers)
@@ -283,6 +287,27 @@ async def test_message_that_waits_behind_one_that_gives_way_comes_up(database: D
     await queue(database, Notice.UPDATED)
     (leased,) = (await outbox.lease_due("hook", limit=2, lease_s=LEASE_S)).deliveries
     assert leased.change is Notice.RESOLVED
+
+
+@pytest.mark.parametrize(
+    ("line", "met"), [([Notice.OPENED] * 80, ["a1", "a2"]), ([Notice.RESOLVED, Notice.OPENED], ["a2", "a1"])]
+)
+async def test_turn_that_sends_less_than_it_could_is_followed_at_once(
+    database: Database, line: Sequence[Notice], met: Sequence[str]
+) -> None:
+    """Beside a line longer than a look, or after what need not be sent, nothing waits for the next look."""
+    async with database.write() as tx:
+        for version, notice in enumerate(line):
+            body = msgspec.structs.replace(BODY, alert_id="a1", version=version)
+            await add_deliveries(tx, body, [("hook", notice)], START)
+    await queue(database, Notice.OPENED, alert="a2")
+    outbox, found = StoredOutbox(database, FakeClock()), list[str]()
+    for _ in range(10):
+        leased = await outbox.lease_due("hook", limit=2, lease_s=LEASE_S, ahead_s=5.0)
+        found += [each.alert_id for each in leased.deliveries]
+        if leased.next_due_at is None or leased.next_due_at > START:
+            break
+    assert found == met
 
 
 async def test_start_brings_up_what_waits_behind_nothing(database: Database) -> None:
