@@ -195,6 +195,9 @@ async def test_settling_twice_changes_nothing(database: Database) -> None:
     await outbox.settle([failed])
     (again,) = (await outbox.lease_due("hook", limit=1, lease_s=LEASE_S)).deliveries
     await outbox.settle([failed])
+    async with database.read() as tx:
+        row = (await tx.execute(select(deliveries))).one()
+    assert (row.attempts, row.lease_until) == (1, START + timedelta(seconds=LEASE_S)), "it is under way again"
     await outbox.settle([Sent(delivery=again, at=START, answer="ok")])
     await outbox.settle([Dead(delivery=again, at=START, error="late")])
     assert await rows(database, "delivered") == [("a1", OPENED)]
