@@ -23,7 +23,7 @@ class Secured:
 
     def __init__(self, daemon: Daemon, config: dict[str, Any], ca: trustme.CA) -> None:
         self.daemon, self.config, self.ca = daemon, config, ca
-        self.client = httpx.AsyncClient(timeout=60)
+        self.client = httpx.AsyncClient(timeout=60, trust_env=False)
 
     def renew(self) -> None:
         """Put another certificate into the files."""

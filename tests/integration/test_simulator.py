@@ -35,7 +35,10 @@ class WatchedClock(FakeClock):
 @asynccontextmanager
 async def served(simulator: Simulator) -> AsyncIterator[httpx.AsyncClient]:
     """Serve a simulator and give a client of it."""
-    async with simulator.serve() as url, httpx.AsyncClient(base_url=url, headers=KEY, timeout=30) as client:
+    async with (
+        simulator.serve() as url,
+        httpx.AsyncClient(base_url=url, headers=KEY, timeout=60, trust_env=False) as client,
+    ):
         yield client
 
 
@@ -46,7 +49,10 @@ async def sync(client: httpx.AsyncClient) -> httpx.Response:
 
 async def test_serves_on_a_free_port() -> None:
     """Port 0 gives a base URL that ends in the API's path, and it answers."""
-    async with Simulator(build_world()).serve() as url, httpx.AsyncClient(timeout=60, headers=KEY) as client:
+    async with (
+        Simulator(build_world()).serve() as url,
+        httpx.AsyncClient(timeout=60, headers=KEY, trust_env=False) as client,
+    ):
         assert url.endswith("/api/v2")
         response = await client.post(f"{url}/voicelink/sync", json={"import_dids": False})
     assert len(response.json()["data"]["readiness"]) == 100
@@ -66,7 +72,7 @@ async def test_closed_simulator_answers_no_more() -> None:
     """Leaving the context closes the socket."""
     async with Simulator(build_world()).serve() as url:
         pass
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
         with pytest.raises(httpx.ConnectError):
             await client.get(url)
 
@@ -116,7 +122,7 @@ async def test_closing_does_not_wait_for_a_late_answer(caplog: pytest.LogCapture
     clock = WatchedClock()
     simulator = Simulator(build_world(), clock=clock)
     simulator.do("fault", delay="1h")
-    async with httpx.AsyncClient(timeout=60, headers=KEY) as client:
+    async with httpx.AsyncClient(timeout=60, headers=KEY, trust_env=False) as client:
         async with simulator.serve() as url:
             waiting = asyncio.create_task(client.post(f"{url}/voicelink/sync", json={"import_dids": False}))
             await clock.asleep.wait()
@@ -146,7 +152,10 @@ async def test_demo_story_plays_while_served() -> None:
     key = {"Authorization": "Bearer rg_live_demo_acme"}
     body = {"import_dids": False, "connection_id": "9b7f1c44-c87f-4f0c-9124-3c802a9c1a20"}
     seen = []
-    async with simulator.serve() as url, httpx.AsyncClient(timeout=60, headers=key) as client:
+    async with (
+        simulator.serve() as url,
+        httpx.AsyncClient(timeout=60, headers=key, trust_env=False) as client,
+    ):
         for seconds in (7, 2, 18, 14, 10):
             await clock.advance(seconds)
             response = await client.post(f"{url}/voicelink/sync", json=body)
