@@ -176,7 +176,9 @@ class Process:
         return await self.wait()
 
     def _coreless_s(self) -> float:
-        """Return for how long others had the core that its main thread wanted."""
+        """Return for how long others had the core that its main thread wanted; 0: the kernel does not say."""
+        if not Path("/proc/self/schedstat").exists():
+            return 0.0
         return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
 
     async def stop(self, timeout_s: float = 120.0) -> int:
