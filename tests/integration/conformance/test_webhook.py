@@ -15,7 +15,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from httpx_aiohttp import HttpxAiohttpClient
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from monitor.clock import SystemClock
+from monitor.clock import SystemClock, rfc3339
 from monitor.drift.alert import AlertBody, Kind, Notice, encode_body
 from monitor.http.redactor import Redactor
 from monitor.notify.webhook import WebhookReceiver
@@ -115,7 +115,8 @@ async def test_every_message_passes_the_npm_packages() -> None:
     assert [result.get("error") for result in results] == [None] * len(messages)
     for place, (body, result) in enumerate(zip(messages, results, strict=True)):
         assert result.items() >= told(body, place).items()
-        assert result["time"] == body.updated_at
+        reminded_at = rfc3339(delivery_of(body).created_at)
+        assert result["time"] == (reminded_at if body.change is Notice.REMINDER else body.updated_at)
     assert "No matching signature" in lacks_old["error"]
 
 
