@@ -236,12 +236,12 @@ async def blocked(database: Database) -> bool:
 
 
 async def test_alert_committed_while_its_connection_ends_does_not_stay(
-    shared: Database, postgres: str
+    shared: Database, postgresql_store: str
 ) -> None:
     """One replica ends a connection while another commits an alert for it: the alert ends with it."""
     await begin(shared, "x")
     claim = (await claim_all(shared))["x"]
-    async with SlowDatabase(postgres) as slow:
+    async with SlowDatabase(postgresql_store) as slow:
         keeping = asyncio.create_task(
             Ledger(slow, Codec()).keep(work(claim, stepped(Records(), claim, broken(1))))
         )
@@ -256,12 +256,12 @@ async def test_alert_committed_while_its_connection_ends_does_not_stay(
 
 
 async def test_alert_committed_while_a_receiver_is_added_is_told_to_it(
-    shared: Database, postgres: str
+    shared: Database, postgresql_store: str
 ) -> None:
     """The replica that adds it waits for what others are committing without it, and tells of it then."""
     await enrolled(shared, OLD, "x")
     claim = (await claim_all(shared))["x"]
-    async with SlowDatabase(postgres) as slow:
+    async with SlowDatabase(postgresql_store) as slow:
         keeping = asyncio.create_task(
             Ledger(slow, Codec()).keep(work(claim, stepped(Records(), claim, broken(1))))
         )
@@ -291,7 +291,7 @@ async def told_of(database: Database, receiver: str) -> list[str]:
         return list((await tx.execute(queued.order_by(deliveries.c.seq))).scalars())
 
 
-async def test_replicas_remind_once(shared: Database, postgres: str) -> None:
+async def test_replicas_remind_once(shared: Database, postgresql_store: str) -> None:
     """Both see that a reminder is due; the one that waits for its turn sees that it is queued."""
     story = Story(shared)
     await begin(shared, "a")
@@ -306,7 +306,7 @@ async def test_replicas_remind_once(shared: Database, postgres: str) -> None:
             assert await take_turn(tx, who, later)
             return await remind(tx, {"hook": timedelta(minutes=5)}, later)
 
-    async with SlowDatabase(postgres) as slow:
+    async with SlowDatabase(postgresql_store) as slow:
         first = asyncio.create_task(reminded(slow, OLD))
         await slow.reached.wait()
         second = asyncio.create_task(reminded(shared, Replica(id="b", digest="old", config_at=NOW)))
