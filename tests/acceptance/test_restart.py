@@ -21,9 +21,11 @@ async def test_restart_with_the_api_down_keeps_gauges_alerts_and_deliveries(
     [second] = await daemon.wait_for("alert.opened", connection="conn-0002")
     await daemon.wait_for("delivery.failed", alert_id=second["alert_id"])
     await daemon.until("voicelink_monitor_deliveries_pending", 1, receiver="hook")
-    before = await daemon.gauges()
 
     await api.down()
+    for name in ("conn-0001", "conn-0002"):  # whose last answer has come
+        await daemon.until("voicelink_up", 0, connection=name)
+    before = await daemon.gauges()
     await daemon.stop()
     await daemon.start()
     await daemon.until("voicelink_up", 0, connection="conn-0001")
